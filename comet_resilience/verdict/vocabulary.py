@@ -1,0 +1,196 @@
+"""The words in which an outcome is described: what happened, what it means, what to do.
+
+Every value here is frozen and plain, so that each decision of the library can be run and
+compared in a REPL. Nothing in this room awaits, reads a clock or knows about HTTP libraries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class FailureKind(StrEnum):
+    """What went wrong, in one word. The body's own ``error.type`` is something else."""
+
+    INVALID_REQUEST = "invalid_request"
+    AUTHENTICATION = "authentication"
+    PERMISSION = "permission"
+    QUOTA = "quota"
+    CONTENT_BLOCKED = "content_blocked"
+    WRONG_PATH = "wrong_path"
+    TOO_LARGE = "too_large"
+    MODEL_UNAVAILABLE = "model_unavailable"
+    UNSUPPORTED = "unsupported"
+    NOT_READY = "not_ready"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    UNAVAILABLE = "unavailable"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    PROVIDER = "provider"
+    EDGE_BLOCKED = "edge_blocked"
+    INVALID_ANSWER = "invalid_answer"
+    LOCAL = "local"
+
+
+class Action(StrEnum):
+    """What to do about a failure: send again, send again at most once, or stop."""
+
+    RETRY = "retry"
+    RETRY_ONCE = "retry_once"
+    FAIL = "fail"
+
+
+class Signal(StrEnum):
+    """What the concurrency limiter may learn from an attempt."""
+
+    SUCCESS = "success"
+    OVERLOAD = "overload"
+    IGNORED = "ignored"
+
+
+class Fault(StrEnum):
+    """Why no usable response arrived, by the phase in which the exchange broke."""
+
+    CONNECT = "connect"
+    CONNECT_TIMEOUT = "connect_timeout"
+    POOL_TIMEOUT = "pool_timeout"
+    PROXY = "proxy"
+    TLS = "tls"
+    WRITE = "write"
+    WRITE_TIMEOUT = "write_timeout"
+    READ = "read"
+    READ_TIMEOUT = "read_timeout"
+    PROTOCOL = "protocol"
+    DEADLINE = "deadline"
+    LOCAL = "local"
+
+    @property
+    def before_sending(self) -> bool:
+        """Whether the gateway cannot have received the request (so it cannot be billed)."""
+        return self in _BEFORE_SENDING
+
+    @property
+    def is_timeout(self) -> bool:
+        """Whether waiting too long was the cause."""
+        return self.value.endswith("timeout") or self is Fault.DEADLINE
+
+
+_BEFORE_SENDING = frozenset(
+    {
+        Fault.CONNECT,
+        Fault.CONNECT_TIMEOUT,
+        Fault.POOL_TIMEOUT,
+        Fault.PROXY,
+        Fault.TLS,
+        Fault.LOCAL,
+    }
+)
+
+
+class BodyKind(StrEnum):
+    """What a response body turned out to be, whatever its content type claims."""
+
+    JSON = "json"
+    HTML = "html"
+    TEXT = "text"
+    BINARY = "binary"
+    EMPTY = "empty"
+    STREAM = "stream"
+    UNREAD = "unread"
+
+
+class Operation(StrEnum):
+    """What a request asks for, as far as retrying and reading its answer depend on it."""
+
+    TEXT = "text"
+    MEDIA = "media"
+    TRANSCRIPT = "transcript"
+    JOB = "job"
+    READ = "read"
+    DOWNLOAD = "download"
+    OTHER = "other"
+
+    @property
+    def is_paid_media(self) -> bool:
+        """Whether sending it twice may be billed twice for one picture, film or recording."""
+        return self in (Operation.MEDIA, Operation.JOB)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestInfo:
+    """What the library knows of a request before it is sent; ``partition`` functions get it.
+
+    ``route`` is the method and the path below the base URL with ids replaced, such as
+    ``"POST /chat/completions"`` or ``"GET /videos/{id}"``; ``model`` is ``""`` where a request
+    names none.
+    """
+
+    route: str
+    model: str = ""
+    operation: Operation = Operation.OTHER
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestIds:
+    """The ids of one response: the gateway's own, the provider's, the edge's; ``""`` if absent."""
+
+    gateway: str = ""
+    provider: str = ""
+    edge: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.gateway or self.provider or self.edge)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """The bare facts of one attempt's outcome, without any judgement.
+
+    Exactly one of ``status`` and ``fault`` is set, except where a response broke off while its
+    body was read: then both are. ``message`` is the page title where the body is HTML.
+    ``retry_after`` is the server's wish in seconds, already parsed. ``edge_retryable`` is the
+    verdict of a Cloudflare problem document on itself, ``None`` where there is none.
+    """
+
+    status: int | None = None
+    fault: Fault | None = None
+    body: BodyKind = BodyKind.EMPTY
+    code: str = ""
+    type: str = ""
+    message: str = ""
+    param: str = ""
+    retry_after: float | None = None
+    challenge: bool = False
+    edge_retryable: bool | None = None
+    edge_code: str = ""
+    location: str = ""
+    operation: Operation = Operation.OTHER
+    ids: RequestIds = field(default_factory=RequestIds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the table says of an observation.
+
+    ``rule`` names the row, ``source`` says on whose word the row stands, ``section`` is the
+    heading of the gateway's error-handling guide to read, ``advice`` lists steps in order and
+    ``wait`` is the least number of seconds before a retry makes sense.
+    """
+
+    kind: FailureKind
+    action: Action
+    signal: Signal
+    reason: str
+    advice: tuple[str, ...]
+    rule: str
+    source: str
+    section: str
+    wait: float = 0.0
+
+    @property
+    def retryable(self) -> bool:
+        """Whether sending the same request again may help."""
+        return self.action is not Action.FAIL
