@@ -35,10 +35,9 @@ class FailureKind(StrEnum):
 
 
 class Action(StrEnum):
-    """What to do about a failure: send again, send again at most once, or stop."""
+    """What to do about a failure: send the same request again, or stop."""
 
     RETRY = "retry"
-    RETRY_ONCE = "retry_once"
     FAIL = "fail"
 
 
@@ -64,6 +63,7 @@ class Fault(StrEnum):
     READ_TIMEOUT = "read_timeout"
     PROTOCOL = "protocol"
     DEADLINE = "deadline"
+    QUEUE = "queue"
     LOCAL = "local"
 
     @property
@@ -84,6 +84,7 @@ _BEFORE_SENDING = frozenset(
         Fault.POOL_TIMEOUT,
         Fault.PROXY,
         Fault.TLS,
+        Fault.QUEUE,
         Fault.LOCAL,
     }
 )
@@ -152,7 +153,9 @@ class Observation:
     Exactly one of ``status`` and ``fault`` is set, except where a response broke off while its
     body was read: then both are. ``message`` is the page title where the body is HTML.
     ``retry_after`` is the server's wish in seconds, already parsed. ``edge_retryable`` is the
-    verdict of a Cloudflare problem document on itself, ``None`` where there is none.
+    verdict of a Cloudflare problem document on itself, ``None`` where there is none, and
+    ``edge_code`` its error number. ``new_task`` says that this client created the task it asks
+    for moments ago.
     """
 
     status: int | None = None
@@ -167,6 +170,7 @@ class Observation:
     edge_retryable: bool | None = None
     edge_code: str = ""
     location: str = ""
+    new_task: bool = False
     operation: Operation = Operation.OTHER
     ids: RequestIds = field(default_factory=RequestIds)
 
@@ -176,8 +180,9 @@ class Verdict:
     """What the table says of an observation.
 
     ``rule`` names the row, ``source`` says on whose word the row stands, ``section`` is the
-    heading of the gateway's error-handling guide to read, ``advice`` lists steps in order and
-    ``wait`` is the least number of seconds before a retry makes sense.
+    heading of the gateway's error-handling guide to read, ``advice`` lists steps in order,
+    ``wait`` is the least number of seconds before a retry makes sense, and ``at_most`` bounds
+    the retries below the client's own number where more of them cannot help.
     """
 
     kind: FailureKind
@@ -189,6 +194,7 @@ class Verdict:
     source: str
     section: str
     wait: float = 0.0
+    at_most: int | None = None
 
     @property
     def retryable(self) -> bool:

@@ -1,0 +1,64 @@
+"""Resilience for ``AsyncOpenAI`` clients of CometAPI and gateways of its kind, in one line.
+
+    client = wrap(AsyncOpenAI(base_url="https://api.cometapi.com/v1", api_key=...))
+"""
+
+from .client import diagnose, snapshot, wrap
+from .config import Config, Options
+from .errors import (
+    DeadlineExceededError,
+    InvalidAnswerError,
+    QueueFullError,
+    QueueTimeoutError,
+    ResilienceError,
+    WrongEndpointError,
+)
+from .events import (
+    AttemptFinished,
+    Event,
+    GaveUp,
+    LimitChanged,
+    RetryScheduled,
+    StreamAbandoned,
+)
+from .limits.algorithm import FixedLimit, LimitAlgorithm, StepBack
+from .limits.snapshot import PartitionSnapshot, Snapshot
+from .support.diagnosis import Attempt, Diagnosis
+from .transport import ResilientTransport
+from .verdict.rule import Rule
+from .verdict.vocabulary import Action, FailureKind, Fault, Operation, RequestInfo, Signal
+
+__all__ = [
+    "Action",
+    "Attempt",
+    "AttemptFinished",
+    "Config",
+    "DeadlineExceededError",
+    "Diagnosis",
+    "Event",
+    "FailureKind",
+    "Fault",
+    "FixedLimit",
+    "GaveUp",
+    "InvalidAnswerError",
+    "LimitAlgorithm",
+    "LimitChanged",
+    "Operation",
+    "Options",
+    "PartitionSnapshot",
+    "QueueFullError",
+    "QueueTimeoutError",
+    "RequestInfo",
+    "ResilienceError",
+    "ResilientTransport",
+    "RetryScheduled",
+    "Rule",
+    "Signal",
+    "Snapshot",
+    "StepBack",
+    "StreamAbandoned",
+    "WrongEndpointError",
+    "diagnose",
+    "snapshot",
+    "wrap",
+]

@@ -1,0 +1,176 @@
+"""``wrap``: an ``AsyncOpenAI`` in, the same type out, with a resilient transport inside."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from functools import cache, cached_property
+from typing import Any, TypeVar, Unpack
+
+import openai
+from openai import AsyncOpenAI
+
+from .config import Config, Options
+from .failure import Failure, diagnose_failure, explain
+from .limits.snapshot import Snapshot
+from .support.diagnosis import Diagnosis, find_diagnosis
+from .transport import Engine, ResilientTransport
+from .verdict.rules import classify
+from .verdict.vocabulary import Observation, Operation, RequestInfo
+from .wire.family import transport_of, with_transport
+from .wire.request import EXTENSION, Call, describe, of_json
+from .wire.response import observe
+
+ClientT = TypeVar("ClientT", bound=AsyncOpenAI)
+
+#: Where clients of the SDK keep what makes their credentials change between attempts.
+_CREDENTIAL_SOURCES = ("_api_key_provider", "_azure_ad_token_provider", "_provider_runtime")
+
+_unprepared: ContextVar[Any] = ContextVar("comet_resilience_unprepared", default=None)
+
+
+def wrap(client: ClientT, **options: Unpack[Options]) -> ClientT:
+    """Make a client that retries and limits by itself; the given one stays as it is.
+
+    The result has the same type, resources and settings, and shares the connection pool, which
+    it keeps open as long as it lives. Wrapping a wrapped client gives the same client back. The
+    keywords are described in ``Config`` and in the README's table. A ``max_retries`` that was
+    given to the client itself (other than the SDK's default) stands unless it is given here.
+
+    Raises:
+        TypeError: If ``client`` is no ``AsyncOpenAI`` or a keyword is unknown.
+        ValueError: If a keyword's value is out of its bounds, or the client is wrapped already
+            and keywords are given.
+    """
+    _check_client(client)
+    config = Config.from_options(options)
+    if isinstance(transport_of(client._client), ResilientTransport):  # noqa: SLF001
+        if options:
+            raise ValueError("the client is wrapped already: give all keywords at the first wrap")
+        return client
+    engine = Engine(config)
+    wrapped = _twin(client)
+    wrapped._client = with_transport(  # noqa: SLF001 - the SDK has no public way to swap it
+        client._client,  # noqa: SLF001
+        lambda inner: ResilientTransport.for_client(inner, engine),
+    )
+    if "max_retries" in options or client.max_retries == openai.DEFAULT_MAX_RETRIES:
+        wrapped.max_retries = config.max_retries
+    return wrapped
+
+
+def snapshot(client: AsyncOpenAI) -> Snapshot:
+    """The limits of a wrapped client now: per partition what is permitted, running and waiting.
+
+    Raises:
+        TypeError: If the client is not wrapped.
+    """
+    transport = transport_of(client._client) if isinstance(client, AsyncOpenAI) else None  # noqa: SLF001
+    if not isinstance(transport, ResilientTransport):
+        raise TypeError(f"expected a client made by wrap(), got {type(client).__name__}")
+    return transport.snapshot()
+
+
+def diagnose(error: BaseException) -> Diagnosis:
+    """What went wrong, why it was given up, and what to do about it.
+
+    ``error`` is any exception out of a wrapped client, also one that another was raised from or
+    that stands in an exception group. For one that carries no diagnosis (from a client that is
+    not wrapped, say) the diagnosis rests on the exception alone and has no attempts.
+    """
+    return find_diagnosis(error, EXTENSION) or _diagnose_bare(error)
+
+
+def _diagnose_bare(error: BaseException) -> Diagnosis:
+    response = getattr(error, "response", None)
+    info = RequestInfo(route="")
+    if isinstance(error, openai.APIStatusError) and response is not None:
+        info = describe(response.request).info
+        seen = observe(response, response.content, info.operation)
+    else:
+        seen = Observation(message=f"{type(error).__name__}: {error}", operation=Operation.OTHER)
+    failure = Failure(seen=seen, verdict=classify(seen))
+    return diagnose_failure(failure, info, "raised by a client that is not wrapped", (), 0.0)
+
+
+def _check_client(client: object) -> None:
+    if not isinstance(client, AsyncOpenAI):
+        hint = "; use AsyncOpenAI instead of OpenAI" if isinstance(client, openai.OpenAI) else ""
+        raise TypeError(f"wrap() takes an AsyncOpenAI, got {type(client).__name__}{hint}")
+    auth = getattr(client, "_workload_identity_auth", None)
+    if auth is not None and "X509" in type(auth).__name__:
+        raise TypeError(
+            "wrap() cannot reach an X.509 workload identity client: it sends its calls through"
+            " an http client of its own"
+        )
+
+
+def _twin(client: ClientT) -> ClientT:
+    """A copy that shares everything but the resources, which point back at their client.
+
+    ``copy()`` is of no use: it fails on subclasses with a strict constructor, such as CometAPI's.
+    """
+    cls = _resilient_class(type(client))
+    twin: ClientT = object.__new__(cls)
+    resources = {
+        name
+        for base in type(client).__mro__
+        for name, member in vars(base).items()
+        if isinstance(member, cached_property)
+    }
+    twin.__dict__.update({k: v for k, v in vars(client).items() if k not in resources})
+    return twin
+
+
+@cache
+def _resilient_class(cls: type) -> Any:
+    members = {"__module__": cls.__module__, "__doc__": cls.__doc__}
+    twin = type(cls.__name__, (_Resilient, cls), members)
+    twin.__qualname__ = cls.__qualname__
+    return twin
+
+
+class _Resilient(AsyncOpenAI):
+    """What a wrapped client does besides: tell the transport what only the client knows."""
+
+    async def _prepare_options(self, options: Any) -> Any:
+        if _has_changing_credentials(self):
+            _unprepared.set(options.model_copy())
+        return await super()._prepare_options(options)
+
+    def _build_request(self, options: Any, **keywords: Any) -> Any:
+        request = super()._build_request(options, **keywords)
+        unprepared = _unprepared.get()
+        _unprepared.set(None)
+        model, stream = of_json(options.json_data)
+        request.extensions[EXTENSION] = Call(
+            max_retries=options.get_max_retries(self.max_retries),
+            base_url=str(self.base_url),
+            host=request.url.netloc,
+            model=model,
+            stream=stream,
+            renew=None if unprepared is None else self._renewal(unprepared),
+        )
+        return request
+
+    def _renewal(self, unprepared: Any) -> Callable[[], Awaitable[Mapping[str, str]]]:
+        prepare, build = super()._prepare_options, super()._build_request
+
+        async def renew() -> Mapping[str, str]:
+            request = build(await prepare(unprepared.model_copy()))
+            await self._prepare_request(request)
+            headers: Mapping[str, str] = request.headers
+            return headers
+
+        return renew
+
+    def _make_status_error(self, err_msg: str, *, body: object, response: Any) -> Any:
+        error = super()._make_status_error(err_msg, body=body, response=response)
+        diagnosis = response.extensions.get(EXTENSION)
+        if isinstance(diagnosis, Diagnosis):
+            explain(error, diagnosis)
+        return error
+
+
+def _has_changing_credentials(client: object) -> bool:
+    return any(getattr(client, name, None) is not None for name in _CREDENTIAL_SOURCES)

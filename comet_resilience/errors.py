@@ -1,0 +1,50 @@
+"""The few errors that the library raises itself.
+
+Wherever a response of the gateway fits, the caller gets the SDK's own exception for it. These
+stand where none fits: all are ``openai.OpenAIError``s, so the SDK lets them through untouched, and
+all carry the ``diagnosis`` of the request.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import openai
+
+if TYPE_CHECKING:
+    from .support.diagnosis import Diagnosis
+
+
+class ResilienceError(openai.OpenAIError):
+    """Something that this library decided, before or after the gateway had its say."""
+
+    diagnosis: Diagnosis | None = None
+
+
+class QueueFullError(ResilienceError):
+    """So many requests wait for a slot already that this one was not even queued; not sent."""
+
+
+class QueueTimeoutError(ResilienceError, TimeoutError):
+    """No slot was free within ``queue_timeout``; the request was not sent."""
+
+
+class DeadlineExceededError(openai.APITimeoutError, ResilienceError):
+    """The request's ``deadline`` passed before its answer began."""
+
+    def __init__(self, message: str, request: Any) -> None:
+        super().__init__(request=request)
+        self.message = message
+        self.args = (message,)
+
+
+class WrongEndpointError(openai.APIStatusError, ResilienceError):
+    """A redirect or a web page came back: base URL or path are wrong. Names the right one."""
+
+
+class WrongEndpointNotFoundError(WrongEndpointError, openai.NotFoundError):
+    """The same with status 404, so that ``except openai.NotFoundError`` holds."""
+
+
+class InvalidAnswerError(openai.APIStatusError, ResilienceError):
+    """The status says success, but the body is an error, empty, or no answer of this endpoint."""

@@ -1,0 +1,146 @@
+"""What happened, as frozen values, and the functions that hear of it.
+
+No event holds a key, a header, a body or a word of a prompt: each can go to a log as it is.
+Times are in seconds on the event loop's clock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .verdict.vocabulary import FailureKind, RequestInfo
+
+logger = logging.getLogger("comet_resilience")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFinished:
+    """One send is over.
+
+    ``status`` is ``None`` after a fault, which ``fault`` then names; ``kind`` is ``None`` after a
+    success. ``queued`` is the time spent waiting for a slot before this attempt.
+    """
+
+    request: RequestInfo
+    attempt: int
+    status: int | None
+    kind: FailureKind | None
+    code: str
+    fault: str
+    reason: str
+    request_id: str
+    queued: float
+    elapsed: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryScheduled:
+    """The request will be sent again after ``delay`` seconds, as attempt number ``attempt``."""
+
+    request: RequestInfo
+    attempt: int
+    delay: float
+    reason: str
+    status: int | None
+    kind: FailureKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GaveUp:
+    """The failure goes to the caller after ``attempts`` sends (0: nothing was sent)."""
+
+    request: RequestInfo
+    attempts: int
+    kind: FailureKind
+    status: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitChanged:
+    """The concurrency that a partition permits has changed."""
+
+    partition: Hashable
+    old: int
+    new: int
+    reason: str
+    in_flight: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamAbandoned:
+    """A response was dropped without being closed; its slot was taken back."""
+
+    request: RequestInfo
+
+
+Event: TypeAlias = AttemptFinished | RetryScheduled | GaveUp | LimitChanged | StreamAbandoned
+Observer: TypeAlias = Callable[[Event], object]
+
+
+class Observers:
+    """Hands events to functions. One that raises is logged once and never felt by a request."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
+        self._failed: set[int] = set()
+
+    def wanted(self) -> bool:
+        """Whether anybody would hear of an ordinary event: if not, none need be made."""
+        return bool(self._observers) or logger.isEnabledFor(logging.DEBUG)
+
+    def emit(self, event: Event) -> None:
+        """Tell the log and each observer."""
+        log_event(event)
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:  # noqa: BLE001 - whatever an observer does, the request goes on
+                if id(observer) not in self._failed:
+                    self._failed.add(id(observer))
+                    logger.exception("an on_event observer failed; further failures are silent")
+
+
+def log_event(event: Event) -> None:
+    """Write an event to the log: a WARNING for each 429, retry and abandoned stream."""
+    level = _level(event)
+    if logger.isEnabledFor(level):
+        logger.log(level, "%s", describe(event))
+
+
+def describe(event: Event) -> str:
+    """An event as one line for a log."""
+    if isinstance(event, LimitChanged):
+        return (
+            f"limit of {event.partition!r} {event.old} -> {event.new}: {event.reason}"
+            f" ({event.in_flight} in flight, {event.waiting} waiting)"
+        )
+    name = f"{event.request.route} model={event.request.model or '-'}"
+    if isinstance(event, AttemptFinished):
+        outcome = event.fault or event.status
+        what = f"attempt {event.attempt}: {outcome} {event.code} after {event.elapsed:.2f} s"
+        why = f" ({event.reason})" if event.reason else ""
+        return f"{name} {what}{why} request_id={event.request_id or '-'}"
+    if isinstance(event, RetryScheduled):
+        return (
+            f"{name} {event.kind} (status {event.status}): attempt {event.attempt} in"
+            f" {event.delay:.2f} s: {event.reason}"
+        )
+    if isinstance(event, GaveUp):
+        return f"{name} {event.kind} (status {event.status}): gave up: {event.reason}"
+    return (
+        f"{name} response dropped without being closed; its slot was taken back."
+        " Use 'async with' or read the stream to its end."
+    )
+
+
+def _level(event: Event) -> int:
+    if isinstance(event, RetryScheduled | StreamAbandoned):
+        return logging.WARNING
+    if isinstance(event, AttemptFinished) and event.status == 429:
+        return logging.WARNING
+    return logging.DEBUG

@@ -1,0 +1,141 @@
+"""What the limiter needs of an event loop and anyio does not offer.
+
+One limiter may serve several event loops, in several threads or one after the other. Waking a
+task of another loop takes that loop's thread-safe call; a timer that belongs to no task takes the
+loop's own. Both exist on asyncio and on trio, under different names: here is the only place that
+knows them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+
+class EventLoop(Protocol):
+    """A running event loop, as far as the limiter uses it."""
+
+    def now(self) -> float:
+        """Seconds on a clock that all loops of the process share, virtual where theirs is."""
+        ...
+
+    def call_soon(self, function: Callable[[], object]) -> bool:
+        """Run a function on the loop soon, from any thread; ``False`` if the loop is gone."""
+        ...
+
+    def call_at(self, when: float, function: Callable[[], object]) -> Callable[[], object]:
+        """Run a function on this (the running) loop at a time; returns how to call it off."""
+        ...
+
+    def start(self, function: Callable[[], Awaitable[object]]) -> bool:
+        """Run an async function as a task of the loop that belongs to nobody, from any thread."""
+        ...
+
+
+class _AsyncioLoop:
+    """Asyncio's clock is the monotonic one, which all loops share already."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._tasks: set[asyncio.Future[None]] = set()
+        self.now = loop.time
+
+    def call_soon(self, function: Callable[[], object]) -> bool:
+        try:
+            self._loop.call_soon_threadsafe(function)
+        except RuntimeError:  # the loop is closed
+            return False
+        return True
+
+    def call_at(self, when: float, function: Callable[[], object]) -> Callable[[], object]:
+        return self._loop.call_at(when, function).cancel
+
+    def start(self, function: Callable[[], Awaitable[object]]) -> bool:
+        return self.call_soon(lambda: self._keep(asyncio.ensure_future(_quietly(function))))
+
+    def _keep(self, task: asyncio.Future[None]) -> None:
+        self._tasks.add(task)  # a loop holds its tasks only weakly
+        task.add_done_callback(self._tasks.discard)
+
+
+class _TrioLoop:
+    """A trio clock starts anywhere and may be virtual: it is laid on the monotonic clock once."""
+
+    def __init__(self, trio: Any, token: Any) -> None:
+        self._trio, self._token = trio, token
+        self._offset = time.monotonic() - trio.current_time()
+
+    def now(self) -> float:
+        return float(self._trio.current_time()) + self._offset
+
+    def call_soon(self, function: Callable[[], object]) -> bool:
+        try:
+            self._token.run_sync_soon(function)
+        except self._trio.RunFinishedError:
+            return False
+        return True
+
+    def call_at(self, when: float, function: Callable[[], object]) -> Callable[[], object]:
+        scope = self._trio.CancelScope()
+
+        async def wait() -> None:
+            with scope:
+                await self._trio.sleep_until(when - self._offset)
+                function()
+
+        self._trio.lowlevel.spawn_system_task(wait)
+        return lambda: self.call_soon(scope.cancel)
+
+    def start(self, function: Callable[[], Awaitable[object]]) -> bool:
+        spawn = self._trio.lowlevel.spawn_system_task
+        return self.call_soon(lambda: spawn(_quietly, function))
+
+
+class _Latest(threading.local):
+    """The loop last seen by each thread: asking again within one run costs a comparison."""
+
+    native: Any = None
+    loop: Any = None
+
+
+_latest = _Latest()
+
+
+def running_loop() -> EventLoop:
+    """The event loop that runs this task: the same object each time within one run.
+
+    Raises:
+        RuntimeError: If no event loop runs in this thread.
+    """
+    trio = sys.modules.get("trio")
+    native: Any
+    if trio is not None and trio.lowlevel.in_trio_task():
+        native = trio.lowlevel.current_trio_token()
+        if native is not _latest.native:
+            _latest.native, _latest.loop = native, _TrioLoop(trio, native)
+    else:
+        native = asyncio.get_running_loop()
+        if native is not _latest.native:
+            _latest.native, _latest.loop = native, _AsyncioLoop(native)
+    loop: EventLoop = _latest.loop
+    return loop
+
+
+def time_and_loop() -> tuple[float, EventLoop | None]:
+    """The time, and the running loop if there is one: also for threads without a loop."""
+    try:
+        loop = running_loop()
+    except RuntimeError:
+        return time.monotonic(), None
+    return loop.now(), loop
+
+
+async def _quietly(function: Callable[[], Awaitable[object]]) -> None:
+    """Clean-up that nobody waits for: its failure has no one to go to."""
+    with contextlib.suppress(Exception):
+        await function()

@@ -1,0 +1,260 @@
+"""Slots, the queue for them, and one partition per kind of request.
+
+Five facts hold at any time:
+
+1. A slot is given out only while ``in_flight < limit``, and given back exactly once.
+2. Who waits is served by order of arrival; a retry keeps the order of its request.
+3. A freed slot wakes one waiter, which owns the slot before it runs: nobody can overtake it, and
+   if it is cancelled the slot goes on to the next.
+4. If a queue is not empty, something is in flight or a timer is armed.
+5. The lock is never held while anything waits or an observer runs.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Final
+from weakref import WeakSet
+
+import anyio
+
+from ..errors import QueueFullError, QueueTimeoutError
+from ..events import LimitChanged, Observers
+from ..verdict.vocabulary import Signal
+from .algorithm import LimitAlgorithm
+from .eventloop import EventLoop, running_loop, time_and_loop
+from .partition import Lease, Partition, Waiter
+from .snapshot import Snapshot
+
+#: Partitions that nobody used for this many seconds are forgotten, and the longest idle ones
+#: above this number, so that a service which sees ten thousand model names stays small.
+FORGET_AFTER: Final = 300.0
+IDLE_KEPT: Final = 1_024
+_FIRST_SWEEP: Final = 128
+
+
+class Limiter:
+    """All partitions of one client. Safe to use from several event loops and threads.
+
+    ``make_algorithm`` makes the algorithm of a new partition; ``max_queue`` bounds those who wait
+    in one partition and ``queue_timeout`` (seconds) how long; ``None`` leaves either unbounded.
+    """
+
+    def __init__(
+        self,
+        *,
+        make_algorithm: Callable[[], LimitAlgorithm],
+        max_queue: int | None,
+        queue_timeout: float | None,
+        observers: Observers,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self._make_algorithm = make_algorithm
+        self._max_queue = max_queue
+        self._queue_timeout = queue_timeout
+        self._observers = observers
+        self._draw = draw
+        self._start_afresh()
+        _limiters.add(self)
+
+    def _start_afresh(self) -> None:
+        # The mutable state of this class. A forked child starts with its own, empty.
+        self._lock = threading.Lock()
+        self._partitions: dict[Hashable, Partition] = {}
+        self._sweep_at = _FIRST_SWEEP
+        self._events: deque[LimitChanged] = deque()
+        self._abandoned: deque[Lease] = deque()
+
+    async def acquire(self, key: Hashable, order: int | None = None) -> Lease:
+        """Wait for a slot. ``order`` is that of an earlier lease, for a retry.
+
+        Raises:
+            QueueFullError: If ``max_queue`` requests wait already (never for a retry).
+            QueueTimeoutError: If none was free within ``queue_timeout``.
+        """
+        lease = self.acquire_nowait(key) if order is None else None
+        if lease is not None:
+            return lease
+        waiter = self._enqueue(key, order)
+        taken = False
+        try:
+            with anyio.move_on_after(self._queue_timeout):
+                await waiter.event.wait()
+                taken = True
+        finally:
+            if not taken:
+                self._leave(waiter, key)
+        if waiter.lease is None or not taken:
+            raise QueueTimeoutError(
+                f"no slot for {key!r} was free within queue_timeout={self._queue_timeout:g} s"
+            )
+        return waiter.lease
+
+    def acquire_nowait(self, key: Hashable) -> Lease | None:
+        """A slot if one is free and nobody waits for it, else ``None``."""
+        now, here = time_and_loop()
+        with self._lock:
+            self._take_back_abandoned(now, here)
+            partition = self._partition(key, now)
+            partition.algorithm.tick(now)
+            lease = None
+            if partition.has_room and not partition.waiting:
+                lease = partition.grant(self, now, partition.next_order(), here)
+            self._note_change(partition)
+        self._emit()
+        return lease
+
+    def accept(self, lease: Lease) -> None:
+        """See ``Lease.accepted``."""
+        now, here = time_and_loop()
+        with self._lock:
+            if not lease.released:
+                lease.partition.algorithm.accepted(lease.ticket, now)
+                self._pump(lease.partition, now, here)
+        self._emit()
+
+    def release(self, lease: Lease, signal: Signal, retry_after: float | None) -> None:
+        """See ``Lease.release``."""
+        now, here = time_and_loop()
+        with self._lock:
+            if not lease.released:
+                lease.partition.take_back(lease, signal, retry_after, now, self._draw())
+                self._pump(lease.partition, now, here)
+        self._emit()
+
+    def reclaim(self, lease: Lease) -> None:
+        """See ``Lease.abandon``: the slot is counted free as soon as its loop turns."""
+        if not lease.released:
+            self._abandoned.append(lease)
+            if lease.loop is not None:
+                lease.loop.call_soon(self._collect)
+
+    def snapshot(self) -> Snapshot:
+        """The state of every partition, as a frozen value."""
+        now, here = time_and_loop()
+        with self._lock:
+            self._take_back_abandoned(now, here)
+            shown = tuple(partition.snapshot(now) for partition in self._partitions.values())
+        self._emit()
+        return Snapshot(partitions=shown)
+
+    def _enqueue(self, key: Hashable, order: int | None) -> Waiter:
+        here = running_loop()
+        now = here.now()
+        with self._lock:
+            partition = self._partition(key, now)
+            full = self._max_queue is not None and partition.waiting >= self._max_queue
+            if full and order is None:
+                raise QueueFullError(
+                    f"{partition.waiting} requests wait for {key!r} already"
+                    f" (max_queue={self._max_queue}); this one was not sent"
+                )
+            waiter = partition.push(here, order)
+            self._pump(partition, now, here)
+        self._emit()
+        return waiter
+
+    def _leave(self, waiter: Waiter, key: Hashable) -> None:
+        """A waiter goes without its slot, cancelled or out of time: it goes to the next."""
+        now, here = time_and_loop()
+        with self._lock:
+            partition = waiter.lease.partition if waiter.lease else self._partition(key, now)
+            if waiter.lease is None:
+                partition.leave(waiter)
+            else:
+                partition.take_back_unsent(waiter.lease, now)
+            self._pump(partition, now, here)
+        self._emit()
+
+    def _collect(self) -> None:
+        now, here = time_and_loop()
+        with self._lock:
+            self._take_back_abandoned(now, here)
+        self._emit()
+
+    def _partition(self, key: Hashable, now: float) -> Partition:
+        partition = self._partitions.get(key)
+        if partition is None:
+            if len(self._partitions) >= self._sweep_at:
+                self._forget_idle(now)
+            partition = self._partitions[key] = Partition(key, self._make_algorithm())
+        partition.used_at = now
+        return partition
+
+    def _forget_idle(self, now: float) -> None:
+        idle = sorted((p for p in self._partitions.values() if p.idle), key=lambda p: p.used_at)
+        for place, partition in enumerate(idle):
+            if place < len(idle) - IDLE_KEPT or partition.used_at < now - FORGET_AFTER:
+                del self._partitions[partition.key]
+        self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._partitions))
+
+    def _take_back_abandoned(self, now: float, here: EventLoop | None) -> None:
+        while self._abandoned:
+            lease = self._abandoned.popleft()
+            if not lease.released:
+                lease.partition.take_back(lease, Signal.IGNORED, None, now, self._draw())
+                self._pump(lease.partition, now, here)
+
+    def _pump(self, partition: Partition, now: float, here: EventLoop | None) -> None:
+        """Give free slots to those who wait, and arm the timer if time alone will free more."""
+        partition.algorithm.tick(now)
+        while partition.waiting and partition.has_room:
+            waiter = partition.pop()
+            waiter.lease = partition.grant(self, now, waiter.order, waiter.loop)
+            if not waiter.wake(here):
+                partition.take_back_unsent(waiter.lease, now)
+        self._note_change(partition)
+        self._arm(partition, here)
+
+    def _note_change(self, partition: Partition) -> None:
+        change = partition.change()
+        if change is not None and self._observers.wanted():
+            self._events.append(change)
+
+    def _arm(self, partition: Partition, here: EventLoop | None) -> None:
+        """Set the partition's timer on the loop of the first who waits, or call it off."""
+        wake_at = partition.algorithm.wake_at if partition.waiting else None
+        loop = partition.head().loop if wake_at is not None else None
+        if partition.timer is not None:
+            if loop is partition.timer_loop and wake_at == partition.timer_at:
+                return
+            partition.cancel_timer(here)
+        if wake_at is None or loop is None:
+            return
+        if loop is not here:  # only a loop itself can set its timers
+            loop.call_soon(lambda: self._on_timer(partition))
+            return
+        partition.timer_at, partition.timer_loop = wake_at, loop
+        partition.timer = loop.call_at(wake_at, lambda: self._on_timer(partition))
+
+    def _on_timer(self, partition: Partition) -> None:
+        now, here = time_and_loop()
+        with self._lock:
+            if partition.timer_loop is here:
+                partition.timer = None
+            self._pump(partition, now, here)
+        self._emit()
+
+    def _emit(self) -> None:
+        while self._events:
+            try:
+                event = self._events.popleft()
+            except IndexError:  # another thread took it
+                return
+            self._observers.emit(event)
+
+
+_limiters: WeakSet[Limiter] = WeakSet()
+
+
+def _after_fork() -> None:
+    for limiter in _limiters:
+        limiter._start_afresh()  # noqa: SLF001 - the parent's requests are not the child's
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,238 @@
+"""One partition: its slots, its queue and its algorithm. Nothing here waits, locks or wakes.
+
+The limiter calls every method under its lock and does what has to be done outside of it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from ..events import LimitChanged
+from ..verdict.vocabulary import Signal
+from .algorithm import LimitAlgorithm, Ticket
+from .eventloop import EventLoop
+from .snapshot import PartitionSnapshot
+
+if TYPE_CHECKING:
+    from .limiter import Limiter
+
+_CHANGES_KEPT: Final = 16
+#: The queue is rid of those who left once they outnumber those who wait by this many.
+_LEFT_KEPT: Final = 64
+
+
+class Lease:
+    """The right to one slot, to be released exactly once; further releases do nothing."""
+
+    __slots__ = ("limiter", "loop", "order", "partition", "released", "ticket")
+
+    def __init__(
+        self,
+        limiter: Limiter,
+        partition: Partition,
+        ticket: Ticket,
+        order: int,
+        loop: EventLoop | None,
+    ) -> None:
+        self.limiter = limiter
+        self.partition = partition
+        self.ticket = ticket
+        self.order = order
+        self.loop = loop
+        self.released = False
+
+    def accepted(self) -> None:
+        """The answer has begun and is no refusal; the slot stays held until ``release``."""
+        self.limiter.accept(self)
+
+    def release(self, signal: Signal, retry_after: float | None = None) -> None:
+        """Give the slot back, and tell the limit what the attempt taught."""
+        self.limiter.release(self, signal, retry_after)
+
+    def abandon(self) -> None:
+        """Give the slot back from a finalizer, where no lock may be taken."""
+        self.limiter.reclaim(self)
+
+
+class Waiter:
+    """A request in the queue: its place in the order, and how to wake it."""
+
+    __slots__ = ("event", "lease", "left", "loop", "order")
+
+    def __init__(self, loop: EventLoop, order: int) -> None:
+        self.loop = loop
+        self.order = order
+        self.event = anyio.Event()
+        self.lease: Lease | None = None
+        self.left = False
+
+    def __lt__(self, other: Waiter) -> bool:
+        return self.order < other.order
+
+    def wake(self, here: EventLoop | None) -> bool:
+        """Let the waiter run; ``False`` if its event loop has ended."""
+        if self.loop is here:
+            self.event.set()
+            return True
+        return self.loop.call_soon(self.event.set)
+
+
+class Partition:
+    """The mutable state of one limit."""
+
+    __slots__ = (
+        "_arrivals",
+        "_queue",
+        "_shown_limit",
+        "algorithm",
+        "changes",
+        "in_flight",
+        "key",
+        "ok",
+        "other",
+        "refused",
+        "timer",
+        "timer_at",
+        "timer_loop",
+        "used_at",
+        "waiting",
+    )
+
+    def __init__(self, key: Hashable, algorithm: LimitAlgorithm) -> None:
+        self.key = key
+        self.algorithm = algorithm
+        self.in_flight = 0
+        self.waiting = 0
+        self.ok = self.refused = self.other = 0
+        self.changes: deque[LimitChanged] = deque(maxlen=_CHANGES_KEPT)
+        self.used_at = 0.0
+        self.timer: Callable[[], object] | None = None
+        self.timer_at = 0.0
+        self.timer_loop: EventLoop | None = None
+        self._queue: list[Waiter] = []
+        self._arrivals = 0
+        self._shown_limit = algorithm.limit
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another attempt may go out now."""
+        return self.in_flight < self.algorithm.limit
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs or waits here."""
+        return not self.in_flight and not self.waiting
+
+    def next_order(self) -> int:
+        """The place of a new arrival: behind everybody."""
+        self._arrivals += 1
+        return self._arrivals
+
+    def push(self, loop: EventLoop, order: int | None) -> Waiter:
+        """Queue a request: by its old order if it has one, else at the tail.
+
+        While the gate is closed a retry goes to the tail too: the canaries rotate, and no request
+        burns all its retries in one outage.
+        """
+        if order is None or self.algorithm.closed_until is not None:
+            order = self.next_order()
+        waiter = Waiter(loop, order)
+        heapq.heappush(self._queue, waiter)
+        self.waiting += 1
+        return waiter
+
+    def head(self) -> Waiter:
+        """The first who still waits; there must be one."""
+        while self._queue[0].left:
+            heapq.heappop(self._queue)
+        return self._queue[0]
+
+    def pop(self) -> Waiter:
+        """Take the first who still waits out of the queue."""
+        waiter = self.head()
+        heapq.heappop(self._queue)
+        self.waiting -= 1
+        return waiter
+
+    def leave(self, waiter: Waiter) -> None:
+        """One who waits goes without a slot."""
+        waiter.left = True
+        self.waiting -= 1
+        if len(self._queue) > 2 * self.waiting + _LEFT_KEPT:
+            self._queue = [waiter for waiter in self._queue if not waiter.left]
+            heapq.heapify(self._queue)
+
+    def grant(self, limiter: Limiter, now: float, order: int, loop: EventLoop | None) -> Lease:
+        """Give a slot out."""
+        self.in_flight += 1
+        ticket = self.algorithm.sent(now, self.in_flight)
+        return Lease(limiter, self, ticket, order, loop)
+
+    def take_back(
+        self, lease: Lease, signal: Signal, retry_after: float | None, now: float, draw: float
+    ) -> None:
+        """Take a slot back and tell the algorithm what the attempt taught."""
+        lease.released = True
+        self.in_flight -= 1
+        self.used_at = now
+        if signal is Signal.OVERLOAD:
+            self.refused += 1
+            self.algorithm.refused(lease.ticket, now, self.in_flight, retry_after, draw)
+        elif signal is Signal.SUCCESS:
+            self.ok += 1
+            self.algorithm.accepted(lease.ticket, now)
+        else:
+            self.other += 1
+        self.algorithm.ended(lease.ticket, now, self.in_flight)
+
+    def take_back_unsent(self, lease: Lease, now: float) -> None:
+        """Take back a slot whose owner went before sending anything."""
+        lease.released = True
+        self.in_flight -= 1
+        self.algorithm.ended(lease.ticket, now, self.in_flight)
+
+    def cancel_timer(self, here: EventLoop | None) -> None:
+        """Call the timer off, on the loop that it belongs to."""
+        if self.timer is not None and self.timer_loop is not None:
+            if self.timer_loop is here:
+                self.timer()
+            else:
+                self.timer_loop.call_soon(self.timer)
+        self.timer = None
+
+    def change(self) -> LimitChanged | None:
+        """How the limit moved since the last call, ``None`` if it did not."""
+        limit = self.algorithm.limit
+        if limit == self._shown_limit:
+            return None
+        change = LimitChanged(
+            partition=self.key,
+            old=self._shown_limit,
+            new=limit,
+            reason=self.algorithm.reason,
+            in_flight=self.in_flight,
+            waiting=self.waiting,
+        )
+        self._shown_limit = limit
+        self.changes.append(change)
+        return change
+
+    def snapshot(self, now: float) -> PartitionSnapshot:
+        """The state at this moment."""
+        closed_until = self.algorithm.closed_until
+        return PartitionSnapshot(
+            partition=self.key,
+            limit=self.algorithm.limit,
+            in_flight=self.in_flight,
+            waiting=self.waiting,
+            ok=self.ok,
+            refused=self.refused,
+            other=self.other,
+            closed_for=None if closed_until is None else max(0.0, closed_until - now),
+            changes=tuple(self.changes),
+        )

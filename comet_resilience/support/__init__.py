@@ -1,0 +1,1 @@
+"""For the person who has to find out what went wrong."""

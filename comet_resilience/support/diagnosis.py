@@ -1,0 +1,145 @@
+"""What went wrong with a request, in words: the value that travels with every failure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..verdict.vocabulary import FailureKind, RequestIds
+from .redaction import printable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One send that failed.
+
+    ``started`` is in seconds since the request began, ``queued`` the wait for a slot before it,
+    ``elapsed`` its duration; ``wait`` is the pause that followed, ``None`` after the last one.
+    ``status`` is ``None`` where ``fault`` says why no response came.
+    """
+
+    number: int
+    started: float
+    queued: float
+    elapsed: float
+    status: int | None
+    fault: str
+    kind: FailureKind
+    code: str
+    message: str
+    ids: RequestIds
+    wait: float | None = None
+
+    def __str__(self) -> str:
+        outcome = str(self.status) if self.status is not None else self.fault
+        parts = [f"#{self.number} at {self.started:.2f} s: {outcome}"]
+        if self.code:
+            parts.append(self.code)
+        parts.append(f"in {self.elapsed:.2f} s")
+        if self.queued >= 0.005:
+            parts.append(f"(queued {self.queued:.2f} s)")
+        if self.ids:
+            parts.append(f"[{self.ids.gateway or self.ids.edge or self.ids.provider}]")
+        if self.wait is not None:
+            parts.append(f"then waited {self.wait:.2f} s")
+        return " ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Why a request failed and what to do about it.
+
+    ``meaning`` is what the last failure means, ``reason`` why the request was given up,
+    ``retryable`` whether sending the same request later may help, ``advice`` the steps in order,
+    ``section`` the heading of the gateway's guide, ``rule`` and ``source`` the row of the table
+    and its origin. ``may_be_billed`` says that the work may have been done although no answer
+    came. ``elapsed`` is in seconds.
+    """
+
+    kind: FailureKind
+    meaning: str
+    reason: str
+    retryable: bool
+    advice: tuple[str, ...]
+    section: str
+    rule: str
+    source: str
+    route: str
+    model: str
+    status: int | None
+    code: str
+    message: str
+    ids: RequestIds
+    attempts: tuple[Attempt, ...] = ()
+    elapsed: float = 0.0
+    may_be_billed: bool = False
+
+    @property
+    def summary(self) -> str:
+        """The failure in two lines: what it means, and the first thing to do."""
+        outcome = f"{self.status} " if self.status is not None else ""
+        code = f"{self.code}: " if self.code else ""
+        tried = f" after {len(self.attempts)} attempts" if len(self.attempts) > 1 else ""
+        reason = "" if self.reason.endswith(self.meaning) else f"; {self.reason}"
+        head = f"{outcome}{code}{self.meaning}{tried}{reason}."
+        return f"{head}\nFirst: {self.advice[0]}" if self.advice else head
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.kind}: {self.meaning}",
+            f"  request    {self.route} model={self.model or '-'}",
+            f"  answer     {self.status or '-'} {self.code}".rstrip(),
+        ]
+        if self.message:
+            lines.append(f"  message    {self.message}")
+        if self.ids:
+            lines.append(f"  ids        {_name_ids(self.ids)}")
+        lines.append(f"  gave up    {self.reason}")
+        if self.may_be_billed:
+            lines.append("  billing    the work may have been done and billed")
+        lines += [f"  attempt    {attempt}" for attempt in self.attempts]
+        lines += [f"  {place}. {step}" for place, step in enumerate(self.advice, start=1)]
+        lines.append(f"  guide      {self.section} (rule {self.rule}, source {self.source})")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The diagnosis as plain data that JSON can hold."""
+        return dataclasses.asdict(self)
+
+
+def _name_ids(ids: RequestIds) -> str:
+    named = (("gateway", ids.gateway), ("provider", ids.provider), ("edge", ids.edge))
+    return ", ".join(f"{name} {printable(value)}" for name, value in named if value)
+
+
+def find_diagnosis(error: object, extension: str) -> Diagnosis | None:
+    """The diagnosis that an exception carries, itself or through what it was raised from."""
+    for candidate in _related(error):
+        found = getattr(candidate, "diagnosis", None)
+        if isinstance(found, Diagnosis):
+            return found
+        response = getattr(candidate, "response", candidate)
+        extensions = getattr(response, "extensions", None)
+        found = extensions.get(extension) if isinstance(extensions, dict) else None
+        if isinstance(found, Diagnosis):
+            return found
+    return None
+
+
+def _related(error: object) -> Iterator[object]:
+    """The exception, the members of a group, and everything that they were raised from."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        candidate = waiting.pop(0)
+        if candidate is None or id(candidate) in seen:
+            continue
+        seen.add(id(candidate))
+        yield candidate
+        waiting += [
+            getattr(candidate, "__cause__", None),
+            getattr(candidate, "__context__", None),
+            *getattr(candidate, "exceptions", ()),
+        ]

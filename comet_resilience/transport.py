@@ -1,0 +1,90 @@
+"""The transport: what sits between the SDK and the wire, and what its clients share."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+from .config import Config, Options, by_route_and_model
+from .events import Observers
+from .journey import Journey
+from .limits.algorithm import LimitAlgorithm, StepBack
+from .limits.limiter import Limiter
+from .limits.snapshot import Snapshot
+from .wire.request import EXTENSION, describe, is_elsewhere, strip_private_headers
+
+
+class Engine:
+    """What all transports of one client share: configuration, limiter, observers."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.policy = config.retry_policy
+        self.rules = tuple(config.rules)
+        self.observers = Observers(config.observers)
+        self.partition = config.partition or by_route_and_model
+        self.limiter = Limiter(
+            make_algorithm=config.algorithm or self._step_back,
+            max_queue=config.max_queue,
+            queue_timeout=config.queue_timeout,
+            observers=self.observers,
+        )
+
+    def _step_back(self) -> LimitAlgorithm:
+        config = self.config
+        return StepBack(config.initial_concurrency, config.min_concurrency, config.max_concurrency)
+
+
+class ResilientTransport:
+    """An async transport for httpx2 or httpx that retries and limits what the inner one sends.
+
+    ``wrap`` puts it into a client; build it yourself only for an http client of your own:
+    ``AsyncOpenAI(http_client=httpx2.AsyncClient(transport=ResilientTransport(inner)))``. The
+    keywords are those of ``wrap``.
+
+    Raises:
+        TypeError: If ``inner`` is no async transport, or a keyword is unknown.
+        ValueError: If a keyword's value is out of its bounds.
+    """
+
+    def __init__(self, inner: Any, **options: Unpack[Options]) -> None:
+        if not hasattr(inner, "handle_async_request"):
+            raise TypeError(f"inner={inner!r}: expected an async transport of httpx2 or httpx")
+        self._inner = inner
+        self._engine = Engine(Config.from_options(options))
+        self._only_calls = False
+
+    @classmethod
+    def for_client(cls, inner: Any, engine: Engine) -> ResilientTransport:
+        """A transport that shares its engine and leaves alone what is no call of the API.
+
+        A wrapped client sends token exchanges and redirected downloads through it, too.
+        """
+        transport = cls.__new__(cls)
+        transport._inner = inner
+        transport._engine = engine
+        transport._only_calls = True
+        return transport
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send a request as often as it takes: its answer, or an exception of the SDK's."""
+        if self._only_calls and EXTENSION not in request.extensions:
+            return await self._inner.handle_async_request(request)
+        if is_elsewhere(request):
+            strip_private_headers(request)
+            return await self._inner.handle_async_request(request)
+        return await Journey(self._engine, self._inner, request, describe(request)).run()
+
+    def snapshot(self) -> Snapshot:
+        """The state of the limiter, for each partition."""
+        return self._engine.limiter.snapshot()
+
+    async def aclose(self) -> None:
+        """Close the inner transport."""
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> ResilientTransport:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        await self._inner.__aexit__(*exception)

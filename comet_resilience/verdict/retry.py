@@ -1,0 +1,151 @@
+"""Again, or give up: the decision after a failed attempt, with its reason in words.
+
+The reasons to give up are asked in a fixed order: what the table says, what may have been billed,
+what cannot be sent twice, the number of retries, the server's hint, the deadline. Time and
+randomness come in as arguments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Final, Literal
+
+import backoff
+
+from .vocabulary import Action, BodyKind, Observation, Verdict
+
+RetryAmbiguous = Literal["all", "text", "none"]
+
+#: Edge statuses after which nobody knows whether the provider did the work.
+_AMBIGUOUS_STATUS: Final = frozenset({502, 504, 520, 522, 524})
+
+#: A hint is stretched by at most this share, so that clients told the same time do not return
+#: together; it is never shortened.
+_HINT_SPREAD: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """What the caller allows: see the keywords of the same names in ``Config``."""
+
+    backoff_initial: float
+    backoff_max: float
+    max_retry_after: float
+    retry_ambiguous: RetryAmbiguous
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """Where a request stands after a failed attempt.
+
+    ``attempt`` counts from 1; ``max_retries`` counts the attempts after it. ``time_left`` is in seconds, infinite without a deadline.
+    ``not_replayable`` says why the body cannot be sent again, ``""`` if it can. ``draw`` is a
+    random number in [0, 1).
+    """
+
+    seen: Observation
+    verdict: Verdict
+    attempt: int
+    max_retries: int
+    time_left: float
+    not_replayable: str
+    draw: float
+
+
+@dataclass(frozen=True, slots=True)
+class RetryIn:
+    """Send again after ``delay`` seconds."""
+
+    delay: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Hand the failure to the caller."""
+
+    reason: str
+
+
+def decide(policy: RetryPolicy, now: Situation) -> RetryIn | GiveUp:
+    """Send again or give up, and when and why."""
+    refusal = _why_not(policy, now)
+    if refusal:
+        return GiveUp(refusal)
+    hint = now.seen.retry_after
+    delay, reason = _delay(policy, now)
+    if hint is not None and hint > policy.max_retry_after:
+        return GiveUp(
+            f"the server asks to wait {hint:g} s, more than max_retry_after="
+            f"{policy.max_retry_after:g} s"
+        )
+    if delay >= now.time_left:
+        return GiveUp(
+            f"the next attempt would start in {delay:.2f} s, but only {max(now.time_left, 0):.2f} s"
+            " are left before the deadline"
+        )
+    return RetryIn(delay, reason)
+
+
+def may_be_billed(seen: Observation) -> bool:
+    """Whether the provider may have done, and billed, the work although no answer arrived.
+
+    An error in the gateway's own JSON means unbilled: the gateway refunds what it answers with
+    an error. Faults after sending and timeouts of the edge leave it open.
+    """
+    if seen.fault is not None:
+        return not seen.fault.before_sending
+    if seen.status is not None and seen.status < 300:
+        return True
+    from_gateway = seen.body is BodyKind.JSON and seen.edge_retryable is None
+    return seen.status in _AMBIGUOUS_STATUS and not from_gateway
+
+
+@lru_cache(maxsize=4_096)
+def backoff_ceiling(policy: RetryPolicy, retry: int) -> float:
+    """The longest wait before retry number ``retry`` (from 1): ``initial * 2**(retry-1)``, capped.
+
+    The wait itself is drawn uniformly below it ("full jitter": AWS Architecture Blog, 2015).
+    """
+    waits = backoff.expo(factor=policy.backoff_initial, max_value=policy.backoff_max)
+    return float(next(islice(waits, retry, None)))  # the generator's first value is a primer
+
+
+def _why_not(policy: RetryPolicy, now: Situation) -> str:
+    verdict = now.verdict
+    if verdict.action is Action.FAIL:
+        return f"not retried: {verdict.reason}"
+    if may_be_billed(now.seen) and not _may_repeat(policy, now.seen):
+        return (
+            "not retried: the work may have been done and billed although no answer arrived"
+            f" (retry_ambiguous={policy.retry_ambiguous!r})"
+        )
+    if now.not_replayable:
+        return f"not retried: the body cannot be sent again ({now.not_replayable})"
+    allowed = now.max_retries
+    if verdict.at_most is not None:
+        allowed = min(allowed, verdict.at_most)
+    if now.attempt > allowed:
+        return f"{allowed} of {allowed} retries are used up" if allowed else "retries are off"
+    return ""
+
+
+def _may_repeat(policy: RetryPolicy, seen: Observation) -> bool:
+    if policy.retry_ambiguous == "text":
+        return not seen.operation.is_paid_media
+    return policy.retry_ambiguous == "all"
+
+
+def _delay(policy: RetryPolicy, now: Situation) -> tuple[float, str]:
+    """The wait and where it comes from: our backoff, the table's least wait, or the hint."""
+    delay = now.draw * backoff_ceiling(policy, now.attempt)
+    reason = "backoff with full jitter"
+    least = min(now.verdict.wait, policy.backoff_max)
+    if least > delay:
+        delay, reason = least * (1 + now.draw * _HINT_SPREAD), "least wait for this failure"
+    hint = now.seen.retry_after
+    if hint is not None and hint > delay:
+        delay, reason = hint * (1 + now.draw * _HINT_SPREAD), f"the server asked for {hint:g} s"
+    return delay, reason

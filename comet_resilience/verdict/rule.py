@@ -1,0 +1,120 @@
+"""One row of the table: what it matches, and what it says.
+
+A row is data only. All the conditions that it names must hold; a condition left out matches
+everything. Codes and types are compared whole and without case; ``message`` is a regular
+expression searched in the (shortened) message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+from dataclasses import dataclass
+from functools import lru_cache
+
+from .advice import ADVICE, SECTIONS
+from .vocabulary import (
+    Action,
+    BodyKind,
+    FailureKind,
+    Fault,
+    Observation,
+    Operation,
+    Signal,
+    Verdict,
+)
+
+#: Longer messages are cut before they are searched: time stays bounded whatever a server sends.
+MESSAGE_SEARCHED = 4_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A row: conditions on an observation, and the verdict if all of them hold.
+
+    ``name`` is unique in the table and appears in diagnoses. ``source`` is one word: guide, docs,
+    observed, family (source code of gateways of the same family), edge (the CDN's documentation),
+    transport (measured on sockets), peer (other gateways) or inferred. ``status`` may be a range
+    or a set; ``wait`` (seconds, 0 or more) and ``at_most`` (retries) are as in ``Verdict``.
+    ``advice`` defaults to the steps for the kind.
+    """
+
+    name: str
+    kind: FailureKind
+    action: Action
+    reason: str
+    source: str
+    signal: Signal = Signal.IGNORED
+    wait: float = 0.0
+    at_most: int | None = None
+    advice: tuple[str, ...] = ()
+    section: str = ""
+    status: Container[int] | None = None
+    code: Container[str] | None = None
+    type: Container[str] | None = None
+    message: str | None = None
+    fault: Container[Fault] | None = None
+    body: Container[BodyKind] | None = None
+    operation: Container[Operation] | None = None
+    challenge: bool | None = None
+    edge_retryable: bool | None = None
+    edge_code: Container[str] | None = None
+    new_task: bool | None = None
+
+    def __post_init__(self) -> None:
+        """Check what a user may get wrong, at construction.
+
+        Raises:
+            ValueError: If ``message`` is no regular expression, or ``wait`` is negative.
+        """
+        if self.message is not None:
+            try:
+                _compiled(self.message)
+            except re.error as error:
+                raise ValueError(f"Rule {self.name!r}: message is no regular expression") from error
+        if not self.wait >= 0:
+            raise ValueError(f"Rule {self.name!r}: wait must be 0 seconds or more: {self.wait!r}")
+
+    def matches(self, seen: Observation) -> bool:
+        """Whether every condition of this row holds for what was seen."""
+        return (
+            _holds(self.status, seen.status)
+            and _holds(self.fault, seen.fault)
+            and _holds(self.code, seen.code.lower())
+            and _holds(self.type, seen.type.lower())
+            and _holds(self.body, seen.body)
+            and _holds(self.operation, seen.operation)
+            and _holds(self.edge_code, seen.edge_code)
+            and self.challenge in (None, seen.challenge)
+            and self.edge_retryable in (None, seen.edge_retryable)
+            and self.new_task in (None, seen.new_task)
+            and (self.message is None or _found(self.message, seen.message))
+        )
+
+    def verdict(self) -> Verdict:
+        """What this row says."""
+        return Verdict(
+            kind=self.kind,
+            action=self.action,
+            signal=self.signal,
+            reason=self.reason,
+            advice=self.advice or ADVICE[self.kind],
+            rule=self.name,
+            source=self.source,
+            section=self.section or SECTIONS[self.kind],
+            wait=self.wait,
+            at_most=self.at_most,
+        )
+
+
+def _holds(allowed: Container[object] | None, value: object) -> bool:
+    return allowed is None or (value is not None and value in allowed)
+
+
+def _found(pattern: str, text: str) -> bool:
+    return _compiled(pattern).search(text[:MESSAGE_SEARCHED]) is not None
+
+
+@lru_cache(maxsize=512)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)

@@ -1,0 +1,106 @@
+"""Which of the two HTTP libraries a client speaks, and how a transport is put into it.
+
+openai 3 stands on httpx2, openai 2 on httpx; their classes are unrelated, and either may be
+missing. Neither is imported here: whatever a client, request or exception is made of has been
+imported by its maker.
+"""
+
+from __future__ import annotations
+
+import copy
+import ssl
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+import anyio
+
+from ..verdict.vocabulary import Fault
+
+NAMES: Final = ("httpx2", "httpx")
+
+#: Exceptions of both families by name; a subclass is found before its base.
+_FAULTS: Final = {
+    "ConnectTimeout": Fault.CONNECT_TIMEOUT,
+    "ReadTimeout": Fault.READ_TIMEOUT,
+    "WriteTimeout": Fault.WRITE_TIMEOUT,
+    "PoolTimeout": Fault.POOL_TIMEOUT,
+    "TimeoutException": Fault.READ_TIMEOUT,
+    "ConnectError": Fault.CONNECT,
+    "ReadError": Fault.READ,
+    "WriteError": Fault.WRITE,
+    "CloseError": Fault.READ,
+    "NetworkError": Fault.READ,
+    "ProxyError": Fault.PROXY,
+    "RemoteProtocolError": Fault.PROTOCOL,
+    "DecodingError": Fault.PROTOCOL,
+    "LocalProtocolError": Fault.LOCAL,
+    "UnsupportedProtocol": Fault.LOCAL,
+    "TransportError": Fault.READ,
+}
+
+
+@cache
+def family_of(cls: type) -> Any:
+    """The HTTP library that a class belongs to or derives from.
+
+    Raises:
+        TypeError: If it is neither httpx2's nor httpx's.
+    """
+    for base in cls.__mro__:
+        root = base.__module__.partition(".")[0]
+        if root in NAMES:
+            return sys.modules[root]
+    raise TypeError(f"{cls.__module__}.{cls.__qualname__} belongs neither to httpx2 nor to httpx")
+
+
+def fault_of(error: BaseException) -> Fault | None:
+    """Which fault of the exchange an exception stands for; ``None`` if it is something else."""
+    for base in type(error).__mro__:
+        root = base.__module__.partition(".")[0]
+        if root in NAMES and base.__name__ in _FAULTS:
+            return _FAULTS[base.__name__]
+    if isinstance(error, ssl.SSLError):
+        return Fault.TLS
+    if isinstance(error, (ConnectionError, anyio.EndOfStream, anyio.BrokenResourceError)):
+        return Fault.READ
+    return None
+
+
+def with_transport(http_client: Any, wrap_transport: Callable[[Any], Any]) -> Any:
+    """A twin of an ``AsyncClient`` whose transports are wrapped; the original stays as it is.
+
+    Everything else is shared: proxies (a mount each), event hooks, headers, cookies, TLS and
+    timeouts. The twin keeps the original alive, because the SDK's own http client closes the
+    common connection pool when it is collected; for the same reason the twin does not.
+    """
+    wrapped: dict[int, Any] = {}
+
+    def wrap_once(transport: Any) -> Any:
+        if transport is None:  # a mount that says "not through the proxy"
+            return None
+        return wrapped.setdefault(id(transport), wrap_transport(transport))
+
+    twin = copy.copy(http_client)
+    if hasattr(type(http_client), "__del__"):
+        twin.__class__ = _without_finalizer(type(http_client))
+    twin.__dict__.update(
+        _transport=wrap_once(http_client._transport),  # noqa: SLF001 - there is no public way
+        _mounts={pattern: wrap_once(mount) for pattern, mount in http_client._mounts.items()},  # noqa: SLF001
+        _comet_resilience_original=http_client,
+    )
+    return twin
+
+
+def transport_of(http_client: Any) -> Any:
+    """The main transport of an ``AsyncClient``."""
+    return http_client._transport  # noqa: SLF001 - there is no public way
+
+
+@cache
+def _without_finalizer(cls: type) -> type:
+    members = {"__del__": lambda _self: None, "__module__": cls.__module__, "__doc__": cls.__doc__}
+    twin = type(cls.__name__, (cls,), members)
+    twin.__qualname__ = cls.__qualname__
+    return twin

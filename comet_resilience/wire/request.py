@@ -1,0 +1,255 @@
+"""What a request asks for, read before it is sent: route, model, operation, and its body's nature.
+
+A client that was wrapped tells most of it along the way (``Call``); for a transport that somebody
+built into an http client of their own it is read from the request.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from ..verdict.vocabulary import Operation, RequestInfo
+
+#: The name under which a ``Call`` travels in ``request.extensions``.
+EXTENSION: Final = "comet_resilience"
+
+#: JSON bodies up to this size are parsed for the model's name; larger ones are searched.
+_PARSED_UP_TO: Final = 65_536
+
+
+class Due(StrEnum):
+    """What a success must look like."""
+
+    JSON = "json"
+    STREAM = "stream"
+    ANY = "any"
+
+
+@dataclass(slots=True)
+class Call:
+    """What the wrapped client knows of a request and the transport cannot see.
+
+    ``host`` is the gateway's, with its port. ``renew`` asks the client's key function or token provider again and returns fresh headers;
+    ``None`` where the credentials never change.
+    """
+
+    max_retries: int
+    base_url: str
+    host: bytes
+    model: str
+    stream: bool
+    renew: Callable[[], Awaitable[Mapping[str, str]]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """A known path: how to recognise it, what it is, and members its JSON answer must have."""
+
+    method: str
+    path: str
+    operation: Operation
+    expected: tuple[str, ...] = ()
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        return re.compile(re.sub(r"\\{id\\}", "[^/]+", re.escape(self.path)))
+
+
+_ROUTES: Final = tuple(
+    (route, route.pattern)
+    for route in (
+        _Route("POST", "/chat/completions", Operation.TEXT, ("choices",)),
+        _Route("POST", "/completions", Operation.TEXT, ("choices",)),
+        _Route("POST", "/responses", Operation.TEXT, ("output", "id")),
+        _Route("POST", "/embeddings", Operation.TEXT, ("data",)),
+        _Route("POST", "/moderations", Operation.TEXT, ("results",)),
+        _Route("POST", "/rerank", Operation.TEXT, ("results", "data")),
+        _Route("POST", "/images/generations", Operation.MEDIA, ("data",)),
+        _Route("POST", "/images/edits", Operation.MEDIA, ("data",)),
+        _Route("POST", "/images/variations", Operation.MEDIA, ("data",)),
+        _Route("POST", "/audio/speech", Operation.MEDIA),
+        _Route("POST", "/audio/transcriptions", Operation.TRANSCRIPT),
+        _Route("POST", "/audio/translations", Operation.TRANSCRIPT),
+        _Route("POST", "/videos", Operation.JOB, ("id", "task_id")),
+        _Route("POST", "/videos/{id}/remix", Operation.JOB, ("id", "task_id")),
+        _Route("GET", "/videos/{id}/content", Operation.DOWNLOAD),
+        _Route("GET", "/files/{id}/content", Operation.DOWNLOAD),
+        _Route("GET", "/containers/{id}/files/{id}/content", Operation.DOWNLOAD),
+        _Route("GET", "/videos/{id}", Operation.READ, ("id", "task_id", "status")),
+        _Route("GET", "/models", Operation.READ, ("data",)),
+        _Route("GET", "/models/{id}", Operation.READ, ("id",)),
+    )
+)
+_PUBLIC_HEADERS: Final = frozenset(
+    {"accept", "accept-encoding", "connection", "host", "range", "user-agent"}
+)
+#: Headers of the body and of the count of retries: a renewed token does not touch them.
+_BODY_HEADERS: Final = frozenset(
+    {"content-length", "content-type", "transfer-encoding", "host", "x-stainless-retry-count"}
+)
+_LOOKS_LIKE_ID = re.compile(r"(?=[^/]*\d)[A-Za-z0-9_-]{8,}")
+_DEPLOYMENT = re.compile(r"/deployments/([^/]+)(/.*)")
+_VERSIONED = re.compile(r".*?/v\d+(?:beta)?(?=/)")
+_MODEL_IN_JSON = re.compile(rb'"model"\s*:\s*"((?:[^"\\]|\\.){1,200})"')
+_STREAM_IN_JSON = re.compile(rb'"stream"\s*:\s*true\b')
+_MODEL_IN_FORM = re.compile(rb'name="model"\r\n\r\n([^\r]{1,200})\r\n')
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A request as the transport sees it: what it asks for and what its answer must be.
+
+    ``not_replayable`` says why the body cannot be sent twice, ``""`` if it can.
+    """
+
+    info: RequestInfo
+    due: Due
+    expected: tuple[str, ...]
+    not_replayable: str
+    call: Call | None
+
+
+def describe(request: Any) -> Outgoing:
+    """Read a request of either family. Never raises, never consumes the body."""
+    call: Call | None = request.extensions.get(EXTENSION)
+    body = _loaded_body(request)
+    path, deployment = _relative_path(request.url.path, call.base_url if call else "")
+    route, expected, operation = _find_route(request.method, path)
+    if call is not None:
+        model, stream = call.model, call.stream
+    else:
+        model, stream = _model_and_stream(request.headers.get("content-type", ""), body or b"")
+    info = RequestInfo(
+        route=route, model=model or deployment, operation=operation, stream=stream
+    )
+    return Outgoing(
+        info=info,
+        due=_due(info, request.headers),
+        expected=expected,
+        not_replayable="" if body is not None else _why_not_replayable(request.stream),
+        call=call,
+    )
+
+
+def _relative_path(path: str, base_url: str) -> tuple[str, str]:
+    """The path below the base URL, and the model where Azure has it in the path."""
+    base = re.sub(r"^[a-z]+://[^/]*", "", base_url).rstrip("/")
+    if base and path.startswith(base + "/"):
+        path = path[len(base) :]
+    elif not base_url:
+        path = _VERSIONED.sub("", path, count=1)
+    deployment = _DEPLOYMENT.fullmatch(path)
+    return (deployment.group(2), deployment.group(1)) if deployment else (path, "")
+
+
+def _find_route(method: str, path: str) -> tuple[str, tuple[str, ...], Operation]:
+    for route, pattern in _ROUTES:
+        if route.method == method and pattern.fullmatch(path):
+            return f"{method} {route.path}", route.expected, route.operation
+    short = "/".join(
+        "{id}" if _LOOKS_LIKE_ID.fullmatch(part) else part for part in path.split("/")
+    )
+    operation = Operation.READ if method in ("GET", "HEAD") else Operation.OTHER
+    return f"{method} {short[:200]}", (), operation
+
+
+def _due(info: RequestInfo, headers: Mapping[str, str]) -> Due:
+    if headers.get("x-stainless-raw-response") == "stream" and not info.stream:
+        return Due.ANY  # with_streaming_response: the caller wants the bytes as they come
+    if info.stream:
+        return Due.STREAM
+    if info.operation in (Operation.DOWNLOAD, Operation.TRANSCRIPT):
+        return Due.ANY
+    return Due.JSON if "application/json" in headers.get("accept", "") else Due.ANY
+
+
+def _loaded_body(request: Any) -> bytes | None:
+    """The body if it is in memory, else ``None``: it is then a stream of some kind."""
+    try:
+        content: bytes = request.content
+    except Exception:  # noqa: BLE001 - RequestNotRead, of whichever family
+        return None
+    return content
+
+
+def _model_and_stream(content_type: str, body: bytes) -> tuple[str, bool]:
+    if "multipart/" in content_type:
+        found = _MODEL_IN_FORM.search(body[:_PARSED_UP_TO])
+        return (found.group(1).decode("utf-8", "replace") if found else ""), False
+    if len(body) <= _PARSED_UP_TO:
+        try:
+            data = json.loads(body)
+        except (ValueError, RecursionError):
+            return "", False
+        return of_json(data)
+    found = _MODEL_IN_JSON.search(body)
+    name = found.group(1).decode("utf-8", "replace") if found else ""
+    return name, _STREAM_IN_JSON.search(body) is not None
+
+
+def of_json(data: object) -> tuple[str, bool]:
+    """Model and stream flag of a request's JSON data."""
+    if not isinstance(data, Mapping):
+        return "", False
+    model, stream = data.get("model"), data.get("stream")
+    return (model if isinstance(model, str) else ""), stream is True
+
+
+def _why_not_replayable(stream: Any) -> str:
+    fields = getattr(stream, "fields", None)
+    if fields is None:
+        return "it is a stream that can be read only once"
+    for field in fields:
+        file = getattr(field, "file", b"")
+        if not isinstance(file, (bytes, str)) and not _seekable(file):
+            return "it holds a file that cannot be rewound"
+    return ""
+
+
+def _seekable(file: Any) -> bool:
+    """Whether a file can be rewound; the HTTP libraries would silently send it empty if not."""
+    try:
+        return bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "seek")
+    except Exception:  # noqa: BLE001 - whatever a caller's file object does
+        return False
+
+
+def base_url_of(request: Any) -> str:
+    """The base URL in use, without credentials or query."""
+    url, call = request.url, request.extensions.get(EXTENSION)
+    origin = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
+    path, _ = _relative_path(url.path, call.base_url if call else "")
+    return origin + url.path.removesuffix(path)
+
+
+def is_elsewhere(request: Any) -> bool:
+    """Whether a call was redirected away from its gateway, as downloads may be."""
+    call: Call | None = request.extensions.get(EXTENSION)
+    return call is not None and call.host != request.url.netloc
+
+
+def strip_private_headers(request: Any) -> None:
+    """Leave only what any server may see: keys in custom headers stay with the gateway."""
+    for name in list(request.headers):
+        if name.lower() not in _PUBLIC_HEADERS:
+            del request.headers[name]
+
+
+async def renew_headers(request: Any, call: Call | None, retries: int) -> None:
+    """Bring a request up to date before retry number ``retries``, as the SDK does for its own.
+
+    The caller's key function or token provider is asked again; its exceptions pass through.
+    """
+    headers = request.headers
+    if "x-stainless-retry-count" in headers:
+        headers["x-stainless-retry-count"] = str(retries)
+    if call is None or call.renew is None:
+        return
+    for name, value in (await call.renew()).items():
+        if name not in _BODY_HEADERS and headers.get(name) != value:
+            headers[name] = value

@@ -1,0 +1,180 @@
+"""Responses and faults, turned into observations; and what is handed on after a failure.
+
+A body is read only when it may be an error, up to a size and for a time, and decoded up to the
+same size: a hostile server can cost neither memory nor patience.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+import zlib
+from typing import Any, Final
+
+import anyio
+
+from ..verdict.envelope import Envelope, parse_envelope
+from ..verdict.retry_after import parse_hint_in_message, parse_retry_after
+from ..verdict.vocabulary import BodyKind, Fault, Observation, Operation, RequestIds
+from .family import family_of, fault_of
+
+#: An error body is read up to this many bytes, before and after decoding, and this many seconds.
+BODY_CAP: Final = 65_536
+BODY_SECONDS: Final = 5.0
+#: Closing a connection takes no longer than this, whatever the other side does.
+CLOSE_SECONDS: Final = 2.0
+
+_GATEWAY_ID_HEADERS: Final = ("x-cometapi-request-id", "x-oneapi-request-id")
+_DROPPED_HEADERS: Final = frozenset(
+    {b"content-encoding", b"content-length", b"transfer-encoding", b"x-should-retry", b"set-cookie"}
+)
+
+
+async def read_bounded(response: Any) -> bytes:
+    """The decoded body of an unread response, cut at the cap; closes the response.
+
+    A body that breaks off or drips is returned as far as it came.
+    """
+    if response.is_stream_consumed or response.is_closed:
+        return _already_read(response)
+    raw = bytearray()
+    try:
+        with anyio.move_on_after(BODY_SECONDS):
+            async for chunk in response.stream:
+                raw += chunk[: BODY_CAP - len(raw)]
+                if len(raw) >= BODY_CAP:
+                    break
+    except Exception as error:
+        if fault_of(error) is None:
+            raise
+    finally:
+        await close(response)
+    return decode(bytes(raw), response.headers.get("content-encoding", ""))
+
+
+async def close(response: Any) -> None:
+    """Close a response even where the task is being cancelled, within a bounded time."""
+    with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
+        with contextlib.suppress(Exception):  # a broken connection may not close cleanly
+            await response.aclose()
+
+
+def observe(response: Any, body: bytes, operation: Operation) -> Observation:
+    """The facts of a response and of its body."""
+    headers = response.headers
+    envelope = parse_envelope(body)
+    hint = parse_retry_after(headers, time.time())
+    if hint is None:
+        hint = envelope.retry_after
+    status = envelope.true_status or response.status_code
+    if hint is None and status in (429, 503):
+        hint = parse_hint_in_message(envelope.message)
+    return Observation(
+        status=status,
+        body=envelope.kind,
+        code="" if envelope.true_status else envelope.code,
+        type=envelope.type,
+        message=envelope.message,
+        param=envelope.param,
+        retry_after=hint,
+        challenge=headers.get("cf-mitigated", "").lower() == "challenge",
+        edge_retryable=envelope.edge_retryable,
+        edge_code=envelope.edge_code,
+        location=_host_and_path(headers.get("location", "")),
+        operation=operation,
+        ids=request_ids(headers, envelope),
+    )
+
+
+def observe_fault(
+    fault: Fault, error: BaseException, status: int | None, operation: Operation
+) -> Observation:
+    """The facts of an exchange that broke off, before (no ``status``) or after the headers."""
+    return Observation(
+        fault=fault,
+        status=status,
+        message=str(error)[:500],
+        operation=operation,
+        body=BodyKind.UNREAD,
+    )
+
+
+def request_ids(headers: Any, envelope: Envelope) -> RequestIds:
+    """The ids of a response, the gateway's header being the authority on the gateway's id."""
+    gateway = ""
+    for name in _GATEWAY_ID_HEADERS:
+        gateway = gateway or headers.get(name, "")[:128]
+    provider = headers.get("x-request-id", "")[:128]
+    return RequestIds(
+        gateway=gateway or envelope.request_id,
+        provider="" if provider == gateway else provider,
+        edge=headers.get("cf-ray", "")[:128] or envelope.edge_id,
+    )
+
+
+def rebuild(response: Any, body: bytes, ids: RequestIds, extension: tuple[str, object]) -> Any:
+    """The provider's response as the SDK is to see it: its body read, retries above us stopped.
+
+    ``x-request-id`` becomes the gateway's id, because that is what the SDK shows as
+    ``error.request_id``.
+    """
+    replaced = _DROPPED_HEADERS | ({b"x-request-id"} if ids.gateway else frozenset())
+    headers = [(k, v) for k, v in response.headers.raw if k.lower() not in replaced]
+    headers.append((b"x-should-retry", b"false"))
+    if ids.gateway:
+        headers.append((b"x-request-id", ids.gateway.encode("ascii", "ignore")))
+    name, value = extension
+    return family_of(type(response)).Response(
+        response.status_code,
+        headers=headers,
+        content=body,
+        extensions={**response.extensions, name: value},
+    )
+
+
+def decode(raw: bytes, encoding: str) -> bytes:
+    """Undo a content encoding, up to the cap; bytes that do not decode stay as they are."""
+    try:
+        for name in reversed([part.strip().lower() for part in encoding.split(",")]):
+            raw = _decode_one(raw, name)
+    except (zlib.error, ValueError, ImportError, OSError):
+        pass
+    return raw
+
+
+def _decode_one(raw: bytes, name: str) -> bytes:
+    if name in ("gzip", "x-gzip"):
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(raw, BODY_CAP)
+    if name == "deflate":
+        return _inflate(raw)
+    if name == "zstd":
+        import zstandard  # noqa: PLC0415 - present exactly where the HTTP library offers zstd
+
+        reader = zstandard.ZstdDecompressor(max_window_size=2**23).stream_reader(io.BytesIO(raw))
+        return bytes(reader.read(BODY_CAP))
+    if name == "br":
+        import brotli  # noqa: PLC0415 - present exactly where the HTTP library offers br
+
+        return bytes(brotli.Decompressor().process(raw, output_buffer_limit=BODY_CAP))[:BODY_CAP]
+    return raw
+
+
+def _inflate(raw: bytes) -> bytes:
+    """Deflate comes with a zlib header, as RFC 9110 says, and without, as some servers send it."""
+    try:
+        return zlib.decompressobj().decompress(raw, BODY_CAP)
+    except zlib.error:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(raw, BODY_CAP)
+
+
+def _already_read(response: Any) -> bytes:
+    try:
+        return bytes(response.content)[:BODY_CAP]
+    except Exception:  # noqa: BLE001 - ResponseNotRead, of whichever family
+        return b""
+
+
+def _host_and_path(location: str) -> str:
+    """A redirect's target without its query, which may carry secrets."""
+    return location.partition("?")[0].partition("#")[0][:500]
