@@ -11,6 +11,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from ..verdict.vocabulary import Operation, RequestInfo
@@ -118,8 +119,8 @@ def describe(request: Any) -> Outgoing:
     """Read a request of either family. Never raises, never consumes the body."""
     call: Call | None = request.extensions.get(EXTENSION)
     body = _loaded_body(request)
-    path, deployment = _relative_path(request.url.path, call.base_url if call else "")
-    route, expected, operation = _find_route(request.method, path)
+    base_url = call.base_url if call else ""
+    route, expected, operation, deployment = _read_path(request.method, request.url.path, base_url)
     if call is not None:
         model, stream = call.model, call.stream
     else:
@@ -134,6 +135,13 @@ def describe(request: Any) -> Outgoing:
         not_replayable="" if body is not None else _why_not_replayable(request.stream),
         call=call,
     )
+
+
+@lru_cache(maxsize=4_096)
+def _read_path(method: str, path: str, base_url: str) -> tuple[str, tuple[str, ...], Operation, str]:
+    """Route, members of its answer, operation, and Azure's deployment, of a method and path."""
+    below, deployment = _relative_path(path, base_url)
+    return (*_find_route(method, below), deployment)
 
 
 def _relative_path(path: str, base_url: str) -> tuple[str, str]:
