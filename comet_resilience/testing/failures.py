@@ -1,0 +1,264 @@
+"""The catalogue of failures: how CometAPI, its edge and its providers fail, each under a name.
+
+Statuses and bodies follow the error-handling guide of CometAPI; what the guide leaves out follows
+what has been seen of the gateway and of the servers in front of it. Within one status the first
+name is the one that `failure(status)` means.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from .replies import (
+    FRONT_END,
+    MODEL,
+    RAY,
+    REQUEST_ID,
+    REQUEST_ID_HEADER,
+    Reply,
+    error_reply,
+    html_reply,
+    json_reply,
+    stream_reply,
+    with_retry_after,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: The web front end: a single-page application, which answers every path with the same page.
+FRONT_PAGE: Final = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>CometAPI</title></head>'
+    '<body><div id="root"></div><script src="/assets/index.js"></script></body></html>'
+)
+
+
+def _nginx(title: str) -> str:
+    return (
+        f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n"
+        f"<center><h1>{title}</h1></center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
+    )
+
+
+def _edge_page(title: str, heading: str) -> str:
+    return (
+        f"<!DOCTYPE html><html><head><title>{title}</title></head><body>"
+        f"<h1>{heading}</h1><p>Ray ID: {RAY}</p><p>Cloudflare</p></body></html>"
+    )
+
+
+def _edge(status: int, page: str, *headers: tuple[str, str]) -> Reply:
+    own = (("Server", "cloudflare"), ("CF-RAY", RAY))
+    return html_reply(status, page, headers=(*own, *headers))
+
+
+def _problem(status: int, code: int, name: str, *, retryable: bool, retry_after: int) -> Reply:
+    document = {
+        "type": f"https://developers.cloudflare.com/support/troubleshooting/error-{code}/",
+        "title": f"Error {code}: {name.replace('_', ' ')}",
+        "status": status,
+        "detail": "The origin web server did not answer as it should.",
+        "error_code": code,
+        "error_name": name,
+        "error_category": "origin" if retryable else "ssl",
+        "retryable": retryable,
+        "retry_after": retry_after,
+        "owner_action_required": not retryable,
+        "ray_id": RAY,
+        "zone": "api.cometapi.com",
+    }
+    reply = Reply(
+        status=status,
+        headers=(
+            ("Content-Type", "application/problem+json"),
+            ("Server", "cloudflare"),
+            ("CF-RAY", RAY),
+        ),
+        body=json.dumps(document).encode(),
+    )
+    return with_retry_after(reply, retry_after) if retryable else reply
+
+
+def _chunk(content: str) -> str:
+    """One event of a chat stream that has not finished."""
+    document = {
+        "id": f"chatcmpl-{REQUEST_ID}",
+        "object": "chat.completion.chunk",
+        "created": 0,
+        "model": MODEL,
+        "choices": [{"index": 0, "delta": {"content": content}, "finish_reason": None}],
+    }
+    return _event(document)
+
+
+def _event(document: Any) -> str:
+    return f"data: {json.dumps(document)}\n\n"
+
+
+_NO_MESSAGES: Final = "field messages is required"
+_NO_CHANNEL: Final = f"No available channel for group default and model {MODEL} (distributor)"
+_OVERLOADED: Final = {
+    "message": "upstream error",
+    "type": "comet_api_error",
+    "code": "bad_response",
+}
+_LABELLED_AS_STREAM: Final = error_reply(503, "upstream is unavailable")
+
+#: Names of the failures that never become a response; their status means nothing.
+_CONNECTION: Final[Mapping[str, Reply]] = {
+    "dropped": Reply(drop=True),
+    "hanging": Reply(hang=True),
+    "unreachable": Reply(refuse=True),
+}
+
+_REQUEST: Final[Mapping[str, Reply]] = {
+    "bad_request": error_reply(400, "model name is required"),
+    "model_not_priced": error_reply(
+        400, f"model {MODEL} has not been priced by the administrator yet"
+    ),
+    "invalid_token": error_reply(401, "invalid token"),
+    "provider_key_broken": error_reply(
+        401,
+        "Incorrect API key provided: sk-ab***yz.",
+        code="invalid_api_key",
+        kind="invalid_request_error",
+        request_id=False,
+    ),
+    "forbidden": error_reply(403, f"token has no access to model {MODEL}"),
+    "balance_empty": error_reply(403, "user quota is not enough", code="insufficient_user_quota"),
+    "key_quota_empty": error_reply(
+        403, "token quota is not enough", code="pre_consume_token_quota_failed"
+    ),
+    "content_blocked": error_reply(400, "prompt was blocked", code="prompt_blocked", param=""),
+    "wrong_path": Reply(status=301, headers=(("Location", f"{FRONT_END}/"),)),
+    "wrong_path_html": html_reply(200, FRONT_PAGE),
+    "invalid_url": error_reply(
+        404, "Invalid URL (POST /v1/...)", kind="invalid_request_error", param="", request_id=False
+    ),
+    "too_large": error_reply(413, "request body is too large", code="read_request_body_failed"),
+    "too_large_html": html_reply(
+        413, _nginx("413 Request Entity Too Large"), headers=(("Server", "nginx"),)
+    ),
+    "task_not_ready": json_reply(
+        400, {"code": "task_not_exist", "message": "task_not_exist", "data": None}
+    ),
+}
+
+_LOAD: Final[Mapping[str, Reply]] = {
+    "rate_limited": error_reply(429, "too many requests, please slow down"),
+    "rate_limited_bare": Reply(status=429, headers=((REQUEST_ID_HEADER, REQUEST_ID),)),
+    "saturated": error_reply(
+        429, "当前分组上游负载已饱和,请稍后再试", code="rate_limit_exceeded", kind="requests"
+    ),
+    "insufficient_quota": error_reply(
+        429,
+        "You exceeded your current quota, please check your plan and billing details.",
+        code="insufficient_quota",
+        kind="insufficient_quota",
+        request_id=False,
+    ),
+    "mapped_not_found": error_reply(
+        429, "bad response status code 404", code="bad_response_status_code", param="404"
+    ),
+    "edge_rate_limited": _edge(429, _edge_page("Access denied | 1015", "Error 1015")),
+}
+
+_SERVER: Final[Mapping[str, Reply]] = {
+    "server_error": error_reply(500, "upstream error: do request failed", code="do_request_failed"),
+    "invalid_request": error_reply(500, _NO_MESSAGES, code="invalid_request", param=""),
+    "invalid_request_uncoded": error_reply(500, _NO_MESSAGES, param=""),
+    "not_implemented": error_reply(
+        501, "API not implemented", code="api_not_implemented", param="", request_id=False
+    ),
+    "bad_gateway": html_reply(502, _nginx("502 Bad Gateway"), headers=(("Server", "nginx"),)),
+    "unavailable": error_reply(503, "service temporarily unavailable"),
+    "overloaded": error_reply(
+        503, "system cpu overloaded", code="system_cpu_overloaded", request_id=False
+    ),
+    "model_not_found": error_reply(503, _NO_CHANNEL, code="model_not_found"),
+    "gateway_timeout": error_reply(504, "upstream timeout", code="bad_response_status_code"),
+    "gateway_timeout_html": html_reply(
+        504, _nginx("504 Gateway Time-out"), headers=(("Server", "nginx"),)
+    ),
+    "error_as_event_stream": replace(
+        _LABELLED_AS_STREAM,
+        headers=(("Content-Type", "text/event-stream"), *_LABELLED_AS_STREAM.headers[1:]),
+    ),
+}
+
+_EDGE: Final[Mapping[str, Reply]] = {
+    "edge_timeout": _edge(
+        524, _edge_page("api.cometapi.com | 524: A timeout occurred", "A timeout occurred")
+    ),
+    "edge_refused": _edge(
+        521, _edge_page("api.cometapi.com | 521: Web server is down", "Web server is down")
+    ),
+    "cloudflare_problem": _problem(524, 524, "origin_timeout", retryable=True, retry_after=60),
+    "cloudflare_problem_final": _problem(
+        526, 526, "invalid_ssl_certificate", retryable=False, retry_after=0
+    ),
+    "challenge": _edge(
+        403, _edge_page("Just a moment...", "Just a moment..."), ("cf-mitigated", "challenge")
+    ),
+    "blocked": _edge(
+        403, _edge_page("Attention Required! | Cloudflare", "Sorry, you have been blocked")
+    ),
+}
+
+_UNDER_200: Final[Mapping[str, Reply]] = {
+    "error_under_200": json_reply(200, {"error": _OVERLOADED}),
+    "failure_under_200": json_reply(200, {"success": False, "message": "record not found"}),
+    "empty_200": Reply(headers=((REQUEST_ID_HEADER, REQUEST_ID),)),
+    "stream_empty": stream_reply("data: [DONE]\n\n"),
+    "stream_error": stream_reply(_event({"error": _OVERLOADED})),
+    "stream_error_text": stream_reply(_event({"error": "upstream error"})),
+    "stream_error_late": stream_reply(_chunk("Half an "), _event({"error": _OVERLOADED})),
+    "stream_pings_then_error": stream_reply(
+        ": PING\n\n", ": PING\n\n", json.dumps({"error": _OVERLOADED})
+    ),
+    "stream_no_finish": stream_reply(_chunk("Half an "), _chunk("answer"), "data: [DONE]\n\n"),
+    "stream_malformed": stream_reply(_chunk("Half an "), 'data: {"id": "chatcm\n\n'),
+    # The cut stands far beyond the two events, so it takes away only the end of the stream.
+    "stream_cut": stream_reply(_chunk("Half an "), _chunk("answer"), cut_after=1_000_000),
+    "responses_failed": stream_reply(
+        'event: response.failed\ndata: {"type": "response.failed", "sequence_number": 0, '
+        f'"response": {{"id": "resp_{REQUEST_ID}", "object": "response", "created_at": 0, '
+        '"status": "failed", "model": "gpt", "output": [], "parallel_tool_calls": true, '
+        '"tool_choice": "auto", "tools": [], '
+        '"error": {"code": "server_error", "message": "upstream error"}}}\n\n'
+    ),
+}
+
+#: Every failure by its name.
+FAILURES: Final[Mapping[str, Reply]] = MappingProxyType(
+    {**_REQUEST, **_LOAD, **_SERVER, **_EDGE, **_UNDER_200, **_CONNECTION}
+)
+
+
+def failure(
+    name_or_status: str | int, *, retry_after: float | str | None = None, **changes: Any
+) -> Reply:
+    """Return a failure by its name in `FAILURES`, or by its status.
+
+    *retry_after* adds the header, in seconds or as a text; *changes* are fields of `Reply`. An
+    error status without a name gets the gateway's envelope. Raises `ValueError` for anything else.
+    """
+    if isinstance(name_or_status, str):
+        reply = FAILURES.get(name_or_status)
+    else:
+        reply = _by_status(name_or_status)
+    if reply is None:
+        names = ", ".join(sorted(FAILURES))
+        raise ValueError(f"no failure called {name_or_status!r}; the names are: {names}")
+    reply = replace(reply, **changes)
+    return reply if retry_after is None else with_retry_after(reply, retry_after)
+
+
+def _by_status(status: int) -> Reply | None:
+    named = (reply for reply in FAILURES.values() if reply.status == status)
+    if status >= 300 and (reply := next(named, None)):
+        return reply
+    return error_reply(status, f"failure with status {status}") if 400 <= status <= 599 else None

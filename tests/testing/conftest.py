@@ -1,0 +1,49 @@
+"""What the tests of the gateway share: event loops, and the real SDK in front of a gateway."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import openai
+import pytest
+import trio.testing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from comet_resilience.testing import Gateway
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Name the loop; "trio" has a virtual clock, "real trio" has not, for sockets."""
+    if request.param == "trio":
+        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    return str(request.param).removeprefix("real "), {}
+
+
+@pytest.fixture
+def family() -> ModuleType:
+    """Give the httpx family that the installed SDK stands on."""
+    return import_module("httpx2" if find_spec("httpx2") else "httpx")
+
+
+@pytest.fixture
+def client_of(family: ModuleType) -> Callable[[Gateway], openai.AsyncOpenAI]:
+    """Make SDK clients that reach a gateway in memory."""
+
+    def make(gateway: Gateway) -> openai.AsyncOpenAI:
+        client = openai.AsyncOpenAI(
+            base_url=gateway.base_url,
+            api_key=gateway.api_key,
+            max_retries=0,
+            http_client=family.AsyncClient(transport=gateway.transport(), follow_redirects=True),
+        )
+        # A new client asks a thread for the platform, and while a thread runs virtual time jumps.
+        client._platform = "Unknown"
+        return client
+
+    return make
