@@ -121,6 +121,7 @@ class Journey:
         try:
             body = await response.aread()
         except Exception as error:
+            await close(response)
             return self._faulted(error, response.status_code)
         response.elapsed = timedelta(seconds=anyio.current_time() - self._sent_at)
         if not is_answer(body, self._outgoing.expected):

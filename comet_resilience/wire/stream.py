@@ -6,7 +6,7 @@ It ends by being read to the end, by being closed, by failing, or by being dropp
 from __future__ import annotations
 
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
 
@@ -32,7 +32,11 @@ def watch(response: Any, on_end: OnEnd, on_abandon: OnAbandon) -> None:
 
 @cache
 def _watched_class(family: Any) -> Any:
-    """The wrapping stream, as a subclass of its family's base, which the client insists on."""
+    """The wrapping stream, as a subclass of its family's base, which the client insists on.
+
+    It is an iterator rather than a generator: a generator that nobody exhausts would need the
+    event loop to clean it up.
+    """
 
     class WatchedStream(family.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, inner: Any, on_end: OnEnd, on_abandon: OnAbandon) -> None:
@@ -41,14 +45,20 @@ def _watched_class(family: Any) -> Any:
             self._finalizer = weakref.finalize(self, on_abandon, inner.aclose)
             self._finalizer.atexit = False
 
-        async def __aiter__(self) -> AsyncIterator[bytes]:
+        def __aiter__(self) -> Any:
+            self._iterator = self._inner.__aiter__()
+            return self
+
+        async def __anext__(self) -> bytes:
             try:
-                async for chunk in self._inner:
-                    yield chunk
+                chunk: bytes = await self._iterator.__anext__()
+            except StopAsyncIteration:
+                self._end(Signal.SUCCESS)
+                raise
             except BaseException:
                 self._end(Signal.IGNORED)
                 raise
-            self._end(Signal.SUCCESS)
+            return chunk
 
         async def aclose(self) -> None:
             try:

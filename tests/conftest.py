@@ -1,0 +1,153 @@
+"""What the tests share: event loops with virtual time, and the real SDK over scripted answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import openai
+import pytest
+import trio.testing
+
+from comet_resilience import Options, wrap
+
+BASE_URL = "https://api.cometapi.com/v1"
+#: A key that must never appear anywhere but in the request itself.
+KEY = "sk-CANARY-3f9a27c1d84e4b6fa0b5"
+MESSAGES: Any = [{"role": "user", "content": "Hello"}]
+COMPLETION = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1,
+    "model": "m",
+    "choices": [
+        {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": "Hi"},
+        }
+    ],
+}
+
+httpx: Any = import_module("httpx2" if find_spec("httpx2") else "httpx")
+
+Answer = tuple[int, Any, dict[str, str]] | Exception
+
+
+def envelope(code: str, message: str) -> dict[str, object]:
+    """The gateway's usual error body."""
+    return {
+        "error": {"message": message, "type": "comet_api_error", "param": "", "code": code},
+    }
+
+
+OK: Answer = (200, COMPLETION, {"content-type": "application/json"})
+LIMITED: Answer = (429, envelope("", "slow down"), {})
+BROKEN: Answer = (500, envelope("", "it broke"), {})
+
+
+class ClosingStream(httpx.AsyncByteStream):  # type: ignore[misc]
+    """A body that counts how often it was closed; an exception among its parts is raised."""
+
+    def __init__(self, parts: list[bytes | Exception], closed: list[object]) -> None:
+        self._parts = list(parts)
+        self._closed = closed
+
+    def __aiter__(self) -> ClosingStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._parts:
+            raise StopAsyncIteration
+        part = self._parts.pop(0)
+        if isinstance(part, Exception):
+            raise part
+        return part
+
+    async def aclose(self) -> None:
+        self._closed.append(self)
+
+
+@dataclass
+class Scripted:
+    """An inner transport that gives prepared answers in turn, the last one for ever."""
+
+    answers: list[Answer]
+    sent: list[Any] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    opened: list[Any] = field(default_factory=list)
+    closed: list[Any] = field(default_factory=list)
+    transport_closed: int = 0
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Answer the next request."""
+        self.sent.append((dict(request.headers), str(request.url), request.method))
+        self.bodies.append(b"".join([part async for part in request.stream]))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        status, body, headers = answer
+        parts = body if isinstance(body, list) else [_encoded(body)]
+        stream = ClosingStream(parts, self.closed)
+        self.opened.append(stream)
+        return httpx.Response(status, headers=headers, stream=stream)
+
+    async def aclose(self) -> None:
+        """Count closings."""
+        self.transport_closed += 1
+
+    async def __aenter__(self) -> Scripted:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def _encoded(body: object) -> bytes:
+    return body if isinstance(body, bytes) else json.dumps(body).encode()
+
+
+def bare_client(inner: Any, **keywords: Any) -> openai.AsyncOpenAI:
+    """A client of the real SDK over a transport of ours, as a caller would make it."""
+    keywords.setdefault("api_key", KEY)
+    keywords.setdefault("base_url", BASE_URL)
+    http_client = httpx.AsyncClient(transport=inner, follow_redirects=True)
+    client = openai.AsyncOpenAI(http_client=http_client, **keywords)
+    # A new client asks a thread for the platform, and while a thread runs virtual time jumps.
+    client._platform = "Unknown"
+    return client
+
+
+def scripted(*answers: Answer, **options: Any) -> tuple[openai.AsyncOpenAI, Scripted]:
+    """A wrapped client and the transport that answers it."""
+    inner = Scripted(list(answers))
+    typed: Options = options  # type: ignore[assignment]
+    return wrap(bare_client(inner), **typed), inner
+
+
+async def ask(client: openai.AsyncOpenAI, **keywords: Any) -> str | None:
+    """One chat completion; its text."""
+    keywords.setdefault("model", "m")
+    answer = await client.chat.completions.create(messages=MESSAGES, **keywords)
+    content: str | None = answer.choices[0].message.content
+    return content
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """Both event loops; trio's clock is virtual and jumps over every wait."""
+    if request.param == "trio":
+        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    return "asyncio", {}
+
+
+@pytest.fixture
+def virtual_time(anyio_backend: tuple[str, dict[str, Any]]) -> Callable[[float], None]:
+    """Skip a test where waiting would be real; returns a checker of elapsed virtual seconds."""
+    if anyio_backend[0] != "trio":
+        pytest.skip("waits: on virtual time only")
+    return lambda _seconds: None

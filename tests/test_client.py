@@ -1,0 +1,370 @@
+"""``wrap``: the same type out, the caller's settings kept, the original untouched."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import importlib.util
+import weakref
+from typing import Any
+
+import openai
+import pytest
+
+from comet_resilience import ResilientTransport, diagnose, snapshot, wrap
+
+from .conftest import (
+    BASE_URL,
+    BROKEN,
+    KEY,
+    MESSAGES,
+    OK,
+    Scripted,
+    ask,
+    bare_client,
+    envelope,
+    httpx,
+    scripted,
+)
+
+pytestmark = pytest.mark.anyio
+FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0}
+
+
+class StrictClient(openai.AsyncOpenAI):
+    """A third party's subclass, whose constructor takes two arguments only."""
+
+    def __init__(self, *, token: str, http_client: Any = None) -> None:
+        super().__init__(api_key=token, base_url=BASE_URL, http_client=http_client)
+
+
+def http_client_over(inner: Any, **keywords: Any) -> Any:
+    """An http client of the installed family."""
+    return httpx.AsyncClient(transport=inner, follow_redirects=True, **keywords)
+
+
+async def test_the_type_stays() -> None:
+    """The wrapped client is an instance of the client's own class, and named like it."""
+    for client in (
+        bare_client(Scripted([OK])),
+        StrictClient(token=KEY, http_client=http_client_over(Scripted([OK]))),
+        openai.AsyncAzureOpenAI(
+            api_key=KEY,
+            api_version="2024-06-01",
+            azure_endpoint="https://x.openai.azure.com",
+            http_client=http_client_over(Scripted([OK])),
+        ),
+    ):
+        wrapped = wrap(client)
+        assert isinstance(wrapped, type(client))
+        assert type(wrapped).__name__ == type(client).__name__
+        assert await ask(wrapped) == "Hi"
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("cometapi"), reason="needs openai 2")
+async def test_cometapis_own_client() -> None:
+    """CometAPI's published subclass is wrapped like any other."""
+    cometapi: Any = importlib.import_module("cometapi")
+    inner = Scripted([BROKEN, OK])
+    client = cometapi.AsyncCometAPI(api_key=KEY, http_client=http_client_over(inner))
+    wrapped = wrap(client, **FAST)
+    assert isinstance(wrapped, cometapi.AsyncCometAPI)
+    assert await ask(wrapped) == "Hi"
+    assert len(inner.sent) == 2
+
+
+async def test_azure_requests_share_a_limit_by_deployment() -> None:
+    """The deployment in Azure's path is the model, and the route is the usual one."""
+    client = wrap(
+        openai.AsyncAzureOpenAI(
+            api_key=KEY,
+            api_version="2024-06-01",
+            azure_endpoint="https://x.openai.azure.com",
+            http_client=http_client_over(Scripted([OK])),
+        )
+    )
+    await ask(client, model="gpt-x")
+    assert snapshot(client).partitions[0].partition == ("POST /chat/completions", "gpt-x")
+
+
+async def test_the_original_is_untouched() -> None:
+    """Transport, retries and resources of the given client stay as they were."""
+    inner = Scripted([BROKEN, OK])
+    client = bare_client(inner, max_retries=0)
+    chat, transport = client.chat, client._client._transport
+    wrapped = wrap(client, **FAST)
+    assert client._client._transport is transport is inner
+    assert client.chat is chat
+    assert wrapped.chat is not chat
+    assert client.max_retries == 0
+    with pytest.raises(openai.InternalServerError):
+        await ask(client)
+    assert len(inner.sent) == 1
+
+
+async def test_the_callers_settings_stay() -> None:
+    """Headers, cookies, hooks, timeouts and base URL reach the wire as before."""
+    inner = Scripted([OK])
+    heard: list[str] = []
+
+    async def on_request(_request: Any) -> None:
+        heard.append("request")
+
+    async def on_response(_response: Any) -> None:
+        heard.append("response")
+
+    http_client = http_client_over(
+        inner,
+        headers={"x-mine": "1"},
+        cookies={"crumb": "2"},
+        event_hooks={"request": [on_request], "response": [on_response]},
+        timeout=7.5,
+    )
+    wrapped = wrap(
+        openai.AsyncOpenAI(
+            api_key=KEY,
+            base_url="https://gate.test/v1",
+            http_client=http_client,
+            default_headers={"x-default": "3"},
+            organization="org",
+        )
+    )
+    await ask(wrapped)
+    headers, url, _ = inner.sent[0]
+    assert url == "https://gate.test/v1/chat/completions"
+    assert (headers["x-mine"], headers["cookie"], headers["x-default"]) == ("1", "crumb=2", "3")
+    assert headers["authorization"] == f"Bearer {KEY}"
+    assert headers["openai-organization"] == "org"
+    assert not any("comet" in name for name in headers)
+    assert heard == ["request", "response"]
+    assert wrapped.timeout.read == 7.5  # type: ignore[union-attr]
+
+
+async def test_each_mount_is_wrapped() -> None:
+    """A request that goes through a mount (a proxy, say) is retried like any other."""
+    main, proxy = Scripted([OK]), Scripted([BROKEN, OK])
+    http_client = httpx.AsyncClient(transport=main, mounts={"https://": proxy, "all://no.test": None})
+    wrapped = wrap(openai.AsyncOpenAI(api_key=KEY, base_url=BASE_URL, http_client=http_client), **FAST)
+    assert await ask(wrapped) == "Hi"
+    assert (len(main.sent), len(proxy.sent)) == (0, 2)
+    await wrapped.close()
+    assert (main.transport_closed, proxy.transport_closed) == (1, 1)
+
+
+async def test_proxies_of_the_environment_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mounts that the SDK's default http client makes for HTTPS_PROXY are kept and wrapped."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    client = openai.AsyncOpenAI(api_key=KEY)
+    wrapped = wrap(client)
+    before, after = client._client._mounts, wrapped._client._mounts
+    assert list(before) == list(after)
+    assert before
+    assert all(isinstance(m, ResilientTransport) for m in after.values() if m is not None)
+    await client.close()
+
+
+async def test_wrapping_twice_is_wrapping_once() -> None:
+    """The same client comes back, also after with_options and copy; new keywords are refused."""
+    client, inner = scripted(BROKEN, max_retries=1, **FAST)
+    assert wrap(client) is client
+    changed = client.with_options(timeout=3).copy()
+    assert wrap(changed) is changed
+    with pytest.raises(ValueError, match="wrapped already"):
+        wrap(client, max_retries=3)
+    with pytest.raises(openai.InternalServerError):
+        await ask(changed)
+    assert len(inner.sent) == 2
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "sends"),
+    [(None, None, 7), (None, 1, 2), (0, None, 1), (9, None, 10), (9, 3, 4), (2, None, 7)],
+)
+async def test_whose_number_of_retries_counts(own: int | None, given: int | None, sends: int) -> None:
+    """The client's own number stands unless it is the SDK's default or wrap is given one."""
+    inner = Scripted([BROKEN])
+    client = bare_client(inner, **({} if own is None else {"max_retries": own}))
+    options: Any = {} if given is None else {"max_retries": given}
+    with pytest.raises(openai.InternalServerError):
+        await ask(wrap(client, **options, **FAST))
+    assert len(inner.sent) == sends
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 9])
+async def test_with_options_is_honoured_and_not_multiplied(number: int) -> None:
+    """``with_options(max_retries=n)`` on a wrapped client means n retries, ours alone."""
+    client, inner = scripted(BROKEN, **FAST)
+    with pytest.raises(openai.InternalServerError):
+        await ask(client.with_options(max_retries=number))
+    assert len(inner.sent) == number + 1
+
+
+async def test_key_functions_are_asked_again() -> None:
+    """Each attempt carries a fresh key where the key comes from a function."""
+    inner, asked = Scripted([BROKEN, BROKEN, OK]), []
+
+    async def key() -> str:
+        asked.append(1)
+        return f"key-{len(asked)}"
+
+    await ask(wrap(bare_client(inner, api_key=key), **FAST))
+    assert [headers["authorization"] for headers, _, _ in inner.sent] == [
+        "Bearer key-1",
+        "Bearer key-2",
+        "Bearer key-3",
+    ]
+
+
+async def test_token_providers_are_asked_again() -> None:
+    """Azure's token provider gives each attempt a fresh token."""
+    inner, asked = Scripted([BROKEN, OK]), []
+
+    async def token() -> str:
+        asked.append(1)
+        return f"token-{len(asked)}"
+
+    client = openai.AsyncAzureOpenAI(
+        azure_ad_token_provider=token,
+        api_version="2024-06-01",
+        azure_endpoint="https://x.openai.azure.com",
+        http_client=http_client_over(inner),
+    )
+    await ask(wrap(client, **FAST))
+    assert [headers["authorization"] for headers, _, _ in inner.sent] == [
+        "Bearer token-1",
+        "Bearer token-2",
+    ]
+
+
+async def test_retries_are_counted_as_the_sdk_counts_them() -> None:
+    """The header in which the SDK numbers its retries numbers ours."""
+    client, inner = scripted(BROKEN, OK, **FAST)
+    await ask(client)
+    assert [h["x-stainless-retry-count"] for h, _, _ in inner.sent] == ["0", "1"]
+
+
+async def test_what_is_no_call_passes_through() -> None:
+    """A token exchange over the same http client is neither retried nor queued."""
+    client, inner = scripted(BROKEN, **FAST)
+    answer = await client._client.post("https://login.test/token", json={})
+    assert answer.status_code == 500
+    assert len(inner.sent) == 1
+    assert snapshot(client).partitions == ()
+
+
+async def test_the_original_is_kept_alive() -> None:
+    """The SDK's own http client closes the shared pool when collected: it must not be."""
+    client = openai.AsyncOpenAI(api_key=KEY, base_url=BASE_URL)
+    http_client, pool = weakref.ref(client._client), client._client._transport
+    wrapped = wrap(client)
+    del client
+    gc.collect()
+    assert http_client() is not None
+    copied = wrapped.with_options(timeout=1)
+    del wrapped
+    gc.collect()
+    assert http_client() is not None
+    assert copied._client._transport._inner is pool
+    await copied.close()
+
+
+async def test_a_dropped_wrapper_does_not_close_the_originals_pool() -> None:
+    """The original goes on working when only the wrapped client is collected."""
+    client = openai.AsyncOpenAI(api_key=KEY, base_url=BASE_URL)
+    closed: list[int] = []
+
+    async def note_close() -> None:
+        closed.append(1)
+
+    client._client._transport.aclose = note_close
+    wrap(client)
+    gc.collect()
+    assert closed == []
+    await client.close()
+    assert closed == [1]
+
+
+async def test_a_transport_of_ones_own_http_client() -> None:
+    """``ResilientTransport(inner)`` works in a client that was not wrapped, without SDK retries."""
+    inner = Scripted([BROKEN])
+    client = bare_client(ResilientTransport(inner, max_retries=3, **FAST))
+    with pytest.raises(openai.InternalServerError) as caught:
+        await ask(client, model="gpt-y")
+    assert len(inner.sent) == 4
+    assert diagnose(caught.value).model == "gpt-y"
+    assert diagnose(caught.value).route == "POST /chat/completions"
+    assert wrap(client) is client
+
+
+def test_what_cannot_be_wrapped() -> None:
+    """Anything but an AsyncOpenAI is refused by name, a sync client with the way out."""
+    with pytest.raises(TypeError, match="AsyncOpenAI instead of OpenAI"):
+        wrap(openai.OpenAI(api_key=KEY))  # type: ignore[type-var]
+    with pytest.raises(TypeError, match="got str"):
+        wrap("client")  # type: ignore[type-var]
+    with pytest.raises(TypeError, match="expected an async transport"):
+        ResilientTransport(object())
+    with pytest.raises(TypeError, match=r"made by wrap\(\)"):
+        snapshot(openai.AsyncOpenAI(api_key=KEY))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"max_retrys": 3}, TypeError, "max_retrys"),
+        ({"max_retries": -1}, ValueError, "max_retries=-1: expected a whole number, 0 to 1000"),
+        ({"max_retries": 2.5}, ValueError, "max_retries=2.5"),
+        ({"max_retries": True}, ValueError, "max_retries=True"),
+        ({"deadline": 0}, ValueError, "deadline=0: expected a number"),
+        ({"backoff_max": float("nan")}, ValueError, "backoff_max=nan"),
+        ({"max_concurrency": 0}, ValueError, "max_concurrency=0"),
+        ({"min_concurrency": 9, "max_concurrency": 3}, ValueError, "at most max_concurrency=3"),
+        ({"retry_ambiguous": "yes"}, ValueError, "'all', 'text', 'none'"),
+        ({"partition": 3}, ValueError, "partition=3: expected a function"),
+        ({"on_event": "print"}, ValueError, "on_event"),
+        ({"rules": [1]}, ValueError, "rules: expected Rule values"),
+    ],
+)
+def test_bad_keywords_are_named(options: Any, error: type[Exception], words: str) -> None:
+    """An error at the call of wrap names the keyword, the value and the bounds."""
+    with pytest.raises(error) as caught:
+        wrap(openai.AsyncOpenAI(api_key=KEY), **options)
+    assert words in str(caught.value)
+
+
+async def test_diagnose_finds_what_others_wrapped() -> None:
+    """A diagnosis is found through causes, contexts and groups, and on the response."""
+    client, _ = scripted((400, envelope("", "bad"), {}))
+    with pytest.raises(openai.BadRequestError) as caught:
+        await ask(client)
+    original = caught.value
+    try:
+        raise RuntimeError("a framework's own error") from original
+    except RuntimeError as error:
+        assert diagnose(error).rule == "status-400"
+        assert diagnose(ExceptionGroup("several", [KeyError("x"), error])).rule == "status-400"
+    assert diagnose(original.response).rule == "status-400"  # type: ignore[arg-type]
+
+
+async def test_diagnose_without_us() -> None:
+    """An error of a client that is not wrapped is diagnosed from what it carries itself."""
+    client = bare_client(Scripted([(503, envelope("model_not_found", "no"), {})]), max_retries=0)
+    with pytest.raises(openai.InternalServerError) as caught:
+        await ask(client)
+    found = diagnose(caught.value)
+    assert (found.rule, found.attempts) == ("model-not-found", ())
+    assert "not wrapped" in found.reason
+    assert diagnose(KeyError("x")).rule == "unknown"
+
+
+async def test_raw_and_streaming_responses_work() -> None:
+    """The SDK's other ways to ask give the same answers."""
+    client, _ = scripted(OK)
+    raw = await client.chat.completions.with_raw_response.create(model="m", messages=MESSAGES)
+    assert raw.parse().choices[0].message.content == "Hi"
+    async with client.chat.completions.with_streaming_response.create(
+        model="m", messages=MESSAGES
+    ) as response:
+        assert snapshot(client).partitions[0].in_flight == 1
+        assert b"Hi" in await response.read()
+    assert snapshot(client).partitions[0].in_flight == 0
