@@ -1,0 +1,155 @@
+"""What is read from a request before it is sent."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+
+from comet_resilience.verdict.vocabulary import Operation
+from comet_resilience.wire.request import (
+    EXTENSION,
+    Call,
+    Due,
+    base_url_of,
+    describe,
+    is_elsewhere,
+    strip_private_headers,
+)
+
+from ..conftest import BASE_URL, httpx
+
+JSON = {"accept": "application/json"}
+
+
+def request(method: str, path: str, **keywords: Any) -> Any:
+    """A request of the installed family to the usual gateway."""
+    return httpx.Request(method, BASE_URL + path, **{"headers": JSON, **keywords})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "route", "operation"),
+    [
+        ("POST", "/chat/completions", "POST /chat/completions", Operation.TEXT),
+        ("POST", "/images/edits", "POST /images/edits", Operation.MEDIA),
+        ("POST", "/audio/speech", "POST /audio/speech", Operation.MEDIA),
+        ("POST", "/audio/transcriptions", "POST /audio/transcriptions", Operation.TRANSCRIPT),
+        ("POST", "/videos", "POST /videos", Operation.JOB),
+        ("POST", "/videos/video_123/remix", "POST /videos/{id}/remix", Operation.JOB),
+        ("GET", "/videos/video_123", "GET /videos/{id}", Operation.READ),
+        ("GET", "/videos/video_123/content", "GET /videos/{id}/content", Operation.DOWNLOAD),
+        ("GET", "/files/file-1/content", "GET /files/{id}/content", Operation.DOWNLOAD),
+        ("GET", "/models/gpt-4o", "GET /models/{id}", Operation.READ),
+        ("GET", "/batches/batch_0123456", "GET /batches/{id}", Operation.READ),
+        ("POST", "/unheard/of", "POST /unheard/of", Operation.OTHER),
+    ],
+)
+def test_routes(method: str, path: str, route: str, operation: Operation) -> None:
+    """A path below the version is a route, with its ids replaced."""
+    info = describe(request(method, path)).info
+    assert (info.route, info.operation) == (route, operation)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "model", "stream"),
+    [
+        ({"json": {"model": "m", "stream": True}}, "m", True),
+        ({"json": {"model": "m", "messages": []}}, "m", False),
+        ({"json": {"model": 3}}, "", False),
+        ({"json": [1]}, "", False),
+        ({"content": b"no json"}, "", False),
+        ({"content": json.dumps({"pad": "x" * 70_000, "model": "big", "stream": True})}, "big", True),
+        ({"data": {"model": "whisper"}, "files": {"file": ("a", b"1")}}, "", False),
+    ],
+)
+def test_model_and_stream_are_read_from_the_body(keywords: Any, model: str, stream: bool) -> None:
+    """Without a wrapped client the body tells the model, as far as it is in memory."""
+    info = describe(request("POST", "/chat/completions", **keywords)).info
+    assert (info.model, info.stream) == (model, stream)
+
+
+def test_a_wrapped_client_tells_more() -> None:
+    """What travels with a call is believed, whatever the body looks like."""
+    call = Call(
+        max_retries=3,
+        base_url="https://api.cometapi.com/custom/base/",
+        host=b"api.cometapi.com",
+        model="told",
+        stream=True,
+        renew=None,
+    )
+    sent = httpx.Request(
+        "POST",
+        "https://api.cometapi.com/custom/base/chat/completions",
+        headers=JSON,
+        extensions={EXTENSION: call},
+    )
+    outgoing = describe(sent)
+    assert (outgoing.info.route, outgoing.info.model) == ("POST /chat/completions", "told")
+    assert outgoing.due is Due.STREAM
+    assert base_url_of(sent) == "https://api.cometapi.com/custom/base"
+    assert not is_elsewhere(sent)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "due"),
+    [
+        ("POST", "/chat/completions", JSON, Due.JSON),
+        ("POST", "/chat/completions", {**JSON, "x-stainless-raw-response": "stream"}, Due.ANY),
+        ("POST", "/audio/speech", {"accept": "application/octet-stream"}, Due.ANY),
+        ("POST", "/audio/transcriptions", JSON, Due.ANY),
+        ("GET", "/files/file-1/content", {"accept": "application/binary"}, Due.ANY),
+    ],
+)
+def test_what_is_due(method: str, path: str, headers: dict[str, str], due: Due) -> None:
+    """JSON is due where the SDK asks for it and reads it whole; other bodies pass as they are."""
+    assert describe(request(method, path, headers=headers)).due is due
+
+
+async def chunks() -> Any:
+    """A body that can be read once."""
+    yield b"{}"
+
+
+class Blocked(io.RawIOBase):
+    """A file that raises when asked whether it can be rewound."""
+
+    def read(self, _size: int = -1) -> bytes:
+        """Nothing."""
+        return b""
+
+    def seekable(self) -> bool:
+        """Fail."""
+        raise OSError("no")
+
+
+def test_which_bodies_can_be_sent_again() -> None:
+    """Bytes, JSON and files that can be rewound; not streams, not pipes."""
+    upload = "/audio/transcriptions"
+    seekable = {"file": ("a.wav", io.BytesIO(b"RIFF"))}
+    blocked = {"file": ("a.wav", Blocked())}
+    assert describe(request("POST", "/embeddings", json={})).not_replayable == ""
+    assert describe(request("GET", "/models")).not_replayable == ""
+    assert describe(request("POST", upload, files=seekable)).not_replayable == ""
+    assert "rewound" in describe(request("POST", upload, files=blocked)).not_replayable
+    assert "once" in describe(request("POST", "/x", content=chunks())).not_replayable
+
+
+def test_only_public_headers_leave_the_gateway() -> None:
+    """A redirected download keeps what any server may see and nothing else."""
+    sent = httpx.Request(
+        "GET",
+        "https://cdn.test/file",
+        headers={"authorization": "Bearer k", "x-api-key": "k", "range": "bytes=0-1", "cookie": "c"},
+    )
+    strip_private_headers(sent)
+    assert set(sent.headers) <= {"host", "range", "accept", "accept-encoding", "user-agent"}
+    assert sent.headers["range"] == "bytes=0-1"
+
+
+def test_base_url_hides_credentials() -> None:
+    """User and password of a base URL never show."""
+    sent = httpx.Request("POST", "https://user:secret@gate.test/api/v1/chat/completions?key=1")
+    assert base_url_of(sent) == "https://gate.test/api/v1"
