@@ -1,6 +1,6 @@
 """Resilience for ``AsyncOpenAI`` clients of CometAPI and gateways of its kind, in one line.
 
-    client = wrap(AsyncOpenAI(base_url="https://api.cometapi.com/v1", api_key=...))
+client = wrap(AsyncOpenAI(base_url="https://api.cometapi.com/v1", api_key=...))
 """
 
 from .client import diagnose, snapshot, wrap

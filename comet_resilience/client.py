@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from functools import cache, cached_property
-from typing import Any, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack, cast
 
 import openai
 from openai import AsyncOpenAI
@@ -41,6 +41,7 @@ def wrap(client: ClientT, **options: Unpack[Options]) -> ClientT:
         TypeError: If ``client`` is no ``AsyncOpenAI`` or a keyword is unknown.
         ValueError: If a keyword's value is out of its bounds, or the client is wrapped already
             and keywords are given.
+
     """
     _check_client(client)
     config = Config.from_options(options)
@@ -64,6 +65,7 @@ def snapshot(client: AsyncOpenAI) -> Snapshot:
 
     Raises:
         TypeError: If the client is not wrapped.
+
     """
     transport = transport_of(client._client) if isinstance(client, AsyncOpenAI) else None  # noqa: SLF001
     if not isinstance(transport, ResilientTransport):
@@ -110,7 +112,7 @@ def _twin(client: ClientT) -> ClientT:
 
     ``copy()`` is of no use: it fails on subclasses with a strict constructor, such as CometAPI's.
     """
-    cls = _resilient_class(type(client))
+    cls = _resilient_class(cast("Any", type(client)))
     twin: ClientT = object.__new__(cls)
     resources = {
         name
@@ -123,7 +125,7 @@ def _twin(client: ClientT) -> ClientT:
 
 
 @cache
-def _resilient_class(cls: type) -> Any:
+def _resilient_class(cls: Any) -> Any:
     members = {"__module__": cls.__module__, "__doc__": cls.__doc__}
     twin = type(cls.__name__, (_Resilient, cls), members)
     twin.__qualname__ = cls.__qualname__

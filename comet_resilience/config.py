@@ -79,6 +79,7 @@ class Config:
     Raises:
         TypeError: If a keyword is unknown (from ``from_options``).
         ValueError: If a value is out of its bounds; the message names keyword, value and bounds.
+
     """
 
     max_retries: int = _keyword(
@@ -107,7 +108,10 @@ class Config:
         "for the whole request, queue, attempts and waits, until its answer begins",
     )
     initial_concurrency: int = _keyword(
-        8, _Number(1, 100_000, whole=True), "requests", "what each partition starts with, within the next two"
+        8,
+        _Number(1, 100_000, whole=True),
+        "requests",
+        "what each partition starts with, within the next two",
     )
     min_concurrency: int = _keyword(
         1, _Number(1, 100_000, whole=True), "requests", "an open partition's limit stays above this"
@@ -152,6 +156,7 @@ class Config:
         Raises:
             TypeError: If a keyword is unknown.
             ValueError: If a value is out of its bounds.
+
         """
         known = {declared.name for declared in fields(cls)}
         for name in options:

@@ -99,7 +99,7 @@ class Observers:
         for observer in self._observers:
             try:
                 observer(event)
-            except Exception:  # noqa: BLE001 - whatever an observer does, the request goes on
+            except Exception:
                 if id(observer) not in self._failed:
                     self._failed.add(id(observer))
                     logger.exception("an on_event observer failed; further failures are silent")

@@ -67,6 +67,7 @@ def hand_on(failure: Failure, diagnosis: Diagnosis, request: Any) -> Any:
         openai.APIConnectionError: After another fault.
         WrongEndpointError: If a redirect or a web page came back.
         InvalidAnswerError: If the status said success.
+
     """
     if failure.error is not None:
         _raise_fault(failure, failure.error, diagnosis, request)

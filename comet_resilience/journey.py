@@ -61,6 +61,7 @@ class Journey:
 
         Raises:
             ResilienceError: If the queue is full or too slow, or the deadline passes.
+
         """
         seconds = self._engine.config.deadline
         try:
@@ -105,7 +106,7 @@ class Journey:
         """Send once: the response if it is an answer, else the ``Failure``."""
         try:
             response = await self._inner.handle_async_request(self._request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again unless it is a fault
             return self._faulted(error, None)
         try:
             return await self._judge(response, lease)
@@ -120,7 +121,7 @@ class Journey:
             return self._hand_over(response, lease)
         try:
             body = await response.aread()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again unless it is a fault
             await close(response)
             return self._faulted(error, response.status_code)
         response.elapsed = timedelta(seconds=anyio.current_time() - self._sent_at)
@@ -229,9 +230,7 @@ class Journey:
         failure = Failure(seen=seen, verdict=classify(seen))
         elapsed = anyio.current_time() - self._started
         self._note_give_up(failure, str(error))
-        explain(
-            error, diagnose_failure(failure, self._info, str(error), self._attempts, elapsed)
-        )
+        explain(error, diagnose_failure(failure, self._info, str(error), self._attempts, elapsed))
 
     def _note_success(self, response: Any) -> None:
         if self._engine.observers.wanted():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any, Self, Unpack
 
 from .config import Config, Options, by_route_and_model
 from .events import Observers
@@ -44,6 +44,7 @@ class ResilientTransport:
     Raises:
         TypeError: If ``inner`` is no async transport, or a keyword is unknown.
         ValueError: If a keyword's value is out of its bounds.
+
     """
 
     def __init__(self, inner: Any, **options: Unpack[Options]) -> None:
@@ -60,9 +61,7 @@ class ResilientTransport:
         A wrapped client sends token exchanges and redirected downloads through it, too.
         """
         transport = cls.__new__(cls)
-        transport._inner = inner
-        transport._engine = engine
-        transport._only_calls = True
+        transport.__dict__.update(_inner=inner, _engine=engine, _only_calls=True)
         return transport
 
     async def handle_async_request(self, request: Any) -> Any:
@@ -82,9 +81,9 @@ class ResilientTransport:
         """Close the inner transport."""
         await self._inner.aclose()
 
-    async def __aenter__(self) -> ResilientTransport:
+    async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
         return self
 
-    async def __aexit__(self, *exception: Any) -> None:
+    async def __aexit__(self, *exception: object) -> None:
         await self._inner.__aexit__(*exception)

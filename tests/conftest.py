@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Self
 
 import openai
 import pytest
@@ -91,7 +90,7 @@ class Scripted:
         if isinstance(answer, Exception):
             raise answer
         status, body, headers = answer
-        parts = body if isinstance(body, list) else [_encoded(body)]
+        parts: list[Any] = body if isinstance(body, list) else [_encoded(body)]
         stream = ClosingStream(parts, self.closed)
         self.opened.append(stream)
         return httpx.Response(status, headers=headers, stream=stream)
@@ -100,7 +99,7 @@ class Scripted:
         """Count closings."""
         self.transport_closed += 1
 
-    async def __aenter__(self) -> Scripted:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -143,11 +142,3 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     if request.param == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
     return "asyncio", {}
-
-
-@pytest.fixture
-def virtual_time(anyio_backend: tuple[str, dict[str, Any]]) -> Callable[[float], None]:
-    """Skip a test where waiting would be real; returns a checker of elapsed virtual seconds."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
-    return lambda _seconds: None

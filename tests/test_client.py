@@ -6,7 +6,7 @@ import gc
 import importlib
 import importlib.util
 import weakref
-from typing import Any
+from typing import Any, cast
 
 import openai
 import pytest
@@ -93,7 +93,8 @@ async def test_the_original_is_untouched() -> None:
     client = bare_client(inner, max_retries=0)
     chat, transport = client.chat, client._client._transport
     wrapped = wrap(client, **FAST)
-    assert client._client._transport is transport is inner
+    assert client._client._transport is transport
+    assert transport is cast("Any", inner)
     assert client.chat is chat
     assert wrapped.chat is not chat
     assert client.max_retries == 0
@@ -143,8 +144,12 @@ async def test_the_callers_settings_stay() -> None:
 async def test_each_mount_is_wrapped() -> None:
     """A request that goes through a mount (a proxy, say) is retried like any other."""
     main, proxy = Scripted([OK]), Scripted([BROKEN, OK])
-    http_client = httpx.AsyncClient(transport=main, mounts={"https://": proxy, "all://no.test": None})
-    wrapped = wrap(openai.AsyncOpenAI(api_key=KEY, base_url=BASE_URL, http_client=http_client), **FAST)
+    http_client = httpx.AsyncClient(
+        transport=main, mounts={"https://": proxy, "all://no.test": None}
+    )
+    wrapped = wrap(
+        openai.AsyncOpenAI(api_key=KEY, base_url=BASE_URL, http_client=http_client), **FAST
+    )
     assert await ask(wrapped) == "Hi"
     assert (len(main.sent), len(proxy.sent)) == (0, 2)
     await wrapped.close()
@@ -180,7 +185,9 @@ async def test_wrapping_twice_is_wrapping_once() -> None:
     ("own", "given", "sends"),
     [(None, None, 7), (None, 1, 2), (0, None, 1), (9, None, 10), (9, 3, 4), (2, None, 7)],
 )
-async def test_whose_number_of_retries_counts(own: int | None, given: int | None, sends: int) -> None:
+async def test_whose_number_of_retries_counts(
+    own: int | None, given: int | None, sends: int
+) -> None:
     """The client's own number stands unless it is the SDK's default or wrap is given one."""
     inner = Scripted([BROKEN])
     client = bare_client(inner, **({} if own is None else {"max_retries": own}))
@@ -264,7 +271,7 @@ async def test_the_original_is_kept_alive() -> None:
     del wrapped
     gc.collect()
     assert http_client() is not None
-    assert copied._client._transport._inner is pool
+    assert cast("Any", copied._client._transport)._inner is pool
     await copied.close()
 
 
@@ -276,7 +283,7 @@ async def test_a_dropped_wrapper_does_not_close_the_originals_pool() -> None:
     async def note_close() -> None:
         closed.append(1)
 
-    client._client._transport.aclose = note_close
+    cast("Any", client._client._transport).aclose = note_close
     wrap(client)
     gc.collect()
     assert closed == []

@@ -74,7 +74,7 @@ async def test_the_response_of_a_success_is_the_inner_transports_own() -> None:
         made.append(await send(request))
         return made[-1]
 
-    inner.handle_async_request = remember  # type: ignore[method-assign]
+    inner.handle_async_request = remember  # type: ignore
     raw = await client.chat.completions.with_raw_response.create(model="m", messages=MESSAGES)
     assert raw.http_response is made[0]
     assert raw.http_response.elapsed.total_seconds() >= 0
@@ -230,7 +230,7 @@ async def test_the_deadline_covers_a_slow_answer(anyio_backend: tuple[str, Any])
     async def hang(_request: Any) -> Any:
         await anyio.sleep(100)
 
-    inner.handle_async_request = hang  # type: ignore[method-assign]
+    inner.handle_async_request = hang  # type: ignore
     started = anyio.current_time()
     caught = await failure_of(client)
     assert isinstance(caught, DeadlineExceededError)
@@ -349,7 +349,9 @@ async def test_paid_media_is_not_sent_again_when_nobody_knows() -> None:
         await client.images.generate(model="m", prompt="a comet")
     assert len(inner.sent) == 1
     assert diagnose(caught.value).may_be_billed
-    client, inner = scripted(httpx.ReadTimeout("slow"), retry_ambiguous="all", max_retries=1, **FAST)
+    client, inner = scripted(
+        httpx.ReadTimeout("slow"), retry_ambiguous="all", max_retries=1, **FAST
+    )
     with pytest.raises(openai.APITimeoutError):
         await client.images.generate(model="m", prompt="a comet")
     assert len(inner.sent) == 2
@@ -373,7 +375,9 @@ async def test_events_tell_the_story() -> None:
     def raise_always(_event: Event) -> None:
         raise ValueError("observer")
 
-    client, _ = scripted(LIMITED, BROKEN, max_retries=1, on_event=[raise_always, heard.append], **FAST)
+    client, _ = scripted(
+        LIMITED, BROKEN, max_retries=1, on_event=[raise_always, heard.append], **FAST
+    )
     await failure_of(client)
     story = [type(event) for event in heard if not type(event).__name__.startswith("Limit")]
     assert story == [AttemptFinished, RetryScheduled, AttemptFinished, GaveUp]
@@ -400,7 +404,7 @@ async def test_logs_warn_of_each_429_and_retry_and_hold_no_secret(
 
 
 async def test_the_gateways_request_id_is_the_errors_request_id() -> None:
-    """``error.request_id`` is the gateway's; the provider's and the edge's stay in the diagnosis."""
+    """``error.request_id`` is the gateway's; provider's and edge's stay in the diagnosis."""
     headers = {
         "x-cometapi-request-id": "20261102031415926535897Qx7LmZ2p",
         "x-request-id": "req_provider_1",
@@ -436,7 +440,7 @@ async def test_a_full_queue_sheds_before_sending() -> None:
         await gate.wait()
         return await send(request)
 
-    inner.handle_async_request = wait  # type: ignore[method-assign]
+    inner.handle_async_request = wait  # type: ignore
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
         tasks.start_soon(ask, client)
@@ -460,7 +464,7 @@ async def test_a_slow_queue_times_out(anyio_backend: tuple[str, Any]) -> None:
         await anyio.sleep(10)
         return await send(request)
 
-    inner.handle_async_request = slow  # type: ignore[method-assign]
+    inner.handle_async_request = slow  # type: ignore
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
         await anyio.wait_all_tasks_blocked()
@@ -478,7 +482,7 @@ async def test_an_exception_of_the_callers_is_not_ours() -> None:
     async def bug(_request: Any) -> Any:
         raise KeyError("a bug in somebody's transport")
 
-    inner.handle_async_request = bug  # type: ignore[method-assign]
+    inner.handle_async_request = bug  # type: ignore
     with pytest.raises((KeyError, openai.APIConnectionError)):
         await client.with_options(max_retries=0).chat.completions.create(
             model="m", messages=MESSAGES
@@ -493,7 +497,7 @@ async def test_cancelling_releases_everything() -> None:
     async def hang(_request: Any) -> Any:
         await anyio.sleep_forever()
 
-    inner.handle_async_request = hang  # type: ignore[method-assign]
+    inner.handle_async_request = hang  # type: ignore
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
         tasks.start_soon(ask, client)

@@ -71,7 +71,7 @@ class _TrioLoop:
         self._offset = time.monotonic() - trio.current_time()
 
     def now(self) -> float:
-        return float(self._trio.current_time()) + self._offset
+        return float(self._trio.current_time() + self._offset)
 
     def call_soon(self, function: Callable[[], object]) -> bool:
         try:
@@ -111,6 +111,7 @@ def running_loop() -> EventLoop:
 
     Raises:
         RuntimeError: If no event loop runs in this thread.
+
     """
     trio = sys.modules.get("trio")
     native: Any

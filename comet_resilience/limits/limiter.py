@@ -75,6 +75,7 @@ class Limiter:
         Raises:
             QueueFullError: If ``max_queue`` requests wait already (never for a retry).
             QueueTimeoutError: If none was free within ``queue_timeout``.
+
         """
         lease = self.acquire_nowait(key) if order is None else None
         if lease is not None:

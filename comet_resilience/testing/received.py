@@ -43,7 +43,7 @@ class ReceivedRequest:
             return {name: value.decode("utf-8", "replace") for name, value in form.items()}
         document = self.json()
         if not isinstance(document, dict):
-            raise ValueError("the body is JSON, but not an object")  # noqa: TRY004 - as for no JSON
+            raise ValueError("the body is JSON, but not an object")
         return document
 
 

@@ -41,13 +41,18 @@ _FAULTS: Final = {
 }
 
 
-@cache
-def family_of(cls: type) -> Any:
-    """The HTTP library that a class belongs to or derives from.
+def family_of(thing: Any) -> Any:
+    """The HTTP library that a client, request or response belongs to.
 
     Raises:
         TypeError: If it is neither httpx2's nor httpx's.
+
     """
+    return _family(thing.__class__)
+
+
+@cache
+def _family(cls: Any) -> Any:
     for base in cls.__mro__:
         root = base.__module__.partition(".")[0]
         if root in NAMES:
@@ -84,7 +89,7 @@ def with_transport(http_client: Any, wrap_transport: Callable[[Any], Any]) -> An
 
     twin = copy.copy(http_client)
     if hasattr(type(http_client), "__del__"):
-        twin.__class__ = _without_finalizer(type(http_client))
+        twin.__class__ = _without_finalizer(http_client.__class__)
     twin.__dict__.update(
         _transport=wrap_once(http_client._transport),  # noqa: SLF001 - there is no public way
         _mounts={pattern: wrap_once(mount) for pattern, mount in http_client._mounts.items()},  # noqa: SLF001
@@ -99,7 +104,7 @@ def transport_of(http_client: Any) -> Any:
 
 
 @cache
-def _without_finalizer(cls: type) -> type:
+def _without_finalizer(cls: Any) -> Any:
     members = {"__del__": lambda _self: None, "__module__": cls.__module__, "__doc__": cls.__doc__}
     twin = type(cls.__name__, (cls,), members)
     twin.__qualname__ = cls.__qualname__

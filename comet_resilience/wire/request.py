@@ -35,8 +35,8 @@ class Due(StrEnum):
 class Call:
     """What the wrapped client knows of a request and the transport cannot see.
 
-    ``host`` is the gateway's, with its port. ``renew`` asks the client's key function or token provider again and returns fresh headers;
-    ``None`` where the credentials never change.
+    ``host`` is the gateway's, with its port. ``renew`` asks the client's key function or token
+    provider again and returns fresh headers; ``None`` where the credentials never change.
     """
 
     max_retries: int
@@ -125,9 +125,7 @@ def describe(request: Any) -> Outgoing:
         model, stream = call.model, call.stream
     else:
         model, stream = _model_and_stream(request.headers.get("content-type", ""), body or b"")
-    info = RequestInfo(
-        route=route, model=model or deployment, operation=operation, stream=stream
-    )
+    info = RequestInfo(route=route, model=model or deployment, operation=operation, stream=stream)
     return Outgoing(
         info=info,
         due=_due(info, request.headers),
@@ -138,7 +136,9 @@ def describe(request: Any) -> Outgoing:
 
 
 @lru_cache(maxsize=4_096)
-def _read_path(method: str, path: str, base_url: str) -> tuple[str, tuple[str, ...], Operation, str]:
+def _read_path(
+    method: str, path: str, base_url: str
+) -> tuple[str, tuple[str, ...], Operation, str]:
     """Route, members of its answer, operation, and Azure's deployment, of a method and path."""
     below, deployment = _relative_path(path, base_url)
     return (*_find_route(method, below), deployment)
@@ -159,9 +159,7 @@ def _find_route(method: str, path: str) -> tuple[str, tuple[str, ...], Operation
     for route, pattern in _ROUTES:
         if route.method == method and pattern.fullmatch(path):
             return f"{method} {route.path}", route.expected, route.operation
-    short = "/".join(
-        "{id}" if _LOOKS_LIKE_ID.fullmatch(part) else part for part in path.split("/")
-    )
+    short = "/".join("{id}" if _LOOKS_LIKE_ID.fullmatch(part) else part for part in path.split("/"))
     operation = Operation.READ if method in ("GET", "HEAD") else Operation.OTHER
     return f"{method} {short[:200]}", (), operation
 
@@ -232,7 +230,7 @@ def base_url_of(request: Any) -> str:
     url, call = request.url, request.extensions.get(EXTENSION)
     origin = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
     path, _ = _relative_path(url.path, call.base_url if call else "")
-    return origin + url.path.removesuffix(path)
+    return origin + str(url.path).removesuffix(path)
 
 
 def is_elsewhere(request: Any) -> bool:

@@ -55,9 +55,8 @@ async def read_bounded(response: Any) -> bytes:
 
 async def close(response: Any) -> None:
     """Close a response even where the task is being cancelled, within a bounded time."""
-    with anyio.CancelScope(shield=True), anyio.move_on_after(CLOSE_SECONDS):
-        with contextlib.suppress(Exception):  # a broken connection may not close cleanly
-            await response.aclose()
+    with anyio.move_on_after(CLOSE_SECONDS, shield=True), contextlib.suppress(Exception):
+        await response.aclose()  # a broken connection may not close cleanly
 
 
 def observe(response: Any, body: bytes, operation: Operation) -> Observation:
@@ -125,7 +124,7 @@ def rebuild(response: Any, body: bytes, ids: RequestIds, extension: tuple[str, o
     if ids.gateway:
         headers.append((b"x-request-id", ids.gateway.encode("ascii", "ignore")))
     name, value = extension
-    return family_of(type(response)).Response(
+    return family_of(response).Response(
         response.status_code,
         headers=headers,
         content=body,
@@ -149,12 +148,12 @@ def _decode_one(raw: bytes, name: str) -> bytes:
     if name == "deflate":
         return _inflate(raw)
     if name == "zstd":
-        import zstandard  # noqa: PLC0415 - present exactly where the HTTP library offers zstd
+        import zstandard  # type: ignore[import-not-found] # noqa: PLC0415 - present exactly where the HTTP library offers zstd
 
         reader = zstandard.ZstdDecompressor(max_window_size=2**23).stream_reader(io.BytesIO(raw))
         return bytes(reader.read(BODY_CAP))
     if name == "br":
-        import brotli  # noqa: PLC0415 - present exactly where the HTTP library offers br
+        import brotli  # type: ignore[import-not-found] # noqa: PLC0415 - present exactly where the HTTP library offers br
 
         return bytes(brotli.Decompressor().process(raw, output_buffer_limit=BODY_CAP))[:BODY_CAP]
     return raw

@@ -26,12 +26,12 @@ def watch(response: Any, on_end: OnEnd, on_abandon: OnAbandon) -> None:
     if response.is_closed or response.is_stream_consumed:
         on_end(Signal.SUCCESS)  # a body that is read already never closes its stream
         return
-    cls = _watched_class(family_of(type(response)))
+    cls = _watched_class(family_of(response))
     response.stream = cls(response.stream, on_end, on_abandon)
 
 
 @cache
-def _watched_class(family: Any) -> Any:
+def _watched_class(family: Any) -> Any:  # noqa: C901 - one small class
     """The wrapping stream, as a subclass of its family's base, which the client insists on.
 
     It is an iterator rather than a generator: a generator that nobody exhausts would need the

@@ -241,7 +241,9 @@ async def test_moves_of_the_limit_are_told_with_their_reason() -> None:
 async def test_an_observer_may_look_at_the_limiter() -> None:
     """Observers run outside the lock: asking for a snapshot inside of one does not hang."""
     seen: list[object] = []
-    limiter = limiter_of(lambda: StepBack(4, 1, 100), on_event=lambda _: seen.append(limiter.snapshot()))
+    limiter = limiter_of(
+        lambda: StepBack(4, 1, 100), on_event=lambda _: seen.append(limiter.snapshot())
+    )
     leases = [await limiter.acquire(KEY) for _ in range(4)]
     leases[0].release(Signal.OVERLOAD)
     assert seen

@@ -60,7 +60,11 @@ def test_routes(method: str, path: str, route: str, operation: Operation) -> Non
         ({"json": {"model": 3}}, "", False),
         ({"json": [1]}, "", False),
         ({"content": b"no json"}, "", False),
-        ({"content": json.dumps({"pad": "x" * 70_000, "model": "big", "stream": True})}, "big", True),
+        (
+            {"content": json.dumps({"pad": "x" * 70_000, "model": "big", "stream": True})},
+            "big",
+            True,
+        ),
         ({"data": {"model": "whisper"}, "files": {"file": ("a", b"1")}}, "", False),
     ],
 )
@@ -142,7 +146,12 @@ def test_only_public_headers_leave_the_gateway() -> None:
     sent = httpx.Request(
         "GET",
         "https://cdn.test/file",
-        headers={"authorization": "Bearer k", "x-api-key": "k", "range": "bytes=0-1", "cookie": "c"},
+        headers={
+            "authorization": "Bearer k",
+            "x-api-key": "k",
+            "range": "bytes=0-1",
+            "cookie": "c",
+        },
     )
     strip_private_headers(sent)
     assert set(sent.headers) <= {"host", "range", "accept", "accept-encoding", "user-agent"}

@@ -145,5 +145,7 @@ def test_hints_come_from_headers_before_bodies() -> None:
     with_header = httpx.Response(429, json=text, headers={"retry-after": "3"})
     without = httpx.Response(429, json=text)
     other = httpx.Response(400, json=text)
-    hints = [observe(r, r.content, Operation.TEXT).retry_after for r in (with_header, without, other)]
+    hints = [
+        observe(r, r.content, Operation.TEXT).retry_after for r in (with_header, without, other)
+    ]
     assert hints == [3.0, 7.0, None]
