@@ -57,8 +57,8 @@ class _Number:
 
     def describe(self) -> str:
         kind = "a whole number" if self.whole else "a number"
-        upper = f"to {self.high:g}" if self.high < math.inf else "or more"
-        return f"{kind}, {self.low:g} {upper}" + (", or None" if self.optional else "")
+        upper = f"to {_plain(self.high)}" if self.high < math.inf else "or more"
+        return f"{kind}, {_plain(self.low)} {upper}" + (", or None" if self.optional else "")
 
     def accepts(self, value: object) -> bool:
         if value is None:
@@ -66,6 +66,10 @@ class _Number:
         if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
             return False
         return self.low <= value <= self.high and value < math.inf
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)
 
 
 def _keyword(default: Any, bounds: _Number | None, unit: str, meaning: str) -> Any:

@@ -1,0 +1,65 @@
+"""The table of rules as people read it: for the README and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from typing import Any
+
+from .rule import Rule
+from .rules import RULES
+from .vocabulary import Action, Signal
+
+
+def failures_table(rules: Iterable[Rule] = RULES) -> str:
+    """The rules in their order, as a Markdown table."""
+    rows = ["| answer | what it means | what is done | on whose word |", "|---|---|---|---|"]
+    rows += [
+        f"| {condition(rule)} | {rule.reason} | {consequence(rule)} | {rule.source} |"
+        for rule in rules
+    ]
+    return "\n".join(rows)
+
+
+def condition(rule: Rule) -> str:
+    """When a rule applies, in words."""
+    parts = [
+        _listed("", rule.status),
+        _listed("fault ", rule.fault),
+        _listed("code ", rule.code, quote="`"),
+        _listed("type ", rule.type, quote="`"),
+        _listed("edge code ", rule.edge_code),
+        _listed("body ", rule.body),
+        _listed("operation ", rule.operation),
+        "a browser challenge" if rule.challenge else "",
+        _edge(rule.edge_retryable),
+        "task created moments ago" if rule.new_task else "",
+        "message says so" if rule.message else "",
+    ]
+    return ", ".join(filter(None, parts)) or "anything else"
+
+
+def consequence(rule: Rule) -> str:
+    """What is done about it, in words."""
+    if rule.action is Action.FAIL:
+        return "not retried"
+    often = {None: "retried", 1: "retried once", 2: "retried twice"}.get(rule.at_most)
+    done = often or f"retried {rule.at_most} times"
+    if rule.wait:
+        done += f", after {rule.wait:g} s or more"
+    return done + ("; cuts the limit" if rule.signal is Signal.OVERLOAD else "")
+
+
+def _edge(retryable: bool | None) -> str:
+    if retryable is None:
+        return ""
+    return "edge says " + ("retryable" if retryable else "not retryable")
+
+
+def _listed(label: str, values: Container[Any] | None, quote: str = "") -> str:
+    if values is None:
+        return ""
+    if isinstance(values, range):
+        return f"{label}{values.start // 100}xx"
+    shown = sorted(str(getattr(value, "value", value)) for value in values)  # type: ignore[attr-defined]
+    names = [f"{quote}{name}{quote}" if name else "no code" for name in shown]
+    return label + " / ".join(names)
