@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -81,9 +82,14 @@ class Scripted:
     opened: list[Any] = field(default_factory=list)
     closed: list[Any] = field(default_factory=list)
     transport_closed: int = 0
+    behave: Callable[[Any], Awaitable[Any]] | None = None
 
     async def handle_async_request(self, request: Any) -> Any:
-        """Answer the next request."""
+        """Answer the next request, or do as told by ``behave``."""
+        return await (self.behave or self.answer)(request)
+
+    async def answer(self, request: Any) -> Any:
+        """Give the next prepared answer."""
         self.sent.append((dict(request.headers), str(request.url), request.method))
         self.bodies.append(b"".join([part async for part in request.stream]))
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

@@ -68,13 +68,13 @@ async def test_the_response_of_a_success_is_the_inner_transports_own() -> None:
     """The very object that the inner transport made reaches the caller."""
     client, inner = scripted(OK)
     made: list[Any] = []
-    send = inner.handle_async_request
+    send = inner.answer
 
     async def remember(request: Any) -> Any:
         made.append(await send(request))
         return made[-1]
 
-    inner.handle_async_request = remember  # type: ignore
+    inner.behave = remember
     raw = await client.chat.completions.with_raw_response.create(model="m", messages=MESSAGES)
     assert raw.http_response is made[0]
     assert raw.http_response.elapsed.total_seconds() >= 0
@@ -230,7 +230,7 @@ async def test_the_deadline_covers_a_slow_answer(anyio_backend: tuple[str, Any])
     async def hang(_request: Any) -> Any:
         await anyio.sleep(100)
 
-    inner.handle_async_request = hang  # type: ignore
+    inner.behave = hang
     started = anyio.current_time()
     caught = await failure_of(client)
     assert isinstance(caught, DeadlineExceededError)
@@ -434,13 +434,13 @@ async def test_a_full_queue_sheds_before_sending() -> None:
     """Above max_queue a request fails at once with a clear OpenAIError; nothing was sent."""
     client, inner = scripted(OK, initial_concurrency=1, max_concurrency=1, max_queue=1)
     gate = anyio.Event()
-    send = inner.handle_async_request
+    send = inner.answer
 
     async def wait(request: Any) -> Any:
         await gate.wait()
         return await send(request)
 
-    inner.handle_async_request = wait  # type: ignore
+    inner.behave = wait
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
         tasks.start_soon(ask, client)
@@ -458,13 +458,13 @@ async def test_a_slow_queue_times_out(anyio_backend: tuple[str, Any]) -> None:
     if anyio_backend[0] != "trio":
         pytest.skip("waits: on virtual time only")
     client, inner = scripted(OK, max_concurrency=1, queue_timeout=3.0)
-    send = inner.handle_async_request
+    send = inner.answer
 
     async def slow(request: Any) -> Any:
         await anyio.sleep(10)
         return await send(request)
 
-    inner.handle_async_request = slow  # type: ignore
+    inner.behave = slow
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
         await anyio.wait_all_tasks_blocked()
@@ -482,7 +482,7 @@ async def test_an_exception_of_the_callers_is_not_ours() -> None:
     async def bug(_request: Any) -> Any:
         raise KeyError("a bug in somebody's transport")
 
-    inner.handle_async_request = bug  # type: ignore
+    inner.behave = bug
     with pytest.raises((KeyError, openai.APIConnectionError)):
         await client.with_options(max_retries=0).chat.completions.create(
             model="m", messages=MESSAGES
@@ -497,7 +497,7 @@ async def test_cancelling_releases_everything() -> None:
     async def hang(_request: Any) -> Any:
         await anyio.sleep_forever()
 
-    inner.handle_async_request = hang  # type: ignore
+    inner.behave = hang
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
         tasks.start_soon(ask, client)

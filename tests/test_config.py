@@ -1,0 +1,64 @@
+"""Keywords: declared once, typed, checked."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, get_type_hints
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comet_resilience import Config, Options
+from comet_resilience.config import by_route_and_model
+from comet_resilience.verdict.vocabulary import RequestInfo
+
+
+def test_types_and_defaults_name_the_same_keywords() -> None:
+    """``Options`` (for editors) and ``Config`` (for defaults) agree in names and types."""
+    assert get_type_hints(Options) == {
+        name: hint for name, hint in get_type_hints(Config).items() if not name.startswith("_")
+    }
+
+
+def test_no_more_than_sixteen() -> None:
+    """The surface stays small."""
+    assert len(fields(Config)) <= 16
+
+
+def test_defaults() -> None:
+    """The defaults are those that are promised."""
+    shown = Config()
+    assert (shown.max_retries, shown.backoff_initial, shown.backoff_max) == (6, 0.5, 30.0)
+    assert (shown.max_retry_after, shown.deadline, shown.queue_timeout) == (60.0, None, None)
+    limits = (shown.initial_concurrency, shown.min_concurrency, shown.max_concurrency)
+    assert limits == (8, 1, 512)
+
+
+@given(st.one_of(st.integers(), st.floats(), st.text(), st.none(), st.booleans()))
+def test_any_value_is_taken_or_named(value: Any) -> None:
+    """Whatever is given for a number is either within its bounds or an error naming it."""
+    for declared in fields(Config):
+        if declared.metadata["bounds"] is None:
+            continue
+        try:
+            made = Config(**{declared.name: value})
+        except ValueError as error:
+            assert declared.name in str(error)
+        else:
+            assert getattr(made, declared.name) == value
+
+
+def test_observers_may_be_one_or_several() -> None:
+    """One function, a list of them, and none are all a tuple inside."""
+    assert Config().observers == ()
+    assert Config(on_event=print).observers == (print,)
+    assert Config(on_event=[print, repr]).observers == (print, repr)
+    with pytest.raises(ValueError, match="on_event"):
+        Config(on_event=[print, 3])  # type: ignore[list-item]
+
+
+def test_the_default_partition() -> None:
+    """Requests share a limit with those of the same route and model."""
+    info = RequestInfo(route="POST /x", model="m")
+    assert by_route_and_model(info) == ("POST /x", "m")

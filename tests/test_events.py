@@ -1,0 +1,92 @@
+"""Events: told once each, to whoever listens, whatever the listener does."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from comet_resilience import (
+    AttemptFinished,
+    Event,
+    FailureKind,
+    GaveUp,
+    LimitChanged,
+    RequestInfo,
+    RetryScheduled,
+    StreamAbandoned,
+)
+from comet_resilience.events import Observers, describe
+
+INFO = RequestInfo(route="POST /chat/completions", model="m")
+FINISHED = AttemptFinished(
+    request=INFO,
+    attempt=1,
+    status=429,
+    kind=FailureKind.RATE_LIMITED,
+    code="",
+    fault="",
+    reason="rate limiting",
+    request_id="id-1",
+    queued=0.0,
+    elapsed=0.1,
+)
+EVENTS: list[tuple[Event, int, str]] = [
+    (FINISHED, logging.WARNING, "429"),
+    (
+        RetryScheduled(
+            request=INFO,
+            attempt=2,
+            delay=1.5,
+            reason="because",
+            status=500,
+            kind=FailureKind.SERVER_ERROR,
+        ),
+        logging.WARNING,
+        "attempt 2 in 1.50 s: because",
+    ),
+    (
+        GaveUp(request=INFO, attempts=3, kind=FailureKind.TIMEOUT, status=None, reason="enough"),
+        logging.DEBUG,
+        "gave up: enough",
+    ),
+    (
+        LimitChanged(partition=("r", "m"), old=8, new=4, reason="less", in_flight=4, waiting=2),
+        logging.DEBUG,
+        "8 -> 4: less (4 in flight, 2 waiting)",
+    ),
+    (StreamAbandoned(request=INFO), logging.WARNING, "async with"),
+]
+
+
+@pytest.mark.parametrize(("event", "level", "words"), EVENTS)
+def test_each_event_is_one_line_of_the_log(
+    event: Event, level: int, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Level and words of each event are those that are promised."""
+    caplog.set_level(logging.DEBUG, logger="comet_resilience")
+    Observers([]).emit(event)
+    (record,) = caplog.records
+    assert record.levelno == level
+    assert words in record.getMessage()
+    assert "\n" not in describe(event)
+
+
+def test_a_failing_observer_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    """The others still hear of everything, and the log is not flooded."""
+    heard: list[Event] = []
+
+    def broken(_event: Event) -> None:
+        raise RuntimeError("no")
+
+    observers = Observers([broken, heard.append])
+    for _ in range(3):
+        observers.emit(FINISHED)
+    assert heard == [FINISHED] * 3
+    assert sum("observer failed" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_nobody_listens() -> None:
+    """Without observers and DEBUG logging no event need be made for a success."""
+    assert not Observers([]).wanted()
+    assert Observers([print]).wanted()

@@ -1,0 +1,169 @@
+"""The house: which room may know which, and what no room may do."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import comet_resilience
+
+ROOT = Path(comet_resilience.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+
+#: The floors: a room imports from its own floor and from the floors below it.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("verdict", "limits.algorithm", "events", "config"),
+    ("errors",),
+    ("wire", "limits", "support"),
+    ("failure",),
+    ("journey", "transport"),
+    ("client",),
+    ("testing", "otel", "cli", "__init__", "__main__"),
+)
+PURE = ("verdict", "limits.algorithm", "config")
+IMPURE_MODULES = {"anyio", "asyncio", "logging", "os", "random", "socket", "threading", "time"}
+#: The table is one file on purpose.
+LONGER_FILES = {"verdict/rules.py": 360}
+
+
+def room_of(path: Path) -> str:
+    """The dotted name of a file inside the package."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def floor_of(room: str) -> int:
+    """The floor of a room; the most specific entry counts."""
+    found = [
+        (len(name), floor)
+        for floor, names in enumerate(FLOORS)
+        for name in names
+        if room == name or room.startswith(name + ".")
+    ]
+    assert found, f"{room} stands on no floor"
+    return max(found)[1]
+
+
+def tree_of(path: Path) -> ast.Module:
+    """The syntax of a file."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, int]]:
+    """What a file imports when it runs: absolute names with level 0, rooms with their level."""
+    for node in walk_runtime(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, 0) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module] if node.module else [alias.name for alias in node.names]
+            yield from ((name, node.level) for name in names)
+
+
+def walk_runtime(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk a tree, leaving out what only type checkers see."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from walk_runtime(child)
+
+
+def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Every function and method of a file."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield node
+
+
+@pytest.mark.parametrize("path", FILES, ids=room_of)
+def test_rooms_know_only_what_is_below(path: Path) -> None:
+    """No room imports from a floor above its own."""
+    room = room_of(path)
+    package = room.split(".")[:-1]
+    for name, level in imports_of(path):
+        if level == 0:
+            continue
+        target = ".".join([*package[: len(package) - level + 1], name])
+        assert floor_of(target) <= floor_of(room), f"{room} imports {target}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=room_of)
+def test_pure_rooms_are_pure(path: Path) -> None:
+    """Rooms that decide have no await, clock, randomness, logging or I/O."""
+    room = room_of(path)
+    if not room.startswith(PURE):
+        pytest.skip("not a pure room")
+    assert {name.partition(".")[0] for name, _ in imports_of(path)}.isdisjoint(IMPURE_MODULES)
+    for node in ast.walk(tree_of(path)):
+        assert not isinstance(node, (ast.AsyncFunctionDef, ast.Await))
+
+
+@pytest.mark.parametrize("path", FILES, ids=room_of)
+def test_only_wire_knows_the_http_libraries(path: Path) -> None:
+    """Outside ``wire`` and the test gateway no code names httpx or httpx2."""
+    if room_of(path).startswith(("wire", "testing")):
+        pytest.skip("may know them")
+    for node in ast.walk(tree_of(path)):
+        named = getattr(node, "id", None) or (
+            node.value
+            if isinstance(node, ast.Constant) and node.value in ("httpx", "httpx2")
+            else ""
+        )
+        assert named not in ("httpx", "httpx2")
+    assert {name.partition(".")[0] for name, _ in imports_of(path)}.isdisjoint({"httpx", "httpx2"})
+
+
+@pytest.mark.parametrize("path", FILES, ids=room_of)
+def test_only_config_gives_numbers_a_default(path: Path) -> None:
+    """No parameter outside ``config`` and the test gateway defaults to a number."""
+    if room_of(path).startswith(("config", "testing")):
+        pytest.skip("may have defaults")
+    for function in functions_of(path):
+        for default in (*function.args.defaults, *function.args.kw_defaults):
+            value = getattr(default, "value", None)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            assert not number, f"{function.name} defaults to {value}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=room_of)
+def test_files_and_functions_are_short(path: Path) -> None:
+    """A file can be read in one sitting, a function on one screen."""
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= LONGER_FILES.get(str(path.relative_to(ROOT)), 300)
+    for function in functions_of(path):
+        body = function.body[1:] if ast.get_docstring(function) else function.body
+        if body:
+            last = body[-1].end_lineno or 0
+            assert last - body[0].lineno < 40, function.name
+
+
+def test_one_loop_without_end() -> None:
+    """The package has exactly one ``while True``: the journey's."""
+    found = [
+        room_of(path)
+        for path in FILES
+        if not room_of(path).startswith("testing")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.While) and ast.unparse(node.test) == "True"
+    ]
+    assert found == ["journey"]
+
+
+def test_the_door_is_in_order() -> None:
+    """Everything offered exists, has a docstring, and stands in order."""
+    names = comet_resilience.__all__
+    assert names == sorted(names, key=lambda name: (name.islower(), name))
+    for name in names:
+        member = getattr(comet_resilience, name)
+        assert getattr(member, "__doc__", None) or name == "Event"
+
+
+def test_tests_mirror_the_rooms() -> None:
+    """Each room of ``verdict``, ``limits`` and ``wire`` has the test file of its name."""
+    tests = Path(__file__).parent
+    for folder in ("verdict", "limits", "wire"):
+        rooms = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+        mirrored = {path.stem.removeprefix("test_") for path in (tests / folder).glob("test_*.py")}
+        assert mirrored <= rooms | {"state_machine"}, mirrored - rooms
