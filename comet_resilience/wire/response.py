@@ -7,9 +7,7 @@ same size: a hostile server can cost neither memory nor patience.
 from __future__ import annotations
 
 import contextlib
-import io
 import time
-import zlib
 from typing import Any, Final
 
 import anyio
@@ -17,6 +15,7 @@ import anyio
 from ..verdict.envelope import Envelope, parse_envelope
 from ..verdict.retry_after import parse_hint_in_message, parse_retry_after
 from ..verdict.vocabulary import BodyKind, Fault, Observation, Operation, RequestIds
+from .encoding import decode
 from .family import family_of, fault_of
 
 #: An error body is read up to this many bytes, before and after decoding, and this many seconds.
@@ -50,7 +49,7 @@ async def read_bounded(response: Any) -> bytes:
             raise
     finally:
         await close(response)
-    return decode(bytes(raw), response.headers.get("content-encoding", ""))
+    return decode(bytes(raw), response.headers.get("content-encoding", ""), BODY_CAP)
 
 
 async def close(response: Any) -> None:
@@ -130,41 +129,6 @@ def rebuild(response: Any, body: bytes, ids: RequestIds, extension: tuple[str, o
         content=body,
         extensions={**response.extensions, name: value},
     )
-
-
-def decode(raw: bytes, encoding: str) -> bytes:
-    """Undo a content encoding, up to the cap; bytes that do not decode stay as they are."""
-    try:
-        for name in reversed([part.strip().lower() for part in encoding.split(",")]):
-            raw = _decode_one(raw, name)
-    except (zlib.error, ValueError, ImportError, OSError):
-        pass
-    return raw
-
-
-def _decode_one(raw: bytes, name: str) -> bytes:
-    if name in ("gzip", "x-gzip"):
-        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(raw, BODY_CAP)
-    if name == "deflate":
-        return _inflate(raw)
-    if name == "zstd":
-        import zstandard  # type: ignore[import-not-found] # noqa: PLC0415 - present exactly where the HTTP library offers zstd
-
-        reader = zstandard.ZstdDecompressor(max_window_size=2**23).stream_reader(io.BytesIO(raw))
-        return bytes(reader.read(BODY_CAP))
-    if name == "br":
-        import brotli  # type: ignore[import-not-found] # noqa: PLC0415 - present exactly where the HTTP library offers br
-
-        return bytes(brotli.Decompressor().process(raw, output_buffer_limit=BODY_CAP))[:BODY_CAP]
-    return raw
-
-
-def _inflate(raw: bytes) -> bytes:
-    """Deflate comes with a zlib header, as RFC 9110 says, and without, as some servers send it."""
-    try:
-        return zlib.decompressobj().decompress(raw, BODY_CAP)
-    except zlib.error:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(raw, BODY_CAP)
 
 
 def _already_read(response: Any) -> bytes:

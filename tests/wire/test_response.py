@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import zlib
 from typing import Any
 
 import anyio
@@ -14,7 +13,6 @@ from comet_resilience.wire.response import (
     BODY_CAP,
     BODY_SECONDS,
     close,
-    decode,
     observe,
     read_bounded,
     rebuild,
@@ -45,25 +43,6 @@ async def test_a_bomb_does_not_go_off() -> None:
     bomb = gzip.compress(b"\0" * 50_000_000)
     response, _ = response_of(bomb, content_encoding="gzip")
     assert len(await read_bounded(response)) == BODY_CAP
-
-
-@pytest.mark.parametrize(
-    ("raw", "encoding"),
-    [
-        (gzip.compress(b"hello"), "gzip"),
-        (gzip.compress(b"hello"), "x-gzip"),
-        (zlib.compress(b"hello"), "deflate"),
-        (zlib.compress(b"hello")[2:-4], "deflate"),
-        (gzip.compress(zlib.compress(b"hello")), "deflate, gzip"),
-        (b"hello", "identity"),
-        (b"hello", ""),
-        (b"hello", "gzip"),
-        (b"hello", "unheard-of"),
-    ],
-)
-def test_encodings(raw: bytes, encoding: str) -> None:
-    """What can be decoded is; what cannot stays as it came."""
-    assert decode(raw, encoding) == b"hello"
 
 
 async def test_a_dripping_body_is_given_up(anyio_backend: tuple[str, Any]) -> None:

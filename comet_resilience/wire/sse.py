@@ -1,0 +1,187 @@
+"""Server-sent events, as far as a transport has to understand them. No I/O.
+
+Two readers of the same format (WHATWG HTML, "server-sent events"): ``FirstEvent`` parses the
+beginning of a stream line by line until something real has come; ``EventWatch`` then only counts
+and looks out for three things in the bytes that pass by: the terminal sign, ``[DONE]`` and an
+error. It runs for each chunk of each stream, so it searches instead of parsing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+#: What precedes the first event is kept up to this size; a longer first event counts as begun.
+HEAD_CAP: Final = 1_048_576
+#: Lines that are no events (a bare JSON error, a web page) are kept up to this size.
+STRAY_CAP: Final = 65_536
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BOM: Final = b"\xef\xbb\xbf"
+_PINGS: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
+
+#: Enough of the last chunk to find a sign that is split between two.
+_OVERLAP: Final = 96
+#: A line that may hold an error is waited for up to this size.
+_ERROR_CAP: Final = 65_536
+_DATA_LINE = re.compile(rb"(?:\A|[\r\n])data:")
+_DONE = re.compile(rb"(?:\A|(?<=[\r\n]))data: ?\[DONE\]")
+_MAYBE_ERROR = re.compile(rb'"error"\s*:\s*[{"]|event: ?(?:error|response\.failed)\b')
+_ERROR_LINE = re.compile(
+    rb"(?:\A|[\r\n])(?:"
+    rb'data: ?(\{[^\r\n]*"error"\s*:\s*[{"][^\r\n]*)|'
+    rb"event: ?(?:error|response\.failed)(?:\r\n|\r|\n)data: ?([^\r\n]*)"
+    rb")[\r\n]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: its name (``""`` if it has none) and its data, lines joined."""
+
+    name: str
+    data: str
+
+    @property
+    def is_ping(self) -> bool:
+        """Whether it only keeps the connection alive."""
+        return not self.data or self.name in _PINGS or '"type":"ping"' in self.data.replace(" ", "")
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is the end mark of a stream, which proves nothing."""
+        return self.data.startswith("[DONE]")
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it reports a failure instead of content."""
+        if self.name in ("error", "response.failed"):
+            return True
+        if '"error"' not in self.data and '"response.failed"' not in self.data:
+            return False
+        try:
+            data = json.loads(self.data)
+        except (ValueError, RecursionError):
+            return False
+        if not isinstance(data, dict):
+            return False
+        return bool(data.get("error")) or data.get("type") in ("error", "response.failed")
+
+
+class FirstEvent:
+    """Reads the beginning of a stream until its first real event.
+
+    ``stray`` holds the lines that belong to no event: where the stream is none after all, they
+    are its body.
+    """
+
+    def __init__(self) -> None:
+        self.stray = bytearray()
+        self.seen_bytes = 0
+        self._rest = b""
+        self._name = ""
+        self._data: list[str] = []
+
+    def feed(self, data: bytes) -> Event | None:
+        """Read on; the first event that is no ping, once it is complete."""
+        if self.seen_bytes < len(_BOM):
+            data = (self._rest + data).removeprefix(_BOM)
+            self._rest = b""
+        self.seen_bytes += len(data)
+        for line in self._lines(data):
+            event = self._line(line)
+            if event is not None and not event.is_ping:
+                return event
+        return None
+
+    def finish(self) -> Event | None:
+        """The stream has ended: an event that its blank line was missing from, if any."""
+        event = self._line(self._rest) if self._rest else None
+        event = event or self._line(b"")
+        return event if event is not None and not event.is_ping else None
+
+    def _lines(self, data: bytes) -> Iterator[bytes]:
+        data = self._rest + data
+        start = 0
+        for end in _LINE_END.finditer(data):
+            if end.group() == b"\r" and end.end() == len(data):
+                break  # the other half of a CRLF may follow
+            yield data[start : end.start()]
+            start = end.end()
+        self._rest = data[start:]
+
+    def _line(self, line: bytes) -> Event | None:
+        if not line:
+            return self._dispatch()
+        field, _, value = line.partition(b":")
+        text = value.removeprefix(b" ").decode("utf-8", "replace")
+        if field == b"data":
+            self._data.append(text)
+        elif field == b"event":
+            self._name = text
+        elif field not in (b"", b"id", b"retry") and len(self.stray) < STRAY_CAP:
+            self.stray += line[:STRAY_CAP] + b"\n"
+        return None
+
+    def _dispatch(self) -> Event | None:
+        name, data = self._name, self._data
+        self._name, self._data = "", []
+        return Event(name, "\n".join(data)) if name or data else None
+
+
+class EventWatch:
+    """Counts events as they pass, and notes how the stream ends.
+
+    ``terminal`` is what a complete answer must contain, ``needed`` times; with ``None`` nothing
+    is known of the route's ends and every stream is complete. ``error`` is the data of an event
+    that reports one.
+    """
+
+    def __init__(self, terminal: re.Pattern[bytes] | None, needed: int) -> None:
+        self.events = 0
+        self.error = b""
+        self._terminal = terminal
+        self._missing = needed if terminal is not None else 0
+        self._tail = b""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the terminal sign has come for every choice."""
+        return self._missing <= 0
+
+    def feed(self, data: bytes) -> None:
+        """Look at the next bytes, decoded."""
+        old = len(self._tail)
+        text = self._tail + data
+        self.events += _count(_DATA_LINE, text, old)
+        if self._missing > 0 and self._terminal is not None:
+            self._missing -= _count(self._terminal, text, old)
+        unfinished = not self.error and self._find_error(text)
+        self._tail = text[-_ERROR_CAP:] if unfinished else text[-_OVERLAP:]
+
+    def _find_error(self, text: bytes) -> bool:
+        """Look for an error event; whether one may have begun whose line is not whole yet."""
+        maybe = _MAYBE_ERROR.search(text)
+        if maybe is None:
+            return False
+        found = _ERROR_LINE.search(text)
+        if found is None:
+            return not re.search(rb"[\r\n].*[\r\n]", text[maybe.end() :], re.DOTALL)
+        data = found.group(1) or found.group(2)
+        if Event("", data.decode("utf-8", "replace")).is_error or found.group(2):
+            self.error = data
+        return False
+
+
+def done_at(data: bytes) -> int:
+    """Where the end mark begins in a chunk, -1 if it is not in it."""
+    found = _DONE.search(data) if b"[DONE]" in data else None
+    return found.start() if found else -1
+
+
+def _count(pattern: re.Pattern[bytes], text: bytes, old: int) -> int:
+    """Matches that were not whole in the ``old`` bytes that were looked at before."""
+    return sum(match.end() > old for match in pattern.finditer(text))
