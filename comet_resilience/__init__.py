@@ -7,6 +7,7 @@ from .client import diagnose, snapshot, wrap
 from .config import Config, Options
 from .errors import (
     DeadlineExceededError,
+    IncompleteStreamError,
     InvalidAnswerError,
     QueueFullError,
     QueueTimeoutError,
@@ -20,6 +21,7 @@ from .events import (
     LimitChanged,
     RetryScheduled,
     StreamAbandoned,
+    StreamBroken,
 )
 from .limits.algorithm import FixedLimit, LimitAlgorithm, StepBack
 from .limits.snapshot import PartitionSnapshot, Snapshot
@@ -40,6 +42,7 @@ __all__ = [
     "Fault",
     "FixedLimit",
     "GaveUp",
+    "IncompleteStreamError",
     "InvalidAnswerError",
     "LimitAlgorithm",
     "LimitChanged",
@@ -57,6 +60,7 @@ __all__ = [
     "Snapshot",
     "StepBack",
     "StreamAbandoned",
+    "StreamBroken",
     "WrongEndpointError",
     "diagnose",
     "snapshot",

@@ -18,7 +18,7 @@ from .transport import Engine, ResilientTransport
 from .verdict.rules import classify
 from .verdict.vocabulary import Observation, Operation, RequestInfo
 from .wire.family import transport_of, with_transport
-from .wire.request import EXTENSION, Call, describe, of_json
+from .wire.request import EXTENSION, STREAM_EXTENSION, Call, describe, of_json
 from .wire.response import observe
 
 ClientT = TypeVar("ClientT", bound=AsyncOpenAI)
@@ -80,7 +80,7 @@ def diagnose(error: BaseException) -> Diagnosis:
     that stands in an exception group. For one that carries no diagnosis (from a client that is
     not wrapped, say) the diagnosis rests on the exception alone and has no attempts.
     """
-    return find_diagnosis(error, EXTENSION) or _diagnose_bare(error)
+    return find_diagnosis(error, (EXTENSION, STREAM_EXTENSION)) or _diagnose_bare(error)
 
 
 def _diagnose_bare(error: BaseException) -> Diagnosis:
@@ -144,13 +144,14 @@ class _Resilient(AsyncOpenAI):
         request = super()._build_request(options, **keywords)
         unprepared = _unprepared.get()
         _unprepared.set(None)
-        model, stream = of_json(options.json_data)
+        model, stream, choices = of_json(options.json_data)
         request.extensions[EXTENSION] = Call(
             max_retries=options.get_max_retries(self.max_retries),
             base_url=str(self.base_url),
             host=request.url.netloc,
             model=model,
             stream=stream,
+            choices=choices,
             renew=None if unprepared is None else self._renewal(unprepared),
         )
         return request

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Final, TypedDict, get_args
+from typing import Any, Final, Literal, TypedDict, get_args
 
 from .events import Observer
 from .limits.algorithm import LimitAlgorithm
@@ -18,6 +18,7 @@ from .verdict.rule import Rule
 from .verdict.vocabulary import RequestInfo
 
 Partition = Callable[[RequestInfo], Hashable]
+IncompleteStream = Literal["raise", "warn"]
 AlgorithmFactory = Callable[[], LimitAlgorithm]
 
 
@@ -35,6 +36,8 @@ class Options(TypedDict, total=False):
     max_concurrency: int
     max_queue: int | None
     queue_timeout: float | None
+    stall_timeout: float | None
+    incomplete_stream: IncompleteStream
     partition: Partition | None
     algorithm: AlgorithmFactory | None
     rules: Sequence[Rule]
@@ -132,6 +135,15 @@ class Config:
     queue_timeout: float | None = _keyword(
         None, _Number(0, 86_400, optional=True), "s", "longest wait for a slot"
     )
+    stall_timeout: float | None = _keyword(
+        None,
+        _Number(0.001, 86_400, optional=True),
+        "s",
+        "longest wait for the first event of a stream and between events; keep-alives do not count",
+    )
+    incomplete_stream: IncompleteStream = _keyword(
+        "raise", None, "", "a stream that ends without its terminal sign: `raise`, or only `warn`"
+    )
     partition: Partition | None = _keyword(
         None, None, "", "function from a request to what it shares a limit with: (route, model)"
     )
@@ -147,6 +159,7 @@ class Config:
         for declared in fields(self):
             _check_number(declared.name, getattr(self, declared.name), declared.metadata["bounds"])
         _check_choice("retry_ambiguous", self.retry_ambiguous, get_args(RetryAmbiguous))
+        _check_choice("incomplete_stream", self.incomplete_stream, get_args(IncompleteStream))
         _check_callable("partition", self.partition)
         _check_callable("algorithm", self.algorithm)
         _check_order("min_concurrency", "max_concurrency", self)

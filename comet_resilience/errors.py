@@ -38,6 +38,10 @@ class DeadlineExceededError(openai.APITimeoutError, ResilienceError):
         self.args = (message,)
 
 
+class IncompleteStreamError(openai.APIConnectionError, ResilienceError):
+    """A stream ended without its terminal sign: what came is not the whole answer."""
+
+
 class WrongEndpointError(openai.APIStatusError, ResilienceError):
     """A redirect or a web page came back: base URL or path are wrong. Names the right one."""
 

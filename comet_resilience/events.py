@@ -78,7 +78,19 @@ class StreamAbandoned:
     request: RequestInfo
 
 
-Event: TypeAlias = AttemptFinished | RetryScheduled | GaveUp | LimitChanged | StreamAbandoned
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamBroken:
+    """A stream ended badly after ``events`` events: cut, stalled, incomplete, or by an error."""
+
+    request: RequestInfo
+    kind: FailureKind
+    events: int
+    reason: str
+
+
+Event: TypeAlias = (
+    AttemptFinished | RetryScheduled | GaveUp | LimitChanged | StreamAbandoned | StreamBroken
+)
 Observer: TypeAlias = Callable[[Event], object]
 
 
@@ -132,6 +144,8 @@ def describe(event: Event) -> str:
         )
     if isinstance(event, GaveUp):
         return f"{name} {event.kind} (status {event.status}): gave up: {event.reason}"
+    if isinstance(event, StreamBroken):
+        return f"{name} {event.kind}: stream broken after {event.events} events: {event.reason}"
     return (
         f"{name} response dropped without being closed; its slot was taken back."
         " Use 'async with' or read the stream to its end."
@@ -139,7 +153,7 @@ def describe(event: Event) -> str:
 
 
 def _level(event: Event) -> int:
-    if isinstance(event, RetryScheduled | StreamAbandoned):
+    if isinstance(event, RetryScheduled | StreamAbandoned | StreamBroken):
         return logging.WARNING
     if isinstance(event, AttemptFinished) and event.status == 429:
         return logging.WARNING

@@ -133,6 +133,8 @@ def _raise_status(
         body = response.json()
     except (ValueError, RecursionError):
         body = response.text or None
+    if isinstance(body, dict):
+        body = body.get("error") or body  # as the SDK does
     error = cls(message, response=response, body=body)
     explain(error, diagnosis)
     raise error

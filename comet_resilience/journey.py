@@ -1,4 +1,4 @@
-"""The journey of one request: acquire, send, judge, and go round again or give up.
+"""The journey of one request: acquire, send, receive, and go round again or give up.
 
 Here is the only loop of the package. It decides nothing itself: the table judges
 (``verdict.rules``), the policy says again or never (``verdict.retry``), the limiter says when
@@ -10,27 +10,24 @@ from __future__ import annotations
 
 import math
 import random
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from .errors import DeadlineExceededError, ResilienceError
-from .events import AttemptFinished, GaveUp, RetryScheduled, StreamAbandoned
+from .events import AttemptFinished, GaveUp, RetryScheduled
 from .failure import Failure, diagnose_failure, explain, hand_on
-from .limits.partition import Lease
+from .reception import faulted, receive
 from .support.diagnosis import Attempt
 from .support.redaction import printable
-from .verdict.answer import is_answer
 from .verdict.retry import GiveUp, RetryIn, Situation, decide
 from .verdict.rules import classify
-from .verdict.vocabulary import Fault, Observation, Operation, Signal
-from .wire.family import fault_of
-from .wire.request import Due, Outgoing, renew_headers
-from .wire.response import close, observe, observe_fault, read_bounded
-from .wire.stream import watch
+from .verdict.vocabulary import Fault, Observation, Signal
+from .wire.request import Outgoing, renew_headers
+from .wire.response import close, observe
 
 if TYPE_CHECKING:
+    from .limits.partition import Lease
     from .transport import Engine
 
 
@@ -38,20 +35,23 @@ class Journey:
     """One request on its way; everything mutable about it is in here."""
 
     __slots__ = (
-        "_attempts", "_engine", "_info", "_inner", "_key", "_number", "_order", "_outgoing",
-        "_queued", "_request", "_sent_at", "_started",
+        "_engine", "_inner", "_key", "_number", "_order", "_queued", "_sent_at", "_started",
+        "attempts", "config", "info", "observers", "outgoing", "request", "rules",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, inner: Any, request: Any, outgoing: Outgoing) -> None:
+        self.config = engine.config
+        self.rules = engine.rules
+        self.observers = engine.observers
+        self.request = request
+        self.outgoing = outgoing
+        self.info = outgoing.info
+        self.attempts: tuple[Attempt, ...] = ()
         self._engine = engine
         self._inner = inner
-        self._request = request
-        self._outgoing = outgoing
-        self._info = outgoing.info
         self._key = engine.partition(outgoing.info)
         self._started = anyio.current_time()
         self._order: int | None = None
-        self._attempts: tuple[Attempt, ...] = ()
         self._number = 0
         self._queued = 0.0
         self._sent_at = self._started
@@ -63,13 +63,13 @@ class Journey:
             ResilienceError: If the queue is full or too slow, or the deadline passes.
 
         """
-        seconds = self._engine.config.deadline
+        seconds = self.config.deadline
         try:
             if seconds is None:
                 return await self._loop(math.inf)
             with anyio.move_on_after(seconds):
                 return await self._loop(self._started + seconds)
-            raise DeadlineExceededError(f"deadline={seconds:g} s passed", self._request)
+            raise DeadlineExceededError(f"deadline={seconds:g} s passed", self.request)
         except ResilienceError as error:
             if error.diagnosis is None:
                 self._explain_own(error)
@@ -91,7 +91,7 @@ class Journey:
             if isinstance(step, GiveUp):
                 return self._give_up(outcome, step.reason)
             await anyio.sleep(step.delay)
-            await renew_headers(self._request, self._outgoing.call, self._number)
+            await renew_headers(self.request, self.outgoing.call, self._number)
 
     async def _acquire(self) -> Lease:
         asked = anyio.current_time()
@@ -105,119 +105,77 @@ class Journey:
     async def _attempt(self, lease: Lease) -> Any:
         """Send once: the response if it is an answer, else the ``Failure``."""
         try:
-            response = await self._inner.handle_async_request(self._request)
+            response = await self._inner.handle_async_request(self.request)
         except Exception as error:  # noqa: BLE001 - raised again unless it is a fault
-            return self._faulted(error, None)
+            return faulted(self, error, None)
         try:
-            return await self._judge(response, lease)
+            return await receive(self, response, lease)
         except BaseException:
             await close(response)
             raise
 
-    async def _judge(self, response: Any, lease: Lease) -> Any:
-        if not self._may_be_answer(response):
-            return self._refused(response, await read_bounded(response))
-        if self._outgoing.due is not Due.JSON:
-            return self._hand_over(response, lease)
-        try:
-            body = await response.aread()
-        except Exception as error:  # noqa: BLE001 - raised again unless it is a fault
-            await close(response)
-            return self._faulted(error, response.status_code)
-        response.elapsed = timedelta(seconds=anyio.current_time() - self._sent_at)
-        if not is_answer(body, self._outgoing.expected):
-            return self._refused(response, body)
-        lease.release(Signal.SUCCESS)
-        self._note_success(response)
-        return response
-
-    def _may_be_answer(self, response: Any) -> bool:
-        """Whether the head of a response leaves room for an answer."""
-        status = response.status_code
-        if self._info.operation is Operation.DOWNLOAD:
-            return bool(200 <= status < 400)  # downloads rightly redirect to where the file is
-        if not 200 <= status < 300:
-            return False
-        is_page = "text/html" in response.headers.get("content-type", "")
-        return self._outgoing.due is Due.JSON or not is_page
-
-    def _hand_over(self, response: Any, lease: Lease) -> Any:
-        """Give a body to the caller as it comes; the slot stays held until the body ends."""
-        observers, info = self._engine.observers, self._info
-
-        def abandon(close_inner: Any) -> None:
-            lease.abandon()
-            if lease.loop is not None:
-                lease.loop.start(close_inner)
-            observers.emit(StreamAbandoned(request=info))
-
-        lease.accepted()
-        watch(response, lease.release, abandon)
-        self._note_success(response)
-        return response
-
-    def _faulted(self, error: Exception, status: int | None) -> Failure:
-        fault = fault_of(error)
-        if fault is None:
-            raise error
-        seen = observe_fault(fault, error, status, self._info.operation)
-        return Failure(seen=seen, verdict=classify(seen, self._engine.rules), error=error)
-
-    def _refused(self, response: Any, body: bytes) -> Failure:
-        seen = observe(response, body, self._info.operation)
-        verdict = classify(seen, self._engine.rules)
-        return Failure(seen=seen, verdict=verdict, response=response, body=body)
-
     def _decide(self, failure: Failure, deadline: float) -> RetryIn | GiveUp:
-        call = self._outgoing.call
+        call = self.outgoing.call
         return decide(
             self._engine.policy,
             Situation(
                 seen=failure.seen,
                 verdict=failure.verdict,
                 attempt=self._number,
-                max_retries=call.max_retries if call else self._engine.config.max_retries,
+                max_retries=call.max_retries if call else self.config.max_retries,
                 time_left=min(deadline, anyio.current_effective_deadline()) - anyio.current_time(),
-                not_replayable=self._outgoing.not_replayable,
+                not_replayable=self.outgoing.not_replayable,
                 draw=random.random(),  # noqa: S311 - jitter is no secret
             ),
         )
 
-    def _record(self, failure: Failure, step: RetryIn | GiveUp) -> None:
-        """Keep a failed attempt for the diagnosis, and tell the observers."""
-        seen, verdict = failure.seen, failure.verdict
-        attempt = Attempt(
+    def elapsed(self) -> float:
+        """Seconds since the request began."""
+        return anyio.current_time() - self._started
+
+    def attempt_of(self, failure: Failure, wait: float | None) -> Attempt:
+        """The current attempt, which failed so, for the diagnosis."""
+        seen = failure.seen
+        return Attempt(
             number=self._number,
             started=self._sent_at - self._started,
             queued=self._queued,
             elapsed=anyio.current_time() - self._sent_at,
             status=seen.status,
             fault=seen.fault.value if seen.fault else "",
-            kind=verdict.kind,
+            kind=failure.verdict.kind,
             code=seen.code,
             message=printable(seen.message),
             ids=seen.ids,
-            wait=step.delay if isinstance(step, RetryIn) else None,
+            wait=wait,
         )
-        self._attempts += (attempt,)
-        observers = self._engine.observers
-        observers.emit(self._finished(seen, verdict.reason, verdict.kind))
+
+    def note_success(self, response: Any) -> None:
+        """Tell the observers, if there are any, that an answer has begun."""
+        if self.observers.wanted():
+            self.observers.emit(self._finished(observe(response, b"", self.info.operation), None))
+
+    def _record(self, failure: Failure, step: RetryIn | GiveUp) -> None:
+        """Keep a failed attempt for the diagnosis, and tell the observers."""
+        seen, verdict = failure.seen, failure.verdict
+        wait = step.delay if isinstance(step, RetryIn) else None
+        self.attempts += (self.attempt_of(failure, wait),)
+        self.observers.emit(self._finished(seen, failure))
         if isinstance(step, RetryIn):
             scheduled = RetryScheduled(
-                request=self._info,
+                request=self.info,
                 attempt=self._number + 1,
                 delay=step.delay,
                 reason=f"{verdict.reason}; {step.reason}",
                 status=seen.status,
                 kind=verdict.kind,
             )
-            observers.emit(scheduled)
+            self.observers.emit(scheduled)
 
     def _give_up(self, failure: Failure, reason: str) -> Any:
-        elapsed = anyio.current_time() - self._started
-        diagnosis = diagnose_failure(failure, self._info, reason, self._attempts, elapsed)
+        diagnosis = diagnose_failure(failure, self.info, reason, self.attempts, self.elapsed())
         self._note_give_up(failure, reason)
-        return hand_on(failure, diagnosis, self._request)
+        return hand_on(failure, diagnosis, self.request)
 
     def _explain_own(self, error: ResilienceError) -> None:
         """Diagnose what this library itself refused: no slot, or no time."""
@@ -225,38 +183,33 @@ class Journey:
         seen = Observation(
             fault=Fault.DEADLINE if late else Fault.QUEUE,
             message=str(error),
-            operation=self._info.operation,
+            operation=self.info.operation,
         )
         failure = Failure(seen=seen, verdict=classify(seen))
         elapsed = anyio.current_time() - self._started
         self._note_give_up(failure, str(error))
-        explain(error, diagnose_failure(failure, self._info, str(error), self._attempts, elapsed))
-
-    def _note_success(self, response: Any) -> None:
-        if self._engine.observers.wanted():
-            ids = observe(response, b"", self._info.operation)
-            self._engine.observers.emit(self._finished(ids, "", None))
+        explain(error, diagnose_failure(failure, self.info, str(error), self.attempts, elapsed))
 
     def _note_give_up(self, failure: Failure, reason: str) -> None:
         gave_up = GaveUp(
-            request=self._info,
+            request=self.info,
             attempts=self._number,
             kind=failure.verdict.kind,
             status=failure.seen.status,
             reason=reason,
         )
-        self._engine.observers.emit(gave_up)
+        self.observers.emit(gave_up)
 
-    def _finished(self, seen: Observation, reason: str, kind: Any) -> AttemptFinished:
+    def _finished(self, seen: Observation, failure: Failure | None) -> AttemptFinished:
         ids = seen.ids
         return AttemptFinished(
-            request=self._info,
+            request=self.info,
             attempt=self._number,
             status=seen.status,
-            kind=kind,
+            kind=failure.verdict.kind if failure else None,
             code=seen.code,
             fault=seen.fault.value if seen.fault else "",
-            reason=reason,
+            reason=failure.verdict.reason if failure else "",
             request_id=printable(ids.gateway or ids.edge or ids.provider),
             queued=self._queued,
             elapsed=anyio.current_time() - self._sent_at,

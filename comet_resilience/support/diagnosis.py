@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from ..verdict.vocabulary import FailureKind, RequestIds
 from .redaction import printable
@@ -114,18 +115,28 @@ def _name_ids(ids: RequestIds) -> str:
     return ", ".join(f"{name} {printable(value)}" for name, value in named if value)
 
 
-def find_diagnosis(error: object, extension: str) -> Diagnosis | None:
-    """The diagnosis that an exception carries, itself or through what it was raised from."""
+def find_diagnosis(error: object, extensions: tuple[str, ...]) -> Diagnosis | None:
+    """The diagnosis that an exception carries, itself or through what it was raised from.
+
+    ``extensions`` are the names under which a response or request may hold it.
+    """
     for candidate in _related(error):
-        found = getattr(candidate, "diagnosis", None)
-        if isinstance(found, Diagnosis):
-            return found
-        response = getattr(candidate, "response", candidate)
-        extensions = getattr(response, "extensions", None)
-        found = extensions.get(extension) if isinstance(extensions, dict) else None
-        if isinstance(found, Diagnosis):
-            return found
+        for bearer in (candidate, *_own(candidate, "response", "request")):
+            found = getattr(bearer, "diagnosis", None)
+            if isinstance(found, Diagnosis):
+                return found
+            held = getattr(bearer, "extensions", None)
+            for name in extensions if isinstance(held, dict) else ():
+                if isinstance(held.get(name), Diagnosis):
+                    return cast("Diagnosis", held[name])
     return None
+
+
+def _own(candidate: object, *names: str) -> Iterator[object]:
+    """Attributes of a candidate; some raise when they were never set."""
+    for name in names:
+        with contextlib.suppress(Exception):
+            yield getattr(candidate, name)
 
 
 def _related(error: object) -> Iterator[object]:

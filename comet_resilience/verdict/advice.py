@@ -104,8 +104,7 @@ ADVICE: Final[Mapping[Kind, tuple[str, ...]]] = MappingProxyType(
             _SUPPORT,
         ),
         Kind.TIMEOUT: (
-            "Something between the platform, the edge and the provider took too long: retry"
-            " with backoff.",
+            "Platform, edge or provider took too long: retry with backoff.",
             "For long generations prefer stream=True, which keeps the connection busy.",
             _KEEP_IDS,
             _SUPPORT,

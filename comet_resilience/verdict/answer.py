@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Final, cast
 
-from .envelope import is_error
+from .envelope import has_error, is_error, reports_on_something
 
 #: Bodies up to this size are parsed whole. Of larger ones (embeddings, images as base64) only
 #: head, tail and the names of their members are looked at: parsing them twice would cost more
@@ -15,13 +15,18 @@ from .envelope import is_error
 PARSED_UP_TO: Final = 65_536
 _LOOKED_AT: Final = 2_048
 
-_ERROR_MEMBER = re.compile(rb'"(?:error|html-message)"\s*:\s*(?!null|"?\s*[,}])')
+#: An error that says something, among the plain members with which a large body begins.
+_ERROR_MEMBER = re.compile(
+    rb'\s*\{\s*(?:"[^"\\]{0,99}"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[^\s"\[\]{},]+)\s*,\s*)*'
+    rb'"(?:error|html-message)"\s*:(?!\s*(?:null|false|""|\{\s*\}))'
+)
 
 
 def is_answer(body: bytes, expected: tuple[str, ...]) -> bool:
     """Whether a body is a whole JSON object with one of the expected members and no error.
 
-    With nothing expected any whole JSON value will do that is no error envelope.
+    With nothing expected any whole JSON object or array will do that is no error envelope. Where
+    a ``status`` is among the expected members, an error is the state of what was asked about.
     """
     if len(body) > PARSED_UP_TO:
         return _looks_like_answer(body, expected)
@@ -32,9 +37,11 @@ def is_answer(body: bytes, expected: tuple[str, ...]) -> bool:
     if not isinstance(data, dict):
         return isinstance(data, list) and not expected
     fields = cast("Mapping[str, object]", data)
-    if expected:
-        return any(fields.get(name) is not None for name in expected) and not fields.get("error")
-    return not is_error(fields)
+    if not expected:
+        return not is_error(fields)
+    if not any(fields.get(name) is not None for name in expected):
+        return False
+    return not has_error(fields) or ("status" in expected and reports_on_something(fields))
 
 
 def _looks_like_answer(body: bytes, expected: tuple[str, ...]) -> bool:
@@ -43,4 +50,4 @@ def _looks_like_answer(body: bytes, expected: tuple[str, ...]) -> bool:
     ends = body[:_LOOKED_AT] + body[-_LOOKED_AT:]
     if expected and not any(f'"{name}"'.encode() in ends for name in expected):
         return False
-    return _ERROR_MEMBER.search(body[:_LOOKED_AT]) is None
+    return _ERROR_MEMBER.match(body[:_LOOKED_AT]) is None

@@ -20,14 +20,38 @@ from .vocabulary import BodyKind
 #: Longest text kept from a body: enough for every real message, harmless in a log line.
 TEXT_KEPT: Final = 4_000
 
+#: The code under which the gateway reports the status of a provider that it cannot name.
+MAPPED: Final = "bad_response_status_code"
+
 _HTML = re.compile(r"<(!doctype html|html|head|body|title|center)\b", re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title>|<h1[^>]*>(.*?)</h1>", re.IGNORECASE | re.DOTALL)
-_REQUEST_ID = re.compile(
-    r"request[ _-]?id\s*[:\uff1a=]?\s*([A-Za-z0-9_-]{8,128})(?![A-Za-z0-9_-])", re.IGNORECASE
+_TITLE = re.compile(
+    r"<title[^>]{0,200}>(.{0,400}?)</title>|<h1[^>]{0,200}>(.{0,400}?)</h1>",
+    re.IGNORECASE | re.DOTALL,
 )
-_RAY_ID = re.compile(r"ray id:?\s*(?:<[^>]*>\s*)*([0-9a-f]{16}(?:-[A-Z]{3})?)", re.IGNORECASE)
-_STATUS_IN_TEXT = re.compile(r"bad response status code\D{0,3}([1-5]\d\d)\b", re.IGNORECASE)
+_EDGE_CODE = re.compile(
+    r"\berror(?: code)?:?\s{0,9}(?:<[^>]{0,200}>\s{0,9}){0,4}(1\d{3})\b", re.IGNORECASE
+)
+_RAY_ID = re.compile(
+    r"ray id:?\s{0,9}(?:<[^>]{0,200}>\s{0,9}){0,4}([0-9a-f]{16}(?:-[A-Z]{3})?)", re.IGNORECASE
+)
+_REQUEST_ID = re.compile(
+    r"request[ _-]?id(?:\s{0,3}[:\uff1a=]\s{0,3}|\s{1,3}(?=[A-Za-z_-]*\d))"
+    r"([A-Za-z0-9_-]{8,128})(?![A-Za-z0-9_-])",
+    re.IGNORECASE,
+)
+_STATUS_IN_TEXT = re.compile(r"bad response status code\D{0,3}([45]\d\d)\b", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _MISSING: Final = object()
+_DECODER: Final = json.JSONDecoder()
+
+#: What a top-level code says where nothing is wrong, in whatever case.
+_SUCCESS_CODES: Final = frozenset({"", "0", "1", "200", "ok", "success", "succeed"})
+#: Members of a bare ``detail`` or ``errors`` report; an answer with more to say is no error.
+_REPORT_MEMBERS: Final = frozenset(
+    {"detail", "errors", "title", "type", "status", "message", "instance", "traceId"}
+)
+#: Codes that name no cause: the code inside an error which is passed on in a message says more.
+_VAGUE_CODES: Final = frozenset({"", "bad_response", "upstream_error", "unknown_error", "error"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +59,10 @@ class Envelope:
     """What a body says of itself; every text is ``""`` where the body has none.
 
     ``is_error`` tells whether the body is an error envelope, for answers that arrive under a
-    success status. ``edge_retryable`` and the other ``edge`` fields come from a CDN's problem
-    document; ``true_status`` is the upstream status that a gateway mapped to another one.
+    success status. ``upstream_request_id`` is the id of a gateway behind the gateway, where the
+    message names two. ``edge_retryable`` and the other ``edge`` fields come from a CDN's problem
+    document or page. ``true_status`` is the provider's status where the gateway answered with
+    another one; ``type`` is then ``MAPPED``, because the body's own says nothing of the provider.
     """
 
     kind: BodyKind
@@ -46,6 +72,7 @@ class Envelope:
     message: str = ""
     param: str = ""
     request_id: str = ""
+    upstream_request_id: str = ""
     retry_after: float | None = None
     edge_retryable: bool | None = None
     edge_code: str = ""
@@ -63,14 +90,45 @@ def parse_envelope(body: bytes) -> Envelope:
         return _from_json(parsed)
     if _HTML.search(text[:2_000]):
         return _from_html(text)
-    kind = BodyKind.BINARY if "\x00" in text[:2_000] else BodyKind.TEXT
-    return Envelope(kind=kind, message=text[:TEXT_KEPT], request_id=request_id_in(text))
+    edge_code = _EDGE_CODE.match(text[:100])
+    return Envelope(
+        kind=BodyKind.BINARY if "\x00" in text[:2_000] else BodyKind.TEXT,
+        message=text[:TEXT_KEPT],
+        request_id=request_id_in(text),
+        edge_code=edge_code.group(1) if edge_code else "",
+    )
 
 
 def request_id_in(message: str) -> str:
     """The gateway's request id in a message: the last one, which the outermost gateway wrote."""
-    found = _REQUEST_ID.findall(message[-TEXT_KEPT:])
-    return found[-1] if found else ""
+    return (_request_ids_in(message) or [""])[-1]
+
+
+def is_error(data: Mapping[str, object]) -> bool:
+    """Whether a JSON object is an error envelope rather than an answer."""
+    return (
+        (_says_something(data.get("error")) and not reports_on_something(data))
+        or data.get("success") is False
+        or data.get("type") == "error"
+        or "html-message" in data
+        or _reports_a_code(data)
+        or _is_bare_report(data)
+        or _is_problem_document(data)
+    )
+
+
+def reports_on_something(data: Mapping[str, object]) -> bool:
+    """Whether an object tells of a thing with an id and a status: its error is the thing's own."""
+    return bool(data.get("id") or data.get("task_id")) and isinstance(data.get("status"), str)
+
+
+def has_error(data: Mapping[str, object]) -> bool:
+    """Whether the ``error`` member of an object says anything."""
+    return _says_something(data.get("error"))
+
+
+def _request_ids_in(message: str) -> list[str]:
+    return _REQUEST_ID.findall(message[-TEXT_KEPT:])
 
 
 def _parse_json(text: str) -> object:
@@ -81,12 +139,13 @@ def _parse_json(text: str) -> object:
 
 
 def _from_html(text: str) -> Envelope:
-    title = _TITLE.search(text[:20_000])
+    title = _TITLE.search(text[:8_000])
     words = (title.group(1) or title.group(2) or "") if title else ""
-    ray = _RAY_ID.search(text[:60_000])
+    edge_code, ray = _EDGE_CODE.search(text), _RAY_ID.search(text)
     return Envelope(
         kind=BodyKind.HTML,
         message=" ".join(re.sub(r"<[^>]{0,200}>", " ", words).split())[:200],
+        edge_code=edge_code.group(1) if edge_code else "",
         edge_id=ray.group(1) if ray else "",
     )
 
@@ -99,27 +158,28 @@ def _from_json(parsed: object) -> Envelope:
     data = cast("dict[str, object]", parsed)
     if _is_problem_document(data):
         return _from_problem(data)
+    page = data.get("html-message")
+    if isinstance(page, str):  # a gateway that wraps web pages into JSON
+        return _from_html(page)
     return _from_fields(data, _error_fields(data), is_error=is_error(data))
 
 
-def is_error(data: Mapping[str, object]) -> bool:
-    """Whether a JSON object is an error envelope rather than an answer."""
-    return bool(
-        data.get("error")
-        or data.get("success") is False
-        or data.get("type") == "error"
-        or "html-message" in data
-        or _reports_a_code(data)
-        or data.get("detail")
-        or data.get("errors")
-    )
+def _says_something(error: object) -> bool:
+    if isinstance(error, dict):
+        return any(value not in (None, "") for value in cast("dict[str, object]", error).values())
+    return bool(error)
 
 
 def _reports_a_code(data: Mapping[str, object]) -> bool:
-    """The form of task routes: a top-level code with words, unless the code means success."""
+    """The form of task routes: a top-level code with words, and nothing that was asked for."""
     has_words = "message" in data or "description" in data
-    success = data.get("code") in (None, "", 0, 1, 200, "0", "200", "ok", "success")
-    return has_words and not success and "id" not in data
+    success = _text(data.get("code")).lower() in _SUCCESS_CODES
+    has_payload = "id" in data or data.get("data") or data.get("result")
+    return has_words and not success and not has_payload
+
+
+def _is_bare_report(data: Mapping[str, object]) -> bool:
+    return bool(data.get("detail") or data.get("errors")) and _REPORT_MEMBERS.issuperset(data)
 
 
 def _error_fields(data: Mapping[str, object]) -> Mapping[str, object]:
@@ -129,41 +189,66 @@ def _error_fields(data: Mapping[str, object]) -> Mapping[str, object]:
         inner = cast("dict[str, object]", error)
         nested = inner.get("error")
         return cast("dict[str, object]", nested) if isinstance(nested, dict) else inner
-    if isinstance(error, str):
-        return {**data, "message": data.get("message") or error}
-    return data
+    if isinstance(error, str) and data.get("message") and _WORD.fullmatch(error):
+        return {**data, "code": data.get("code") or error}
+    return {**data, "message": data.get("message") or error}
 
 
 def _from_fields(
     data: Mapping[str, object], fields: Mapping[str, object], *, is_error: bool
 ) -> Envelope:
     message = _first(fields, "message", "description", "detail", "msg", "error_description") or (
-        _first(data, "message", "html-message", "title", "errors")
+        _first(data, "message", "title", "errors", "error")
     )
-    code = _first(fields, "code") or _first(data, "code")
-    param = _first(fields, "param")
+    code, type_, param = _first(fields, "code"), _first(fields, "type"), _first(fields, "param")
+    code = code or _first(data, "code")
+    ids = _request_ids_in(message)
     given_id = _first(data, "request_id") or _first(fields, "request_id")
+    true_status = _true_status(code, param, message, fields)
+    passed_on = _passed_on(message)
+    if passed_on is not None and true_status is None:
+        if code.lower() in _VAGUE_CODES or code.isdecimal():
+            code, type_ = passed_on.code or code, passed_on.type or type_
+        message, param = passed_on.message or message, param or passed_on.param
     return Envelope(
         kind=BodyKind.JSON,
         is_error=is_error,
         code=_label(code),
-        type=_label(_first(fields, "type")),
-        message=message,
+        type=MAPPED if true_status and code == MAPPED else _label(type_),
+        message=message[:TEXT_KEPT],
         param=_label(param),
-        request_id=request_id_in(message) or _label(given_id),
-        true_status=_true_status(code, param, message, fields),
+        request_id=ids[-1] if ids else _label(given_id),
+        upstream_request_id=ids[0] if len(ids) > 1 else "",
+        true_status=true_status,
     )
 
 
-def _true_status(
-    code: str, param: str, message: str, fields: Mapping[str, object]
-) -> int | None:
+def _passed_on(message: str) -> Envelope | None:
+    """The error that a message consists of, where a provider's body was passed on as a text."""
+    if not message.startswith("{"):
+        return None
+    try:
+        parsed, _ = _DECODER.raw_decode(message)
+    except (ValueError, RecursionError):
+        return None
+    data = cast("dict[str, object]", parsed)
+    fields = _error_fields(data)
+    return Envelope(
+        kind=BodyKind.JSON,
+        code=_first(fields, "code"),
+        type=_first(fields, "type"),
+        message=_first(fields, "message", "detail"),
+        param=_first(fields, "param"),
+    )
+
+
+def _true_status(code: str, param: str, message: str, fields: Mapping[str, object]) -> int | None:
     """The provider's status where the gateway answered with another one, else ``None``."""
     if "description" in fields and code == "30":  # Midjourney's "too many queued"
         return 429
-    if code != "bad_response_status_code":
+    if code != MAPPED:
         return None
-    if re.fullmatch(r"[45]\d\d", param):
+    if re.fullmatch(r"[45]\d\d", param, re.ASCII):
         return int(param)
     in_text = _STATUS_IN_TEXT.search(message)
     return int(in_text.group(1)) if in_text else None
@@ -185,7 +270,7 @@ def _from_problem(data: Mapping[str, object]) -> Envelope:
         kind=BodyKind.JSON,
         is_error=True,
         type=_label(_first(data, "error_category", "type")),
-        message=_first(data, "detail", "title", "error_name"),
+        message=_first(data, "detail", "title", "error_name")[:TEXT_KEPT],
         retry_after=_seconds(cast("float", wait)) if is_number else None,
         edge_retryable=retryable if isinstance(retryable, bool) else None,
         edge_code=_label(_first(data, "error_code")),
@@ -194,10 +279,7 @@ def _from_problem(data: Mapping[str, object]) -> Envelope:
 
 
 def _seconds(value: float) -> float | None:
-    try:
-        return float(value) if 0 <= value < 1e9 else None
-    except OverflowError:
-        return None
+    return float(value) if 0 <= value < 1e9 else None
 
 
 def _first(data: Mapping[str, object], *names: str) -> str:
@@ -217,10 +299,10 @@ def _label(text: str) -> str:
 def _text(value: object) -> str:
     """A member as text: numbers too, objects as JSON, nothing for null and booleans."""
     if isinstance(value, str):
-        return value[:TEXT_KEPT]
+        return value
     if value is None or isinstance(value, bool):
         return ""
     try:
-        return json.dumps(value, ensure_ascii=False)[:TEXT_KEPT]
+        return json.dumps(value, ensure_ascii=False)
     except (ValueError, RecursionError):
         return ""

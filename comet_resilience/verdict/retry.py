@@ -40,9 +40,9 @@ class RetryPolicy:
 class Situation:
     """Where a request stands after a failed attempt.
 
-    ``attempt`` counts from 1; ``max_retries`` counts the attempts after it. ``time_left`` is in seconds, infinite without a deadline.
-    ``not_replayable`` says why the body cannot be sent again, ``""`` if it can. ``draw`` is a
-    random number in [0, 1).
+    ``attempt`` counts from 1; ``max_retries`` counts the attempts after the first. ``time_left``
+    is in seconds, infinite without a deadline. ``not_replayable`` says why the body cannot be
+    sent again, ``""`` if it can. ``draw`` is a random number in [0, 1).
     """
 
     seen: Observation
@@ -89,17 +89,21 @@ def decide(policy: RetryPolicy, now: Situation) -> RetryIn | GiveUp:
     return RetryIn(delay, reason)
 
 
-def may_be_billed(seen: Observation) -> bool:
+def may_be_billed(seen: Observation, verdict: Verdict | None = None) -> bool:
     """Whether the provider may have done, and billed, the work although no answer arrived.
 
     An error in the gateway's own JSON means unbilled: the gateway refunds what it answers with
-    an error. Faults after sending and timeouts of the edge leave it open.
+    an error. Faults after sending, timeouts of the edge and what the table calls ambiguous leave
+    it open.
     """
+    if verdict is not None and verdict.ambiguous:
+        return True
     if seen.fault is not None:
         return not seen.fault.before_sending
     if seen.status is not None and seen.status < 300:
         return True
-    from_gateway = seen.body is BodyKind.JSON and seen.edge_retryable is None
+    from_edge = seen.edge_retryable is not None or bool(seen.edge_code)
+    from_gateway = seen.body is BodyKind.JSON and not from_edge
     return seen.status in _AMBIGUOUS_STATUS and not from_gateway
 
 
@@ -117,7 +121,7 @@ def _why_not(policy: RetryPolicy, now: Situation) -> str:
     verdict = now.verdict
     if verdict.action is Action.FAIL:
         return f"not retried: {verdict.reason}"
-    if may_be_billed(now.seen) and not _may_repeat(policy, now.seen):
+    if may_be_billed(now.seen, verdict) and not _may_repeat(policy, now.seen):
         return (
             "not retried: the work may have been done and billed although no answer arrived"
             f" (retry_ambiguous={policy.retry_ambiguous!r})"
@@ -139,13 +143,16 @@ def _may_repeat(policy: RetryPolicy, seen: Observation) -> bool:
 
 
 def _delay(policy: RetryPolicy, now: Situation) -> tuple[float, str]:
-    """The wait and where it comes from: our backoff, the table's least wait, or the hint."""
+    """The wait and where it comes from: our backoff, the server's hint, or the table's least wait.
+
+    The table's wait stands in for a hint: where the server names a time, the server knows better.
+    """
     delay = now.draw * backoff_ceiling(policy, now.attempt)
-    reason = "backoff with full jitter"
-    least = min(now.verdict.wait, policy.backoff_max)
-    if least > delay:
-        delay, reason = least * (1 + now.draw * _HINT_SPREAD), "least wait for this failure"
     hint = now.seen.retry_after
-    if hint is not None and hint > delay:
-        delay, reason = hint * (1 + now.draw * _HINT_SPREAD), f"the server asked for {hint:g} s"
-    return delay, reason
+    if hint is None:
+        least, why = min(now.verdict.wait, policy.backoff_max), "least wait for this failure"
+    else:
+        least, why = hint, f"the server asked for {hint:g} s"
+    if least > delay:
+        return least * (1 + now.draw * _HINT_SPREAD), why
+    return delay, "backoff with full jitter"

@@ -1,20 +1,28 @@
 """The server's wish to be left alone for a while, in seconds.
 
 Three headers may carry it: ``retry-after-ms`` (milliseconds, an OpenAI habit), ``Retry-After`` in
-seconds, and ``Retry-After`` as an HTTP date (RFC 9110, section 10.2.3). Some providers only say it
-in the message. Nonsense is no wish: it is ignored rather than repaired.
+seconds or as an HTTP date (RFC 9110, section 10.2.3), and a copy of the provider's that a proxy
+keeps under a name of its own. Some providers only say it in the message. Nonsense is no wish: it
+is ignored rather than repaired.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
+from typing import Final
 
+_SECONDS_HEADERS: Final = ("retry-after", "llm_provider-retry-after")
 _NUMBER = re.compile(r"\d{1,12}(\.\d{1,9})?", re.ASCII)
+_UNITS: Final = (("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))
 _IN_TEXT = re.compile(
-    r"(?:try again|retry|wait)[^.\n]{0,20}?\b(?:in|after|for)\s+"
-    r"(?:(\d{1,4})\s*m(?!s|illi)(?:in(?:ute)?s?)?\s*)?(?:(\d{1,6}(?:\.\d{1,6})?)\s*(ms|milliseconds?|s\b|sec))?",
+    r"(?:(?:try again|retry|wait)[^.\n]{0,20}?\b(?:in|after|for)|wait)\s{1,3}"
+    r"(?:(?P<h>\d{1,4})\s?h(?:(?:ou)?rs?|our)?(?![a-z])\s?)?"
+    r"(?:(?P<m>\d{1,4})\s?m(?:in(?:ute)?s?)?(?![a-z])\s?)?"
+    r"(?:(?P<s>\d{1,6}(?:\.\d{1,9})?)\s?s(?:ec(?:ond)?s?)?(?![a-z]))?"
+    r"(?:(?P<ms>\d{1,9}(?:\.\d{1,9})?)\s?(?:ms|milliseconds?)(?![a-z]))?",
     re.IGNORECASE | re.ASCII,
 )
 
@@ -29,19 +37,23 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     in_ms = _parse_number(headers.get("retry-after-ms", ""))
     if in_ms is not None:
         return in_ms / 1000
-    value = headers.get("retry-after", "").strip()
-    seconds = _parse_number(value)
-    return seconds if seconds is not None else _parse_date(value, headers.get("date", ""), now)
+    for name in _SECONDS_HEADERS:
+        value = headers.get(name, "").strip()
+        seconds = _parse_number(value)
+        if seconds is None:
+            seconds = _parse_date(value, headers.get("date", ""), now)
+        if seconds is not None:
+            return seconds
+    return None
 
 
 def parse_hint_in_message(message: str) -> float | None:
     """Seconds from a sentence such as "Please try again in 1m2.5s"; ``None`` if there is none."""
-    found = _IN_TEXT.search(message[:4_000])
-    if not found or not (found.group(1) or found.group(2)):
-        return None
-    minutes, amount, unit = found.groups()
-    seconds = float(amount or 0) / (1000 if (unit or "").lower().startswith("m") else 1)
-    return float(minutes or 0) * 60 + seconds
+    for found in _IN_TEXT.finditer(message[:4_000]):
+        amounts = found.groupdict()
+        if any(amounts.values()):
+            return sum(float(amounts[unit] or 0) * seconds for unit, seconds in _UNITS)
+    return None
 
 
 def _parse_number(value: str) -> float | None:
@@ -67,6 +79,9 @@ def _timestamp(value: str) -> float | None:
     if not value or len(value) > 60:
         return None
     try:
-        return parsedate_to_datetime(value).timestamp()
+        moment = parsedate_to_datetime(value)
+        if moment.tzinfo is None:  # the oldest of the three forms names no zone: it is UTC
+            moment = moment.replace(tzinfo=UTC)
+        return moment.timestamp()
     except (ValueError, TypeError, IndexError, OverflowError, OSError):
         return None

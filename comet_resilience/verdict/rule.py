@@ -2,15 +2,17 @@
 
 A row is data only. All the conditions that it names must hold; a condition left out matches
 everything. Codes and types are compared whole and without case; ``message`` is a regular
-expression searched in the (shortened) message.
+expression searched, without case, in the (shortened) message.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import Final
 
 from .advice import ADVICE, SECTIONS
 from .vocabulary import (
@@ -25,7 +27,23 @@ from .vocabulary import (
 )
 
 #: Longer messages are cut before they are searched: time stays bounded whatever a server sends.
-MESSAGE_SEARCHED = 4_000
+MESSAGE_SEARCHED: Final = 4_000
+
+_WORDS: Final = ("code", "type", "label", "edge_code")
+_SETS: Final = (*_WORDS, "status", "fault", "body", "operation")
+
+
+@dataclass(frozen=True, slots=True)
+class Like:
+    """A set of words given by a pattern such as ``channel:*``: for codes, types and labels."""
+
+    pattern: str
+
+    def __iter__(self) -> Iterator[str]:
+        yield self.pattern
+
+    def __contains__(self, word: object) -> bool:
+        return isinstance(word, str) and fnmatchcase(word, self.pattern.lower())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +52,9 @@ class Rule:
 
     ``name`` is unique in the table and appears in diagnoses. ``source`` is one word: guide, docs,
     observed, family (source code of gateways of the same family), edge (the CDN's documentation),
-    transport (measured on sockets), peer (other gateways) or inferred. ``status`` may be a range
-    or a set; ``wait`` (seconds, 0 or more) and ``at_most`` (retries) are as in ``Verdict``.
+    transport (measured on sockets), peer (other gateways and providers) or inferred. ``status``
+    may be a range or a set; ``label`` holds if the code or the type is one of these words.
+    ``wait`` (seconds, 0 or more), ``at_most`` (retries) and ``ambiguous`` are as in ``Verdict``.
     ``advice`` defaults to the steps for the kind.
     """
 
@@ -47,11 +66,13 @@ class Rule:
     signal: Signal = Signal.IGNORED
     wait: float = 0.0
     at_most: int | None = None
+    ambiguous: bool = False
     advice: tuple[str, ...] = ()
     section: str = ""
     status: Container[int] | None = None
     code: Container[str] | None = None
     type: Container[str] | None = None
+    label: Container[str] | None = None
     message: str | None = None
     fault: Container[Fault] | None = None
     body: Container[BodyKind] | None = None
@@ -62,11 +83,21 @@ class Rule:
     new_task: bool | None = None
 
     def __post_init__(self) -> None:
-        """Check what a user may get wrong, at construction.
+        """Put right or refuse what a user may get wrong, at construction.
+
+        A single status or word is a set of one, words are made lower case, and the names of a
+        kind, action or signal do for the values.
 
         Raises:
-            ValueError: If ``message`` is no regular expression, or ``wait`` is negative.
+            ValueError: If ``message`` is no regular expression, ``wait`` or ``at_most`` is
+                negative, or there is no such kind, action or signal.
+
         """
+        for name in _SETS:
+            object.__setattr__(self, name, _as_set(getattr(self, name), words=name in _WORDS))
+        object.__setattr__(self, "kind", FailureKind(self.kind))
+        object.__setattr__(self, "action", Action(self.action))
+        object.__setattr__(self, "signal", Signal(self.signal))
         if self.message is not None:
             try:
                 _compiled(self.message)
@@ -74,14 +105,18 @@ class Rule:
                 raise ValueError(f"Rule {self.name!r}: message is no regular expression") from error
         if not self.wait >= 0:
             raise ValueError(f"Rule {self.name!r}: wait must be 0 seconds or more: {self.wait!r}")
+        if self.at_most is not None and self.at_most < 0:
+            raise ValueError(f"Rule {self.name!r}: at_most must be 0 or more: {self.at_most!r}")
 
     def matches(self, seen: Observation) -> bool:
         """Whether every condition of this row holds for what was seen."""
+        code, type_ = seen.code.lower(), seen.type.lower()
         return (
             _holds(self.status, seen.status)
             and _holds(self.fault, seen.fault)
-            and _holds(self.code, seen.code.lower())
-            and _holds(self.type, seen.type.lower())
+            and _holds(self.code, code)
+            and _holds(self.type, type_)
+            and (_holds(self.label, code) or _holds(self.label, type_))
             and _holds(self.body, seen.body)
             and _holds(self.operation, seen.operation)
             and _holds(self.edge_code, seen.edge_code)
@@ -104,7 +139,17 @@ class Rule:
             section=self.section or SECTIONS[self.kind],
             wait=self.wait,
             at_most=self.at_most,
+            ambiguous=self.ambiguous,
         )
+
+
+def _as_set(allowed: object, *, words: bool) -> object:
+    """A condition as something to look values up in."""
+    if isinstance(allowed, (str, int)):
+        allowed = frozenset({allowed})
+    if words and isinstance(allowed, Iterable) and not isinstance(allowed, Like):
+        return frozenset(str(word).lower() for word in allowed)
+    return allowed
 
 
 def _holds(allowed: Container[object] | None, value: object) -> bool:

@@ -23,10 +23,11 @@ def failures_table(rules: Iterable[Rule] = RULES) -> str:
 def condition(rule: Rule) -> str:
     """When a rule applies, in words."""
     parts = [
-        _listed("", rule.status),
+        _statuses(rule.status),
         _listed("fault ", rule.fault),
         _listed("code ", rule.code, quote="`"),
         _listed("type ", rule.type, quote="`"),
+        _listed("code or type ", rule.label, quote="`"),
         _listed("edge code ", rule.edge_code),
         _listed("body ", rule.body),
         _listed("operation ", rule.operation),
@@ -46,6 +47,8 @@ def consequence(rule: Rule) -> str:
     done = often or f"retried {rule.at_most} times"
     if rule.wait:
         done += f", after {rule.wait:g} s or more"
+    if rule.ambiguous:
+        done += ", paid media only if asked to"
     return done + ("; cuts the limit" if rule.signal is Signal.OVERLOAD else "")
 
 
@@ -55,11 +58,21 @@ def _edge(retryable: bool | None) -> str:
     return "edge says " + ("retryable" if retryable else "not retryable")
 
 
-def _listed(label: str, values: Container[Any] | None, quote: str = "") -> str:
+def _statuses(values: Container[int] | None) -> str:
+    """Statuses, whole centuries of them as such: ``2xx / 400 / 5xx``."""
     if values is None:
         return ""
-    if isinstance(values, range):
-        return f"{label}{values.start // 100}xx"
-    shown = sorted(str(getattr(value, "value", value)) for value in values)  # type: ignore[attr-defined]
+    names = []
+    for first in range(100, 600, 100):
+        held = [status for status in range(first, first + 100) if status in values]
+        names += [f"{first // 100}xx"] if len(held) == 100 else [str(status) for status in held]
+    return " / ".join(names)
+
+
+def _listed(label: str, values: Iterable[Any] | Container[Any] | None, quote: str = "") -> str:
+    if values is None:
+        return ""
+    listed = values if isinstance(values, Iterable) else ()
+    shown = sorted(str(getattr(value, "value", value)) for value in listed)
     names = [f"{quote}{name}{quote}" if name else "no code" for name in shown]
-    return label + " / ".join(names)
+    return label + (" / ".join(names) or "of a set of its own")

@@ -62,6 +62,8 @@ class Fault(StrEnum):
     READ = "read"
     READ_TIMEOUT = "read_timeout"
     PROTOCOL = "protocol"
+    STALLED = "stalled"
+    INCOMPLETE = "incomplete"
     DEADLINE = "deadline"
     QUEUE = "queue"
     LOCAL = "local"
@@ -74,7 +76,7 @@ class Fault(StrEnum):
     @property
     def is_timeout(self) -> bool:
         """Whether waiting too long was the cause."""
-        return self.value.endswith("timeout") or self is Fault.DEADLINE
+        return self.value.endswith("timeout") or self in (Fault.DEADLINE, Fault.STALLED)
 
 
 _BEFORE_SENDING = frozenset(
@@ -181,8 +183,10 @@ class Verdict:
 
     ``rule`` names the row, ``source`` says on whose word the row stands, ``section`` is the
     heading of the gateway's error-handling guide to read, ``advice`` lists steps in order,
-    ``wait`` is the least number of seconds before a retry makes sense, and ``at_most`` bounds
-    the retries below the client's own number where more of them cannot help.
+    ``wait`` is the least number of seconds before a retry makes sense where the server names
+    none, and ``at_most`` bounds the retries below the client's own number where more of them
+    cannot help. ``ambiguous`` says that the provider may have done the work although the answer
+    is an error.
     """
 
     kind: FailureKind
@@ -195,6 +199,7 @@ class Verdict:
     section: str
     wait: float = 0.0
     at_most: int | None = None
+    ambiguous: bool = False
 
     @property
     def retryable(self) -> bool:

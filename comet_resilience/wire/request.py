@@ -15,9 +15,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 from ..verdict.vocabulary import Operation, RequestInfo
+from .sse import TERMINALS, EventWatch
 
 #: The name under which a ``Call`` travels in ``request.extensions``.
 EXTENSION: Final = "comet_resilience"
+
+#: The name under which the diagnosis of an error inside a stream travels there.
+STREAM_EXTENSION: Final = "comet_resilience.stream"
 
 #: JSON bodies up to this size are parsed for the model's name; larger ones are searched.
 _PARSED_UP_TO: Final = 65_536
@@ -35,7 +39,7 @@ class Due(StrEnum):
 class Call:
     """What the wrapped client knows of a request and the transport cannot see.
 
-    ``host`` is the gateway's, with its port. ``renew`` asks the client's key function or token
+    ``host`` is the gateway's, with its port; ``choices`` how many answers were asked for. ``renew`` asks the client's key function or token
     provider again and returns fresh headers; ``None`` where the credentials never change.
     """
 
@@ -44,6 +48,7 @@ class Call:
     host: bytes
     model: str
     stream: bool
+    choices: int
     renew: Callable[[], Awaitable[Mapping[str, str]]] | None
 
 
@@ -112,6 +117,7 @@ class Outgoing:
     due: Due
     expected: tuple[str, ...]
     not_replayable: str
+    choices: int
     call: Call | None
 
 
@@ -122,15 +128,17 @@ def describe(request: Any) -> Outgoing:
     base_url = call.base_url if call else ""
     route, expected, operation, deployment = _read_path(request.method, request.url.path, base_url)
     if call is not None:
-        model, stream = call.model, call.stream
+        model, stream, choices = call.model, call.stream, call.choices
     else:
-        model, stream = _model_and_stream(request.headers.get("content-type", ""), body or b"")
+        content_type = request.headers.get("content-type", "")
+        model, stream, choices = _read_body(content_type, body or b"")
     info = RequestInfo(route=route, model=model or deployment, operation=operation, stream=stream)
     return Outgoing(
         info=info,
         due=_due(info, request.headers),
         expected=expected,
         not_replayable="" if body is not None else _why_not_replayable(request.stream),
+        choices=choices,
         call=call,
     )
 
@@ -183,27 +191,31 @@ def _loaded_body(request: Any) -> bytes | None:
     return content
 
 
-def _model_and_stream(content_type: str, body: bytes) -> tuple[str, bool]:
+def _read_body(content_type: str, body: bytes) -> tuple[str, bool, int]:
     if "multipart/" in content_type:
         found = _MODEL_IN_FORM.search(body[:_PARSED_UP_TO])
-        return (found.group(1).decode("utf-8", "replace") if found else ""), False
+        return (found.group(1).decode("utf-8", "replace") if found else ""), False, 1
     if len(body) <= _PARSED_UP_TO:
         try:
             data = json.loads(body)
         except (ValueError, RecursionError):
-            return "", False
+            return "", False, 1
         return of_json(data)
     found = _MODEL_IN_JSON.search(body)
     name = found.group(1).decode("utf-8", "replace") if found else ""
-    return name, _STREAM_IN_JSON.search(body) is not None
+    return name, _STREAM_IN_JSON.search(body) is not None, 1
 
 
-def of_json(data: object) -> tuple[str, bool]:
-    """Model and stream flag of a request's JSON data."""
+def of_json(data: object) -> tuple[str, bool, int]:
+    """Model, stream flag and number of choices of a request's JSON data."""
     if not isinstance(data, Mapping):
-        return "", False
-    model, stream = data.get("model"), data.get("stream")
-    return (model if isinstance(model, str) else ""), stream is True
+        return "", False, 1
+    model, stream, choices = data.get("model"), data.get("stream"), data.get("n")
+    return (
+        model if isinstance(model, str) else "",
+        stream is True,
+        choices if isinstance(choices, int) and choices > 0 else 1,
+    )
 
 
 def _why_not_replayable(stream: Any) -> str:
@@ -231,6 +243,12 @@ def base_url_of(request: Any) -> str:
     origin = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
     path, _ = _relative_path(url.path, call.base_url if call else "")
     return origin + str(url.path).removesuffix(path)
+
+
+def event_watch(outgoing: Outgoing) -> EventWatch:
+    """The watch for the stream that a request asks for."""
+    terminal = TERMINALS.get(outgoing.info.route.partition(" ")[2])
+    return EventWatch(terminal, outgoing.choices)
 
 
 def is_elsewhere(request: Any) -> bool:

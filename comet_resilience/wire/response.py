@@ -7,7 +7,9 @@ same size: a hostile server can cost neither memory nor patience.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
+from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
@@ -28,6 +30,17 @@ _GATEWAY_ID_HEADERS: Final = ("x-cometapi-request-id", "x-oneapi-request-id")
 _DROPPED_HEADERS: Final = frozenset(
     {b"content-encoding", b"content-length", b"transfer-encoding", b"x-should-retry", b"set-cookie"}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """What is known of a response once its body belongs to somebody else.
+
+    Holding on to the response itself would keep its stream alive that nobody reads any more.
+    """
+
+    status_code: int
+    headers: Any
 
 
 async def read_bounded(response: Any) -> bytes:
@@ -83,6 +96,21 @@ def observe(response: Any, body: bytes, operation: Operation) -> Observation:
         operation=operation,
         ids=request_ids(headers, envelope),
     )
+
+
+def observe_event(response: Any, data: bytes, operation: Operation) -> Observation:
+    """The facts of an error that came as an event of a stream.
+
+    The Responses API has the error below ``response``; its status then tells nothing.
+    """
+    try:
+        parsed = json.loads(data)
+    except (ValueError, RecursionError):
+        parsed = None
+    inner = parsed.get("response") if isinstance(parsed, dict) else None
+    if isinstance(inner, dict) and inner.get("error"):
+        data = json.dumps({"error": inner["error"]}).encode()
+    return observe(response, data, operation)
 
 
 def observe_fault(

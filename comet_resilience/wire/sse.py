@@ -27,8 +27,19 @@ _PINGS: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _OVERLAP: Final = 96
 #: A line that may hold an error is waited for up to this size.
 _ERROR_CAP: Final = 65_536
+#: What a complete answer contains, by the path of its route: for chat and completions a finish
+#: reason for each choice, elsewhere the event that closes the stream.
+TERMINALS: Final = {
+    "/chat/completions": re.compile(rb'"finish_reason"\s*:\s*"[^"]+"'),
+    "/completions": re.compile(rb'"finish_reason"\s*:\s*"[^"]+"'),
+    "/responses": re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"'),
+    "/audio/transcriptions": re.compile(rb'"type"\s*:\s*"transcript\.text\.done"'),
+    "/images/generations": re.compile(rb'"type"\s*:\s*"image_generation\.completed"'),
+    "/images/edits": re.compile(rb'"type"\s*:\s*"image_edit\.completed"'),
+}
 _DATA_LINE = re.compile(rb"(?:\A|[\r\n])data:")
 _DONE = re.compile(rb"(?:\A|(?<=[\r\n]))data: ?\[DONE\]")
+_WHOLE_END = re.compile(rb"(?:\A|\r\n\r\n|\n\n|\r\r|[\r\n]:[^\r\n]*[\r\n]*)\s*\Z")
 _MAYBE_ERROR = re.compile(rb'"error"\s*:\s*[{"]|event: ?(?:error|response\.failed)\b')
 _ERROR_LINE = re.compile(
     rb"(?:\A|[\r\n])(?:"
@@ -137,20 +148,27 @@ class EventWatch:
 
     ``terminal`` is what a complete answer must contain, ``needed`` times; with ``None`` nothing
     is known of the route's ends and every stream is complete. ``error`` is the data of an event
-    that reports one.
+    that reports one. ``done_at`` is where in the last chunk the end mark began, -1 if it did not.
     """
 
     def __init__(self, terminal: re.Pattern[bytes] | None, needed: int) -> None:
         self.events = 0
         self.error = b""
+        self.done_at = -1
         self._terminal = terminal
         self._missing = needed if terminal is not None else 0
+        self._done = False
         self._tail = b""
 
     @property
     def is_complete(self) -> bool:
         """Whether the terminal sign has come for every choice."""
         return self._missing <= 0
+
+    @property
+    def ends_whole(self) -> bool:
+        """Whether an end here would lose nothing: the last event has its blank line."""
+        return self.is_complete and (self._done or _WHOLE_END.search(self._tail) is not None)
 
     def feed(self, data: bytes) -> None:
         """Look at the next bytes, decoded."""
@@ -159,6 +177,8 @@ class EventWatch:
         self.events += _count(_DATA_LINE, text, old)
         if self._missing > 0 and self._terminal is not None:
             self._missing -= _count(self._terminal, text, old)
+        self.done_at = _place_of_done(text, old)
+        self._done = self._done or self.done_at >= 0
         unfinished = not self.error and self._find_error(text)
         self._tail = text[-_ERROR_CAP:] if unfinished else text[-_OVERLAP:]
 
@@ -176,10 +196,10 @@ class EventWatch:
         return False
 
 
-def done_at(data: bytes) -> int:
-    """Where the end mark begins in a chunk, -1 if it is not in it."""
-    found = _DONE.search(data) if b"[DONE]" in data else None
-    return found.start() if found else -1
+def _place_of_done(text: bytes, old: int) -> int:
+    """Where the end mark begins behind the ``old`` bytes, 0 if before them, -1 if nowhere."""
+    found = _DONE.search(text) if b"[DONE]" in text else None
+    return max(0, found.start() - old) if found and found.end() > old else -1
 
 
 def _count(pattern: re.Pattern[bytes], text: bytes, old: int) -> int:

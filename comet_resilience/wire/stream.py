@@ -1,33 +1,107 @@
-"""The body of a success on its way to the caller: its end gives the slot back, exactly once.
+"""Bodies on their way to the caller, and the look at the beginning of an event stream.
 
-It ends by being read to the end, by being closed, by failing, or by being dropped and collected.
+A body that is handed on gives its slot back exactly once: when it is read to the end, closed,
+fails, or is dropped and collected. Who watches decides what all of that means (``Watcher``).
 """
 
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, Protocol
 
-from ..verdict.vocabulary import Signal
+import anyio
+
+from .encoding import stream_decoder
 from .family import family_of
+from .sse import HEAD_CAP, Event, FirstEvent
 
-OnEnd = Callable[[Signal], None]
-OnAbandon = Callable[[Callable[[], Awaitable[None]]], None]
+CloseInner = Callable[[], Awaitable[None]]
 
 
-def watch(response: Any, on_end: OnEnd, on_abandon: OnAbandon) -> None:
-    """Call ``on_end`` once when the body of a response is over.
+class Watcher(Protocol):
+    """What the body of a success reports to."""
 
-    If the body is dropped without being closed, ``on_abandon`` is called instead, from the
-    garbage collector, with the function that closes the connection.
+    def patience(self) -> float | None:
+        """How many seconds the next chunk may take, ``None`` for as long as it likes."""
+        ...
+
+    def passed(self, chunk: bytes) -> bytes:
+        """A chunk is about to go to the caller; what of it may go. Raises to end the stream."""
+        ...
+
+    def broke(self, error: BaseException) -> BaseException:
+        """The body failed; the exception that the caller is to get."""
+        ...
+
+    def stalled(self) -> BaseException:
+        """Patience is over; the exception that the caller is to get."""
+        ...
+
+    def ended(self) -> None:
+        """The body was read to its end. Raises if that end is none."""
+        ...
+
+    def closed(self) -> None:
+        """The body was closed before its end."""
+        ...
+
+    def abandoned(self, close_inner: CloseInner) -> None:
+        """Nobody can read the body any more, and nobody closed it. Called by a finalizer."""
+        ...
+
+
+@dataclass(slots=True)
+class Head:
+    """The beginning of a stream: its first chunks, as they came, and its first real event.
+
+    ``iterator`` gives the rest: a stream must not be iterated twice. Without an event the stream has ended, and ``stray`` is what it held instead; ``error`` is the
+    exception that ended it, if any. ``unreadable`` says that nobody here can decode it,
+    ``oversized`` that its first event is too large to be waited for.
     """
+
+    iterator: Any = None
+    chunks: deque[bytes] = field(default_factory=deque)
+    event: Event | None = None
+    stray: bytes = b""
+    error: Exception | None = None
+    stalled: bool = False
+    unreadable: bool = False
+    oversized: bool = False
+
+
+async def look_ahead(response: Any, patience: float | None) -> Head:
+    """Read a stream until its first real event, at most ``patience`` seconds."""
+    head, first = Head(iterator=response.stream.__aiter__()), FirstEvent()
+    decode = stream_decoder(response.headers.get("content-encoding", ""))
+    if decode is None:
+        return Head(unreadable=True)
+    with anyio.move_on_after(patience) as scope:
+        try:
+            async for chunk in head.iterator:
+                head.chunks.append(chunk)
+                head.event = first.feed(decode(chunk))
+                head.oversized = first.seen_bytes > HEAD_CAP
+                if head.event is not None or head.oversized:
+                    return head
+            head.event = first.finish()
+        except Exception as error:  # noqa: BLE001 - judged by the caller of this function
+            head.error = error
+    head.stray = bytes(first.stray)
+    head.stalled = scope.cancelled_caught
+    return head
+
+
+def watch(response: Any, head: Head, watcher: Watcher) -> None:
+    """Put a watched stream in place of a response's own; ``head`` was read from it already."""
     if response.is_closed or response.is_stream_consumed:
-        on_end(Signal.SUCCESS)  # a body that is read already never closes its stream
+        watcher.closed()  # a body that is read already never closes its stream
         return
     cls = _watched_class(family_of(response))
-    response.stream = cls(response.stream, on_end, on_abandon)
+    response.stream = cls(response.stream, head, watcher)
 
 
 @cache
@@ -39,37 +113,49 @@ def _watched_class(family: Any) -> Any:  # noqa: C901 - one small class
     """
 
     class WatchedStream(family.AsyncByteStream):  # type: ignore[misc]
-        def __init__(self, inner: Any, on_end: OnEnd, on_abandon: OnAbandon) -> None:
+        def __init__(self, inner: Any, head: Head, watcher: Watcher) -> None:
             self._inner = inner
-            self._on_end: OnEnd | None = on_end
-            self._finalizer = weakref.finalize(self, on_abandon, inner.aclose)
+            self._iterator = head.iterator
+            self._head = head.chunks
+            self._watcher = watcher
+            self._finalizer = weakref.finalize(self, watcher.abandoned, inner.aclose)
             self._finalizer.atexit = False
 
         def __aiter__(self) -> Any:
-            self._iterator = self._inner.__aiter__()
             return self
 
         async def __anext__(self) -> bytes:
             try:
-                chunk: bytes = await self._iterator.__anext__()
+                chunk = self._head.popleft() if self._head else await self._next()
             except StopAsyncIteration:
-                self._end(Signal.SUCCESS)
+                self._finalizer.detach()
+                self._watcher.ended()
                 raise
-            except BaseException:
-                self._end(Signal.IGNORED)
-                raise
-            return chunk
+            except BaseException as error:
+                self._finalizer.detach()
+                shown = self._watcher.broke(error)
+                if shown is error:
+                    raise
+                raise shown from error
+            return self._watcher.passed(chunk)
+
+        async def _next(self) -> bytes:
+            if self._iterator is None:
+                self._iterator = self._inner.__aiter__()
+            patience = self._watcher.patience()
+            if patience is None:
+                chunk: bytes = await self._iterator.__anext__()
+                return chunk
+            with anyio.move_on_after(patience):
+                chunk = await self._iterator.__anext__()
+                return chunk
+            raise self._watcher.stalled()
 
         async def aclose(self) -> None:
+            self._finalizer.detach()
             try:
                 await self._inner.aclose()
             finally:
-                self._end(Signal.SUCCESS)
-
-        def _end(self, signal: Signal) -> None:
-            on_end, self._on_end = self._on_end, None
-            if on_end is not None:
-                self._finalizer.detach()
-                on_end(signal)
+                self._watcher.closed()
 
     return WatchedStream

@@ -66,6 +66,6 @@ def test_it_is_found_wherever_it_hides() -> None:
     bearer.diagnosis = DIAGNOSIS  # type: ignore[attr-defined]
     outer.__context__ = bearer
     bearer.__cause__ = outer
-    assert find_diagnosis(outer, "ext") is DIAGNOSIS
-    assert find_diagnosis(ExceptionGroup("g", [TypeError(), outer]), "ext") is DIAGNOSIS
-    assert find_diagnosis(TypeError(), "ext") is None
+    assert find_diagnosis(outer, ("ext",)) is DIAGNOSIS
+    assert find_diagnosis(ExceptionGroup("g", [TypeError(), outer]), ("ext",)) is DIAGNOSIS
+    assert find_diagnosis(TypeError(), ("ext",)) is None

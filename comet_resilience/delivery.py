@@ -1,0 +1,189 @@
+"""A success on its way to the caller, until its body ends.
+
+From here on nothing is ever sent again: what came was billed, and half an answer followed by a
+whole one would be no answer. What can still be done is to be honest about how the body ends: a
+cut, a stall, an error inside the stream, or an end that is none all reach the caller as the SDK's
+own exceptions, with a diagnosis. The slot is held until then.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import openai
+
+from .errors import IncompleteStreamError
+from .events import StreamAbandoned, StreamBroken
+from .failure import Failure, diagnose_failure, explain
+from .support.redaction import printable
+from .verdict.rules import classify
+from .verdict.vocabulary import Fault, Observation, Signal
+from .wire.encoding import stream_decoder
+from .wire.family import fault_of
+from .wire.request import STREAM_EXTENSION
+from .wire.response import ResponseHead, observe, observe_event
+from .wire.sse import EventWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .journey import Journey
+    from .limits.partition import Lease
+    from .wire.stream import CloseInner
+
+
+class Delivery:
+    """The watcher of one body. ``watch`` is ``None`` where the body is no event stream."""
+
+    def __init__(
+        self, journey: Journey, lease: Lease, response: Any, watch: EventWatch | None
+    ) -> None:
+        self._journey = journey
+        self._lease = lease
+        self._head = ResponseHead(response.status_code, response.headers)
+        self._watch = watch
+        self._decode: Callable[[bytes], bytes] | None = (
+            stream_decoder(response.headers.get("content-encoding", "")) if watch else None
+        )
+        self._stall = journey.config.stall_timeout if watch else None
+        self._last_event = anyio.current_time()
+        self._over: openai.OpenAIError | None = None
+        self._reported = False
+
+    def patience(self) -> float | None:
+        """What is left until the next event is due."""
+        if self._over is not None:
+            raise self._over
+        if self._stall is None:
+            return None
+        return max(0.0, self._last_event + self._stall - anyio.current_time())
+
+    def passed(self, chunk: bytes) -> bytes:
+        """Look at a chunk; hold back an end mark that is none."""
+        watch = self._watch
+        if watch is None or self._decode is None:
+            return chunk
+        before = watch.events
+        watch.feed(self._decode(chunk))
+        if self._stall is not None and watch.events > before:
+            self._last_event = anyio.current_time()
+        if watch.error and not self._reported:
+            self._report_error_event(watch.error)
+        if watch.done_at >= 0 and not watch.is_complete and not watch.error:
+            return self._cut_at_end_mark(chunk, watch.done_at)
+        return chunk
+
+    def broke(self, error: BaseException) -> BaseException:
+        """Map a fault to the SDK's own class; anything else is not ours."""
+        fault = fault_of(error) if isinstance(error, Exception) else None
+        if fault is None:
+            self._lease.release(Signal.IGNORED)
+            return error
+        return self._failed(fault, str(error))
+
+    def stalled(self) -> BaseException:
+        """No event came in time."""
+        return self._failed(Fault.STALLED, f"no event for {self._stall:g} s")
+
+    def ended(self) -> None:
+        """Read to the end: a success unless the terminal sign is missing."""
+        watch = self._watch
+        if watch is not None and not watch.ends_whole and not watch.error and not self._reported:
+            self._incomplete()
+        self._lease.release(Signal.SUCCESS)
+
+    def closed(self) -> None:
+        """Closed by the caller, who has what was wanted."""
+        self._lease.release(Signal.SUCCESS)
+
+    def abandoned(self, close_inner: CloseInner) -> None:
+        """Give the slot back from a finalizer, and have the loop close the connection."""
+        if self._lease.released:
+            return
+        self._lease.abandon()
+        loop, journey = self._lease.loop, self._journey
+        if loop is not None:
+            loop.start(close_inner)
+            loop.call_soon(lambda: journey.observers.emit(StreamAbandoned(request=journey.info)))
+
+    def _cut_at_end_mark(self, chunk: bytes, at: int) -> bytes:
+        """The part before a false end mark; the error follows it."""
+        try:
+            self._incomplete()
+        except openai.OpenAIError as error:
+            if at == 0 or self._head.headers.get("content-encoding"):
+                raise
+            self._over = error
+            return chunk[:at]
+        return chunk
+
+    def _incomplete(self) -> None:
+        """The stream ends without its terminal sign."""
+        self._reported = True
+        self._lease.release(Signal.IGNORED)
+        message = "the stream ended without a finish reason"
+        failure = self._failure(Fault.INCOMPLETE, message)
+        error = IncompleteStreamError(message=self._words(message), request=self._journey.request)
+        self._explain(error, failure)
+        if self._journey.config.incomplete_stream == "raise":
+            raise error
+
+    def _failed(self, fault: Fault, message: str) -> openai.OpenAIError:
+        self._reported = True
+        self._lease.release(Signal.IGNORED)
+        request = self._journey.request
+        error: openai.APIConnectionError
+        if fault.is_timeout:
+            error = openai.APITimeoutError(request=request)
+        else:
+            words = self._words("the stream broke off" if self._watch else "the body broke off")
+            error = openai.APIConnectionError(message=words, request=request)
+        self._explain(error, self._failure(fault, message))
+        return error
+
+    def _report_error_event(self, data: bytes) -> None:
+        """An error inside the stream: the SDK raises it, the diagnosis travels on the request."""
+        self._reported = True
+        seen = observe_event(self._head, data, self._journey.info.operation)
+        failure = Failure(seen=seen, verdict=classify(seen, self._journey.rules))
+        self._lease.release(failure.verdict.signal, seen.retry_after)
+        self._journey.request.extensions[STREAM_EXTENSION] = self._diagnose(failure)
+
+    def _failure(self, fault: Fault, message: str) -> Failure:
+        head = observe(self._head, b"", self._journey.info.operation)
+        seen = Observation(
+            status=self._head.status_code,
+            fault=fault,
+            message=message,
+            operation=head.operation,
+            ids=head.ids,
+        )
+        return Failure(seen=seen, verdict=classify(seen, self._journey.rules))
+
+    def _explain(self, error: openai.OpenAIError, failure: Failure) -> None:
+        explain(error, self._diagnose(failure))
+
+    def _diagnose(self, failure: Failure) -> Any:
+        journey = self._journey
+        reason = (
+            f"{self._words('the answer had begun')}: it is never sent again by itself, because"
+            " what came is billed and a retry would be billed again"
+        )
+        events = self._watch.events if self._watch else 0
+        journey.observers.emit(
+            StreamBroken(
+                request=journey.info,
+                kind=failure.verdict.kind,
+                events=events,
+                reason=printable(failure.seen.message or failure.verdict.reason),
+            )
+        )
+        attempts = (*journey.attempts, journey.attempt_of(failure, None))
+        return diagnose_failure(failure, journey.info, reason, attempts, journey.elapsed())
+
+    def _words(self, what: str) -> str:
+        if self._watch is None:
+            return what
+        count = self._watch.events
+        return f"{what} after {count} event{'' if count == 1 else 's'}"

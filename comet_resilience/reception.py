@@ -1,0 +1,123 @@
+"""The reception of a response: is it the answer, or one more failed attempt?
+
+What is due decides how far to look. A JSON answer is read whole here, because the SDK would do the
+same and because half of it is a failure. An event stream is held until its first real event. Any
+other body is looked at by its head alone and passes as it comes.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from .delivery import Delivery
+from .failure import Failure
+from .verdict.answer import is_answer
+from .verdict.rules import classify
+from .verdict.vocabulary import Fault, Observation, Operation, Signal
+from .wire.family import fault_of
+from .wire.request import Due, event_watch
+from .wire.response import close, observe, observe_event, observe_fault, read_bounded
+from .wire.stream import Head, look_ahead, watch
+
+if TYPE_CHECKING:
+    from .journey import Journey
+    from .limits.partition import Lease
+
+
+async def receive(journey: Journey, response: Any, lease: Lease) -> Any:
+    """The response if it is an answer, with its slot released or watched; else the ``Failure``."""
+    if not _may_be_answer(journey, response):
+        return _refused(journey, response, await read_bounded(response))
+    if journey.outgoing.due is Due.STREAM:
+        return await _receive_stream(journey, response, lease)
+    if journey.outgoing.due is Due.ANY:
+        return _hand_over(journey, response, lease, None)
+    return await _receive_json(journey, response, lease)
+
+
+def faulted(journey: Journey, error: Exception, status: int | None) -> Failure:
+    """The failure that a fault of the exchange is; any other exception is raised again."""
+    fault = fault_of(error)
+    if fault is None:
+        raise error
+    return _failed(journey, observe_fault(fault, error, status, journey.info.operation), error)
+
+
+def _may_be_answer(journey: Journey, response: Any) -> bool:
+    """Whether the head of a response leaves room for an answer."""
+    status = response.status_code
+    if journey.info.operation is Operation.DOWNLOAD:
+        return bool(200 <= status < 400)  # downloads rightly redirect to where the file is
+    if not 200 <= status < 300:
+        return False
+    content_type = response.headers.get("content-type", "")
+    if journey.outgoing.due is Due.STREAM and "application/json" in content_type:
+        return False
+    return journey.outgoing.due is Due.JSON or "text/html" not in content_type
+
+
+async def _receive_json(journey: Journey, response: Any, lease: Lease) -> Any:
+    sent_at = anyio.current_time()
+    try:
+        body = await response.aread()
+    except Exception as error:  # noqa: BLE001 - raised again unless it is a fault
+        await close(response)
+        return faulted(journey, error, response.status_code)
+    response.elapsed = timedelta(seconds=anyio.current_time() - sent_at)
+    if not is_answer(body, journey.outgoing.expected):
+        return _refused(journey, response, body)
+    lease.release(Signal.SUCCESS)
+    journey.note_success(response)
+    return response
+
+
+async def _receive_stream(journey: Journey, response: Any, lease: Lease) -> Any:
+    content_type = response.headers.get("content-type", "text/event-stream")
+    if not content_type.startswith("text/"):  # sound, say: nothing to look for
+        return _hand_over(journey, response, lease, None)
+    head = await look_ahead(response, journey.config.stall_timeout)
+    failure = None if head.unreadable or head.oversized else _judge_head(journey, response, head)
+    if failure is not None:
+        await close(response)
+        return failure
+    return _hand_over(journey, response, lease, head)
+
+
+def _judge_head(journey: Journey, response: Any, head: Head) -> Failure | None:
+    """Why a stream's beginning is no answer, ``None`` if it is one."""
+    operation, status = journey.info.operation, response.status_code
+    if head.error is not None:
+        return faulted(journey, head.error, status)
+    if head.stalled:
+        late = TimeoutError("no event came in time")
+        return _failed(journey, observe_fault(Fault.STALLED, late, status, operation), late)
+    if head.event is None or head.event.is_done:
+        return _refused(journey, response, head.stray)
+    if head.event.is_error:
+        data = head.event.data.encode()
+        seen = observe_event(response, data, operation)
+        verdict = classify(seen, journey.rules)
+        return Failure(seen=seen, verdict=verdict, response=response, body=data)
+    return None
+
+
+def _hand_over(journey: Journey, response: Any, lease: Lease, head: Head | None) -> Any:
+    """Give a body to the caller as it comes; the slot stays held until the body ends."""
+    lease.accepted()
+    events = None if head is None or head.unreadable else event_watch(journey.outgoing)
+    watch(response, head or Head(), Delivery(journey, lease, response, events))
+    journey.note_success(response)
+    return response
+
+
+def _refused(journey: Journey, response: Any, body: bytes) -> Failure:
+    seen = observe(response, body, journey.info.operation)
+    verdict = classify(seen, journey.rules)
+    return Failure(seen=seen, verdict=verdict, response=response, body=body)
+
+
+def _failed(journey: Journey, seen: Observation, error: Exception) -> Failure:
+    return Failure(seen=seen, verdict=classify(seen, journey.rules), error=error)

@@ -1,0 +1,115 @@
+"""The examples run as a user would run them, and show what they promise."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from anyio.from_thread import start_blocking_portal
+
+from comet_resilience.testing import Gateway
+
+ROOT = Path(__file__).parents[1]
+KEY = "sk-CANARY-8d41f0a9b7c2"
+MODEL = "gpt-5.4"
+
+
+@pytest.fixture
+def gateway() -> Iterator[Gateway]:
+    """A gateway on a real socket, in a thread of its own, that accepts one key and one model."""
+    with start_blocking_portal() as portal:
+        served = Gateway(keys=[KEY], models=[MODEL])
+        with portal.wrap_async_context_manager(served):
+            yield served
+
+
+def quickstart(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run the quickstart in a folder, with no settings but those that are given."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COMETAPI_")}
+    found = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
+    own = {"PYTHONPATH": found, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "TERM": "dumb"}
+    return subprocess.run(  # noqa: S603 - our own file
+        [sys.executable, str(ROOT / "examples" / "quickstart.py"), *arguments],
+        cwd=folder,
+        env={**kept, **own, **settings},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+def counts(output: str, client: str) -> list[str]:
+    """The numbers in a client's row of the first table."""
+    row = re.search(rf"^ +{client} +(\d[\d. ]+)$", output, re.MULTILINE)
+    assert row is not None, output
+    return row[1].split()
+
+
+def test_the_demo_shows_both_clients_and_draws_the_picture(tmp_path: Path) -> None:
+    """Every good call of the wrapped client is answered; the two hopeless ones are explained."""
+    done = quickstart(tmp_path, "--calls", "40")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    calls, succeeded, failed, attempts, _, retries, _ = counts(done.stdout, "wrapped")
+    assert (calls, succeeded, failed) == ("40", "38", "2")
+    assert int(attempts) == 40 + int(retries)
+    assert counts(done.stdout, "bare SDK")[0] == "40"
+    for name in ("429s", "invalid_request", "model_unavailable", "First:", "claude-sonnet-4-6"):
+        assert name in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    picture = (tmp_path / "quickstart.png").read_bytes()
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert 20_000 < len(picture) < 500_000
+
+
+def test_with_a_key_a_few_calls_go_to_the_real_gateway(tmp_path: Path, gateway: Gateway) -> None:
+    """Five calls reach the gateway that is named; the key stays out of sight, and no picture."""
+    done = quickstart(
+        tmp_path, "--model", MODEL, COMETAPI_KEY=KEY, COMETAPI_BASE_URL=gateway.base_url
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert counts(done.stdout, "wrapped")[:4] == ["5", "5", "0", "5"]
+    assert [request.model for request in gateway.requests] == [MODEL] * 5
+    assert "bare SDK" not in done.stdout
+    assert KEY not in done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_key_is_explained_and_not_shown(tmp_path: Path, gateway: Gateway) -> None:
+    """Calls that fail make the exit code 1, and the report says what to do."""
+    wrong = f"{KEY}-wrong"
+    settings = {"COMETAPI_KEY": wrong, "COMETAPI_MODEL": MODEL}
+    done = quickstart(tmp_path, COMETAPI_BASE_URL=gateway.base_url, **settings)
+    assert done.returncode == 1
+    assert counts(done.stdout, "wrapped")[:4] == ["5", "0", "5", "5"]
+    assert "authentication" in done.stdout
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_with_a_key_and_no_model_it_asks_for_one(tmp_path: Path) -> None:
+    """Which model to pay for is the user's choice."""
+    done = quickstart(tmp_path, COMETAPI_KEY=KEY)
+    assert done.returncode == 2
+    assert "--model" in done.stderr
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_the_demo_ignores_a_key_when_told_so(tmp_path: Path, gateway: Gateway) -> None:
+    """`--demo` sends nothing to the gateway that the settings name."""
+    settings = {"COMETAPI_KEY": KEY, "COMETAPI_BASE_URL": gateway.base_url}
+    done = quickstart(tmp_path, "--demo", "--calls", "10", **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "bare SDK" in done.stdout
+    assert gateway.requests == []
+
+
+def test_help_names_the_options(tmp_path: Path) -> None:
+    """`--help` works without a key, a gateway or a model."""
+    done = quickstart(tmp_path, "--help")
+    assert done.returncode == 0
+    assert {"--demo", "--calls", "--model"} <= set(re.findall(r"--\w+", done.stdout))
