@@ -1,4 +1,4 @@
-"""The reception of a response: is it the answer, or one more failed attempt?
+"""The reception of a response: it is the answer, or one more failed attempt.
 
 What is due decides how far to look. A JSON answer is read whole here, because the SDK would do the
 same and because half of it is a failure. An event stream is held until its first real event. Any

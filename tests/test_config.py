@@ -21,9 +21,9 @@ def test_types_and_defaults_name_the_same_keywords() -> None:
     }
 
 
-def test_no_more_than_sixteen() -> None:
-    """The surface stays small."""
-    assert len(fields(Config)) <= 16
+def test_the_surface_stays_small() -> None:
+    """Each further keyword has to argue with this number."""
+    assert len(fields(Config)) <= 20
 
 
 def test_defaults() -> None:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from ..verdict.vocabulary import FailureKind, RequestIds
 from .redaction import printable
@@ -126,9 +126,9 @@ def find_diagnosis(error: object, extensions: tuple[str, ...]) -> Diagnosis | No
             if isinstance(found, Diagnosis):
                 return found
             held = getattr(bearer, "extensions", None)
-            for name in extensions if isinstance(held, dict) else ():
-                if isinstance(held.get(name), Diagnosis):
-                    return cast("Diagnosis", held[name])
+            for found in map(held.get, extensions) if isinstance(held, dict) else ():
+                if isinstance(found, Diagnosis):
+                    return found
     return None
 
 

@@ -39,8 +39,9 @@ class Due(StrEnum):
 class Call:
     """What the wrapped client knows of a request and the transport cannot see.
 
-    ``host`` is the gateway's, with its port; ``choices`` how many answers were asked for. ``renew`` asks the client's key function or token
-    provider again and returns fresh headers; ``None`` where the credentials never change.
+    ``host`` is the gateway's, with its port; ``choices`` how many answers were asked for.
+    ``renew`` asks the client's key function or token provider again and returns fresh headers;
+    ``None`` where the credentials never change.
     """
 
     max_retries: int

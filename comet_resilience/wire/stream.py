@@ -58,9 +58,10 @@ class Watcher(Protocol):
 class Head:
     """The beginning of a stream: its first chunks, as they came, and its first real event.
 
-    ``iterator`` gives the rest: a stream must not be iterated twice. Without an event the stream has ended, and ``stray`` is what it held instead; ``error`` is the
-    exception that ended it, if any. ``unreadable`` says that nobody here can decode it,
-    ``oversized`` that its first event is too large to be waited for.
+    ``iterator`` gives the rest: a stream must not be iterated twice. Without an event the stream
+    has ended, and ``stray`` is what it held instead; ``error`` is the exception that ended it, if
+    any. ``unreadable`` says that nobody here can decode it, ``oversized`` that its first event is
+    too large to be waited for.
     """
 
     iterator: Any = None
@@ -144,11 +145,9 @@ def _watched_class(family: Any) -> Any:  # noqa: C901 - one small class
                 self._iterator = self._inner.__aiter__()
             patience = self._watcher.patience()
             if patience is None:
-                chunk: bytes = await self._iterator.__anext__()
-                return chunk
+                return await self._iterator.__anext__()  # type: ignore[no-any-return]
             with anyio.move_on_after(patience):
-                chunk = await self._iterator.__anext__()
-                return chunk
+                return await self._iterator.__anext__()  # type: ignore[no-any-return]
             raise self._watcher.stalled()
 
         async def aclose(self) -> None:

@@ -19,7 +19,7 @@ from comet_resilience.wire.request import (
     strip_private_headers,
 )
 
-from ..conftest import BASE_URL, httpx
+from tests.conftest import BASE_URL, httpx
 
 JSON = {"accept": "application/json"}
 
@@ -82,6 +82,7 @@ def test_a_wrapped_client_tells_more() -> None:
         host=b"api.cometapi.com",
         model="told",
         stream=True,
+        choices=2,
         renew=None,
     )
     sent = httpx.Request(
@@ -92,7 +93,7 @@ def test_a_wrapped_client_tells_more() -> None:
     )
     outgoing = describe(sent)
     assert (outgoing.info.route, outgoing.info.model) == ("POST /chat/completions", "told")
-    assert outgoing.due is Due.STREAM
+    assert (outgoing.due, outgoing.choices) == (Due.STREAM, 2)
     assert base_url_of(sent) == "https://api.cometapi.com/custom/base"
     assert not is_elsewhere(sent)
 
