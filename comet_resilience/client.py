@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from functools import cache, cached_property
 from typing import Any, TypeVar, Unpack, cast
+from urllib.parse import urlsplit
 
 import openai
 from openai import AsyncOpenAI
@@ -15,6 +17,7 @@ from .failure import Failure, diagnose_failure, explain
 from .limits.snapshot import Snapshot
 from .support.diagnosis import Diagnosis, find_diagnosis
 from .transport import Engine, ResilientTransport
+from .verdict.advice import CORRECT_BASE_URL
 from .verdict.rules import classify
 from .verdict.vocabulary import Observation, Operation, RequestInfo
 from .wire.family import transport_of, with_transport
@@ -49,6 +52,7 @@ def wrap(client: ClientT, **options: Unpack[Options]) -> ClientT:
         if options:
             raise ValueError("the client is wrapped already: give all keywords at the first wrap")
         return client
+    _warn_of_base_url(str(client.base_url))
     engine = Engine(config)
     wrapped = _twin(client)
     wrapped._client = with_transport(  # noqa: SLF001 - the SDK has no public way to swap it
@@ -84,15 +88,17 @@ def diagnose(error: BaseException) -> Diagnosis:
 
 
 def _diagnose_bare(error: BaseException) -> Diagnosis:
-    response = getattr(error, "response", None)
-    info = RequestInfo(route="")
-    if isinstance(error, openai.APIStatusError) and response is not None:
-        info = describe(response.request).info
-        seen = observe(response, response.content, info.operation)
+    info, request = RequestInfo(route=""), None
+    if isinstance(error, openai.APIStatusError):
+        request = error.response.request
+        info = describe(request).info
+        seen = observe(error.response, error.response.content, info.operation)
     else:
         seen = Observation(message=f"{type(error).__name__}: {error}", operation=Operation.OTHER)
     failure = Failure(seen=seen, verdict=classify(seen))
-    return diagnose_failure(failure, info, "raised by a client that is not wrapped", (), 0.0)
+    return diagnose_failure(
+        failure, info, request, "raised by a client that is not wrapped", (), 0.0
+    )
 
 
 def _check_client(client: object) -> None:
@@ -104,6 +110,20 @@ def _check_client(client: object) -> None:
         raise TypeError(
             "wrap() cannot reach an X.509 workload identity client: it sends its calls through"
             " an http client of its own"
+        )
+
+
+def _warn_of_base_url(base_url: str) -> None:
+    """Name a base URL on CometAPI's own hosts that is not the right one; others are left alone."""
+    url = urlsplit(base_url)
+    host = url.hostname or ""
+    if host != "cometapi.com" and not host.endswith(".cometapi.com"):
+        return
+    shown = f"{url.scheme}://{host}{f':{url.port}' if url.port else ''}{url.path.rstrip('/')}"
+    if shown != CORRECT_BASE_URL:
+        warnings.warn(
+            f"the base URL {shown} is not CometAPI's: it should be exactly {CORRECT_BASE_URL}",
+            stacklevel=3,
         )
 
 

@@ -180,7 +180,9 @@ class Delivery:
             )
         )
         attempts = (*journey.attempts, journey.attempt_of(failure, None))
-        return diagnose_failure(failure, journey.info, reason, attempts, journey.elapsed())
+        return diagnose_failure(
+            failure, journey.info, journey.request, reason, attempts, journey.elapsed()
+        )
 
     def _words(self, what: str) -> str:
         if self._watch is None:

@@ -1,7 +1,8 @@
 """What happened, as frozen values, and the functions that hear of it.
 
 No event holds a key, a header, a body or a word of a prompt: each can go to a log as it is.
-Times are in seconds on the event loop's clock.
+Durations are in seconds. An observer may be called outside of any task, from a timer of the event
+loop, and should return at once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import TypeAlias
 from .verdict.vocabulary import FailureKind, RequestInfo
 
 logger = logging.getLogger("comet_resilience")
+logger.addHandler(logging.NullHandler())  # silent until the application configures logging
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

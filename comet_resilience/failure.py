@@ -14,11 +14,18 @@ import openai
 
 from .errors import InvalidAnswerError, WrongEndpointError, WrongEndpointNotFoundError
 from .support.diagnosis import Attempt, Diagnosis
+from .support.hints import SentRequest, hints
 from .support.redaction import printable
 from .verdict.advice import CORRECT_BASE_URL
 from .verdict.retry import may_be_billed
 from .verdict.vocabulary import BodyKind, FailureKind, Observation, RequestInfo, Verdict
-from .wire.request import EXTENSION, base_url_of
+from .wire.request import (
+    EXTENSION,
+    authorization_of,
+    base_url_of,
+    loaded_body,
+    part_sizes,
+)
 from .wire.response import rebuild
 
 
@@ -34,16 +41,24 @@ class Failure:
 
 
 def diagnose_failure(
-    failure: Failure, info: RequestInfo, reason: str, attempts: tuple[Attempt, ...], elapsed: float
+    failure: Failure,
+    info: RequestInfo,
+    request: Any,
+    reason: str,
+    attempts: tuple[Attempt, ...],
+    elapsed: float,
 ) -> Diagnosis:
-    """What is to be said of a request whose last attempt was this failure."""
+    """What is to be said of a request whose last attempt was this failure.
+
+    ``request`` is looked at for specific advice; ``None`` where nothing is known of it.
+    """
     seen, verdict = failure.seen, failure.verdict
     return Diagnosis(
         kind=verdict.kind,
         meaning=verdict.reason,
         reason=reason,
         retryable=verdict.retryable,
-        advice=verdict.advice,
+        advice=(*_specific_advice(failure, request), *verdict.advice),
         section=verdict.section,
         rule=verdict.rule,
         source=verdict.source,
@@ -55,7 +70,7 @@ def diagnose_failure(
         ids=seen.ids,
         attempts=attempts,
         elapsed=elapsed,
-        may_be_billed=may_be_billed(seen),
+        may_be_billed=may_be_billed(seen, verdict),
     )
 
 
@@ -87,6 +102,17 @@ def explain(error: BaseException, diagnosis: Diagnosis) -> None:
     """Put a diagnosis on an exception, and its summary under its traceback."""
     error.diagnosis = diagnosis  # type: ignore[attr-defined]
     error.add_note(diagnosis.summary)
+
+
+def _specific_advice(failure: Failure, request: Any) -> tuple[str, ...]:
+    if request is None:
+        return ()
+    sent = SentRequest(
+        authorization=authorization_of(request),
+        body=loaded_body(request) or b"",
+        parts=part_sizes(request),
+    )
+    return hints(failure.verdict.kind, failure.seen, sent)
 
 
 def _is_wrong_endpoint(failure: Failure) -> bool:

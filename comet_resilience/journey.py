@@ -18,7 +18,7 @@ from .errors import DeadlineExceededError, ResilienceError
 from .events import AttemptFinished, GaveUp, RetryScheduled
 from .failure import Failure, diagnose_failure, explain, hand_on
 from .reception import faulted, receive
-from .support.diagnosis import Attempt
+from .support.diagnosis import Attempt, Diagnosis
 from .support.redaction import printable
 from .verdict.retry import GiveUp, RetryIn, Situation, decide
 from .verdict.rules import classify
@@ -36,13 +36,14 @@ class Journey:
 
     __slots__ = (
         "_engine", "_inner", "_key", "_number", "_order", "_queued", "_sent_at", "_started",
-        "attempts", "config", "info", "observers", "outgoing", "request", "rules",
+        "attempts", "config", "info", "new_tasks", "observers", "outgoing", "request", "rules",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, inner: Any, request: Any, outgoing: Outgoing) -> None:
         self.config = engine.config
         self.rules = engine.rules
         self.observers = engine.observers
+        self.new_tasks = engine.new_tasks
         self.request = request
         self.outgoing = outgoing
         self.info = outgoing.info
@@ -173,9 +174,8 @@ class Journey:
             self.observers.emit(scheduled)
 
     def _give_up(self, failure: Failure, reason: str) -> Any:
-        diagnosis = diagnose_failure(failure, self.info, reason, self.attempts, self.elapsed())
         self._note_give_up(failure, reason)
-        return hand_on(failure, diagnosis, self.request)
+        return hand_on(failure, self._diagnose(failure, reason), self.request)
 
     def _explain_own(self, error: ResilienceError) -> None:
         """Diagnose what this library itself refused: no slot, or no time."""
@@ -186,9 +186,13 @@ class Journey:
             operation=self.info.operation,
         )
         failure = Failure(seen=seen, verdict=classify(seen))
-        elapsed = anyio.current_time() - self._started
         self._note_give_up(failure, str(error))
-        explain(error, diagnose_failure(failure, self.info, str(error), self.attempts, elapsed))
+        explain(error, self._diagnose(failure, str(error)))
+
+    def _diagnose(self, failure: Failure, reason: str) -> Diagnosis:
+        return diagnose_failure(
+            failure, self.info, self.request, reason, self.attempts, self.elapsed()
+        )
 
     def _note_give_up(self, failure: Failure, reason: str) -> None:
         gave_up = GaveUp(

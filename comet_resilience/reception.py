@@ -7,6 +7,7 @@ other body is looked at by its head alone and passes as it comes.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,8 @@ async def _receive_json(journey: Journey, response: Any, lease: Lease) -> Any:
     response.elapsed = timedelta(seconds=anyio.current_time() - sent_at)
     if not is_answer(body, journey.outgoing.expected):
         return _refused(journey, response, body)
+    if journey.info.operation is Operation.JOB:
+        journey.new_tasks.note(body, anyio.current_time())
     lease.release(Signal.SUCCESS)
     journey.note_success(response)
     return response
@@ -115,6 +118,8 @@ def _hand_over(journey: Journey, response: Any, lease: Lease, head: Head | None)
 
 def _refused(journey: Journey, response: Any, body: bytes) -> Failure:
     seen = observe(response, body, journey.info.operation)
+    if journey.new_tasks.is_new(journey.request.url.path, anyio.current_time()):
+        seen = replace(seen, new_task=True)
     verdict = classify(seen, journey.rules)
     return Failure(seen=seen, verdict=verdict, response=response, body=body)
 

@@ -10,6 +10,7 @@ from .journey import Journey
 from .limits.algorithm import LimitAlgorithm, StepBack
 from .limits.limiter import Limiter
 from .limits.snapshot import Snapshot
+from .tasks import NewTasks
 from .wire.request import EXTENSION, describe, is_elsewhere, strip_private_headers
 
 
@@ -21,6 +22,7 @@ class Engine:
         self.policy = config.retry_policy
         self.rules = tuple(config.rules)
         self.observers = Observers(config.observers)
+        self.new_tasks = NewTasks()
         self.partition = config.partition or by_route_and_model
         self.limiter = Limiter(
             make_algorithm=config.algorithm or self._step_back,

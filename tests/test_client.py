@@ -339,6 +339,46 @@ def test_bad_keywords_are_named(options: Any, error: type[Exception], words: str
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "https://api.cometapi.com",
+        "https://api.cometapi.com/",
+        "https://www.cometapi.com/v1",
+        "http://api.cometapi.com/v1",
+        "https://api.cometapi.com/v1/chat/completions",
+        "https://api.cometapi.com/v1/v1",
+        "https://cometapi.com/v1",
+    ],
+)
+def test_a_wrong_base_url_is_warned_of(base_url: str) -> None:
+    """On a CometAPI host anything but the one base URL is named at once, with the right one."""
+    with pytest.warns(UserWarning, match="exactly https://api.cometapi.com/v1") as caught:
+        wrap(bare_client(Scripted([OK]), base_url=base_url))
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    "base_url", [BASE_URL, BASE_URL + "/", "https://proxy.test", "http://127.0.0.1:1/x"]
+)
+def test_other_gateways_are_left_alone(base_url: str) -> None:
+    """The right base URL and gateways elsewhere are nobody's business."""
+    wrap(bare_client(Scripted([OK]), base_url=base_url))
+
+
+async def test_advice_looks_at_the_request() -> None:
+    """The first step names what is wrong with this very request."""
+    client, _ = scripted((401, envelope("", "invalid token"), {}))
+    with pytest.raises(openai.AuthenticationError) as caught:
+        await ask(client.with_options(api_key="'quoted'"))
+    assert "quotes inside the key" in diagnose(caught.value).advice[0]
+    client, _ = scripted((500, envelope("invalid_request", "field messages is required"), {}))
+    with pytest.raises(openai.InternalServerError) as broken:
+        await client.post("/chat/completions", body={"model": "m"}, cast_to=object)
+    assert "'messages', which this request does not have" in diagnose(broken.value).advice[0]
+
+
 async def test_diagnose_finds_what_others_wrapped() -> None:
     """A diagnosis is found through causes, contexts and groups, and on the response."""
     client, _ = scripted((400, envelope("", "bad"), {}))

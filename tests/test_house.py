@@ -18,8 +18,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("verdict", "limits.algorithm", "events", "config"),
     ("errors",),
     ("wire", "limits", "support"),
-    ("failure",),
-    ("journey", "transport"),
+    ("failure", "tasks"),
+    ("journey", "reception", "delivery", "transport"),
     ("client",),
     ("testing", "otel", "cli", "__init__", "__main__"),
 )

@@ -247,8 +247,9 @@ async def test_a_body_that_cannot_be_sent_again_is_sent_once() -> None:
     async def body() -> Any:
         yield b'{"model": "m"}'
 
+    once: Any = body()
     with pytest.raises(openai.InternalServerError) as caught:
-        await client.post("/chat/completions", content=body(), cast_to=object)
+        await client.post("/chat/completions", content=once, cast_to=object)
     assert len(inner.sent) == 1
     assert "only once" in diagnose(caught.value).reason
 
@@ -512,3 +513,21 @@ async def test_an_unread_completion_holds_no_slot() -> None:
     client, _ = scripted((200, COMPLETION, {}))
     await client.chat.completions.with_raw_response.create(model="m", messages=MESSAGES)
     assert snapshot(client).partitions[0].in_flight == 0
+
+
+async def test_a_task_created_moments_ago_may_not_be_visible_yet(
+    anyio_backend: tuple[str, Any],
+) -> None:
+    """Polling a new task is retried while it is unknown; another unknown task is not."""
+    if anyio_backend[0] != "trio":
+        pytest.skip("waits: on virtual time only")
+    unknown: Answer = (400, envelope("task_not_exist", "no such task"), {})
+    video: Answer = (200, {"id": "video_1", "status": "queued", "object": "video"}, {})
+    client, inner = scripted(video, unknown, unknown, video)
+    await client.post("/videos", body={"model": "v"}, cast_to=object)
+    await client.get("/videos/video_1", cast_to=object)
+    assert len(inner.sent) == 4
+    inner.answers = [unknown]
+    with pytest.raises(openai.BadRequestError):
+        await client.get("/videos/video_2", cast_to=object)
+    assert len(inner.sent) == 5

@@ -107,7 +107,7 @@ def request_id_in(message: str) -> str:
 def is_error(data: Mapping[str, object]) -> bool:
     """Whether a JSON object is an error envelope rather than an answer."""
     return (
-        (_says_something(data.get("error")) and not reports_on_something(data))
+        (has_error(data) and not reports_on_something(data))
         or data.get("success") is False
         or data.get("type") == "error"
         or "html-message" in data
@@ -124,7 +124,10 @@ def reports_on_something(data: Mapping[str, object]) -> bool:
 
 def has_error(data: Mapping[str, object]) -> bool:
     """Whether the ``error`` member of an object says anything."""
-    return _says_something(data.get("error"))
+    error = data.get("error")
+    if isinstance(error, dict):
+        return any(value not in (None, "") for value in cast("dict[str, object]", error).values())
+    return bool(error)
 
 
 def _request_ids_in(message: str) -> list[str]:
@@ -162,12 +165,6 @@ def _from_json(parsed: object) -> Envelope:
     if isinstance(page, str):  # a gateway that wraps web pages into JSON
         return _from_html(page)
     return _from_fields(data, _error_fields(data), is_error=is_error(data))
-
-
-def _says_something(error: object) -> bool:
-    if isinstance(error, dict):
-        return any(value not in (None, "") for value in cast("dict[str, object]", error).values())
-    return bool(error)
 
 
 def _reports_a_code(data: Mapping[str, object]) -> bool:
@@ -265,30 +262,22 @@ def _from_problem(data: Mapping[str, object]) -> Envelope:
     if data.get("owner_action_required") is True:
         retryable = False
     wait = data.get("retry_after")
-    is_number = isinstance(wait, (int, float)) and not isinstance(wait, bool)
+    is_hint = isinstance(wait, (int, float)) and not isinstance(wait, bool) and 0 <= wait < 1e9
     return Envelope(
         kind=BodyKind.JSON,
         is_error=True,
         type=_label(_first(data, "error_category", "type")),
         message=_first(data, "detail", "title", "error_name")[:TEXT_KEPT],
-        retry_after=_seconds(cast("float", wait)) if is_number else None,
+        retry_after=float(cast("float", wait)) if is_hint else None,
         edge_retryable=retryable if isinstance(retryable, bool) else None,
         edge_code=_label(_first(data, "error_code")),
         edge_id=_label(_first(data, "ray_id")),
     )
 
 
-def _seconds(value: float) -> float | None:
-    return float(value) if 0 <= value < 1e9 else None
-
-
 def _first(data: Mapping[str, object], *names: str) -> str:
     """The first of these members that says anything, as text."""
-    for name in names:
-        text = _text(data.get(name))
-        if text:
-            return text
-    return ""
+    return next((text for name in names if (text := _text(data.get(name)))), "")
 
 
 def _label(text: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from .advice import ADVICE, SECTIONS
 from .vocabulary import (
@@ -152,7 +152,7 @@ def _as_set(allowed: object, *, words: bool) -> object:
     return allowed
 
 
-def _holds(allowed: Container[object] | None, value: object) -> bool:
+def _holds(allowed: Container[Any] | None, value: object) -> bool:
     return allowed is None or (value is not None and value in allowed)
 
 

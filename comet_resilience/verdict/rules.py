@@ -210,7 +210,8 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="malformed-message", code={"", "invalid_request_error"}, kind=Kind.INVALID_REQUEST,
          status={*_OK, 400, 422, 500}, source="family", section="500 Internal Server Error",
          message=r"^(?!.*\b(upstream|provider|response|returned|received|temporar\w*)\b)"
-                 r"(\W?\w[\w.\[\]-]{0,60}\W{1,2}(\w+ )?is required\W{0,3}($|request id)|.*\binvalid json\b"
+                 r"(\W?\w[\w.\[\]-]{0,60}\W{1,2}(\w+ )?is required\W{0,3}($|request id)"
+                 r"|.*\binvalid json\b"
                  r"|.*\bmust be (an? )?(string|array|object|integer|number|boolean)\b"
                  r"|.*cannot unmarshal .{0,120}request)",
          action=FAIL, reason="the message names what is malformed in the request"),
@@ -219,7 +220,8 @@ RULES: Final[tuple[Rule, ...]] = (
          kind=Kind.MODEL_UNAVAILABLE, action=FAIL,
          reason="the message says that this model id is not served"),
     Rule(name="model-not-found-message", status={*_OK, 400, 404, 422, 500, 503}, source="family",
-         message=_UNLESS_PASSING + r"\bmodel:? ([`'\"][^`'\"]{1,99}[`'\"]|[^\s\d:/.-]{0,60}[\d:/.-]\S{0,99}) "
+         message=_UNLESS_PASSING + r"\bmodel:? "
+                 r"([`'\"][^`'\"]{1,99}[`'\"]|[^\s\d:/.-]{0,60}[\d:/.-]\S{0,99}) "
                  r"(does not exist|not found|(is|was) not (found|supported))",
          kind=Kind.MODEL_UNAVAILABLE, action=FAIL,
          reason="the message says that there is no such model"),
@@ -333,7 +335,4 @@ def classify(seen: Observation, extra: Iterable[Rule] = ()) -> Verdict:
 
 def rule_for(seen: Observation, extra: Iterable[Rule] = ()) -> Rule:
     """The first row that matches, ``extra`` rows first. The table's last row matches all."""
-    for rule in (*extra, *RULES):
-        if rule.matches(seen):
-            return rule
-    raise AssertionError("the last row of the table matches everything")
+    return next(rule for rule in (*extra, *RULES) if rule.matches(seen))

@@ -6,6 +6,7 @@ built into an http client of their own it is read from the request.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -125,7 +126,7 @@ class Outgoing:
 def describe(request: Any) -> Outgoing:
     """Read a request of either family. Never raises, never consumes the body."""
     call: Call | None = request.extensions.get(EXTENSION)
-    body = _loaded_body(request)
+    body = loaded_body(request)
     base_url = call.base_url if call else ""
     route, expected, operation, deployment = _read_path(request.method, request.url.path, base_url)
     if call is not None:
@@ -183,7 +184,7 @@ def _due(info: RequestInfo, headers: Mapping[str, str]) -> Due:
     return Due.JSON if "application/json" in headers.get("accept", "") else Due.ANY
 
 
-def _loaded_body(request: Any) -> bytes | None:
+def loaded_body(request: Any) -> bytes | None:
     """The body if it is in memory, else ``None``: it is then a stream of some kind."""
     try:
         content: bytes = request.content
@@ -236,6 +237,22 @@ def _seekable(file: Any) -> bool:
         return bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "seek")
     except Exception:  # noqa: BLE001 - whatever a caller's file object does
         return False
+
+
+def authorization_of(request: Any) -> str | None:
+    """The header that carries the key, in the usual form also where Azure has another."""
+    azure = request.headers.get("api-key")
+    header: str | None = f"Bearer {azure}" if azure else request.headers.get("authorization")
+    return header
+
+
+def part_sizes(request: Any) -> dict[str, int]:
+    """The sizes in bytes of a multipart body's fields, by name; empty for other bodies."""
+    sizes: dict[str, int] = {}
+    for field in getattr(getattr(request, "stream", None), "fields", ()):
+        with contextlib.suppress(Exception):  # a caller's file object may do anything
+            sizes[str(field.name)] = int(field.get_length() or 0)
+    return sizes
 
 
 def base_url_of(request: Any) -> str:

@@ -131,10 +131,11 @@ def request_ids(headers: Any, envelope: Envelope) -> RequestIds:
     gateway = ""
     for name in _GATEWAY_ID_HEADERS:
         gateway = gateway or headers.get(name, "")[:128]
-    provider = headers.get("x-request-id", "")[:128]
+    in_message = envelope.request_id if gateway else ""
+    others = (headers.get("x-request-id", "")[:128], envelope.upstream_request_id, in_message)
     return RequestIds(
         gateway=gateway or envelope.request_id,
-        provider="" if provider == gateway else provider,
+        provider=next((id_ for id_ in others if id_ and id_ != gateway), ""),
         edge=headers.get("cf-ray", "")[:128] or envelope.edge_id,
     )
 

@@ -105,56 +105,58 @@ def watch(response: Any, head: Head, watcher: Watcher) -> None:
     response.stream = cls(response.stream, head, watcher)
 
 
-@cache
-def _watched_class(family: Any) -> Any:  # noqa: C901 - one small class
-    """The wrapping stream, as a subclass of its family's base, which the client insists on.
+class WatchedStream:
+    """The stream in place of a response's own, but for its family's base class.
 
     It is an iterator rather than a generator: a generator that nobody exhausts would need the
     event loop to clean it up.
     """
 
-    class WatchedStream(family.AsyncByteStream):  # type: ignore[misc]
-        def __init__(self, inner: Any, head: Head, watcher: Watcher) -> None:
-            self._inner = inner
-            self._iterator = head.iterator
-            self._head = head.chunks
-            self._watcher = watcher
-            self._finalizer = weakref.finalize(self, watcher.abandoned, inner.aclose)
-            self._finalizer.atexit = False
+    def __init__(self, inner: Any, head: Head, watcher: Watcher) -> None:
+        self._inner = inner
+        self._iterator = head.iterator
+        self._head = head.chunks
+        self._watcher = watcher
+        self._finalizer = weakref.finalize(self, watcher.abandoned, inner.aclose)
+        self._finalizer.atexit = False
 
-        def __aiter__(self) -> Any:
-            return self
+    def __aiter__(self) -> Any:
+        return self
 
-        async def __anext__(self) -> bytes:
-            try:
-                chunk = self._head.popleft() if self._head else await self._next()
-            except StopAsyncIteration:
-                self._finalizer.detach()
-                self._watcher.ended()
-                raise
-            except BaseException as error:
-                self._finalizer.detach()
-                shown = self._watcher.broke(error)
-                if shown is error:
-                    raise
-                raise shown from error
-            return self._watcher.passed(chunk)
-
-        async def _next(self) -> bytes:
-            if self._iterator is None:
-                self._iterator = self._inner.__aiter__()
-            patience = self._watcher.patience()
-            if patience is None:
-                return await self._iterator.__anext__()  # type: ignore[no-any-return]
-            with anyio.move_on_after(patience):
-                return await self._iterator.__anext__()  # type: ignore[no-any-return]
-            raise self._watcher.stalled()
-
-        async def aclose(self) -> None:
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = self._head.popleft() if self._head else await self._next()
+        except StopAsyncIteration:
             self._finalizer.detach()
-            try:
-                await self._inner.aclose()
-            finally:
-                self._watcher.closed()
+            self._watcher.ended()
+            raise
+        except BaseException as error:
+            self._finalizer.detach()
+            shown = self._watcher.broke(error)
+            if shown is error:
+                raise
+            raise shown from error
+        return self._watcher.passed(chunk)
 
-    return WatchedStream
+    async def _next(self) -> bytes:
+        if self._iterator is None:
+            self._iterator = self._inner.__aiter__()
+        patience = self._watcher.patience()
+        if patience is None:
+            return await self._iterator.__anext__()  # type: ignore[no-any-return]
+        with anyio.move_on_after(patience):
+            return await self._iterator.__anext__()  # type: ignore[no-any-return]
+        raise self._watcher.stalled()
+
+    async def aclose(self) -> None:
+        self._finalizer.detach()
+        try:
+            await self._inner.aclose()
+        finally:
+            self._watcher.closed()
+
+
+@cache
+def _watched_class(family: Any) -> Any:
+    """The same as a subclass of its family's stream, which the client insists on."""
+    return type("WatchedStream", (WatchedStream, family.AsyncByteStream), {})

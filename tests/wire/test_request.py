@@ -18,7 +18,6 @@ from comet_resilience.wire.request import (
     is_elsewhere,
     strip_private_headers,
 )
-
 from tests.conftest import BASE_URL, httpx
 
 JSON = {"accept": "application/json"}

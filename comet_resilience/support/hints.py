@@ -1,0 +1,168 @@
+"""The first thing to do, made specific: what can be seen in the request that failed.
+
+The table's advice holds for every request of a kind. Looking at the request itself often says
+more: a header that is malformed, the largest parts of a body, the fields to remove first, the
+field that the message names. Nothing here ever shows a key or a word of content.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..verdict.vocabulary import FailureKind, Observation
+from .redaction import printable
+
+#: Fields of a plain request: everything else is advanced or a provider's own.
+_PLAIN: Final = frozenset(
+    {"model", "messages", "input", "prompt", "stream", "instructions", "n", "size", "voice", "file"}
+)
+#: Advanced fields of the OpenAI interface; what is not among them is a provider's own.
+_ADVANCED: Final = (
+    "temperature", "top_p", "max_tokens", "max_completion_tokens", "max_output_tokens", "stop",
+    "stream_options", "seed", "user", "presence_penalty", "frequency_penalty", "response_format",
+    "text", "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call",
+    "reasoning", "reasoning_effort", "verbosity", "logprobs", "top_logprobs", "logit_bias",
+    "modalities", "audio", "prediction", "metadata", "store", "service_tier", "include",
+    "previous_response_id", "background", "truncation", "safety_identifier", "prompt_cache_key",
+    "web_search_options", "quality", "style", "background", "output_format", "dimensions",
+    "encoding_format",
+)  # fmt: skip
+_PLACEHOLDER = re.compile(
+    r"^\$|^<.*>$|your.{0,3}(api)?.{0,3}key|^sk-\.\.\.|^COMETAPI_KEY", re.IGNORECASE
+)
+_NAMED_FIELD = re.compile(
+    r"(?:field|parameter|param|property)\s+[`'\"]?([\w.\[\]]{1,60})[`'\"]?"
+    r"|[`'\"]([\w.\[\]]{1,60})[`'\"]\s+(?:is|must|should|was)\b"
+    r"|\b([a-z_][\w.\[\]]{1,60}) is required",
+    re.IGNORECASE,
+)
+_LARGEST_SHOWN: Final = 3
+_LARGE: Final = 1_024
+_DEPTH: Final = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentRequest:
+    """What hints may look at: the header that carries the key, and what was sent.
+
+    ``parts`` are the sizes in bytes of a multipart body's fields, by name.
+    """
+
+    authorization: str | None
+    body: bytes
+    parts: Mapping[str, int] = field(default_factory=dict)
+
+
+def hints(kind: FailureKind, seen: Observation, sent: SentRequest) -> tuple[str, ...]:
+    """Steps that this very request suggests, before the general ones."""
+    if kind is FailureKind.AUTHENTICATION:
+        return tuple(_about_the_key(sent.authorization))
+    if kind is FailureKind.TOO_LARGE:
+        return tuple(_about_the_size(sent))
+    if kind is FailureKind.PERMISSION:
+        return tuple(_about_advanced_fields(_json(sent.body)))
+    if kind is FailureKind.INVALID_REQUEST:
+        return tuple(_about_the_named_field(seen, _json(sent.body)))
+    return ()
+
+
+def _about_the_key(header: str | None) -> Iterator[str]:
+    """What is wrong with the form of the header; its value is never shown."""
+    if not header:
+        yield "No Authorization header was sent: is the key's variable (COMETAPI_KEY) set?"
+    elif not header.startswith("Bearer "):
+        yield "The Authorization header does not begin with 'Bearer ' (one capital, one space)."
+    else:
+        key = header.removeprefix("Bearer ")
+        yield from (words for wrong, words in _KEY_FORMS if wrong(key))
+
+
+#: Ways to get a key wrong that can be seen from its form.
+_KEY_FORMS: Final[tuple[tuple[Callable[[str], object], str], ...]] = (
+    (
+        lambda key: not key.strip(),
+        "The key is empty: is the right variable (COMETAPI_KEY) read?",
+    ),
+    (
+        lambda key: key.lower().startswith("bearer "),
+        "The key itself begins with 'Bearer ': give the key alone.",
+    ),
+    (lambda key: key.strip() and key != key.strip(), "There are stray spaces around the key."),
+    (
+        lambda key: '"' in key or "'" in key,
+        "There are quotes inside the key: they belong to the shell or .env syntax.",
+    ),
+    (lambda key: "\n" in key or "\\n" in key, "There is a line break inside the key."),
+    (
+        lambda key: _PLACEHOLDER.search(key.strip()),
+        "The key looks like a placeholder or a variable that was not filled in.",
+    ),
+    (
+        lambda key: not key.isascii(),
+        "The key holds characters that no key has: was it copied from a formatted page?",
+    ),
+)
+
+
+def _about_the_size(sent: SentRequest) -> Iterator[str]:
+    data = _json(sent.body)
+    sizes = dict(sent.parts) or dict(_leaves(data, "", 0))
+    largest = sorted(sizes.items(), key=lambda item: -item[1])[:_LARGEST_SHOWN]
+    shown = [f"{printable(path)} ({size_of(size)})" for path, size in largest if size >= _LARGE]
+    if shown:
+        yield f"The largest parts of this request: {', '.join(shown)}."
+
+
+def _about_advanced_fields(data: object) -> Iterator[str]:
+    """The fields to remove, in the order in which to remove them: a provider's own first."""
+    if not isinstance(data, Mapping):
+        return
+    present = [name for name in data if isinstance(name, str) and name not in _PLAIN]
+    own = [name for name in present if name not in _ADVANCED]
+    advanced = [name for name in reversed(_ADVANCED) if name in present]
+    names = [printable(name)[:60] for name in dict.fromkeys([*own, *advanced])]
+    if names:
+        yield f"Remove these fields, in this order, one by one: {', '.join(names[:20])}."
+
+
+def _about_the_named_field(seen: Observation, data: object) -> Iterator[str]:
+    found = _NAMED_FIELD.search(seen.message[:2_000])
+    name = seen.param or (next(filter(None, found.groups()), "") if found else "")
+    if not name:
+        return
+    name = printable(name)[:80]
+    if isinstance(data, Mapping) and name not in data and re.fullmatch(r"\w+", name):
+        yield f"The message names the field {name!r}, which this request does not have: add it."
+    else:
+        yield f"The message names the field {name!r}: look at its value and type first."
+
+
+def size_of(size: int) -> str:
+    """A number of bytes as people read it."""
+    for unit, factor in (("MB", 1_000_000), ("kB", 1_000)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} bytes"
+
+
+def _json(body: bytes) -> object:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _leaves(value: object, path: str, depth: int) -> Iterator[tuple[str, int]]:
+    """The strings of a JSON value by their path, with their sizes."""
+    if isinstance(value, str):
+        yield path or "body", len(value.encode("utf-8", "replace"))
+    elif depth < _DEPTH and isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _leaves(item, f"{path}.{name}" if path else str(name), depth + 1)
+    elif depth < _DEPTH and isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{place}]", depth + 1)

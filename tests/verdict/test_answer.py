@@ -1,0 +1,117 @@
+"""An answer under a success status is told from what only says so."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from comet_resilience.verdict.answer import PARSED_UP_TO, is_answer
+
+CHOICES = ("choices",)
+POLLED = ("id", "task_id", "status")
+
+
+def _large(**members: object) -> bytes:
+    return json.dumps({**members, "padding": "x" * PARSED_UP_TO}).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({"choices": [{}]}, CHOICES),
+        ({"choices": [], "error": None}, CHOICES),
+        ({"id": "r", "output": [], "status": "completed", "error": None}, ("output", "id")),
+        ({"id": "r", "output": [], "error": {"code": None, "message": None}}, ("output", "id")),
+        ({"data": [], "error": ""}, ("data",)),
+        ({"id": "v", "status": "failed", "error": {"code": "c", "message": "m"}}, POLLED),
+        ({"id": "ft", "status": "failed", "error": {"code": "c", "message": "m"}}, ()),
+        ({"object": "list", "data": []}, ()),
+        ([1, 2], ()),
+        ([], ()),
+        ({}, ()),
+    ],
+)
+def test_answers(body: object, expected: tuple[str, ...]) -> None:
+    """What was due is let through, null errors and failed jobs that were asked about included."""
+    assert is_answer(json.dumps(body).encode(), expected)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"", CHOICES),
+        (b"", ()),
+        (b"<html>", ()),
+        (b'{"choices": [', CHOICES),
+        (b"\xff\xfe", ()),
+        (b"[" * 10_000, ()),
+        (b"null", ()),
+        (b'"text"', ()),
+        (b"[]", CHOICES),
+        (b"{}", CHOICES),
+        (b'{"choices": null}', CHOICES),
+        (b'{"choices": [], "error": {"message": "m"}}', CHOICES),
+        (b'{"error": "m"}', ()),
+        (b'{"success": false}', ()),
+        (b'{"html-message": "<html>"}', CHOICES),
+        (b'{"id": "r", "status": "failed", "error": {"code": "c"}}', ("output", "id")),
+        (b'{"id": "v", "status": "failed", "error": {"code": "c"}}', ("id", "task_id")),
+        (b'{"status": 500, "error": "m"}', POLLED),
+    ],
+)
+def test_what_only_says_success(body: bytes, expected: tuple[str, ...]) -> None:
+    """Empty, cut, foreign or erroneous bodies are no answers."""
+    assert not is_answer(body, expected)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _large(choices=[{}]),
+        _large(id="r", error=None, output=[]),
+        _large(id="r", error={}, output=[]),
+        _large(id="r", error="", output=[]),
+        _large(output=[{"type": "mcp_call", "error": "the tool failed"}]),
+        _large(id="r", text='the body {"error": "x"} is quoted', output=[]),
+        json.dumps(["x" * PARSED_UP_TO]).encode(),
+    ],
+)
+def test_large_answers(body: bytes) -> None:
+    """Large answers are judged by their ends, and an error deep inside is not theirs."""
+    assert is_answer(body, ())
+
+
+def test_members_of_large_answers() -> None:
+    """A member that was due is looked for at both ends."""
+    assert is_answer(_large(data=[]), ("data",))
+    assert is_answer(json.dumps({"padding": "x" * PARSED_UP_TO, "data": []}).encode(), ("data",))
+    assert not is_answer(_large(other=[]), ("data",))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _large(error={"message": "m"}),
+        _large(id="r", status=1, error="m"),
+        _large(**{"html-message": "<html>"}),
+        _large(data=[])[:-1],
+        b"x" * (PARSED_UP_TO + 1),
+    ],
+)
+def test_large_failures(body: bytes) -> None:
+    """Errors at the head, cut ends and other kinds of data are found in large bodies too."""
+    assert not is_answer(body, ())
+
+
+@settings(derandomize=True, max_examples=100, deadline=None)
+@given(
+    body=st.binary(max_size=100) | st.text(max_size=100).map(str.encode),
+    expected=st.sampled_from([(), CHOICES, POLLED]),
+    large=st.booleans(),
+)
+def test_never_raises(body: bytes, expected: tuple[str, ...], large: bool) -> None:
+    """Any bytes get a yes or a no."""
+    assert is_answer(body * (PARSED_UP_TO if large else 1), expected) in (True, False)
