@@ -7,7 +7,7 @@ from typing import Any
 
 from .rule import Rule
 from .rules import RULES
-from .vocabulary import Action, Signal
+from .vocabulary import Action, Signal, Verdict
 
 
 def failures_table(rules: Iterable[Rule] = RULES) -> str:
@@ -39,7 +39,7 @@ def condition(rule: Rule) -> str:
     return ", ".join(filter(None, parts)) or "anything else"
 
 
-def consequence(rule: Rule) -> str:
+def consequence(rule: Rule | Verdict) -> str:
     """What is done about it, in words."""
     if rule.action is Action.FAIL:
         return "not retried"

@@ -149,6 +149,7 @@ class WatchedStream:
         raise self._watcher.stalled()
 
     async def aclose(self) -> None:
+        """Close the connection; the body is over, whatever that takes."""
         self._finalizer.detach()
         try:
             await self._inner.aclose()

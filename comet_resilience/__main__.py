@@ -1,0 +1,7 @@
+"""``python -m comet_resilience``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,28 @@
+"""The command line: ``comet-resilience`` or ``python -m comet_resilience``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from . import explain
+
+_EPILOG = "Without a terminal everything is plain text. Start with: comet-resilience explain --help"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the process's exit status."""
+    parser = argparse.ArgumentParser(
+        prog="comet-resilience",
+        description="Find out what an answer of CometAPI, or of a gateway of its kind, means.",
+        epilog=_EPILOG,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    explain.add_to(commands)
+    given = parser.parse_args(arguments)
+    try:
+        return int(given.run(given))
+    except (ValueError, OSError) as error:
+        print(f"comet-resilience: {error}", file=sys.stderr)
+        return 2
