@@ -8,7 +8,7 @@ own exceptions, with a diagnosis. The slot is held until then.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 import openai
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from .journey import Journey
     from .limits.partition import Lease
     from .wire.stream import CloseInner
+
+
+_UNFINISHED: Final = "the stream ended without a finish reason"
 
 
 class Delivery:
@@ -70,8 +73,10 @@ class Delivery:
             self._last_event = anyio.current_time()
         if watch.error and not self._reported:
             self._report_error_event(watch.error)
+        if watch.torn_at >= 0:
+            return self._cut(chunk, watch.torn_at, "an event of the stream is malformed")
         if watch.done_at >= 0 and not watch.is_complete and not watch.error:
-            return self._cut_at_end_mark(chunk, watch.done_at)
+            return self._cut(chunk, watch.done_at, _UNFINISHED)
         return chunk
 
     def broke(self, error: BaseException) -> BaseException:
@@ -89,8 +94,10 @@ class Delivery:
     def ended(self) -> None:
         """Read to the end: a success unless the terminal sign is missing."""
         watch = self._watch
-        if watch is not None and not watch.ends_whole and not watch.error and not self._reported:
-            self._incomplete()
+        if watch is not None and not watch.ends_whole and not watch.error:
+            error = self._incomplete(_UNFINISHED)
+            if error is not None:
+                raise error
         self._lease.release(Signal.SUCCESS)
 
     def closed(self) -> None:
@@ -107,27 +114,25 @@ class Delivery:
             loop.start(close_inner)
             loop.call_soon(lambda: journey.observers.emit(StreamAbandoned(request=journey.info)))
 
-    def _cut_at_end_mark(self, chunk: bytes, at: int) -> bytes:
-        """The part before a false end mark; the error follows it."""
-        try:
-            self._incomplete()
-        except openai.OpenAIError as error:
-            if at == 0 or self._head.headers.get("content-encoding"):
-                raise
-            self._over = error
-            return chunk[:at]
-        return chunk
+    def _cut(self, chunk: bytes, at: int, message: str) -> bytes:
+        """The part before a false end or a malformed event; the error follows it."""
+        error = self._incomplete(message)
+        if error is None:
+            return chunk
+        if at == 0 or self._head.headers.get("content-encoding"):
+            raise error
+        self._over = error
+        return chunk[:at]
 
-    def _incomplete(self) -> None:
-        """The stream ends without its terminal sign."""
+    def _incomplete(self, message: str) -> IncompleteStreamError | None:
+        """Report that what came is not the whole answer; the error to raise, if one is wanted."""
+        if self._reported:
+            return None
         self._reported = True
         self._lease.release(Signal.IGNORED)
-        message = "the stream ended without a finish reason"
-        failure = self._failure(Fault.INCOMPLETE, message)
         error = IncompleteStreamError(message=self._words(message), request=self._journey.request)
-        self._explain(error, failure)
-        if self._journey.config.incomplete_stream == "raise":
-            raise error
+        self._explain(error, self._failure(Fault.INCOMPLETE, message))
+        return error if self._journey.config.incomplete_stream == "raise" else None
 
     def _failed(self, fault: Fault, message: str) -> openai.OpenAIError:
         self._reported = True

@@ -39,6 +39,10 @@ TERMINALS: Final = {
 }
 _DATA_LINE = re.compile(rb"(?:\A|[\r\n])data:")
 _DONE = re.compile(rb"(?:\A|(?<=[\r\n]))data: ?\[DONE\]")
+#: An event whose data breaks off before the end of its JSON.
+_TORN = re.compile(
+    rb"(?:\A|(?<=[\r\n]))data:[^\r\n]*[^\s\]}][ \t]*(?:\r\n\r\n|\n\n|\r\r)"
+)
 _WHOLE_END = re.compile(rb"(?:\A|\r\n\r\n|\n\n|\r\r|[\r\n]:[^\r\n]*[\r\n]*)\s*\Z")
 _MAYBE_ERROR = re.compile(rb'"error"\s*:\s*[{"]|event: ?(?:error|response\.failed)\b')
 _ERROR_LINE = re.compile(
@@ -148,13 +152,14 @@ class EventWatch:
 
     ``terminal`` is what a complete answer must contain, ``needed`` times; with ``None`` nothing
     is known of the route's ends and every stream is complete. ``error`` is the data of an event
-    that reports one. ``done_at`` is where in the last chunk the end mark began, -1 if it did not.
+    that reports one. ``done_at`` and ``torn_at`` are where in the last chunk the end mark, or an
+    event whose JSON breaks off, began; -1 if it did not.
     """
 
     def __init__(self, terminal: re.Pattern[bytes] | None, needed: int) -> None:
         self.events = 0
         self.error = b""
-        self.done_at = -1
+        self.done_at = self.torn_at = -1
         self._terminal = terminal
         self._missing = needed if terminal is not None else 0
         self._done = False
@@ -177,7 +182,8 @@ class EventWatch:
         self.events += _count(_DATA_LINE, text, old)
         if self._missing > 0 and self._terminal is not None:
             self._missing -= _count(self._terminal, text, old)
-        self.done_at = _place_of_done(text, old)
+        self.done_at = _place_of(_DONE, text, old) if b"[DONE]" in text else -1
+        self.torn_at = -1 if self._terminal is None else _place_of(_TORN, text, old)
         self._done = self._done or self.done_at >= 0
         unfinished = not self.error and self._find_error(text)
         self._tail = text[-_ERROR_CAP:] if unfinished else text[-_OVERLAP:]
@@ -196,9 +202,9 @@ class EventWatch:
         return False
 
 
-def _place_of_done(text: bytes, old: int) -> int:
-    """Where the end mark begins behind the ``old`` bytes, 0 if before them, -1 if nowhere."""
-    found = _DONE.search(text) if b"[DONE]" in text else None
+def _place_of(pattern: re.Pattern[bytes], text: bytes, old: int) -> int:
+    """Where a match begins behind the ``old`` bytes, 0 if before them, -1 if nowhere."""
+    found = pattern.search(text)
     return max(0, found.start() - old) if found and found.end() > old else -1
 
 

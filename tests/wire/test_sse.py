@@ -123,3 +123,16 @@ def test_an_unfinished_error_line_is_waited_for_within_bounds() -> None:
         watch.feed(b"x" * 10_000)
     assert watch.error == b""
     assert len(watch._tail) <= 65_536
+
+
+@given(cuts)
+def test_a_torn_event_is_found(sizes: list[int]) -> None:
+    """An event whose JSON breaks off is noticed, however the stream is cut; whole ones are not."""
+    watch, torn = EventWatch(CHAT, 1), 0
+    for part in sliced(STREAM, sizes):
+        watch.feed(part)
+        assert watch.torn_at == -1
+    for part in sliced(b'data: {"id": "c\n\ndata: {}\n\n', sizes):
+        watch.feed(part)
+        torn += watch.torn_at >= 0
+    assert torn == 1
