@@ -8,6 +8,7 @@ own exceptions, with a diagnosis. The slot is held until then.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -36,6 +37,11 @@ if TYPE_CHECKING:
 _UNFINISHED: Final = "the stream ended without a finish reason"
 
 
+def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:
+    """What a chunk goes through before it is looked at; ``None`` where it comes as it is."""
+    return stream_decoder(encoding) if encoding not in ("", "identity") else None
+
+
 class Delivery:
     """The watcher of one body. ``watch`` is ``None`` where the body is no event stream."""
 
@@ -46,31 +52,37 @@ class Delivery:
         self._lease = lease
         self._head = ResponseHead(response.status_code, response.headers)
         self._watch = watch
-        self._decode: Callable[[bytes], bytes] | None = (
-            stream_decoder(response.headers.get("content-encoding", "")) if watch else None
-        )
-        self._stall = journey.config.stall_timeout if watch else None
+        self._decode = _decoder(response.headers.get("content-encoding", "")) if watch else None
+        self.stall = journey.config.stall_timeout if watch else None
         self._last_event = anyio.current_time()
+        self._events = 0
         self._over: openai.OpenAIError | None = None
         self._reported = False
 
-    def patience(self) -> float | None:
+    def patience(self) -> float:
         """What is left until the next event is due."""
-        if self._over is not None:
-            raise self._over
-        if self._stall is None:
-            return None
-        return max(0.0, self._last_event + self._stall - anyio.current_time())
+        return max(0.0, self._last_event + (self.stall or math.inf) - anyio.current_time())
 
     def passed(self, chunk: bytes) -> bytes:
         """Look at a chunk; hold back an end mark that is none."""
         watch = self._watch
-        if watch is None or self._decode is None:
+        if watch is None:
             return chunk
-        before = watch.events
-        watch.feed(self._decode(chunk))
-        if self._stall is not None and watch.events > before:
+        special = watch.feed(chunk if self._decode is None else self._decode(chunk))
+        if self.stall is not None:
+            self._note_event(watch.events)
+        return self._passed_special(chunk, watch) if special else chunk
+
+    def _note_event(self, events: int) -> None:
+        """Remember when the last event came, if this chunk brought one."""
+        if events > self._events:
+            self._events = events
             self._last_event = anyio.current_time()
+
+    def _passed_special(self, chunk: bytes, watch: EventWatch) -> bytes:
+        """A chunk that is not plainly one event of content."""
+        if self._over is not None:
+            raise self._over
         if watch.error and not self._reported:
             self._report_error_event(watch.error)
         if watch.torn_at >= 0:
@@ -89,10 +101,12 @@ class Delivery:
 
     def stalled(self) -> BaseException:
         """No event came in time."""
-        return self._failed(Fault.STALLED, f"no event for {self._stall:g} s")
+        return self._failed(Fault.STALLED, f"no event for {self.stall:g} s")
 
     def ended(self) -> None:
         """Read to the end: a success unless the terminal sign is missing."""
+        if self._over is not None:
+            raise self._over
         watch = self._watch
         if watch is not None and not watch.ends_whole and not watch.error:
             error = self._incomplete(_UNFINISHED)

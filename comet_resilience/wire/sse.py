@@ -27,15 +27,37 @@ _PINGS: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _OVERLAP: Final = 96
 #: A line that may hold an error is waited for up to this size.
 _ERROR_CAP: Final = 65_536
-#: What a complete answer contains, by the path of its route: for chat and completions a finish
-#: reason for each choice, elsewhere the event that closes the stream.
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """What a complete answer contains; ``absent`` are literals that show it is not in an event."""
+
+    sign: re.Pattern[bytes]
+    absent: tuple[bytes, ...]
+
+
+_FINISH = Terminal(
+    re.compile(rb'"finish_reason"\s*:\s*"[^"]+"'),
+    (b'"finish_reason":null', b'"finish_reason": null'),
+)
+
+#: By the path of the route: for chat and completions a finish reason for each choice, elsewhere
+#: the event that closes the stream.
 TERMINALS: Final = {
-    "/chat/completions": re.compile(rb'"finish_reason"\s*:\s*"[^"]+"'),
-    "/completions": re.compile(rb'"finish_reason"\s*:\s*"[^"]+"'),
-    "/responses": re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"'),
-    "/audio/transcriptions": re.compile(rb'"type"\s*:\s*"transcript\.text\.done"'),
-    "/images/generations": re.compile(rb'"type"\s*:\s*"image_generation\.completed"'),
-    "/images/edits": re.compile(rb'"type"\s*:\s*"image_edit\.completed"'),
+    "/chat/completions": _FINISH,
+    "/completions": _FINISH,
+    "/responses": Terminal(
+        re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"'),
+        (b".delta", b".added", b".done"),
+    ),
+    "/audio/transcriptions": Terminal(
+        re.compile(rb'"type"\s*:\s*"transcript\.text\.done"'), (b"text.delta",)
+    ),
+    "/images/generations": Terminal(
+        re.compile(rb'"type"\s*:\s*"image_generation\.completed"'), ()
+    ),
+    "/images/edits": Terminal(re.compile(rb'"type"\s*:\s*"image_edit\.completed"'), ()),
 }
 _DATA_LINE = re.compile(rb"(?:\A|[\r\n])data:")
 _DONE = re.compile(rb"(?:\A|(?<=[\r\n]))data: ?\[DONE\]")
@@ -150,20 +172,25 @@ class FirstEvent:
 class EventWatch:
     """Counts events as they pass, and notes how the stream ends.
 
-    ``terminal`` is what a complete answer must contain, ``needed`` times; with ``None`` nothing
-    is known of the route's ends and every stream is complete. ``error`` is the data of an event
-    that reports one. ``done_at`` and ``torn_at`` are where in the last chunk the end mark, or an
-    event whose JSON breaks off, began; -1 if it did not.
+    A complete answer must contain ``terminal`` ``needed`` times; with ``None`` nothing is known
+    of the route's ends and every stream is complete. ``error`` is the data of an event that
+    reports one. ``done_at`` and ``torn_at`` are where in the last chunk the end mark, or an event
+    whose JSON breaks off, began; -1 if it did not.
     """
 
-    def __init__(self, terminal: re.Pattern[bytes] | None, needed: int) -> None:
+    __slots__ = ("_absent", "_aligned", "_done", "_missing", "_sign", "_tail", "done_at", "error",
+                 "events", "torn_at")  # fmt: skip
+
+    def __init__(self, terminal: Terminal | None, needed: int) -> None:
         self.events = 0
         self.error = b""
         self.done_at = self.torn_at = -1
-        self._terminal = terminal
-        self._missing = needed if terminal is not None else 0
+        self._sign = terminal.sign if terminal else None
+        self._absent = terminal.absent if terminal else ()
+        self._missing = needed if terminal else 0
         self._done = False
         self._tail = b""
+        self._aligned = True
 
     @property
     def is_complete(self) -> bool:
@@ -173,20 +200,40 @@ class EventWatch:
     @property
     def ends_whole(self) -> bool:
         """Whether an end here would lose nothing: the last event has its blank line."""
-        return self.is_complete and (self._done or _WHOLE_END.search(self._tail) is not None)
+        return self.is_complete and (
+            self._aligned or self._done or _WHOLE_END.search(self._tail) is not None
+        )
 
-    def feed(self, data: bytes) -> None:
-        """Look at the next bytes, decoded."""
+    def feed(self, data: bytes) -> bool:
+        """Look at the next bytes, decoded; whether there is anything to look at in this watch."""
+        # Nearly every chunk of nearly every stream is one whole event of content. For those a
+        # few literal searches tell all; everything else takes the thorough way.
+        if (
+            self._aligned
+            and data.endswith(b"}\n\n")
+            and data.startswith(b"data:")
+            and b"error" not in data
+            and data.find(b"\n\n") == len(data) - 2
+        ):
+            for literal in self._absent:
+                if literal in data:
+                    self.events += 1
+                    return False
+        self._look(data)
+        return True
+
+    def _look(self, data: bytes) -> None:
         old = len(self._tail)
         text = self._tail + data
         self.events += _count(_DATA_LINE, text, old)
-        if self._missing > 0 and self._terminal is not None:
-            self._missing -= _count(self._terminal, text, old)
+        if self._missing > 0 and self._sign is not None:
+            self._missing -= _count(self._sign, text, old)
         self.done_at = _place_of(_DONE, text, old) if b"[DONE]" in text else -1
-        self.torn_at = -1 if self._terminal is None else _place_of(_TORN, text, old)
         self._done = self._done or self.done_at >= 0
+        self.torn_at = -1 if self._sign is None else _place_of(_TORN, text, old)
         unfinished = not self.error and self._find_error(text)
-        self._tail = text[-_ERROR_CAP:] if unfinished else text[-_OVERLAP:]
+        self._aligned = not unfinished and text.endswith((b"\n\n", b"\r\n\r\n"))
+        self._tail = b"" if self._aligned else text[-_ERROR_CAP if unfinished else -_OVERLAP :]
 
     def _find_error(self, text: bytes) -> bool:
         """Look for an error event; whether one may have begun whose line is not whole yet."""

@@ -25,8 +25,13 @@ CloseInner = Callable[[], Awaitable[None]]
 class Watcher(Protocol):
     """What the body of a success reports to."""
 
-    def patience(self) -> float | None:
-        """How many seconds the next chunk may take, ``None`` for as long as it likes."""
+    @property
+    def stall(self) -> float | None:
+        """How many seconds may pass between events, ``None`` for as many as they like."""
+        ...
+
+    def patience(self) -> float:
+        """How many of these seconds are left for the next chunk."""
         ...
 
     def passed(self, chunk: bytes) -> bytes:
@@ -114,9 +119,11 @@ class WatchedStream:
 
     def __init__(self, inner: Any, head: Head, watcher: Watcher) -> None:
         self._inner = inner
-        self._iterator = head.iterator
         self._head = head.chunks
         self._watcher = watcher
+        iterator = inner.__aiter__() if head.iterator is None else head.iterator
+        self._next: Callable[[], Awaitable[bytes]] = iterator.__anext__
+        self._pull = self._next if watcher.stall is None else self._pull_in_time
         self._finalizer = weakref.finalize(self, watcher.abandoned, inner.aclose)
         self._finalizer.atexit = False
 
@@ -125,7 +132,8 @@ class WatchedStream:
 
     async def __anext__(self) -> bytes:
         try:
-            chunk = self._head.popleft() if self._head else await self._next()
+            chunk = self._head.popleft() if self._head else await self._pull()
+            return self._watcher.passed(chunk)
         except StopAsyncIteration:
             self._finalizer.detach()
             self._watcher.ended()
@@ -136,16 +144,10 @@ class WatchedStream:
             if shown is error:
                 raise
             raise shown from error
-        return self._watcher.passed(chunk)
 
-    async def _next(self) -> bytes:
-        if self._iterator is None:
-            self._iterator = self._inner.__aiter__()
-        patience = self._watcher.patience()
-        if patience is None:
-            return await self._iterator.__anext__()  # type: ignore[no-any-return]
-        with anyio.move_on_after(patience):
-            return await self._iterator.__anext__()  # type: ignore[no-any-return]
+    async def _pull_in_time(self) -> bytes:
+        with anyio.move_on_after(self._watcher.patience()):
+            return await self._next()
         raise self._watcher.stalled()
 
     async def aclose(self) -> None:

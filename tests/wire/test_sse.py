@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comet_resilience.wire.sse import TERMINALS, Event, EventWatch, FirstEvent
+from comet_resilience.wire.sse import TERMINALS, Event, EventWatch, FirstEvent, Terminal
 
 CHAT = TERMINALS["/chat/completions"]
 STREAM = (
@@ -107,7 +107,7 @@ def test_routes_without_a_known_end_are_always_complete() -> None:
 
 def test_a_cut_last_event_is_no_whole_end() -> None:
     """The terminal sign without its blank line is lost on the SDK, so the end is not whole."""
-    watch = EventWatch(re.compile(b"END"), 1)
+    watch = EventWatch(Terminal(re.compile(b"END"), ()), 1)
     watch.feed(b"data: 1 END")
     assert watch.is_complete
     assert not watch.ends_whole

@@ -21,9 +21,11 @@ class Notes:
         self.heard: list[str] = []
         self.close_inner: CloseInner | None = None
 
-    def patience(self) -> float | None:
-        """Wait as long as it takes."""
-        return None
+    stall: float | None = None
+
+    def patience(self) -> float:
+        """Never asked for."""
+        return 0.0
 
     def passed(self, chunk: bytes) -> bytes:
         """Let everything pass."""
