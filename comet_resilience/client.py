@@ -172,6 +172,7 @@ class _Resilient(AsyncOpenAI):
             model=model,
             stream=stream,
             choices=choices,
+            as_bytes=_wants_bytes(options.headers),
             renew=None if unprepared is None else self._renewal(unprepared),
         )
         return request
@@ -193,6 +194,11 @@ class _Resilient(AsyncOpenAI):
         if isinstance(diagnosis, Diagnosis):
             explain(error, diagnosis)
         return error
+
+
+def _wants_bytes(headers: object) -> bool:
+    """Whether a call was made ``with_streaming_response``."""
+    return isinstance(headers, Mapping) and headers.get("X-Stainless-Raw-Response") == "stream"
 
 
 def _has_changing_credentials(client: object) -> bool:

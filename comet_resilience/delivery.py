@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-import anyio
 import openai
 
 from .errors import IncompleteStreamError
 from .events import StreamAbandoned, StreamBroken
 from .failure import Failure, diagnose_failure, explain
+from .limits.eventloop import clock
 from .support.redaction import printable
 from .verdict.rules import classify
 from .verdict.vocabulary import Fault, Observation, Signal
@@ -54,14 +54,14 @@ class Delivery:
         self._watch = watch
         self._decode = _decoder(response.headers.get("content-encoding", "")) if watch else None
         self.stall = journey.config.stall_timeout if watch else None
-        self._last_event = anyio.current_time()
+        self._last_event = clock()
         self._events = 0
         self._over: openai.OpenAIError | None = None
         self._reported = False
 
     def patience(self) -> float:
         """What is left until the next event is due."""
-        return max(0.0, self._last_event + (self.stall or math.inf) - anyio.current_time())
+        return max(0.0, self._last_event + (self.stall or math.inf) - clock())
 
     def passed(self, chunk: bytes) -> bytes:
         """Look at a chunk; hold back an end mark that is none."""
@@ -77,7 +77,7 @@ class Delivery:
         """Remember when the last event came, if this chunk brought one."""
         if events > self._events:
             self._events = events
-            self._last_event = anyio.current_time()
+            self._last_event = clock()
 
     def _passed_special(self, chunk: bytes, watch: EventWatch) -> bytes:
         """A chunk that is not plainly one event of content."""

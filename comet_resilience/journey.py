@@ -17,6 +17,7 @@ import anyio
 from .errors import DeadlineExceededError, ResilienceError
 from .events import AttemptFinished, GaveUp, RetryScheduled
 from .failure import Failure, diagnose_failure, explain, hand_on
+from .limits.eventloop import clock
 from .reception import faulted, receive
 from .support.diagnosis import Attempt, Diagnosis
 from .support.redaction import printable
@@ -51,7 +52,7 @@ class Journey:
         self._engine = engine
         self._inner = inner
         self._key = engine.partition(outgoing.info)
-        self._started = anyio.current_time()
+        self._started = clock()
         self._order: int | None = None
         self._number = 0
         self._queued = 0.0
@@ -95,11 +96,11 @@ class Journey:
             await renew_headers(self.request, self.outgoing.call, self._number)
 
     async def _acquire(self) -> Lease:
-        asked = anyio.current_time()
+        asked = clock()
         lease = await self._engine.limiter.acquire(self._key, self._order)
         self._order = lease.order
         self._number += 1
-        self._sent_at = anyio.current_time()
+        self._sent_at = clock()
         self._queued = self._sent_at - asked
         return lease
 
@@ -124,7 +125,7 @@ class Journey:
                 verdict=failure.verdict,
                 attempt=self._number,
                 max_retries=call.max_retries if call else self.config.max_retries,
-                time_left=min(deadline, anyio.current_effective_deadline()) - anyio.current_time(),
+                time_left=min(deadline - clock(), _time_left()),
                 not_replayable=self.outgoing.not_replayable,
                 draw=random.random(),  # noqa: S311 - jitter is no secret
             ),
@@ -132,7 +133,7 @@ class Journey:
 
     def elapsed(self) -> float:
         """Seconds since the request began."""
-        return anyio.current_time() - self._started
+        return clock() - self._started
 
     def attempt_of(self, failure: Failure, wait: float | None) -> Attempt:
         """The current attempt, which failed so, for the diagnosis."""
@@ -141,7 +142,7 @@ class Journey:
             number=self._number,
             started=self._sent_at - self._started,
             queued=self._queued,
-            elapsed=anyio.current_time() - self._sent_at,
+            elapsed=clock() - self._sent_at,
             status=seen.status,
             fault=seen.fault.value if seen.fault else "",
             kind=failure.verdict.kind,
@@ -216,5 +217,10 @@ class Journey:
             reason=failure.verdict.reason if failure else "",
             request_id=printable(ids.gateway or ids.edge or ids.provider),
             queued=self._queued,
-            elapsed=anyio.current_time() - self._sent_at,
+            elapsed=clock() - self._sent_at,
         )
+
+
+def _time_left() -> float:
+    """Seconds until the caller's own cancel scope ends the wait."""
+    return anyio.current_effective_deadline() - anyio.current_time()

@@ -11,10 +11,9 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import anyio
-
 from .delivery import Delivery
 from .failure import Failure
+from .limits.eventloop import clock
 from .verdict.answer import is_answer
 from .verdict.rules import classify
 from .verdict.vocabulary import Fault, Observation, Operation, Signal
@@ -54,24 +53,26 @@ def _may_be_answer(journey: Journey, response: Any) -> bool:
         return bool(200 <= status < 400)  # downloads rightly redirect to where the file is
     if not 200 <= status < 300:
         return False
+    if journey.outgoing.due is Due.JSON:
+        return True
     content_type = response.headers.get("content-type", "")
     if journey.outgoing.due is Due.STREAM and "application/json" in content_type:
         return False
-    return journey.outgoing.due is Due.JSON or "text/html" not in content_type
+    return "text/html" not in content_type
 
 
 async def _receive_json(journey: Journey, response: Any, lease: Lease) -> Any:
-    sent_at = anyio.current_time()
+    sent_at = clock()
     try:
         body = await response.aread()
     except Exception as error:  # noqa: BLE001 - raised again unless it is a fault
         await close(response)
         return faulted(journey, error, response.status_code)
-    response.elapsed = timedelta(seconds=anyio.current_time() - sent_at)
+    response.elapsed = timedelta(seconds=clock() - sent_at)
     if not is_answer(body, journey.outgoing.expected):
         return _refused(journey, response, body)
     if journey.info.operation is Operation.JOB:
-        journey.new_tasks.note(body, anyio.current_time())
+        journey.new_tasks.note(body, clock())
     lease.release(Signal.SUCCESS)
     journey.note_success(response)
     return response
@@ -118,7 +119,7 @@ def _hand_over(journey: Journey, response: Any, lease: Lease, head: Head | None)
 
 def _refused(journey: Journey, response: Any, body: bytes) -> Failure:
     seen = observe(response, body, journey.info.operation)
-    if journey.new_tasks.is_new(journey.request.url.path, anyio.current_time()):
+    if journey.new_tasks.is_new(journey.request.url.path, clock()):
         seen = replace(seen, new_task=True)
     verdict = classify(seen, journey.rules)
     return Failure(seen=seen, verdict=verdict, response=response, body=body)

@@ -136,6 +136,11 @@ def time_and_loop() -> tuple[float, EventLoop | None]:
     return loop.now(), loop
 
 
+def clock() -> float:
+    """The time in seconds, on the scale that all loops of the process share."""
+    return time_and_loop()[0]
+
+
 async def _quietly(function: Callable[[], Awaitable[object]]) -> None:
     """Clean-up that nobody waits for: its failure has no one to go to."""
     with contextlib.suppress(Exception):

@@ -40,7 +40,8 @@ class Due(StrEnum):
 class Call:
     """What the wrapped client knows of a request and the transport cannot see.
 
-    ``host`` is the gateway's, with its port; ``choices`` how many answers were asked for.
+    ``host`` is the gateway's, with its port; ``choices`` how many answers were asked for,
+    and ``as_bytes`` says that the caller wants the body as it comes (``with_streaming_response``).
     ``renew`` asks the client's key function or token provider again and returns fresh headers;
     ``None`` where the credentials never change.
     """
@@ -51,6 +52,7 @@ class Call:
     model: str
     stream: bool
     choices: int
+    as_bytes: bool
     renew: Callable[[], Awaitable[Mapping[str, str]]] | None
 
 
@@ -131,13 +133,15 @@ def describe(request: Any) -> Outgoing:
     route, expected, operation, deployment = _read_path(request.method, request.url.path, base_url)
     if call is not None:
         model, stream, choices = call.model, call.stream, call.choices
+        as_bytes = call.as_bytes
     else:
+        as_bytes = request.headers.get("x-stainless-raw-response") == "stream"
         content_type = request.headers.get("content-type", "")
         model, stream, choices = _read_body(content_type, body or b"")
     info = RequestInfo(route=route, model=model or deployment, operation=operation, stream=stream)
     return Outgoing(
         info=info,
-        due=_due(info, request.headers),
+        due=_due(info, expected, as_bytes, request),
         expected=expected,
         not_replayable="" if body is not None else _why_not_replayable(request.stream),
         choices=choices,
@@ -174,14 +178,14 @@ def _find_route(method: str, path: str) -> tuple[str, tuple[str, ...], Operation
     return f"{method} {short[:200]}", (), operation
 
 
-def _due(info: RequestInfo, headers: Mapping[str, str]) -> Due:
-    if headers.get("x-stainless-raw-response") == "stream" and not info.stream:
-        return Due.ANY  # with_streaming_response: the caller wants the bytes as they come
+def _due(info: RequestInfo, expected: tuple[str, ...], as_bytes: bool, request: Any) -> Due:
     if info.stream:
         return Due.STREAM
-    if info.operation in (Operation.DOWNLOAD, Operation.TRANSCRIPT):
+    if as_bytes or info.operation in (Operation.DOWNLOAD, Operation.TRANSCRIPT):
         return Due.ANY
-    return Due.JSON if "application/json" in headers.get("accept", "") else Due.ANY
+    if expected or "application/json" in request.headers.get("accept", ""):
+        return Due.JSON
+    return Due.ANY
 
 
 def loaded_body(request: Any) -> bytes | None:

@@ -54,17 +54,13 @@ TERMINALS: Final = {
     "/audio/transcriptions": Terminal(
         re.compile(rb'"type"\s*:\s*"transcript\.text\.done"'), (b"text.delta",)
     ),
-    "/images/generations": Terminal(
-        re.compile(rb'"type"\s*:\s*"image_generation\.completed"'), ()
-    ),
+    "/images/generations": Terminal(re.compile(rb'"type"\s*:\s*"image_generation\.completed"'), ()),
     "/images/edits": Terminal(re.compile(rb'"type"\s*:\s*"image_edit\.completed"'), ()),
 }
 _DATA_LINE = re.compile(rb"(?:\A|[\r\n])data:")
 _DONE = re.compile(rb"(?:\A|(?<=[\r\n]))data: ?\[DONE\]")
 #: An event whose data breaks off before the end of its JSON.
-_TORN = re.compile(
-    rb"(?:\A|(?<=[\r\n]))data:[^\r\n]*[^\s\]}][ \t]*(?:\r\n\r\n|\n\n|\r\r)"
-)
+_TORN = re.compile(rb"(?:\A|(?<=[\r\n]))data:[^\r\n]*[^\s\]}][ \t]*(?:\r\n\r\n|\n\n|\r\r)")
 _WHOLE_END = re.compile(rb"(?:\A|\r\n\r\n|\n\n|\r\r|[\r\n]:[^\r\n]*[\r\n]*)\s*\Z")
 _MAYBE_ERROR = re.compile(rb'"error"\s*:\s*[{"]|event: ?(?:error|response\.failed)\b')
 _ERROR_LINE = re.compile(

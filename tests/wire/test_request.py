@@ -82,6 +82,7 @@ def test_a_wrapped_client_tells_more() -> None:
         model="told",
         stream=True,
         choices=2,
+        as_bytes=False,
         renew=None,
     )
     sent = httpx.Request(
