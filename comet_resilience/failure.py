@@ -19,13 +19,8 @@ from .support.redaction import printable
 from .verdict.advice import CORRECT_BASE_URL
 from .verdict.retry import may_be_billed
 from .verdict.vocabulary import BodyKind, FailureKind, Observation, RequestInfo, Verdict
-from .wire.request import (
-    EXTENSION,
-    authorization_of,
-    base_url_of,
-    loaded_body,
-    part_sizes,
-)
+from .wire.body import loaded_body, part_sizes
+from .wire.request import EXTENSION, authorization_of, base_url_of
 from .wire.response import rebuild
 
 

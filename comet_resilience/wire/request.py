@@ -6,7 +6,6 @@ built into an http client of their own it is read from the request.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from ..verdict.vocabulary import Operation, RequestInfo
+from .body import loaded_body, why_not_replayable
 from .sse import TERMINALS, EventWatch
 
 #: The name under which a ``Call`` travels in ``request.extensions``.
@@ -143,7 +143,7 @@ def describe(request: Any) -> Outgoing:
         info=info,
         due=_due(info, expected, as_bytes, request),
         expected=expected,
-        not_replayable="" if body is not None else _why_not_replayable(request.stream),
+        not_replayable="" if body is not None else why_not_replayable(request.stream),
         choices=choices,
         call=call,
     )
@@ -188,15 +188,6 @@ def _due(info: RequestInfo, expected: tuple[str, ...], as_bytes: bool, request: 
     return Due.ANY
 
 
-def loaded_body(request: Any) -> bytes | None:
-    """The body if it is in memory, else ``None``: it is then a stream of some kind."""
-    try:
-        content: bytes = request.content
-    except Exception:  # noqa: BLE001 - RequestNotRead, of whichever family
-        return None
-    return content
-
-
 def _read_body(content_type: str, body: bytes) -> tuple[str, bool, int]:
     if "multipart/" in content_type:
         found = _MODEL_IN_FORM.search(body[:_PARSED_UP_TO])
@@ -224,39 +215,11 @@ def of_json(data: object) -> tuple[str, bool, int]:
     )
 
 
-def _why_not_replayable(stream: Any) -> str:
-    fields = getattr(stream, "fields", None)
-    if fields is None:
-        return "it is a stream that can be read only once"
-    for field in fields:
-        file = getattr(field, "file", b"")
-        if not isinstance(file, (bytes, str)) and not _seekable(file):
-            return "it holds a file that cannot be rewound"
-    return ""
-
-
-def _seekable(file: Any) -> bool:
-    """Whether a file can be rewound; the HTTP libraries would silently send it empty if not."""
-    try:
-        return bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "seek")
-    except Exception:  # noqa: BLE001 - whatever a caller's file object does
-        return False
-
-
 def authorization_of(request: Any) -> str | None:
     """The header that carries the key, in the usual form also where Azure has another."""
     azure = request.headers.get("api-key")
     header: str | None = f"Bearer {azure}" if azure else request.headers.get("authorization")
     return header
-
-
-def part_sizes(request: Any) -> dict[str, int]:
-    """The sizes in bytes of a multipart body's fields, by name; empty for other bodies."""
-    sizes: dict[str, int] = {}
-    for field in getattr(getattr(request, "stream", None), "fields", ()):
-        with contextlib.suppress(Exception):  # a caller's file object may do anything
-            sizes[str(field.name)] = int(field.get_length() or 0)
-    return sizes
 
 
 def base_url_of(request: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from typing import Any
 
@@ -111,35 +110,6 @@ def test_a_wrapped_client_tells_more() -> None:
 def test_what_is_due(method: str, path: str, headers: dict[str, str], due: Due) -> None:
     """JSON is due where the SDK asks for it and reads it whole; other bodies pass as they are."""
     assert describe(request(method, path, headers=headers)).due is due
-
-
-async def chunks() -> Any:
-    """A body that can be read once."""
-    yield b"{}"
-
-
-class Blocked(io.RawIOBase):
-    """A file that raises when asked whether it can be rewound."""
-
-    def read(self, _size: int = -1) -> bytes:
-        """Nothing."""
-        return b""
-
-    def seekable(self) -> bool:
-        """Fail."""
-        raise OSError("no")
-
-
-def test_which_bodies_can_be_sent_again() -> None:
-    """Bytes, JSON and files that can be rewound; not streams, not pipes."""
-    upload = "/audio/transcriptions"
-    seekable = {"file": ("a.wav", io.BytesIO(b"RIFF"))}
-    blocked = {"file": ("a.wav", Blocked())}
-    assert describe(request("POST", "/embeddings", json={})).not_replayable == ""
-    assert describe(request("GET", "/models")).not_replayable == ""
-    assert describe(request("POST", upload, files=seekable)).not_replayable == ""
-    assert "rewound" in describe(request("POST", upload, files=blocked)).not_replayable
-    assert "once" in describe(request("POST", "/x", content=chunks())).not_replayable
 
 
 def test_only_public_headers_leave_the_gateway() -> None:

@@ -1,0 +1,44 @@
+"""The body of a request: what is in memory, what can be sent again, how large its parts are."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+
+def loaded_body(request: Any) -> bytes | None:
+    """The body if it is in memory, else ``None``: it is then a stream of some kind."""
+    try:
+        content: bytes = request.content
+    except Exception:  # noqa: BLE001 - RequestNotRead, of whichever family
+        return None
+    return content
+
+
+def why_not_replayable(stream: Any) -> str:
+    """Why a body that is not in memory cannot be sent twice, ``""`` if it can."""
+    fields = getattr(stream, "fields", None)
+    if fields is None:
+        return "it is a stream that can be read only once"
+    for field in fields:
+        file = getattr(field, "file", b"")
+        if not isinstance(file, (bytes, str)) and not _seekable(file):
+            return "it holds a file that cannot be rewound"
+    return ""
+
+
+def part_sizes(request: Any) -> dict[str, int]:
+    """The sizes in bytes of a multipart body's fields, by name; empty for other bodies."""
+    sizes: dict[str, int] = {}
+    for field in getattr(getattr(request, "stream", None), "fields", ()):
+        with contextlib.suppress(Exception):  # a caller's file object may do anything
+            sizes[str(field.name)] = int(field.get_length() or 0)
+    return sizes
+
+
+def _seekable(file: Any) -> bool:
+    """Whether a file can be rewound; the HTTP libraries would silently send it empty if not."""
+    try:
+        return bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "seek")
+    except Exception:  # noqa: BLE001 - whatever a caller's file object does
+        return False

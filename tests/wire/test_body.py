@@ -1,0 +1,53 @@
+"""Bodies of requests: what can be sent again, and how large the parts are."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from comet_resilience.wire.body import part_sizes
+from comet_resilience.wire.request import describe
+from tests.conftest import BASE_URL, httpx
+
+
+def request(method: str, path: str, **keywords: Any) -> Any:
+    """A request of the installed family."""
+    return httpx.Request(method, BASE_URL + path, **keywords)
+
+
+async def chunks() -> Any:
+    """A body that can be read once."""
+    yield b"{}"
+
+
+class Blocked(io.RawIOBase):
+    """A file that raises when asked whether it can be rewound."""
+
+    def read(self, _size: int = -1) -> bytes:
+        """Nothing."""
+        return b""
+
+    def seekable(self) -> bool:
+        """Fail."""
+        raise OSError("no")
+
+
+def test_which_bodies_can_be_sent_again() -> None:
+    """Bytes, JSON and files that can be rewound; not streams, not pipes."""
+    upload = "/audio/transcriptions"
+    seekable = {"file": ("a.wav", io.BytesIO(b"RIFF"))}
+    blocked = {"file": ("a.wav", Blocked())}
+    assert describe(request("POST", "/embeddings", json={})).not_replayable == ""
+    assert describe(request("GET", "/models")).not_replayable == ""
+    assert describe(request("POST", upload, files=seekable)).not_replayable == ""
+    assert "rewound" in describe(request("POST", upload, files=blocked)).not_replayable
+    assert "once" in describe(request("POST", "/x", content=chunks())).not_replayable
+
+
+def test_sizes_of_parts() -> None:
+    """Each field of a multipart body has its size; other bodies have no parts."""
+    files = {"image": ("a.png", io.BytesIO(b"x" * 5_000))}
+    sizes = part_sizes(request("POST", "/images/edits", files=files, data={"prompt": "hi"}))
+    assert sizes["image"] >= 5_000
+    assert 0 < sizes["prompt"] < 200
+    assert part_sizes(request("POST", "/x", json={})) == {}
