@@ -83,7 +83,7 @@ def hand_on(failure: Failure, diagnosis: Diagnosis, request: Any) -> Any:
         _raise_fault(failure, failure.error, diagnosis, request)
     extension = (EXTENSION, diagnosis)
     response = rebuild(failure.response, failure.body, failure.seen.ids, extension)
-    if _is_wrong_endpoint(failure):
+    if failure.verdict.kind is FailureKind.WRONG_PATH:
         not_found = response.status_code == 404
         cls = WrongEndpointNotFoundError if not_found else WrongEndpointError
         _raise_status(cls, _wrong_endpoint_message(failure, request), response, request, diagnosis)
@@ -110,21 +110,18 @@ def _specific_advice(failure: Failure, request: Any) -> tuple[str, ...]:
     return hints(failure.verdict.kind, failure.seen, sent)
 
 
-def _is_wrong_endpoint(failure: Failure) -> bool:
-    status = failure.response.status_code
-    web_page = 300 <= status < 400 or failure.seen.body is BodyKind.HTML or status < 300
-    return failure.verdict.kind is FailureKind.WRONG_PATH and web_page
-
-
 def _wrong_endpoint_message(failure: Failure, request: Any) -> str:
     seen = failure.seen
-    what = "a web page came back" + (f" ({printable(seen.message)!r})" if seen.message else "")
     if seen.location:
-        what = f"it redirects to {printable(seen.location)}"
+        what = f"with a redirect to {printable(seen.location)}, which was not followed"
+    elif seen.body is BodyKind.HTML:
+        what = "with a web page" + (f" ({printable(seen.message)!r})" if seen.message else "")
+    else:
+        what = f"with {printable(seen.message)!r}" if seen.message else "with nothing"
     return (
-        f"Wrong base URL or path: {request.method} {request.url.path} answered {seen.status},"
+        f"Wrong base URL or path: {request.method} {request.url.path} was answered {seen.status}"
         f" {what}. The base URL in use is {base_url_of(request)}; for CometAPI it is exactly"
-        f" {CORRECT_BASE_URL}. The redirect was not followed."
+        f" {CORRECT_BASE_URL}."
     )
 
 

@@ -328,6 +328,20 @@ async def test_redirects_are_named_and_never_followed() -> None:
     assert "key=1" not in str(caught)
 
 
+async def test_a_path_that_the_gateway_does_not_have() -> None:
+    """Its JSON 404 is the same clear error, and still the SDK's NotFoundError; others are not."""
+    answer = {"error": {"message": "Invalid URL (POST /v1/v1/chat/completions)", "type": "x"}}
+    client, _ = scripted((404, answer, {}))
+    caught = await failure_of(client)
+    assert isinstance(caught, WrongEndpointError)
+    assert isinstance(caught, openai.NotFoundError)
+    assert BASE_URL in str(caught)
+    client, _ = scripted((404, {"error": {"message": "No such file"}}, {}))
+    with pytest.raises(openai.NotFoundError) as other:
+        await client.files.retrieve("file-1")
+    assert not isinstance(other.value, WrongEndpointError)
+
+
 async def test_downloads_may_redirect_and_take_no_secret_along() -> None:
     """File contents follow their redirect to another host, without the caller's own headers."""
     inner_answers: list[Answer] = [

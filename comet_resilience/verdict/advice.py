@@ -23,6 +23,7 @@ SECTIONS: Final[Mapping[Kind, str]] = MappingProxyType(
         Kind.QUOTA: "403 Forbidden",
         Kind.CONTENT_BLOCKED: "403 Forbidden",
         Kind.WRONG_PATH: "Wrong base URL or wrong path",
+        Kind.NOT_FOUND: "Wrong base URL or wrong path",
         Kind.TOO_LARGE: "413 Request Entity Too Large",
         Kind.MODEL_UNAVAILABLE: "400 Bad Request",
         Kind.UNSUPPORTED: "Wrong base URL or wrong path",
@@ -73,6 +74,10 @@ ADVICE: Final[Mapping[Kind, tuple[str, ...]]] = MappingProxyType(
             f"Use this base URL exactly: {CORRECT_BASE_URL}",
             "Confirm that the endpoint path matches the documentation exactly.",
             "Keep automatic redirects off while debugging path problems.",
+        ),
+        Kind.NOT_FOUND: (
+            "Check the ids in the path: they may be of another account, or expired.",
+            f"Check the base URL, for CometAPI exactly {CORRECT_BASE_URL}, and the path.",
         ),
         Kind.TOO_LARGE: (
             "Reduce or compress attached content: base64, inline images or audio, big uploads.",

@@ -291,7 +291,7 @@ RULES: Final[tuple[Rule, ...]] = (
          reason="payment is required, here or at the provider"),
     Rule(name="status-403", status={403}, kind=Kind.PERMISSION, action=FAIL, source="guide",
          reason="access was blocked, or this request is not allowed"),
-    Rule(name="status-404", status={404}, kind=Kind.WRONG_PATH, action=FAIL, source="docs",
+    Rule(name="status-404", status={404}, kind=Kind.NOT_FOUND, action=FAIL, source="docs",
          reason="there is nothing at this path: check base URL, path and ids"),
     Rule(name="status-405", status={405}, kind=Kind.WRONG_PATH, action=FAIL, source="inferred",
          reason="this path does not take this method"),

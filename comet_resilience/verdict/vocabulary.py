@@ -19,6 +19,7 @@ class FailureKind(StrEnum):
     QUOTA = "quota"
     CONTENT_BLOCKED = "content_blocked"
     WRONG_PATH = "wrong_path"
+    NOT_FOUND = "not_found"
     TOO_LARGE = "too_large"
     MODEL_UNAVAILABLE = "model_unavailable"
     UNSUPPORTED = "unsupported"
