@@ -79,7 +79,9 @@ class Journey:
 
     async def _loop(self, deadline: float) -> Any:
         while True:
-            lease = await self._acquire()
+            asked = clock()
+            lease = await self._engine.limiter.acquire(self._key, self._order)
+            self._begin_attempt(lease, asked)
             try:
                 outcome = await self._attempt(lease)
             except BaseException:
@@ -95,14 +97,11 @@ class Journey:
             await anyio.sleep(step.delay)
             await renew_headers(self.request, self.outgoing.call, self._number)
 
-    async def _acquire(self) -> Lease:
-        asked = clock()
-        lease = await self._engine.limiter.acquire(self._key, self._order)
+    def _begin_attempt(self, lease: Lease, asked: float) -> None:
         self._order = lease.order
         self._number += 1
         self._sent_at = clock()
         self._queued = self._sent_at - asked
-        return lease
 
     async def _attempt(self, lease: Lease) -> Any:
         """Send once: the response if it is an answer, else the ``Failure``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any, Self, Unpack
 
 from .config import Config, Options, by_route_and_model
@@ -66,14 +67,21 @@ class ResilientTransport:
         transport.__dict__.update(_inner=inner, _engine=engine, _only_calls=True)
         return transport
 
-    async def handle_async_request(self, request: Any) -> Any:
-        """Send a request as often as it takes: its answer, or an exception of the SDK's."""
+    def handle_async_request(self, request: Any) -> Awaitable[Any]:
+        """Send a request as often as it takes: its answer, or an exception of the SDK's.
+
+        No ``async def``: what waits below by the thousand need not wait in one frame more.
+        """
         if self._only_calls and EXTENSION not in request.extensions:
-            return await self._inner.handle_async_request(request)
+            return self._pass(request)
         if is_elsewhere(request):
             strip_private_headers(request)
-            return await self._inner.handle_async_request(request)
-        return await Journey(self._engine, self._inner, request, describe(request)).run()
+            return self._pass(request)
+        return Journey(self._engine, self._inner, request, describe(request)).run()
+
+    def _pass(self, request: Any) -> Awaitable[Any]:
+        response: Awaitable[Any] = self._inner.handle_async_request(request)
+        return response
 
     def snapshot(self) -> Snapshot:
         """The state of the limiter, for each partition."""

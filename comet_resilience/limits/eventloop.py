@@ -13,8 +13,23 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
+
+
+class Parking(Protocol):
+    """A place to wait until somebody says go; awaiting it costs no frame of its own."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the word was given."""
+        ...
+
+    def go(self) -> None:
+        """Let the one who waits run. Only from the loop that the place belongs to."""
+        ...
+
+    def __await__(self) -> Generator[Any, Any, Any]: ...
 
 
 class EventLoop(Protocol):
@@ -32,9 +47,49 @@ class EventLoop(Protocol):
         """Run a function on this (the running) loop at a time; returns how to call it off."""
         ...
 
+    def park(self) -> Parking:
+        """A place to wait, for one task of this loop."""
+        ...
+
     def start(self, function: Callable[[], Awaitable[object]]) -> bool:
         """Run an async function as a task of the loop that belongs to nobody, from any thread."""
         ...
+
+
+class _AsyncioParking:
+    __slots__ = ("_future",)
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._future: asyncio.Future[None] = loop.create_future()
+
+    @property
+    def is_over(self) -> bool:
+        return self._future.done()
+
+    def go(self) -> None:
+        if not self._future.done():
+            self._future.set_result(None)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._future.__await__()
+
+
+class _TrioParking:
+    __slots__ = ("_event",)
+
+    def __init__(self, trio: Any) -> None:
+        self._event = trio.Event()
+
+    @property
+    def is_over(self) -> bool:
+        return bool(self._event.is_set())
+
+    def go(self) -> None:
+        self._event.set()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        waiting: Generator[Any, Any, Any] = self._event.wait().__await__()
+        return waiting
 
 
 class _AsyncioLoop:
@@ -54,6 +109,9 @@ class _AsyncioLoop:
 
     def call_at(self, when: float, function: Callable[[], object]) -> Callable[[], object]:
         return self._loop.call_at(when, function).cancel
+
+    def park(self) -> Parking:
+        return _AsyncioParking(self._loop)
 
     def start(self, function: Callable[[], Awaitable[object]]) -> bool:
         return self.call_soon(lambda: self._keep(asyncio.ensure_future(_quietly(function))))
@@ -90,6 +148,9 @@ class _TrioLoop:
 
         self._trio.lowlevel.spawn_system_task(wait)
         return lambda: self.call_soon(scope.cancel)
+
+    def park(self) -> Parking:
+        return _TrioParking(self._trio)
 
     def start(self, function: Callable[[], Awaitable[object]]) -> bool:
         spawn = self._trio.lowlevel.spawn_system_task

@@ -83,9 +83,13 @@ class Limiter:
         waiter = self._enqueue(key, order)
         taken = False
         try:
-            with anyio.move_on_after(self._queue_timeout):
-                await waiter.event.wait()
+            if self._queue_timeout is None:
+                await waiter.parking
                 taken = True
+            else:
+                with anyio.move_on_after(self._queue_timeout):
+                    await waiter.parking
+                    taken = True
         finally:
             if not taken:
                 self._leave(waiter, key)

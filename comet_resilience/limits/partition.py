@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Final
 
-import anyio
-
 from ..events import LimitChanged
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm, Ticket
@@ -62,12 +60,12 @@ class Lease:
 class Waiter:
     """A request in the queue: its place in the order, and how to wake it."""
 
-    __slots__ = ("event", "lease", "left", "loop", "order")
+    __slots__ = ("lease", "left", "loop", "order", "parking")
 
     def __init__(self, loop: EventLoop, order: int) -> None:
         self.loop = loop
         self.order = order
-        self.event = anyio.Event()
+        self.parking = loop.park()
         self.lease: Lease | None = None
         self.left = False
 
@@ -77,9 +75,9 @@ class Waiter:
     def wake(self, here: EventLoop | None) -> bool:
         """Let the waiter run; ``False`` if its event loop has ended."""
         if self.loop is here:
-            self.event.set()
+            self.parking.go()
             return True
-        return self.loop.call_soon(self.event.set)
+        return self.loop.call_soon(self.parking.go)
 
 
 class Partition:
