@@ -46,7 +46,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--body", help="the response body, '-' for stdin")
     parser.add_argument("--file", type=Path, help="a file that holds the response body")
     parser.add_argument("--header", action="append", default=[], help="a response header 'name: x'")
-    parser.add_argument("--fault", choices=[fault.value for fault in Fault], help="no response came")
+    parser.add_argument(
+        "--fault", choices=[fault.value for fault in Fault], help="no response came"
+    )
     parser.add_argument(
         "--operation",
         choices=[operation.value for operation in Operation],
@@ -63,6 +65,7 @@ def run(given: argparse.Namespace) -> int:
     Raises:
         ValueError: If neither a status nor a fault is given, or a header is malformed.
         OSError: If the file cannot be read.
+
     """
     diagnosis, consequences = explain(_observation(given))
     if given.json:

@@ -81,7 +81,9 @@ async def _read(client: Any) -> tuple[float, float]:
 
 async def _compare() -> None:
     bare = openai.AsyncOpenAI(
-        api_key="k", base_url="http://bench.test/v1", http_client=httpx.AsyncClient(transport=Transport())
+        api_key="k",
+        base_url="http://bench.test/v1",
+        http_client=httpx.AsyncClient(transport=Transport()),
     )
     clients = {"bare SDK": bare, "wrapped": wrap(bare)}
     for client in clients.values():

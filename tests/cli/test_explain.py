@@ -13,13 +13,17 @@ import pytest
 
 from comet_resilience.cli import main
 
-BODY = '{"error": {"code": "model_not_found", "message": "no (request id: 20261102031415926535897Qx7LmZ2p)"}}'
+REQUEST_ID = "20261102031415926535897Qx7LmZ2p"
+BODY = json.dumps(
+    {"error": {"code": "model_not_found", "message": f"no (request id: {REQUEST_ID})"}}
+)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--status", "503", "--body", BODY], ["model_unavailable", "model-not-found", "not retried"]),
+        (["--status", "503", "--body", BODY],
+         ["model_unavailable", "model-not-found", "not retried"]),
         (["--status", "429"], ["rate_limited", "cuts the limit", "1. "]),
         (["Error code: 500 - {'error': {'code': 'invalid_request', 'message': None}}"],
          ["invalid_request", "500 Internal Server Error"]),
@@ -50,7 +54,7 @@ def test_from_a_file_and_from_standard_input(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(BODY.encode())))
     assert main(["explain", "--status", "503", "--body", "-"]) == 0
     assert capsys.readouterr().out == from_file
-    assert "20261102031415926535897Qx7LmZ2p" in from_file
+    assert REQUEST_ID in from_file
 
 
 def test_as_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +65,13 @@ def test_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["just words"], ["--status", "400", "--header", "x"], ["--status", "1", "--file", "/none"]]
+    "arguments",
+    [
+        [],
+        ["just words"],
+        ["--status", "400", "--header", "x"],
+        ["--status", "1", "--file", "/none"],
+    ],
 )
 def test_what_it_cannot_use(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Missing or malformed arguments are named on standard error, with status 2."""

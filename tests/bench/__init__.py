@@ -1,0 +1,1 @@
+"""Measurements: the simulation of the limiter. ``python -m tests.bench.simulate``."""
