@@ -121,10 +121,16 @@ class Config:
         "what each partition starts with, within the next two",
     )
     min_concurrency: int = _keyword(
-        1, _Number(1, 100_000, whole=True), "requests", "an open partition's limit stays at or above this"
+        1,
+        _Number(1, 100_000, whole=True),
+        "requests",
+        "an open partition's limit stays at or above this",
     )
     max_concurrency: int = _keyword(
-        512, _Number(1, 100_000, whole=True), "requests", "a partition's limit stays at or below this"
+        512,
+        _Number(1, 100_000, whole=True),
+        "requests",
+        "a partition's limit stays at or below this",
     )
     max_queue: int | None = _keyword(
         10_000,
