@@ -23,7 +23,8 @@ from .events import (
     StreamAbandoned,
     StreamBroken,
 )
-from .limits.algorithm import FixedLimit, LimitAlgorithm, StepBack
+from .limits.algorithm import LimitAlgorithm, StepBack
+from .limits.fixed import FixedLimit
 from .limits.snapshot import PartitionSnapshot, Snapshot
 from .support.diagnosis import Attempt, Diagnosis
 from .transport import ResilientTransport

@@ -18,7 +18,9 @@ it was not. ``StepBack`` reads it so:
 5. A hold lasts 1.5 to 10 s (+-20 %), and until two attempts were accepted for each second of it,
    but at most 4.5 times as long; then one probe is allowed. A refused probe doubles the next
    hold, an accepted one halves it, and so does rule 4.
-6. Three in a row close the gate: what ends is not replaced, and no floor holds. After half a
+6. Where answers begin in less than half a second the least hold and the least closure shrink in
+   proportion, to a tenth at the most: a probe costs less there, and a second of silence more.
+7. Three in a row close the gate: what ends is not replaced, and no floor holds. After half a
    hold, 1 to 5 s, or the server's Retry-After where that is longer, one probe goes out as a
    canary. If it is accepted the gate is open and rule 2 ramps up again; if it is refused, or was
    taken for accepted too soon, its number continues the row and the gate is closed again.
@@ -43,6 +45,11 @@ VERDICT_TIME: Final = 1.0
 #: Seconds that growth holds still, and the random share by which clients fall out of step.
 HOLD_MIN: Final = 1.5
 HOLD_MAX: Final = 10.0
+#: Answers that begin faster than this (seconds) shorten the least hold and closure in proportion,
+#: down to a share; the time in which they begin is averaged with this weight for the latest.
+UNHURRIED_ANSWER: Final = 0.5
+HASTE_MOST: Final = 0.1
+ANSWER_TIME_SHARE: Final = 0.2
 HOLD_SPREAD: Final = 0.2
 #: Acceptances per second of a hold that end it, and how often its length may pass without them.
 HOLD_QUOTA: Final = 2.0
@@ -113,40 +120,6 @@ class LimitAlgorithm(Protocol):
 
 
 @dataclass(slots=True)
-class FixedLimit:
-    """A limit that never moves, for a known ceiling; ``ValueError`` if below 1 or not whole."""
-
-    limit: int
-    closed_until: float | None = field(default=None, init=False)
-    wake_at: float | None = field(default=None, init=False)
-    reason: str = field(default="fixed", init=False)
-    _sent: int = field(default=0, init=False)
-
-    def __post_init__(self) -> None:
-        if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 1:
-            raise ValueError(f"limit={self.limit!r}: expected a whole number, 1 or more")
-
-    def sent(self, now: float, in_flight: int) -> Ticket:
-        """Number the attempt."""
-        self._sent += 1
-        return Ticket(self._sent, in_flight, now)
-
-    def accepted(self, ticket: Ticket, now: float) -> None:
-        """Teaches nothing."""
-
-    def refused(
-        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, draw: float
-    ) -> None:
-        """Teaches nothing."""
-
-    def ended(self, ticket: Ticket, now: float, in_flight: int) -> None:
-        """Teaches nothing."""
-
-    def tick(self, now: float) -> None:
-        """Teaches nothing."""
-
-
-@dataclass(slots=True)
 class StepBack:
     """Step back to what was accepted, and probe one request at a time: see the module's head.
 
@@ -162,6 +135,7 @@ class StepBack:
     hold: float = HOLD_MIN
     closed_until: float | None = None
     reason: str = "start"
+    answer_time: float = UNHURRIED_ANSWER
     _sent: int = 0
     _last_step: int = 0
     _hold_until: float | None = None
@@ -199,6 +173,7 @@ class StepBack:
         if ticket.decided:
             return
         ticket.decided = True
+        self.answer_time += ANSWER_TIME_SHARE * (now - ticket.sent_at - self.answer_time)
         self._hold_quota -= 1
         if self.closed_until is not None and ticket.number > max(self._refused):
             self.closed_until = None
@@ -211,7 +186,7 @@ class StepBack:
     def refused(
         self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, draw: float
     ) -> None:
-        """Rules 3, 4 and 6."""
+        """Rules 3, 4 and 7."""
         ticket.decided = True
         row = self._row_with(ticket.number)
         if ticket.number <= self._last_step:
@@ -225,7 +200,7 @@ class StepBack:
             self._hold_still(now, self.hold, draw)
         elif row >= REFUSALS_TO_LOWER:
             self._lower(in_flight - 1, "refused twice in a row at a known level")
-            self.hold = max(HOLD_MIN, self.hold / 2)
+            self.hold = max(HOLD_MIN * self._haste, self.hold / 2)
             self._hold_still(now, self.hold, draw)
 
     def ended(self, ticket: Ticket, now: float, in_flight: int) -> None:
@@ -240,6 +215,11 @@ class StepBack:
         while probes and (probes[0].decided or probes[0].sent_at + VERDICT_TIME <= now):
             self.accepted(probes.popleft(), now)
         self._end_hold(now)
+
+    @property
+    def _haste(self) -> float:
+        """Below 1 where answers come fast: what waits for seconds there wastes hundreds of them."""
+        return min(1.0, max(HASTE_MOST, self.answer_time / UNHURRIED_ANSWER))
 
     def _row_with(self, number: int) -> int:
         """How many attempts sent one after the other, this one among them, were refused."""
@@ -257,7 +237,7 @@ class StepBack:
         widest = max(WIDEST_ALLOWANCE, accepted_at // ALLOWANCE_SHARE)
         self.allowance = max(self.allowance - gained, min(self.allowance + gained, widest))
         self.level = accepted_at
-        self.hold = max(HOLD_MIN, self.hold / 2)
+        self.hold = max(HOLD_MIN * self._haste, self.hold / 2)
         self.reason = "a probe was accepted"
 
     def _lower(self, level: int, reason: str) -> None:
@@ -279,7 +259,7 @@ class StepBack:
         if ticket.in_flight > self.level:
             self.hold = min(HOLD_MAX, 2 * self.hold)
         self.level = min(self.level, in_flight)
-        self._hold_still(now, min(CLOSED_MAX, max(CLOSED_MIN, self.hold / 2)), draw)
+        self._hold_still(now, min(CLOSED_MAX, max(CLOSED_MIN * self._haste, self.hold / 2)), draw)
         wished = min(retry_after or 0.0, RETRY_AFTER_MAX) * (1 + RETRY_AFTER_SPREAD * draw)
         self.closed_until = max(self._hold_until or now, now + wished, self.closed_until or now)
 

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from comet_resilience.config import Config
-from comet_resilience.limits.algorithm import FixedLimit, LimitAlgorithm, StepBack
+from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
+from comet_resilience.limits.fixed import FixedLimit
 from comet_resilience.verdict.retry import RetryIn, Situation, decide
 from comet_resilience.verdict.rules import classify
 from comet_resilience.verdict.vocabulary import BodyKind, Observation, Operation

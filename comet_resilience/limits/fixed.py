@@ -1,0 +1,41 @@
+"""A limit that never moves. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .algorithm import Ticket
+
+
+@dataclass(slots=True)
+class FixedLimit:
+    """A limit that never moves, for a known ceiling; ``ValueError`` if below 1 or not whole."""
+
+    limit: int
+    closed_until: float | None = field(default=None, init=False)
+    wake_at: float | None = field(default=None, init=False)
+    reason: str = field(default="fixed", init=False)
+    _sent: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 1:
+            raise ValueError(f"limit={self.limit!r}: expected a whole number, 1 or more")
+
+    def sent(self, now: float, in_flight: int) -> Ticket:
+        """Number the attempt."""
+        self._sent += 1
+        return Ticket(self._sent, in_flight, now)
+
+    def accepted(self, ticket: Ticket, now: float) -> None:
+        """Teaches nothing."""
+
+    def refused(
+        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, draw: float
+    ) -> None:
+        """Teaches nothing."""
+
+    def ended(self, ticket: Ticket, now: float, in_flight: int) -> None:
+        """Teaches nothing."""
+
+    def tick(self, now: float) -> None:
+        """Teaches nothing."""
