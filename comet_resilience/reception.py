@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .delivery import Delivery
 from .failure import Failure
 from .limits.eventloop import clock
-from .verdict.answer import is_answer
+from .verdict.answer import is_answer, is_transcript
 from .verdict.rules import classify
 from .verdict.vocabulary import Fault, Observation, Operation, Signal
 from .wire.family import fault_of
@@ -34,8 +34,9 @@ async def receive(journey: Journey, response: Any, lease: Lease) -> Any:
     if journey.outgoing.due is Due.STREAM:
         return await _receive_stream(journey, response, lease)
     if journey.outgoing.due is Due.ANY:
+        _follow_download(journey, response)
         return _hand_over(journey, response, lease, None)
-    return await _receive_json(journey, response, lease)
+    return await _receive_whole(journey, response, lease)
 
 
 def faulted(journey: Journey, error: Exception, status: int | None) -> Failure:
@@ -53,15 +54,22 @@ def _may_be_answer(journey: Journey, response: Any) -> bool:
         return bool(200 <= status < 400)  # downloads rightly redirect to where the file is
     if not 200 <= status < 300:
         return False
-    if journey.outgoing.due is Due.JSON:
+    if journey.outgoing.due in (Due.JSON, Due.TRANSCRIPT):
         return True
     content_type = response.headers.get("content-type", "")
-    if journey.outgoing.due is Due.STREAM and "application/json" in content_type:
-        return False
+    if "application/json" in content_type:
+        is_sound = journey.info.operation is Operation.MEDIA and not journey.outgoing.expected
+        return journey.outgoing.due is Due.ANY and not is_sound
     return "text/html" not in content_type
 
 
-async def _receive_json(journey: Journey, response: Any, lease: Lease) -> Any:
+def _follow_download(journey: Journey, response: Any) -> None:
+    """The request that follows a download's redirect is a download too, wherever it leads."""
+    if journey.outgoing.call is not None and 300 <= response.status_code < 400:
+        journey.outgoing.call.is_download = True
+
+
+async def _receive_whole(journey: Journey, response: Any, lease: Lease) -> Any:
     sent_at = clock()
     try:
         body = await response.aread()
@@ -69,7 +77,8 @@ async def _receive_json(journey: Journey, response: Any, lease: Lease) -> Any:
         await close(response)
         return faulted(journey, error, response.status_code)
     response.elapsed = timedelta(seconds=clock() - sent_at)
-    if not is_answer(body, journey.outgoing.expected):
+    transcript = journey.outgoing.due is Due.TRANSCRIPT
+    if not (is_transcript(body) if transcript else is_answer(body, journey.outgoing.expected)):
         return _refused(journey, response, body)
     if journey.info.operation is Operation.JOB:
         journey.new_tasks.note(body, clock())

@@ -310,6 +310,43 @@ async def test_a_success_that_is_none_is_an_error(answer: Answer, sends: int) ->
     assert len(inner.sent) == sends
 
 
+@pytest.mark.parametrize(
+    ("body", "passes"),
+    [
+        ({"text": "hello"}, True),
+        (b"hello", True),
+        (b"", True),
+        (b"1\n00:00:00,000 --> 00:00:01,000\nhello\n", True),
+        (envelope("invalid_request", "no file"), False),
+        (b"<!doctype html><html><title>x</title></html>", False),
+    ],
+)
+async def test_transcripts_may_be_text(body: Any, passes: bool) -> None:
+    """JSON or plain text is an answer to an upload of sound; an error or a web page is none."""
+    client, inner = scripted((200, body, {}), **FAST)
+    call = client.audio.transcriptions.create(
+        model="w",
+        file=("a.wav", b"RIFF"),
+        response_format="json" if body == {"text": "hello"} else "text",
+    )
+    if passes:
+        await call
+    else:
+        with pytest.raises(openai.APIStatusError):
+            await call
+    assert len(inner.sent) == 1
+
+
+async def test_sound_that_is_json_is_an_error() -> None:
+    """An error under 200 is never written into a file as speech; sound passes untouched."""
+    body = envelope("invalid_request", "no such voice")
+    client, _ = scripted((200, body, {"content-type": "application/json"}), **FAST)
+    with pytest.raises(InvalidAnswerError):
+        await client.audio.speech.create(model="t", voice="alloy", input="x")
+    client, _ = scripted((200, b"ID3", {"content-type": "audio/mpeg"}), **FAST)
+    assert (await client.audio.speech.create(model="t", voice="alloy", input="x")).content == b"ID3"
+
+
 async def test_an_answer_that_breaks_off_is_retried() -> None:
     """A body that fails while it is read is one more failed attempt."""
     half: Answer = (200, [b'{"choices"', httpx.ReadError("gone")], {})
@@ -345,14 +382,15 @@ async def test_a_path_that_the_gateway_does_not_have() -> None:
 async def test_downloads_may_redirect_and_take_no_secret_along() -> None:
     """File contents follow their redirect to another host, without the caller's own headers."""
     inner_answers: list[Answer] = [
-        (302, b"", {"location": "https://cdn.test/file?sig=1"}),
+        (302, b"", {"location": "https://api.cometapi.com/elsewhere/file"}),
+        (307, b"", {"location": "https://cdn.test/file?sig=1"}),
         (200, b"bytes", {"content-type": "application/octet-stream"}),
     ]
     client, inner = scripted(*inner_answers)
     client = client.with_options(default_headers={"x-api-key": KEY})
     answer = await client.files.content("file-1")
     assert answer.content == b"bytes"
-    headers, url, _ = inner.sent[1]
+    headers, url, _ = inner.sent[2]
     assert url.startswith("https://cdn.test/")
     assert KEY not in str(headers)
 

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Final, cast
 
-from .envelope import has_error, is_error, reports_on_something
+from .envelope import has_error, is_error, parse_envelope, reports_on_something
+from .vocabulary import BodyKind
 
 #: Bodies up to this size are parsed whole. Of larger ones (embeddings, images as base64) only
 #: head, tail and the names of their members are looked at: parsing them twice would cost more
@@ -42,6 +43,14 @@ def is_answer(body: bytes, expected: tuple[str, ...]) -> bool:
     if not any(fields.get(name) is not None for name in expected):
         return False
     return not has_error(fields) or ("status" in expected and reports_on_something(fields))
+
+
+def is_transcript(body: bytes) -> bool:
+    """Whether a body may be a transcript: JSON without an error, or any text but a web page."""
+    envelope = parse_envelope(body[:PARSED_UP_TO])
+    if envelope.kind is BodyKind.JSON:
+        return not envelope.is_error or len(body) > PARSED_UP_TO
+    return envelope.kind in (BodyKind.TEXT, BodyKind.EMPTY)
 
 
 def _looks_like_answer(body: bytes, expected: tuple[str, ...]) -> bool:

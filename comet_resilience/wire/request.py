@@ -33,6 +33,7 @@ class Due(StrEnum):
 
     JSON = "json"
     STREAM = "stream"
+    TRANSCRIPT = "transcript"
     ANY = "any"
 
 
@@ -42,6 +43,7 @@ class Call:
 
     ``host`` is the gateway's, with its port; ``choices`` how many answers were asked for,
     and ``as_bytes`` says that the caller wants the body as it comes (``with_streaming_response``).
+    ``is_download`` is set once a download was redirected, on the way to where the file is.
     ``renew`` asks the client's key function or token provider again and returns fresh headers;
     ``None`` where the credentials never change.
     """
@@ -54,6 +56,7 @@ class Call:
     choices: int
     as_bytes: bool
     renew: Callable[[], Awaitable[Mapping[str, str]]] | None
+    is_download: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,7 @@ def describe(request: Any) -> Outgoing:
     if call is not None:
         model, stream, choices = call.model, call.stream, call.choices
         as_bytes = call.as_bytes
+        operation = Operation.DOWNLOAD if call.is_download else operation
     else:
         as_bytes = request.headers.get("x-stainless-raw-response") == "stream"
         content_type = request.headers.get("content-type", "")
@@ -181,8 +185,10 @@ def _find_route(method: str, path: str) -> tuple[str, tuple[str, ...], Operation
 def _due(info: RequestInfo, expected: tuple[str, ...], as_bytes: bool, request: Any) -> Due:
     if info.stream:
         return Due.STREAM
-    if as_bytes or info.operation in (Operation.DOWNLOAD, Operation.TRANSCRIPT):
+    if as_bytes or info.operation is Operation.DOWNLOAD:
         return Due.ANY
+    if info.operation is Operation.TRANSCRIPT:
+        return Due.TRANSCRIPT
     if expected or "application/json" in request.headers.get("accept", ""):
         return Due.JSON
     return Due.ANY

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comet_resilience.verdict.answer import PARSED_UP_TO, is_answer
+from comet_resilience.verdict.answer import PARSED_UP_TO, is_answer, is_transcript
 
 CHOICES = ("choices",)
 POLLED = ("id", "task_id", "status")
@@ -115,3 +115,20 @@ def test_large_failures(body: bytes) -> None:
 def test_never_raises(body: bytes, expected: tuple[str, ...], large: bool) -> None:
     """Any bytes get a yes or a no."""
     assert is_answer(body * (PARSED_UP_TO if large else 1), expected) in (True, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"text": "hi"}', True),
+        (b"hi", True),
+        (b"", True),
+        (b'{"error": {"message": "no"}}', False),
+        (b"<html><title>x</title></html>", False),
+        (b"a\x00b", False),
+        (b'{"segments": "' + b"x" * 70_000 + b'"}', True),
+    ],
+)
+def test_transcripts(body: bytes, expected: bool) -> None:
+    """Text, JSON without an error and silence are transcripts; errors, pages and bytes are not."""
+    assert is_transcript(body) is expected

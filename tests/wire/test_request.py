@@ -103,7 +103,7 @@ def test_a_wrapped_client_tells_more() -> None:
         ("POST", "/chat/completions", JSON, Due.JSON),
         ("POST", "/chat/completions", {**JSON, "x-stainless-raw-response": "stream"}, Due.ANY),
         ("POST", "/audio/speech", {"accept": "application/octet-stream"}, Due.ANY),
-        ("POST", "/audio/transcriptions", JSON, Due.ANY),
+        ("POST", "/audio/transcriptions", JSON, Due.TRANSCRIPT),
         ("GET", "/files/file-1/content", {"accept": "application/binary"}, Due.ANY),
     ],
 )
