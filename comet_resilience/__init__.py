@@ -3,7 +3,7 @@
 client = wrap(AsyncOpenAI(base_url="https://api.cometapi.com/v1", api_key=...))
 """
 
-from .client import diagnose, snapshot, wrap
+from .client import diagnose, snapshot, support_report, wrap
 from .config import Config, Options
 from .errors import (
     DeadlineExceededError,
@@ -26,7 +26,8 @@ from .events import (
 from .limits.algorithm import LimitAlgorithm, StepBack
 from .limits.fixed import FixedLimit
 from .limits.snapshot import PartitionSnapshot, Snapshot
-from .support.diagnosis import Attempt, Diagnosis
+from .support.diagnosis import Attempt, Diagnosis, LimiterState
+from .support.report import SupportReport
 from .transport import ResilientTransport
 from .verdict.rule import Rule
 from .verdict.vocabulary import Action, FailureKind, Fault, Operation, RequestInfo, Signal
@@ -47,6 +48,7 @@ __all__ = [
     "InvalidAnswerError",
     "LimitAlgorithm",
     "LimitChanged",
+    "LimiterState",
     "Operation",
     "Options",
     "PartitionSnapshot",
@@ -62,8 +64,10 @@ __all__ = [
     "StepBack",
     "StreamAbandoned",
     "StreamBroken",
+    "SupportReport",
     "WrongEndpointError",
     "diagnose",
     "snapshot",
+    "support_report",
     "wrap",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final, Literal, TypedDict, get_args
 
 from .events import Observer
@@ -20,6 +21,8 @@ from .verdict.vocabulary import RequestInfo
 Partition = Callable[[RequestInfo], Hashable]
 IncompleteStream = Literal["raise", "warn"]
 AlgorithmFactory = Callable[[], LimitAlgorithm]
+#: A file, or a function that gets each line as a ``support.journal.JournalRecord``.
+Journal = str | Path | Callable[[Any], object]
 
 
 class Options(TypedDict, total=False):
@@ -42,6 +45,7 @@ class Options(TypedDict, total=False):
     algorithm: AlgorithmFactory | None
     rules: Sequence[Rule]
     on_event: Observer | Sequence[Observer] | None
+    journal: Journal | None
 
 
 def by_route_and_model(info: RequestInfo) -> Hashable:
@@ -160,6 +164,9 @@ class Config:
     on_event: Observer | Sequence[Observer] | None = _keyword(
         None, None, "", "called with each event, one function or several"
     )
+    journal: Journal | None = _keyword(
+        None, None, "", "a file, or a function, that gets one line per attempt, without content"
+    )
 
     def __post_init__(self) -> None:
         for declared in fields(self):
@@ -171,6 +178,7 @@ class Config:
         _check_order("min_concurrency", "max_concurrency", self)
         _check_sequence("rules", self.rules, lambda rule: isinstance(rule, Rule), "Rule values")
         _check_sequence("on_event", self.observers, callable, "functions")
+        _check_journal(self.journal)
 
     @classmethod
     def from_options(cls, options: Mapping[str, object]) -> Config:
@@ -232,6 +240,13 @@ def _check_choice(name: str, value: object, choices: Sequence[str]) -> None:
 def _check_callable(name: str, value: object) -> None:
     if value is not None and not callable(value):
         raise ValueError(f"{name}={value!r}: expected a function or None")
+
+
+def _check_journal(value: object) -> None:
+    if value is None or callable(value):
+        return
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise ValueError(f"journal={value!r}: expected the path of a file, a function or None")
 
 
 def _check_order(smaller: str, larger: str, config: Config) -> None:

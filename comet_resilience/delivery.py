@@ -15,9 +15,8 @@ import openai
 
 from .errors import IncompleteStreamError
 from .events import StreamAbandoned, StreamBroken
-from .failure import Failure, diagnose_failure, explain
+from .failure import Failure, diagnose_failure, explain, make_portable
 from .limits.eventloop import clock
-from .support.redaction import printable
 from .verdict.rules import classify
 from .verdict.vocabulary import Fault, Observation, Signal
 from .wire.encoding import stream_decoder
@@ -165,7 +164,9 @@ class Delivery:
         """An error inside the stream: the SDK raises it, the diagnosis travels on the request."""
         self._reported = True
         seen = observe_event(self._head, data, self._journey.info.operation)
-        failure = Failure(seen=seen, verdict=classify(seen, self._journey.rules))
+        verdict = classify(seen, self._journey.rules)
+        failure = Failure(seen=seen, verdict=verdict, response=self._head, body=data)
+        make_portable(openai.APIError)
         self._lease.release(failure.verdict.signal, seen.retry_after)
         self._journey.request.extensions[STREAM_EXTENSION] = self._diagnose(failure)
 
@@ -178,7 +179,8 @@ class Delivery:
             operation=head.operation,
             ids=head.ids,
         )
-        return Failure(seen=seen, verdict=classify(seen, self._journey.rules))
+        verdict = classify(seen, self._journey.rules)
+        return Failure(seen=seen, verdict=verdict, response=self._head)
 
     def _explain(self, error: openai.OpenAIError, failure: Failure) -> None:
         explain(error, self._diagnose(failure))
@@ -195,12 +197,18 @@ class Delivery:
                 request=journey.info,
                 kind=failure.verdict.kind,
                 events=events,
-                reason=printable(failure.seen.message or failure.verdict.reason),
+                reason=journey.known().line(failure.seen.message or failure.verdict.reason),
             )
         )
         attempts = (*journey.attempts, journey.attempt_of(failure, None))
         return diagnose_failure(
-            failure, journey.info, journey.request, reason, attempts, journey.elapsed()
+            failure,
+            journey.info,
+            journey.request,
+            reason,
+            attempts,
+            journey.elapsed(),
+            journey.circumstances(attempts),
         )
 
     def _words(self, what: str) -> str:

@@ -23,7 +23,9 @@ class AttemptFinished:
     """One send is over.
 
     ``status`` is ``None`` after a fault, which ``fault`` then names; ``kind`` is ``None`` after a
-    success. ``queued`` is the time spent waiting for a slot before this attempt.
+    success. ``queued`` is the time spent waiting for a slot before this attempt. ``in_flight``
+    (this attempt included) and ``limit`` are its partition's when it was sent. The bodies' sizes
+    are in bytes, ``None`` where unknown, as for a stream that has only begun.
     """
 
     request: RequestInfo
@@ -36,6 +38,10 @@ class AttemptFinished:
     request_id: str
     queued: float
     elapsed: float
+    in_flight: int
+    limit: int
+    request_bytes: int | None
+    response_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

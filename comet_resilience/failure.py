@@ -7,21 +7,35 @@ redirect or a web page, and for an error under a success status.
 
 from __future__ import annotations
 
+import copyreg
+import json
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from datetime import UTC, datetime
+from typing import Any, Final, NoReturn
 
 import openai
 
-from .errors import InvalidAnswerError, WrongEndpointError, WrongEndpointNotFoundError
-from .support.diagnosis import Attempt, Diagnosis
+from .errors import (
+    InvalidAnswerError,
+    ResilienceError,
+    WrongEndpointError,
+    WrongEndpointNotFoundError,
+)
+from .support.capture import capture, redactor_of
+from .support.content import as_json
+from .support.diagnosis import Attempt, Diagnosis, LimiterState, find_diagnosis
 from .support.hints import SentRequest, hints
-from .support.redaction import printable
+from .support.redaction import Redactor
 from .verdict.advice import CORRECT_BASE_URL
 from .verdict.retry import may_be_billed
-from .verdict.vocabulary import BodyKind, FailureKind, Observation, RequestInfo, Verdict
+from .verdict.vocabulary import BodyKind, FailureKind, Observation, RequestIds, RequestInfo, Verdict
 from .wire.body import loaded_body, part_sizes
-from .wire.request import EXTENSION, authorization_of, base_url_of
+from .wire.request import EXTENSION, STREAM_EXTENSION, authorization_of, base_url_of
 from .wire.response import rebuild
+
+#: Packages whose exceptions are made fit for travel, and what they take along.
+_PORTABLE: Final = ("openai", "comet_resilience")
+_TRAVELS: Final = ("message", "status_code", "code", "param", "type", "request_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +49,15 @@ class Failure:
     error: Exception | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What the journey knows besides: time spent in the queue, the limiter, the secrets."""
+
+    queued: float
+    limiter: LimiterState | None
+    known: Redactor
+
+
 def diagnose_failure(
     failure: Failure,
     info: RequestInfo,
@@ -42,30 +65,52 @@ def diagnose_failure(
     reason: str,
     attempts: tuple[Attempt, ...],
     elapsed: float,
+    circumstances: Circumstances | None = None,
 ) -> Diagnosis:
     """What is to be said of a request whose last attempt was this failure.
 
-    ``request`` is looked at for specific advice; ``None`` where nothing is known of it.
+    ``request`` is looked at for specific advice and for the report; ``None`` where nothing is
+    known of it.
     """
     seen, verdict = failure.seen, failure.verdict
+    body = None if request is None else loaded_body(request)
+    around = circumstances or Circumstances(
+        queued=sum(attempt.queued for attempt in attempts),
+        limiter=None,
+        known=redactor_of(request, body),
+    )
+    known = around.known
     return Diagnosis(
         kind=verdict.kind,
         meaning=verdict.reason,
         reason=reason,
         retryable=verdict.retryable,
-        advice=(*_specific_advice(failure, request), *verdict.advice),
+        advice=(*_specific_advice(failure, request, known), *verdict.advice),
         section=verdict.section,
         rule=verdict.rule,
         source=verdict.source,
-        route=info.route,
-        model=printable(info.model),
+        route=known.line(info.route),
+        model=known.line(info.model),
         status=seen.status,
-        code=seen.code,
-        message=printable(seen.message),
-        ids=seen.ids,
+        code=known.line(seen.code),
+        message=known.line(seen.message),
+        ids=shown_ids(seen.ids, known),
         attempts=attempts,
         elapsed=elapsed,
         may_be_billed=may_be_billed(seen, verdict),
+        queued=around.queued,
+        limiter=around.limiter,
+        at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
+        facts=capture(request, body, known, failure.response, failure.body, seen.message),
+    )
+
+
+def shown_ids(ids: RequestIds, known: Redactor) -> RequestIds:
+    """Ids as they may be shown: a server writes what it likes into its headers."""
+    return RequestIds(
+        gateway=known.line(ids.gateway),
+        provider=known.line(ids.provider),
+        edge=known.line(ids.edge),
     )
 
 
@@ -95,11 +140,56 @@ def hand_on(failure: Failure, diagnosis: Diagnosis, request: Any) -> Any:
 
 def explain(error: BaseException, diagnosis: Diagnosis) -> None:
     """Put a diagnosis on an exception, and its summary under its traceback."""
+    make_portable(type(error))
     error.diagnosis = diagnosis  # type: ignore[attr-defined]
     error.add_note(diagnosis.summary)
 
 
-def _specific_advice(failure: Failure, request: Any) -> tuple[str, ...]:
+def make_portable(cls: type[BaseException]) -> None:
+    """Let exceptions of the SDK's classes and of ours be pickled and copied.
+
+    By themselves they are not: their constructors want keywords. What travels is the text, the
+    status, the codes and the diagnosis; request and response stay behind, with the key in them.
+    """
+    if issubclass(cls, openai.OpenAIError) and cls.__module__.partition(".")[0] in _PORTABLE:
+        copyreg.dispatch_table.setdefault(cls, _reduced)
+
+
+def _reduced(error: Any) -> tuple[Any, ...]:
+    request = getattr(error, "request", None)
+    known = redactor_of(request, None if request is None else loaded_body(request))
+
+    def clean(value: object) -> object:
+        return known.without_content(value) if isinstance(value, str) else value
+
+    own = vars(error)
+    state: dict[str, object] = {name: clean(own[name]) for name in _TRAVELS if name in own}
+    state |= {name: None for name in ("request", "response", "body") if name in own}
+    if isinstance(own.get("body"), (dict, list)):
+        state["body"] = json.loads(as_json(own["body"], known, content=False, answer=True))
+    if "__notes__" in own:
+        state["__notes__"] = [clean(note) for note in own["__notes__"]]
+    diagnosis = find_diagnosis(error, (EXTENSION, STREAM_EXTENSION))
+    if diagnosis is not None:
+        state["diagnosis"] = diagnosis
+    args = tuple(clean(arg) for arg in error.args if isinstance(arg, (str, int, float)))
+    if isinstance(error, openai.APIStatusError) and not isinstance(error, ResilienceError):
+        # The SDK's words are the whole body as Python or JSON shows it; ours say the same.
+        told = diagnosis.message if diagnosis else ""
+        state["message"] = f"Error code: {error.status_code}{told and f' - {told}'}"
+        args = (state["message"],)
+    return _revived, (type(error), args, state)
+
+
+def _revived(
+    cls: type[BaseException], args: tuple[object, ...], state: dict[str, object]
+) -> BaseException:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
+
+
+def _specific_advice(failure: Failure, request: Any, known: Redactor) -> tuple[str, ...]:
     if request is None:
         return ()
     sent = SentRequest(
@@ -107,18 +197,20 @@ def _specific_advice(failure: Failure, request: Any) -> tuple[str, ...]:
         body=loaded_body(request) or b"",
         parts=part_sizes(request),
     )
-    return hints(failure.verdict.kind, failure.seen, sent)
+    found = hints(failure.verdict.kind, failure.seen, sent)
+    return tuple(known.without_content(hint) for hint in found)
 
 
 def _wrong_endpoint_message(failure: Failure, request: Any) -> str:
-    seen = failure.seen
+    seen, known = failure.seen, redactor_of(request, loaded_body(request))
+    message = known.line(seen.message)
     if seen.location:
-        what = f"with a redirect to {printable(seen.location)}, which was not followed"
+        what = f"with a redirect to {known.line(seen.location)}, which was not followed"
     elif seen.body is BodyKind.HTML:
-        what = "with a web page" + (f" ({printable(seen.message)!r})" if seen.message else "")
+        what = "with a web page" + (f" ({message!r})" if message else "")
     else:
-        what = f"with {printable(seen.message)!r}" if seen.message else "with nothing"
-    return (
+        what = f"with {message!r}" if message else "with nothing"
+    return known.scrub(
         f"Wrong base URL or path: {request.method} {request.url.path} was answered {seen.status}"
         f" {what}. The base URL in use is {base_url_of(request)}; for CometAPI it is exactly"
         f" {CORRECT_BASE_URL}."

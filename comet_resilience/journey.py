@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 from .errors import DeadlineExceededError, ResilienceError
 from .events import AttemptFinished, GaveUp, RetryScheduled
-from .failure import Failure, diagnose_failure, explain, hand_on
+from .failure import Circumstances, Failure, diagnose_failure, explain, hand_on, shown_ids
 from .limits.eventloop import clock
 from .reception import faulted, receive
-from .support.diagnosis import Attempt, Diagnosis
-from .support.redaction import printable
+from .support.capture import redactor_of
+from .support.diagnosis import Attempt, Diagnosis, LimiterState
+from .support.redaction import Redactor, printable
 from .verdict.retry import GiveUp, RetryIn, Situation, decide
 from .verdict.rules import classify
 from .verdict.vocabulary import Fault, Observation, Signal
+from .wire.body import loaded_body
 from .wire.request import Outgoing, renew_headers
 from .wire.response import close, observe
 
@@ -31,12 +33,16 @@ if TYPE_CHECKING:
     from .limits.partition import Lease
     from .transport import Engine
 
+#: A length with more digits than this is nonsense.
+_MOST_DIGITS: Final = 19
+
 
 class Journey:
     """One request on its way; everything mutable about it is in here."""
 
     __slots__ = (
-        "_engine", "_inner", "_key", "_number", "_order", "_queued", "_sent_at", "_started",
+        "_engine", "_in_flight", "_inner", "_key", "_known", "_limit", "_number", "_order",
+        "_queued", "_sent_at", "_started", "_waiting_since",
         "attempts", "config", "info", "new_tasks", "observers", "outgoing", "request", "rules",
     )  # fmt: skip
 
@@ -55,8 +61,11 @@ class Journey:
         self._started = clock()
         self._order: int | None = None
         self._number = 0
+        self._in_flight = self._limit = 0
         self._queued = 0.0
         self._sent_at = self._started
+        self._waiting_since: float | None = None
+        self._known: Redactor | None = None
 
     async def run(self) -> Any:
         """Attempts until there is an answer or a reason to stop, within the deadline.
@@ -79,7 +88,7 @@ class Journey:
 
     async def _loop(self, deadline: float) -> Any:
         while True:
-            asked = clock()
+            self._waiting_since = asked = clock()
             lease = await self._engine.limiter.acquire(self._key, self._order)
             self._begin_attempt(lease, asked)
             try:
@@ -95,13 +104,22 @@ class Journey:
             if isinstance(step, GiveUp):
                 return self._give_up(outcome, step.reason)
             await anyio.sleep(step.delay)
-            await renew_headers(self.request, self.outgoing.call, self._number)
+            await self._renew()
+
+    async def _renew(self) -> None:
+        call = self.outgoing.call
+        await renew_headers(self.request, call, self._number)
+        if call is not None and call.renew is not None:
+            self._known = None  # the key may be another now
 
     def _begin_attempt(self, lease: Lease, asked: float) -> None:
         self._order = lease.order
         self._number += 1
+        self._in_flight = lease.partition.in_flight
+        self._limit = lease.partition.algorithm.limit
         self._sent_at = clock()
         self._queued = self._sent_at - asked
+        self._waiting_since = None
 
     async def _attempt(self, lease: Lease) -> Any:
         """Send once: the response if it is an answer, else the ``Failure``."""
@@ -134,6 +152,31 @@ class Journey:
         """Seconds since the request began."""
         return clock() - self._started
 
+    def known(self) -> Redactor:
+        """What keeps this request's secrets and content out of texts; made at the first failure."""
+        if self._known is None:
+            self._known = redactor_of(self.request, loaded_body(self.request))
+        return self._known
+
+    def circumstances(self, attempts: tuple[Attempt, ...]) -> Circumstances:
+        """What a diagnosis is to say besides: the queue, the limiter now."""
+        queued = sum(attempt.queued for attempt in attempts)
+        if self._waiting_since is not None:
+            queued += clock() - self._waiting_since
+        partitions = self._engine.limiter.snapshot().partitions
+        return Circumstances(
+            queued=queued,
+            limiter=next(
+                (
+                    LimiterState(limit=p.limit, in_flight=p.in_flight, waiting=p.waiting)
+                    for p in partitions
+                    if p.partition == self._key
+                ),
+                None,
+            ),
+            known=self.known(),
+        )
+
     def attempt_of(self, failure: Failure, wait: float | None) -> Attempt:
         """The current attempt, which failed so, for the diagnosis."""
         seen = failure.seen
@@ -145,23 +188,26 @@ class Journey:
             status=seen.status,
             fault=seen.fault.value if seen.fault else "",
             kind=failure.verdict.kind,
-            code=seen.code,
-            message=printable(seen.message),
-            ids=seen.ids,
+            code=self.known().line(seen.code),
+            message=self.known().line(seen.message),
+            ids=shown_ids(seen.ids, self.known()),
             wait=wait,
         )
 
     def note_success(self, response: Any) -> None:
         """Tell the observers, if there are any, that an answer has begun."""
         if self.observers.wanted():
-            self.observers.emit(self._finished(observe(response, b"", self.info.operation), None))
+            seen = observe(response, b"", self.info.operation)
+            size = response.num_bytes_downloaded or declared_size(response.headers)
+            self.observers.emit(self._finished(seen, None, size))
 
     def _record(self, failure: Failure, step: RetryIn | GiveUp) -> None:
         """Keep a failed attempt for the diagnosis, and tell the observers."""
         seen, verdict = failure.seen, failure.verdict
         wait = step.delay if isinstance(step, RetryIn) else None
         self.attempts += (self.attempt_of(failure, wait),)
-        self.observers.emit(self._finished(seen, failure))
+        size = None if failure.response is None else len(failure.body)
+        self.observers.emit(self._finished(seen, failure, size))
         if isinstance(step, RetryIn):
             scheduled = RetryScheduled(
                 request=self.info,
@@ -191,7 +237,13 @@ class Journey:
 
     def _diagnose(self, failure: Failure, reason: str) -> Diagnosis:
         return diagnose_failure(
-            failure, self.info, self.request, reason, self.attempts, self.elapsed()
+            failure,
+            self.info,
+            self.request,
+            reason,
+            self.attempts,
+            self.elapsed(),
+            self.circumstances(self.attempts),
         )
 
     def _note_give_up(self, failure: Failure, reason: str) -> None:
@@ -204,20 +256,32 @@ class Journey:
         )
         self.observers.emit(gave_up)
 
-    def _finished(self, seen: Observation, failure: Failure | None) -> AttemptFinished:
-        ids = seen.ids
+    def _finished(
+        self, seen: Observation, failure: Failure | None, size: int | None
+    ) -> AttemptFinished:
+        id_ = seen.ids.gateway or seen.ids.edge or seen.ids.provider
         return AttemptFinished(
             request=self.info,
             attempt=self._number,
             status=seen.status,
             kind=failure.verdict.kind if failure else None,
-            code=seen.code,
+            code=self.known().line(seen.code) if failure else seen.code,
             fault=seen.fault.value if seen.fault else "",
             reason=failure.verdict.reason if failure else "",
-            request_id=printable(ids.gateway or ids.edge or ids.provider),
+            request_id=self.known().line(id_) if failure else printable(id_),
             queued=self._queued,
             elapsed=clock() - self._sent_at,
+            in_flight=self._in_flight,
+            limit=self._limit,
+            request_bytes=declared_size(self.request.headers),
+            response_bytes=size,
         )
+
+
+def declared_size(headers: Any) -> int | None:
+    """What the head of a message says of its body's size in bytes, ``None`` if nothing."""
+    length: str = headers.get("content-length", "")
+    return int(length) if len(length) < _MOST_DIGITS and length.isdecimal() else None
 
 
 def _time_left() -> float:

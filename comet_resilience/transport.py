@@ -11,6 +11,7 @@ from .journey import Journey
 from .limits.algorithm import LimitAlgorithm, StepBack
 from .limits.limiter import Limiter
 from .limits.snapshot import Snapshot
+from .support.journal import observer_for
 from .tasks import NewTasks
 from .wire.request import EXTENSION, describe, is_elsewhere, strip_private_headers
 
@@ -22,7 +23,8 @@ class Engine:
         self.config = config
         self.policy = config.retry_policy
         self.rules = tuple(config.rules)
-        self.observers = Observers(config.observers)
+        journal = () if config.journal is None else (observer_for(config.journal),)
+        self.observers = Observers((*config.observers, *journal))
         self.new_tasks = NewTasks()
         self.partition = config.partition or by_route_and_model
         self.limiter = Limiter(

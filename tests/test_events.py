@@ -30,6 +30,10 @@ FINISHED = AttemptFinished(
     request_id="id-1",
     queued=0.0,
     elapsed=0.1,
+    in_flight=1,
+    limit=8,
+    request_bytes=60,
+    response_bytes=90,
 )
 EVENTS: list[tuple[Event, int, str]] = [
     (FINISHED, logging.WARNING, "429"),

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import explain
+from . import doctor, explain, saturation
 
 _EPILOG = "Without a terminal everything is plain text. Start with: comet-resilience explain --help"
 
@@ -19,7 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog=_EPILOG,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    doctor.add_to(commands)
     explain.add_to(commands)
+    saturation.add_to(commands)
     given = parser.parse_args(arguments)
     try:
         return int(given.run(given))

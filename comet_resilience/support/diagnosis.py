@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 from ..verdict.vocabulary import FailureKind, RequestIds
+from .capture import Facts
 from .redaction import printable
+
+#: Longer lines of the text are wrapped under their own beginning.
+_WIDTH: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +54,18 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimiterState:
+    """How many requests its partition permitted, ran and kept waiting when one was given up."""
+
+    limit: int
+    in_flight: int
+    waiting: int
+
+    def __str__(self) -> str:
+        return f"limit {self.limit}, {self.in_flight} in flight, {self.waiting} waiting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
     """Why a request failed and what to do about it.
 
@@ -56,7 +73,9 @@ class Diagnosis:
     ``retryable`` whether sending the same request later may help, ``advice`` the steps in order,
     ``section`` the heading of the gateway's guide, ``rule`` and ``source`` the row of the table
     and its origin. ``may_be_billed`` says that the work may have been done although no answer
-    came. ``elapsed`` is in seconds.
+    came. ``elapsed`` is in seconds, as is ``queued``, the part of it that was spent waiting for
+    a slot. ``at`` is the time of the failure with its zone, ``limiter`` what the limiter was like
+    then. ``facts`` is what ``support_report`` shows besides, with all secrets removed already.
     """
 
     kind: FailureKind
@@ -76,6 +95,10 @@ class Diagnosis:
     attempts: tuple[Attempt, ...] = ()
     elapsed: float = 0.0
     may_be_billed: bool = False
+    queued: float = 0.0
+    limiter: LimiterState | None = None
+    at: str = ""
+    facts: Facts | None = field(default=None, repr=False)
 
     @property
     def summary(self) -> str:
@@ -88,26 +111,40 @@ class Diagnosis:
         return f"{head}\nFirst: {self.advice[0]}" if self.advice else head
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.kind}: {self.meaning}",
-            f"  request    {self.route} model={self.model or '-'}",
-            f"  answer     {self.status or '-'} {self.code}".rstrip(),
-        ]
-        if self.message:
-            lines.append(f"  message    {self.message}")
-        if self.ids:
-            lines.append(f"  ids        {_name_ids(self.ids)}")
-        lines.append(f"  gave up    {self.reason}")
+        rows = [("request", f"{self.route} model={self.model or '-'}")]
+        rows += [("answer", f"{self.status or '-'} {self.code}".rstrip())]
+        rows += [("message", self.message)] if self.message else []
+        rows += [("ids", _name_ids(self.ids))] if self.ids else []
+        rows += [("at", self.at)] if self.at else []
+        rows += [("gave up", self.reason)]
+        took = f"{self.elapsed:.2f} s"
+        if self.elapsed:
+            rows += [("took", f"{took}, of which {self.queued:.2f} s in the queue")]
+        rows += [("limiter", str(self.limiter))] if self.limiter else []
         if self.may_be_billed:
-            lines.append("  billing    the work may have been done and billed")
-        lines += [f"  attempt    {attempt}" for attempt in self.attempts]
-        lines += [f"  {place}. {step}" for place, step in enumerate(self.advice, start=1)]
-        lines.append(f"  guide      {self.section} (rule {self.rule}, source {self.source})")
-        return "\n".join(lines)
+            rows += [("billing", "the work may have been done and billed")]
+        rows += [("attempt", str(attempt)) for attempt in self.attempts]
+        lines = [_wrapped(f"  {name:<10} {text}", 13) for name, text in rows]
+        steps = enumerate(self.advice, start=1)
+        lines += [_wrapped(f"  {place}. {step}", 5) for place, step in steps]
+        lines += [f"  guide      {self.section} (rule {self.rule}, source {self.source})"]
+        return "\n".join([f"{self.kind}: {self.meaning}", *lines])
 
     def to_dict(self) -> dict[str, Any]:
-        """The diagnosis as plain data that JSON can hold."""
-        return dataclasses.asdict(self)
+        """The diagnosis as plain data that JSON can hold; ``facts`` are the report's."""
+        plain = dataclasses.asdict(dataclasses.replace(self, facts=None))
+        del plain["facts"]
+        return plain
+
+
+def _wrapped(line: str, indent: int) -> str:
+    return textwrap.fill(
+        line,
+        _WIDTH,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _name_ids(ids: RequestIds) -> str:

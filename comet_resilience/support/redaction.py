@@ -1,11 +1,84 @@
-"""The one place which knows what is secret, huge or harmful in a text."""
+"""The one place which knows what is secret, huge or harmful in a text.
+
+Two levels. The *log level* is for everything that may end up in a log: diagnosis, notes, events.
+It never holds content, not even where a server echoes it. The *report level* is for a person who
+asked for it: a body with its structure, its texts replaced by their lengths, or, if wanted, with
+its texts. Neither level ever shows a secret. What is shown is on a list of what may be shown;
+secrets are found by their form and, being known, by their value, however they are written.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import base64
+import binascii
+import ipaddress
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, quote_plus
 
 #: A server's message is shown up to this many characters.
 MESSAGE_SHOWN: Final = 500
+#: No more of a text than this is looked at.
+SCANNED: Final = 65_536
+SECRET: Final = "[secret]"  # noqa: S105 - what stands in its place
+
+#: Shorter values are too common in other words to be looked for.
+_SHORTEST_SECRET: Final = 6
+#: An echo of a request's content is recognised from this length on; it is looked for at each
+#: second half of it, so that one search in twelve finds it.
+_ECHO: Final = 12
+
+_BASE64_RUN = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
+_ADDRESS = re.compile(
+    r"(?<![\w:.])(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9A-F]{0,4}:){2,7}[0-9A-F.]{0,15})(?![\w:])",
+    re.IGNORECASE,
+)
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,20}://)([^\s\"'<>\\)\]}]+)")
+_DATA_URL = re.compile(r"data:([\w.+-]{1,60}/[\w.+-]{1,60})[\w;=.+-]{0,100},([A-Za-z0-9+/=_%-]*)")
+_LONG_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{200,}={0,2}")
+_FORMS: Final = tuple(
+    (re.compile(pattern, re.IGNORECASE), shown)
+    for pattern, shown in (
+        (r"\b(bearer|basic)\s+[^\s\"',;)\]}]{3,}", rf"\1 {SECRET}"),
+        (r"\bsk-[\w*.\u2026-]{2,}[\w*]", SECRET),
+        (r"\b(?:pk|rk|key|org|proj|sess)-(?=[\w*.-]*\d)[\w*.-]{7,}[\w*]", SECRET),
+        (r"\bAIza[\w-]{10,}", SECRET),
+        (r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?", SECRET),
+        (r"\b\w{1,12}\*{2,}\w{0,12}", SECRET),
+        (r"\b(?=[A-Z0-9]*\d)(?=\d*[A-Z])[A-Z0-9]{44,}\b", SECRET),
+        (r"\b(key|token|secret|password|sig)(\"?\s?[=:]\s?\"?)(?=\D{0,60}\d)[^\s\"',;&)]{8,}",
+         rf"\1\2{SECRET}"),
+        (r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+", "[e-mail]"),
+        (r"[$\u20ac\u00a3\u00a5\uff04\uffe5]\s?-?\d+(?:[.,]\d+)*", "[amount]"),
+        (r"(balance|quota|credits?|\u989d\u5ea6|\u4f59\u989d)(\s?(?:is|of|[:=\uff1a])?\s?\[?)-?[\d.]+",
+         r"\1\2[amount]"),
+    )
+)  # fmt: skip
+_SECRET_NAME = re.compile(
+    r"(?:^|[_-])(?:(?:api)?key|token|sig)$|apikey|secret|password|authori[sz]ation|credential|cookie",
+    re.IGNORECASE,
+)
+_SHOWN_HEADERS: Final = frozenset(
+    {
+        "content-type", "content-length", "date", "server", "via", "retry-after",
+        "retry-after-ms", "x-should-retry", "x-cometapi-request-id", "x-oneapi-request-id",
+        "x-request-id", "cf-ray", "cf-mitigated", "cf-cache-status", "location",
+    }
+)  # fmt: skip
+#: Request headers that hold nothing private, whoever set them.
+_HARMLESS_HEADERS: Final = frozenset(
+    {"accept", "accept-encoding", "accept-language", "connection", "content-length",
+     "content-type", "host", "range", "transfer-encoding", "user-agent"}
+)  # fmt: skip
+_SHOWN_QUERY: Final = frozenset(
+    {"after", "api-version", "before", "include", "include[]", "limit", "model", "order", "page",
+     "page_size", "purpose", "stream", "variant"}
+)  # fmt: skip
+_TITLE = re.compile(r"<title[^>]*>([^<]{0,300})", re.IGNORECASE)
+_RAY = re.compile(r"ray id:?\s*(?:<[^>]*>\s*){0,3}([0-9a-f]{12,20})", re.IGNORECASE)
 
 
 def printable(text: str) -> str:
@@ -13,6 +86,212 @@ def printable(text: str) -> str:
     cut = text[: MESSAGE_SHOWN + 1]
     shown = "".join(char if char.isprintable() else _escape(char) for char in cut[:MESSAGE_SHOWN])
     return shown + "\u2026" if len(cut) > MESSAGE_SHOWN else shown
+
+
+def harmless(text: str) -> str:
+    """A foreign text of several lines, its other control and bidi characters escaped."""
+    return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Redactor:
+    """What is known of one request: its secrets, and the texts in it that are nobody's business.
+
+    ``Redactor()`` knows nothing and still finds secrets by their form.
+    """
+
+    secrets: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
+    content: str = ""
+
+    def scrub(self, text: str) -> str:
+        """The text without secrets, addresses, balances and embedded data; content stays."""
+        text = self._without_values(text[:SCANNED])
+        text = _DATA_URL.sub(_data_url, text)
+        text = _URL.sub(_url, text)
+        text = _LONG_BASE64.sub(lambda run: f"[base64, {_size(len(run[0]) * 3 // 4)}]", text)
+        for pattern, shown in _FORMS:
+            text = pattern.sub(shown, text)
+        return _ADDRESS.sub(_address, text)
+
+    def without_content(self, text: str) -> str:
+        """The scrubbed text, also without what it echoes of the request's content."""
+        return self.scrub(_without_echo(self._without_values(text[:SCANNED]), self.content))
+
+    def line(self, text: str) -> str:
+        """The text as one printable line for a log, without secrets and content."""
+        return printable(self.without_content(text)) if text else ""
+
+    def _without_values(self, text: str) -> str:
+        if not self.secrets:
+            return text
+        for form in self.forms:
+            text = text.replace(form, SECRET)
+        text = _BASE64_RUN.sub(self._decoded, text)
+        return self._without_torn(text)
+
+    def _decoded(self, run: re.Match[str]) -> str:
+        """A run of base64, unless a secret is in it."""
+        plain = run[0].rstrip("=").replace("-", "+").replace("_", "/")[:SCANNED]
+        try:
+            data = base64.b64decode(plain[: len(plain) // 4 * 4])
+        except (binascii.Error, ValueError):
+            return run[0]
+        found = any(secret.encode("utf-8", "replace")[:-2] in data for secret in self.secrets)
+        return SECRET if found else run[0]
+
+    def _without_torn(self, text: str) -> str:
+        """A secret that a cut has left half of stands at the very end."""
+        for form in self.forms:
+            at = text.rfind(form[:_SHORTEST_SECRET], -len(form))
+            if at >= 0 and form.startswith(text[at:]):
+                return text[:at] + SECRET
+        return text
+
+
+def redactor(secrets: Iterable[str], content: str) -> Redactor:
+    """A redactor that knows these secrets, in every form in which they may come back."""
+    known = {secret.strip() for secret in secrets}
+    known = {secret for secret in known if len(secret) >= _SHORTEST_SECRET}
+    forms = {form for secret in known for form in _forms_of(secret)}
+    return Redactor(
+        tuple(sorted(known)), tuple(sorted(forms, key=lambda form: (-len(form), form))), content
+    )
+
+
+def header_secrets(headers: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The values in a request's headers that are, or may be, secret: all that are not known."""
+    for name, value in headers:
+        lowered = name.lower()
+        if lowered in _HARMLESS_HEADERS or lowered.startswith("x-stainless-"):
+            continue
+        yield value
+        scheme, _, credentials = value.partition(" ")
+        if credentials:
+            yield credentials
+        if scheme.lower() == "basic":
+            yield from _basic(credentials)
+        if lowered == "cookie":
+            yield from (part.partition("=")[2] for part in value.split(";"))
+
+
+def query_secrets(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The values of a query that are not known to be harmless."""
+    return (value for name, value in pairs if name.lower() not in _SHOWN_QUERY)
+
+
+def shown_query(pairs: Iterable[tuple[str, str]], known: Redactor) -> tuple[tuple[str, str], ...]:
+    """A query for a report: each name, and the values that are known to be harmless."""
+    return tuple((known.line(name), _shown_value(name, value, known)) for name, value in pairs)
+
+
+def shown_headers(
+    headers: Iterable[tuple[str, str]], known: Redactor
+) -> tuple[tuple[str, str], ...]:
+    """The headers of a response that may be shown, by name."""
+    return tuple(
+        (name.lower(), known.line(value)) for name, value in headers
+        if name.lower() in _SHOWN_HEADERS
+    )  # fmt: skip
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a field of this name holds a secret, going by the name."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def shown_page(page: str, known: Redactor) -> str:
+    """What may be shown of a web page: pages of the edge name their visitor's address."""
+    title, ray = _TITLE.search(page), _RAY.search(page)
+    parts = [f"web page of {_size(len(page))}"]
+    parts += [f"title {known.line(title[1].strip())!r}"] if title else []
+    parts += [f"ray id {ray[1]}"] if ray else []
+    return f"[{', '.join(parts)}]"
+
+
+def _forms_of(secret: str) -> Iterator[str]:
+    for quoted in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
+        yield quoted
+        yield re.sub(r"%[0-9A-F]{2}", lambda code: code[0].lower(), quoted)
+    escaped = json.dumps(secret)[1:-1]
+    yield from (secret, escaped, json.dumps(secret, ensure_ascii=False)[1:-1])
+    yield from (escaped.replace("/", "\\/"), json.dumps(escaped)[1:-1])
+    for text in (secret, escaped):  # as Python shows it, between either quotes
+        yield from (repr(text)[1:-1], text.replace("\\", "\\\\").replace("'", "\\'"))
+    yield base64.b64encode(secret.encode("utf-8", "replace")).decode()
+
+
+def _basic(credentials: str) -> Iterator[str]:
+    try:
+        user_and_key = base64.b64decode(credentials).decode("utf-8", "replace")
+    except (binascii.Error, ValueError):
+        return
+    yield user_and_key
+    yield from user_and_key.split(":", 1)
+
+
+def _without_echo(text: str, content: str) -> str:
+    """Replace what a text repeats of the content, from a dozen or two of characters on."""
+    if not content:
+        return text
+    parts, done, place = [], 0, 0
+    while place + _ECHO <= len(text):
+        if text[place : place + _ECHO] not in content:
+            place += _ECHO // 2
+            continue
+        start, end = _grown(text, content, max(done, place - _ECHO), place, place + _ECHO)
+        parts += [text[done:start], f"[{end - start} characters of the request]"]
+        done = place = end
+    return "".join([*parts, text[done:]])
+
+
+def _grown(text: str, content: str, least: int, start: int, end: int) -> tuple[int, int]:
+    """How far an echo reaches to both sides."""
+    while start > least and text[start - 1 : end] in content:
+        start -= 1
+    while end < len(text) and text[max(start, end - _ECHO) : end + 1] in content:
+        end += 1
+    return start, end
+
+
+def _url(found: re.Match[str]) -> str:
+    """A URL without credentials and query: either may let somebody in."""
+    authority, slash, path = found[2].partition("/")
+    path, question, _ = path.partition("?")
+    authority, early, _ = authority.partition("?")
+    query = "?[query]" if question or early else ""
+    host = authority.rpartition("@")[2]
+    return f"{found[1]}{host}{slash}{path.partition('#')[0]}{query}"
+
+
+def _data_url(found: re.Match[str]) -> str:
+    return f"[data:{found[1]}, {_size(len(found[2]) * 3 // 4)}]"
+
+
+def _address(found: re.Match[str]) -> str:
+    try:
+        ipaddress.ip_address(found[0].rstrip("."))
+    except ValueError:
+        return found[0]
+    return "[address]"
+
+
+def _shown_value(name: str, value: str, known: Redactor) -> str:
+    if name.lower() in _SHOWN_QUERY:
+        return known.line(value)
+    return value if re.fullmatch(r"\d{1,5}|true|false|", value) else f"[{len(value)} characters]"
+
+
+def header_pairs(headers: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The headers of a request or response of either HTTP library, as texts."""
+    return [(str(name), str(value)) for name, value in headers.items()]
+
+
+def _size(size: int) -> str:
+    for unit, factor in (("MB", 1_000_000), ("kB", 1_000)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} bytes"
 
 
 def _escape(char: str) -> str:

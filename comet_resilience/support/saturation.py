@@ -1,0 +1,297 @@
+"""Which route and model saturates first, when, and at what concurrency: read from journals.
+
+Everything here is a function from lines to frozen values, without clock or I/O. Lines are taken
+one by one, and what is kept of them is bounded: time is cut into at most ``SLOTS`` slots, whose
+width doubles when a journal outgrows them, and at most ``SERIES`` pairs of route and model are told
+apart. No attempt is lost on the way: counts are exact, whatever the slots.
+
+An attempt counts as refused when it was told to slow down: kind ``rate_limited``, or a 429 of which
+no kind is known. A 429 which speaks of an empty account is a failure, but says nothing of load.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+SLOTS: Final = 120
+SERIES: Final = 200
+#: The width of a slot in seconds, to begin with.
+FINEST: Final = 0.125
+#: Names of routes and models are cut to this many characters.
+NAME_SHOWN: Final = 120
+#: How far refused and accepted attempts must lie apart (0: not at all, 1: wholly) for a level.
+CLEAR: Final = 0.3
+#: What those beyond ``SERIES`` are counted under.
+OTHERS: Final = ("(others)", "")
+#: Concurrency above this is told apart only in steps of a sixteenth.
+_EXACT: Final = 64
+
+
+class Sample(NamedTuple):
+    """What counts of one line: ``time`` is in seconds of the Unix clock."""
+
+    time: float
+    route: str
+    model: str
+    refused: bool
+    failed: bool
+    in_flight: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A stretch of time of one series, from ``start`` on; ``in_flight`` is the highest seen."""
+
+    start: float
+    attempts: int
+    refused: int
+    failed: int
+    in_flight: int
+    limit: float
+
+    @property
+    def share(self) -> float:
+        """The share of attempts that were refused."""
+        return self.refused / self.attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstRefusal:
+    """The first refusal of a series: when, and what was in flight and permitted then."""
+
+    time: float
+    in_flight: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """The concurrency that best parts accepted from refused: ``holds`` and all below it hold up.
+
+    ``share_within`` and ``share_above`` are the shares of refusals up to it and above it.
+    """
+
+    holds: int
+    share_within: float
+    share_above: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """One route and model: counts, the first refusal, and slots in order of time.
+
+    ``failed`` counts attempts that failed otherwise. ``level`` is ``None`` without refusals, and
+    where they do not depend on concurrency (a limit on the rate, say).
+    """
+
+    route: str
+    model: str
+    attempts: int
+    refused: int
+    failed: int
+    first: FirstRefusal | None
+    level: Level | None
+    slots: tuple[Slot, ...]
+
+    @property
+    def share(self) -> float:
+        """The share of attempts that were refused."""
+        return self.refused / self.attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saturation:
+    """What journals say: the series in order of their first refusal, then by attempts.
+
+    ``malformed`` lines were not understood. Times are in seconds of the Unix clock, ``width`` is
+    that of a slot in seconds.
+    """
+
+    start: float
+    end: float
+    width: float
+    malformed: int
+    series: tuple[Series, ...]
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts were read."""
+        return sum(series.attempts for series in self.series)
+
+    @property
+    def refused(self) -> int:
+        """How many of them were refused."""
+        return sum(series.refused for series in self.series)
+
+
+@dataclass(slots=True)
+class _Cell:
+    attempts: int = 0
+    refused: int = 0
+    failed: int = 0
+    in_flight: int = 0
+    limits: int = 0
+
+    def add(self, sample: Sample) -> None:
+        self.attempts += 1
+        self.refused += sample.refused
+        self.failed += sample.failed
+        self.in_flight = max(self.in_flight, sample.in_flight)
+        self.limits += sample.limit
+
+    def merge(self, other: _Cell) -> None:
+        self.attempts += other.attempts
+        self.refused += other.refused
+        self.failed += other.failed
+        self.in_flight = max(self.in_flight, other.in_flight)
+        self.limits += other.limits
+
+
+@dataclass(slots=True)
+class _Growing:
+    """One series while lines come in."""
+
+    cells: dict[int, _Cell] = field(default_factory=dict)
+    first: FirstRefusal | None = None
+    accepted_at: Counter[int] = field(default_factory=Counter)
+    refused_at: Counter[int] = field(default_factory=Counter)
+
+    def add(self, sample: Sample, place: int) -> None:
+        self.cells.setdefault(place, _Cell()).add(sample)
+        if sample.refused:
+            self.refused_at[_rounded(sample.in_flight)] += 1
+            if self.first is None or sample.time < self.first.time:
+                self.first = FirstRefusal(
+                    time=sample.time, in_flight=sample.in_flight, limit=sample.limit
+                )
+        elif not sample.failed:
+            self.accepted_at[_rounded(sample.in_flight)] += 1
+
+    def halve(self) -> None:
+        """Join neighbouring cells."""
+        halved: dict[int, _Cell] = {}
+        for place, cell in self.cells.items():
+            halved.setdefault(place // 2, _Cell()).merge(cell)
+        self.cells = halved
+
+
+def parse_line(line: bytes) -> Sample | None:
+    """One line of a journal; ``None`` if it is none."""
+    try:
+        record = json.loads(line)
+        if record["version"] != 1:
+            return None
+        time = datetime.fromisoformat(record["time"])
+        if time.tzinfo is None or not 1970 < time.year < 2200:
+            return None
+        return _sample(record, time.timestamp())
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return None
+
+
+def _sample(record: dict[str, Any], time: float) -> Sample | None:
+    route, model, kind, status = (record[name] for name in ("route", "model", "kind", "status"))
+    in_flight, limit = record["in_flight"], record["limit"]
+    if not (isinstance(route, str) and isinstance(model, str)):
+        return None
+    if not (isinstance(in_flight, int) and 0 <= in_flight < 10**9):
+        return None
+    if not (isinstance(limit, int) and 0 <= limit < 10**9):
+        return None
+    refused = kind == "rate_limited" or (kind is None and status == 429)
+    failed = not refused and (kind is not None or status is None)
+    return Sample(time, route[:NAME_SHOWN], model[:NAME_SHOWN], refused, failed, in_flight, limit)
+
+
+def analyse(lines: Iterable[bytes]) -> Saturation:
+    """What the lines of any number of journals say, in any order."""
+    growing: dict[tuple[str, str], _Growing] = {}
+    malformed, width = 0, FINEST
+    start, end = math.inf, -math.inf
+    for line in lines:
+        sample = parse_line(line)
+        if sample is None:
+            malformed += bool(line.strip())
+            continue
+        start, end = min(start, sample.time), max(end, sample.time)
+        while end // width - start // width >= SLOTS:
+            width *= 2
+            for each in growing.values():
+                each.halve()
+        key = (sample.route, sample.model)
+        if key not in growing:
+            key = key if len(growing) < SERIES else OTHERS
+            growing.setdefault(key, _Growing())
+        growing[key].add(sample, int(sample.time // width))
+    series = sorted((_series(*item, width) for item in growing.items()), key=_order)
+    if not series:
+        start = end = 0.0
+    return Saturation(start=start, end=end, width=width, malformed=malformed, series=tuple(series))
+
+
+def level_of(accepted_at: Counter[int], refused_at: Counter[int]) -> Level | None:
+    """The level that leaves the smallest shares on the wrong side: refused within, accepted above.
+
+    The arguments count attempts by how many were in flight. ``None`` if no level is clear.
+    """
+    accepted, refused = accepted_at.total(), refused_at.total()
+    if not accepted or not refused:
+        return None
+    best, found = 0.0, None
+    accepted_within = refused_within = 0
+    for holds in sorted(accepted_at | refused_at):
+        accepted_within += accepted_at[holds]
+        refused_within += refused_at[holds]
+        apart = accepted_within / accepted - refused_within / refused
+        above = accepted + refused - accepted_within - refused_within
+        if apart > best and above:
+            best = apart
+            found = Level(
+                holds=holds,
+                share_within=refused_within / (accepted_within + refused_within),
+                share_above=(refused - refused_within) / above,
+            )
+    return found if best >= CLEAR else None
+
+
+def _rounded(in_flight: int) -> int:
+    if in_flight <= _EXACT:
+        return in_flight
+    step: int = 2 ** (in_flight.bit_length() - 5)
+    return in_flight // step * step
+
+
+def _order(series: Series) -> tuple[float, int, str, str]:
+    first = math.inf if series.first is None else series.first.time
+    return (first, -series.attempts, series.route, series.model)
+
+
+def _series(key: tuple[str, str], growing: _Growing, width: float) -> Series:
+    cells = sorted(growing.cells.items())
+    return Series(
+        route=key[0],
+        model=key[1],
+        attempts=sum(cell.attempts for _, cell in cells),
+        refused=sum(cell.refused for _, cell in cells),
+        failed=sum(cell.failed for _, cell in cells),
+        first=growing.first,
+        level=level_of(growing.accepted_at, growing.refused_at),
+        slots=tuple(
+            Slot(
+                start=place * width,
+                attempts=cell.attempts,
+                refused=cell.refused,
+                failed=cell.failed,
+                in_flight=cell.in_flight,
+                limit=cell.limits / cell.attempts,
+            )
+            for place, cell in cells
+        ),
+    )
