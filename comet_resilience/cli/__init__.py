@@ -25,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         return int(given.run(given))
+    except BrokenPipeError:  # whoever read our output has had enough
+        sys.stdout = None
+        return 0
     except (ValueError, OSError) as error:
         print(f"comet-resilience: {error}", file=sys.stderr)
         return 2
