@@ -146,11 +146,11 @@ def _chosen(plain: str, content: Content, include_content: bool) -> str:
 
 
 def _address(facts: Facts, diagnosis: Diagnosis) -> tuple[str, str]:
-    """The gateway's address and the path of the call."""
-    if not facts.url:
-        return "", diagnosis.route.partition(" ")[2]
+    """The base URL as far as the route tells it, else the server; and the path of the call."""
+    route = diagnosis.route.partition(" ")[2]
     url = urlsplit(facts.url)
-    return f"{url.scheme}://{url.netloc}", url.path
+    below = route if route and url.path.endswith(route) else url.path
+    return facts.url.removesuffix(below), url.path or route
 
 
 def _status(diagnosis: Diagnosis, facts: Facts) -> str:

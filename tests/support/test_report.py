@@ -89,10 +89,10 @@ async def test_each_row_of_the_guide_fills_the_whole_checklist(row: Row) -> None
         gateway.always(row.name)
         report = await report_from(gateway, other_model=True, other_key="no: 401 as well")
         sent = gateway.requests[-1]
-        secret, origin = gateway.api_key, gateway.origin
+        secret, base_url = gateway.api_key, gateway.base_url
     assert report.method == sent.method
     assert report.path == sent.path
-    assert report.base_url == origin
+    assert report.base_url == base_url
     assert report.model == "gpt-test"
     body = json.loads(report.request_body)
     assert body["messages"] == [{"role": "user", "content": "[5 characters]"}]
