@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..client import diagnose
+from ..support.hints import removal_order
 from ..support.redaction import printable
 from ..support.triage import (
     Outcome,
@@ -18,7 +19,6 @@ from ..support.triage import (
     judge_variation,
     may_be_the_fields,
     passed,
-    removal_order,
     skipped,
 )
 from .doctor_plan import CHAT, Examination, Plan

@@ -117,14 +117,15 @@ def _about_the_size(sent: SentRequest) -> Iterator[str]:
         yield f"The largest parts of this request: {', '.join(shown)}."
 
 
+def removal_order(body: Mapping[str, object]) -> tuple[str, ...]:
+    """The advanced fields of a body, in the order to remove them: a provider's own first."""
+    own = [name for name in body if name not in _PLAIN and name not in _ADVANCED]
+    advanced = [name for name in reversed(_ADVANCED) if name in body]
+    return tuple(dict.fromkeys([*own, *advanced]))
+
+
 def _about_advanced_fields(data: object) -> Iterator[str]:
-    """The fields to remove, in the order in which to remove them: a provider's own first."""
-    if not isinstance(data, Mapping):
-        return
-    present = [name for name in data if isinstance(name, str) and name not in _PLAIN]
-    own = [name for name in present if name not in _ADVANCED]
-    advanced = [name for name in reversed(_ADVANCED) if name in present]
-    names = [printable(name)[:60] for name in dict.fromkeys([*own, *advanced])]
+    names = [printable(name)[:60] for name in removal_order(data)] if isinstance(data, dict) else []
     if names:
         yield f"Remove these fields, in this order, one by one: {', '.join(names[:20])}."
 

@@ -15,7 +15,6 @@ from typing import Any, Final
 
 from ..verdict.vocabulary import FailureKind as Kind
 from .diagnosis import Diagnosis
-from .hints import _ADVANCED, _PLAIN
 from .redaction import SECRET, Redactor, printable
 
 #: The steps in their order, with the name that a person reads.
@@ -265,13 +264,6 @@ def summary(results: Iterable[StepResult]) -> str:
     action = decisive[0] if decisive else failures[0].action
     what = f"Failed first: {failures[0].title}.{found}"
     return f"{what} Do this first: {action}" if action else what
-
-
-def removal_order(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """The advanced fields of a body, in the order in which to remove them: as hints name them."""
-    own = [name for name in body if name not in _PLAIN and name not in _ADVANCED]
-    advanced = [name for name in reversed(_ADVANCED) if name in body]
-    return tuple(dict.fromkeys([*own, *advanced]))
 
 
 def may_be_the_fields(kind: Kind) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from comet_resilience import Diagnosis
+from comet_resilience.support.hints import removal_order
 from comet_resilience.support.redaction import redactor
 from comet_resilience.support.triage import (
     Outcome,
@@ -24,7 +25,6 @@ from comet_resilience.support.triage import (
     judge_variation,
     passed,
     reconsidered,
-    removal_order,
     summary,
     warned,
 )
