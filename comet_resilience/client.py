@@ -14,6 +14,7 @@ from openai import AsyncOpenAI
 
 from .config import Config, Options
 from .failure import Failure, diagnose_failure, explain
+from .fleet.scope import account_of
 from .limits.snapshot import Snapshot
 from .support.diagnosis import Diagnosis, find_diagnosis
 from .support.report import SupportReport, report_of
@@ -45,6 +46,7 @@ def wrap(client: ClientT, **options: Unpack[Options]) -> ClientT:
         TypeError: If ``client`` is no ``AsyncOpenAI`` or a keyword is unknown.
         ValueError: If a keyword's value is out of its bounds, or the client is wrapped already
             and keywords are given.
+        ImportError: If ``fleet`` is a URL and redis-py is not installed.
 
     """
     _check_client(client)
@@ -54,7 +56,7 @@ def wrap(client: ClientT, **options: Unpack[Options]) -> ClientT:
             raise ValueError("the client is wrapped already: give all keywords at the first wrap")
         return client
     _warn_of_base_url(str(client.base_url))
-    engine = Engine(config)
+    engine = Engine(config, _account_of(client, config))
     wrapped = _twin(client)
     wrapped._client = with_transport(  # noqa: SLF001 - the SDK has no public way to swap it
         client._client,  # noqa: SLF001
@@ -131,6 +133,24 @@ def _diagnose_bare(error: BaseException) -> Diagnosis:
     return diagnose_failure(
         failure, info, request, "raised by a client that is not wrapped", (), 0.0
     )
+
+
+def _account_of(client: AsyncOpenAI, config: Config) -> str:
+    """Whose limits these are, for ``fleet=``.
+
+    Raises:
+        ValueError: If the client's key changes and the account has no other name.
+
+    """
+    fleet = config.as_fleet
+    if fleet is None:
+        return ""
+    if fleet.account is None and (_has_changing_credentials(client) or not client.api_key):
+        raise ValueError(
+            "fleet: the client's key changes or is empty, so it cannot name the account: expected"
+            " Fleet(..., account=...)"
+        )
+    return account_of(str(client.base_url), client.api_key, fleet.account)
 
 
 def _request_of(error: BaseException) -> Any:
@@ -215,7 +235,7 @@ class _Resilient(AsyncOpenAI):
         request.extensions[EXTENSION] = Call(
             max_retries=options.get_max_retries(self.max_retries),
             base_url=str(self.base_url),
-            host=request.url.netloc,
+            url=request.url,
             model=model,
             stream=stream,
             choices=choices,

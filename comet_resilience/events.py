@@ -10,11 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from .verdict.vocabulary import FailureKind, RequestInfo
 
-logger = logging.getLogger("comet_resilience")
+if TYPE_CHECKING:
+    from .limits.limiter import Limiter
+
+logger: logging.Logger = logging.getLogger("comet_resilience")
 logger.addHandler(logging.NullHandler())  # silent until the application configures logging
 
 
@@ -79,6 +83,28 @@ class LimitChanged:
     waiting: int
 
 
+class FleetState(StrEnum):
+    """How a process stands to its fleet.
+
+    ``shared``: its share is renewed. ``degraded``: Redis does not answer, the share holds.
+    ``local``: it limits itself alone. ``joining``: it waits for its first share.
+    """
+
+    JOINING = "joining"
+    SHARED = "shared"
+    DEGRADED = "degraded"
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetChanged:
+    """The process stands differently to its fleet: ``wrap(fleet=...)``."""
+
+    old: FleetState
+    new: FleetState
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamAbandoned:
     """A response was dropped without being closed; its slot was taken back."""
@@ -97,9 +123,57 @@ class StreamBroken:
 
 
 Event: TypeAlias = (
-    AttemptFinished | RetryScheduled | GaveUp | LimitChanged | StreamAbandoned | StreamBroken
+    AttemptFinished
+    | RetryScheduled
+    | GaveUp
+    | LimitChanged
+    | FleetChanged
+    | StreamAbandoned
+    | StreamBroken
 )
 Observer: TypeAlias = Callable[[Event], object]
+
+
+class Outcome(StrEnum):
+    """How a request ended, as its caller sees it."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ABANDONED = "abandoned"
+
+
+class Story(Protocol):
+    """What a follower wants to know of one request besides its events."""
+
+    def answered(self) -> object:
+        """Its answer goes to the caller now. Called in the task of the request."""
+        ...
+
+    def finished(self, outcome: Outcome, queued: float) -> object:
+        """It is over, the body of its answer included.
+
+        ``queued`` is the time for which it was waiting for a slot at that moment. Called in the
+        task of the request, or of who reads the body, or outside of any task.
+        """
+        ...
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """An observer that also follows each request from its beginning to its end.
+
+    An ``on_event`` observer with these two methods is one. All events of a request carry the very
+    same ``request`` object that ``follow`` was given.
+    """
+
+    def watch(self, limiter: Limiter) -> object:
+        """The limiter of a client that will be followed; told once."""
+        ...
+
+    def follow(self, request: RequestInfo) -> Story:
+        """A request begins. Called in its task, before its first event."""
+        ...
 
 
 class Observers:
@@ -113,16 +187,29 @@ class Observers:
         """Whether anybody would hear of an ordinary event: if not, none need be made."""
         return bool(self._observers) or logger.isEnabledFor(logging.DEBUG)
 
+    @property
+    def followers(self) -> tuple[Follower, ...]:
+        """Those among the observers that follow requests."""
+        observers: Sequence[object] = self._observers
+        return tuple(one for one in observers if isinstance(one, Follower))
+
     def emit(self, event: Event) -> None:
         """Tell the log and each observer."""
         log_event(event)
         for observer in self._observers:
-            try:
-                observer(event)
-            except Exception:
-                if id(observer) not in self._failed:
-                    self._failed.add(id(observer))
-                    logger.exception("an on_event observer failed; further failures are silent")
+            self.tell(observer, observer, event)
+
+    def tell(self, observer: object, function: Callable[..., Any], *arguments: object) -> Any:
+        """What a function of an observer returns, ``None`` if it raised."""
+        try:
+            return function(*arguments)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:
+            if id(observer) not in self._failed:
+                self._failed.add(id(observer))
+                logger.exception("an on_event observer failed; further failures are silent")
+            return None
 
 
 def log_event(event: Event) -> None:
@@ -139,6 +226,8 @@ def describe(event: Event) -> str:
             f"limit of {event.partition!r} {event.old} -> {event.new}: {event.reason}"
             f" ({event.in_flight} in flight, {event.waiting} waiting)"
         )
+    if isinstance(event, FleetChanged):
+        return f"fleet {event.old} -> {event.new}: {event.reason}"
     name = f"{event.request.route} model={event.request.model or '-'}"
     if isinstance(event, AttemptFinished):
         outcome = event.fault or event.status
@@ -162,6 +251,10 @@ def describe(event: Event) -> str:
 
 def _level(event: Event) -> int:
     if isinstance(event, RetryScheduled | StreamAbandoned | StreamBroken):
+        return logging.WARNING
+    if isinstance(event, FleetChanged) and event.old is not FleetState.JOINING:
+        return logging.WARNING
+    if isinstance(event, FleetChanged) and event.new is not FleetState.SHARED:
         return logging.WARNING
     if isinstance(event, AttemptFinished) and event.status == 429:
         return logging.WARNING

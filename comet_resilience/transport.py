@@ -2,41 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any, Self, Unpack
+import math
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from .config import Config, Options, by_route_and_model
-from .events import Observers
+from .events import Follower, Observers, Outcome, Story
+from .fleet.scope import account_of
 from .journey import Journey
-from .limits.algorithm import LimitAlgorithm, StepBack
+from .limits.eventloop import clock, running_loop
 from .limits.limiter import Limiter
 from .limits.snapshot import Snapshot
 from .support.journal import observer_for
+from .support.nesting import NestingWatch
 from .tasks import NewTasks
+from .wire.forking import forget_in_children
 from .wire.request import EXTENSION, describe, is_elsewhere, strip_private_headers
+from .wire.stream import CloseInner, Head, watch
+
+if TYPE_CHECKING:
+    from .fleet.coordinator import Coordinator
+    from .verdict.retry import RetryPolicy
+    from .verdict.rule import Rule
+    from .verdict.vocabulary import RequestInfo
 
 
 class Engine:
-    """What all transports of one client share: configuration, limiter, observers."""
+    """What all transports of one client share: configuration, limiter, observers.
 
-    def __init__(self, config: Config) -> None:
+    ``account`` is a digest of whose limits these are, for ``fleet=``.
+    """
+
+    def __init__(self, config: Config, account: str = "") -> None:
         self.config = config
-        self.policy = config.retry_policy
-        self.rules = tuple(config.rules)
+        self.policy: RetryPolicy = config.retry_policy
+        self.rules: tuple[Rule, ...] = tuple(config.rules)
         journal = () if config.journal is None else (observer_for(config.journal),)
-        self.observers = Observers((*config.observers, *journal))
-        self.new_tasks = NewTasks()
-        self.partition = config.partition or by_route_and_model
-        self.limiter = Limiter(
-            make_algorithm=config.algorithm or self._step_back,
+        self.observers: Observers = Observers((*config.observers, *journal))
+        self.new_tasks: NewTasks = NewTasks()
+        self.nesting: NestingWatch = NestingWatch()
+        self.partition: Callable[[RequestInfo], Hashable] = config.partition or by_route_and_model
+        self.fleet: Coordinator | None = _coordinator(config, account)
+        self.limiter: Limiter = Limiter(
+            make_algorithm=self.fleet.new_share if self.fleet else config.make_algorithm,
             max_queue=config.max_queue,
             queue_timeout=config.queue_timeout,
             observers=self.observers,
+            on_partition=self.fleet.join if self.fleet else None,
         )
+        if self.fleet:
+            self.fleet.limit_by(self.limiter)
+        self.followers: tuple[Follower, ...] = self.observers.followers
+        for follower in self.followers:
+            follower.watch(self.limiter)
 
-    def _step_back(self) -> LimitAlgorithm:
-        config = self.config
-        return StepBack(config.initial_concurrency, config.min_concurrency, config.max_concurrency)
+    def close(self) -> None:
+        """Give back what other processes may use."""
+        if self.fleet:
+            self.fleet.close()
+
+
+def _coordinator(config: Config, account: str) -> Coordinator | None:
+    if config.fleet is None:
+        return None
+    from .fleet.coordinator import coordinator_for  # noqa: PLC0415 - half as much again to import
+
+    return coordinator_for(config, account)
 
 
 class ResilientTransport:
@@ -48,7 +79,9 @@ class ResilientTransport:
 
     Raises:
         TypeError: If ``inner`` is no async transport, or a keyword is unknown.
-        ValueError: If a keyword's value is out of its bounds.
+        ValueError: If a keyword's value is out of its bounds, or ``fleet`` names no account:
+            there is no client here whose key could be the name.
+        ImportError: If ``fleet`` is a URL and redis-py is not installed.
 
     """
 
@@ -56,7 +89,12 @@ class ResilientTransport:
         if not hasattr(inner, "handle_async_request"):
             raise TypeError(f"inner={inner!r}: expected an async transport of httpx2 or httpx")
         self._inner = inner
-        self._engine = Engine(Config.from_options(options))
+        forget_in_children(inner)
+        config = Config.from_options(options)
+        fleet = config.as_fleet
+        if fleet is not None and fleet.account is None:
+            raise ValueError("fleet: expected Fleet(..., account=...): no client's key names it")
+        self._engine = Engine(config, account_of("", "", fleet.account if fleet else None))
         self._only_calls = False
 
     @classmethod
@@ -79,7 +117,11 @@ class ResilientTransport:
         if is_elsewhere(request):
             strip_private_headers(request)
             return self._pass(request)
-        return Journey(self._engine, self._inner, request, describe(request)).run()
+        outgoing = describe(request)
+        journey = Journey(self._engine, self._inner, request, outgoing)
+        followers = self._engine.followers
+        run = _Following(journey, followers).run() if followers else journey.run()
+        return self._engine.nesting.watch(request, outgoing.info, run)
 
     def _pass(self, request: Any) -> Awaitable[Any]:
         response: Awaitable[Any] = self._inner.handle_async_request(request)
@@ -90,7 +132,8 @@ class ResilientTransport:
         return self._engine.limiter.snapshot()
 
     async def aclose(self) -> None:
-        """Close the inner transport."""
+        """Close the inner transport, and leave the fleet."""
+        self._engine.close()
         await self._inner.aclose()
 
     async def __aenter__(self) -> Self:
@@ -99,3 +142,72 @@ class ResilientTransport:
 
     async def __aexit__(self, *exception: object) -> None:
         await self._inner.__aexit__(*exception)
+
+
+class _Following:
+    """A journey whose followers are told how it goes; also the watcher of its answer's body."""
+
+    stall: float | None = None
+
+    def __init__(self, journey: Journey, followers: Sequence[Follower]) -> None:
+        self._journey = journey
+        self._followers = followers
+        self._stories: list[tuple[Follower, Story]] = []
+        self._loop = running_loop()
+
+    async def run(self) -> Any:
+        """The journey from its beginning to the end of its answer's body."""
+        journey = self._journey
+        for follower in self._followers:
+            story = journey.observers.tell(follower, follower.follow, journey.info)
+            if story is not None:
+                self._stories.append((follower, story))
+        try:
+            response = await journey.run()
+        except BaseException as error:
+            self.broke(error)
+            raise
+        if EXTENSION in response.extensions:  # the diagnosis of what was given up
+            self._finish(Outcome.FAILED)
+            return response
+        for follower, story in self._stories:
+            journey.observers.tell(follower, story.answered)
+        watch(response, Head(), self)
+        return response
+
+    def patience(self) -> float:
+        """Never asked for: stalls are judged further inside."""
+        return math.inf
+
+    def passed(self, chunk: bytes) -> bytes:
+        """A chunk is none of the followers' business."""
+        return chunk
+
+    def broke(self, error: BaseException) -> BaseException:
+        """The request or the body failed, or its caller was cancelled."""
+        self._finish(Outcome.FAILED if isinstance(error, Exception) else Outcome.CANCELLED)
+        return error
+
+    def stalled(self) -> BaseException:
+        """Never told: see ``patience``."""
+        return TimeoutError()
+
+    def ended(self) -> None:
+        """Read to the end."""
+        self._finish(Outcome.SUCCEEDED)
+
+    def closed(self) -> None:
+        """Closed by the caller, who has what was wanted."""
+        self._finish(Outcome.SUCCEEDED)
+
+    def abandoned(self, close_inner: CloseInner) -> None:
+        """Dropped: what the inner stream's own finalizer does about it needs no second hand."""
+        del close_inner
+        self._loop.call_soon(lambda: self._finish(Outcome.ABANDONED))
+
+    def _finish(self, outcome: Outcome) -> None:
+        stories, self._stories = self._stories, []
+        since = self._journey.waiting_since
+        queued = 0.0 if since is None else clock() - since
+        for follower, story in stories:
+            self._journey.observers.tell(follower, story.finished, outcome, queued)

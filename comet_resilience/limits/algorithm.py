@@ -136,12 +136,12 @@ class StepBack:
     closed_until: float | None = None
     reason: str = "start"
     answer_time: float = UNHURRIED_ANSWER
-    _sent: int = 0
-    _last_step: int = 0
+    numbered: int = 0
+    last_step: int = 0
     _hold_until: float | None = None
     _hold_latest: float = 0.0
     _hold_quota: int = 0
-    _refused: deque[int] = field(default_factory=lambda: deque(maxlen=REFUSALS_KEPT))
+    refused_numbers: deque[int] = field(default_factory=lambda: deque(maxlen=REFUSALS_KEPT))
     _probes: deque[Ticket] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
@@ -162,8 +162,8 @@ class StepBack:
 
     def sent(self, now: float, in_flight: int) -> Ticket:
         """Number the attempt; one above the level is a probe, to be decided within a second."""
-        self._sent += 1
-        ticket = Ticket(self._sent, in_flight, now)
+        self.numbered += 1
+        ticket = Ticket(self.numbered, in_flight, now)
         if in_flight > self.level:
             self._probes.append(ticket)
         return ticket
@@ -175,10 +175,10 @@ class StepBack:
         ticket.decided = True
         self.answer_time += ANSWER_TIME_SHARE * (now - ticket.sent_at - self.answer_time)
         self._hold_quota -= 1
-        if self.closed_until is not None and ticket.number > max(self._refused):
+        if self.closed_until is not None and ticket.number > max(self.refused_numbers):
             self.closed_until = None
             self.reason = "open again: the canary was accepted"
-        sent_since = ticket.number > self._last_step
+        sent_since = ticket.number > self.last_step
         if sent_since and ticket.in_flight > self.level and self.allowance > 0:
             self._grow(ticket.in_flight)
         self._end_hold(now)
@@ -189,7 +189,7 @@ class StepBack:
         """Rules 3, 4 and 7."""
         ticket.decided = True
         row = self._row_with(ticket.number)
-        if ticket.number <= self._last_step:
+        if ticket.number <= self.last_step:
             self._lower(in_flight, "an older attempt was refused too")
         elif self.closed_until is not None or row >= REFUSALS_TO_CLOSE:
             self._close(ticket, now, in_flight, retry_after, draw)
@@ -199,7 +199,8 @@ class StepBack:
             self.reason = "a probe was refused: back to what is in flight"
             self._hold_still(now, self.hold, draw)
         elif row >= REFUSALS_TO_LOWER:
-            self._lower(in_flight - 1, "refused twice in a row at a known level")
+            self.level = max(0, min(self.level, in_flight - 1))
+            self.reason = "refused twice in a row at a known level"
             self.hold = max(HOLD_MIN * self._haste, self.hold / 2)
             self._hold_still(now, self.hold, draw)
 
@@ -223,7 +224,7 @@ class StepBack:
 
     def _row_with(self, number: int) -> int:
         """How many attempts sent one after the other, this one among them, were refused."""
-        refused = self._refused
+        refused = self.refused_numbers
         refused.append(number)
         first = last = number
         while first - 1 in refused:
@@ -247,7 +248,7 @@ class StepBack:
 
     def _hold_still(self, now: float, seconds: float, draw: float) -> None:
         self.allowance = 0
-        self._last_step = self._sent
+        self.last_step = self.numbered
         self._hold_until = now + seconds * (1 + HOLD_SPREAD * (2 * draw - 1))
         self._hold_latest = now + HOLD_STRETCH * seconds
         self._hold_quota = math.ceil(HOLD_QUOTA * seconds)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from ..events import LimitChanged
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm, Ticket
-from .eventloop import EventLoop
+from .eventloop import EventLoop, Parking
 from .snapshot import PartitionSnapshot
 
 if TYPE_CHECKING:
@@ -37,20 +37,25 @@ class Lease:
         order: int,
         loop: EventLoop | None,
     ) -> None:
-        self.limiter = limiter
-        self.partition = partition
-        self.ticket = ticket
-        self.order = order
-        self.loop = loop
-        self.released = False
+        self.limiter: Limiter = limiter
+        self.partition: Partition = partition
+        self.ticket: Ticket = ticket
+        self.order: int = order
+        self.loop: EventLoop | None = loop
+        self.released: bool = False
 
     def accepted(self) -> None:
         """The answer has begun and is no refusal; the slot stays held until ``release``."""
         self.limiter.accept(self)
 
-    def release(self, signal: Signal, retry_after: float | None = None) -> None:
-        """Give the slot back, and tell the limit what the attempt taught."""
-        self.limiter.release(self, signal, retry_after)
+    def release(
+        self, signal: Signal, retry_after: float | None = None, here: EventLoop | None = None
+    ) -> None:
+        """Give the slot back, and tell the limit what the attempt taught.
+
+        ``here`` is the running loop, where the caller knows it.
+        """
+        self.limiter.release(self, signal, retry_after, here)
 
     def abandon(self) -> None:
         """Give the slot back from a finalizer, where no lock may be taken."""
@@ -63,11 +68,11 @@ class Waiter:
     __slots__ = ("lease", "left", "loop", "order", "parking")
 
     def __init__(self, loop: EventLoop, order: int) -> None:
-        self.loop = loop
-        self.order = order
-        self.parking = loop.park()
+        self.loop: EventLoop = loop
+        self.order: int = order
+        self.parking: Parking = loop.park()
         self.lease: Lease | None = None
-        self.left = False
+        self.left: bool = False
 
     def __lt__(self, other: Waiter) -> bool:
         return self.order < other.order
@@ -86,11 +91,11 @@ class Partition:
     __slots__ = (
         "_arrivals",
         "_queue",
-        "_shown_limit",
         "algorithm",
         "changes",
         "in_flight",
         "key",
+        "limit",
         "ok",
         "other",
         "refused",
@@ -102,19 +107,21 @@ class Partition:
     )
 
     def __init__(self, key: Hashable, algorithm: LimitAlgorithm) -> None:
-        self.key = key
-        self.algorithm = algorithm
-        self.in_flight = 0
-        self.waiting = 0
-        self.ok = self.refused = self.other = 0
+        self.key: Hashable = key
+        self.algorithm: LimitAlgorithm = algorithm
+        self.limit: int = algorithm.limit  # as ``change`` saw it last
+        self.in_flight: int = 0
+        self.waiting: int = 0
+        self.ok: int = 0
+        self.refused: int = 0
+        self.other: int = 0
         self.changes: deque[LimitChanged] = deque(maxlen=_CHANGES_KEPT)
-        self.used_at = 0.0
+        self.used_at: float = 0.0
         self.timer: Callable[[], object] | None = None
-        self.timer_at = 0.0
+        self.timer_at: float = 0.0
         self.timer_loop: EventLoop | None = None
         self._queue: list[Waiter] = []
         self._arrivals = 0
-        self._shown_limit = algorithm.limit
 
     @property
     def has_room(self) -> bool:
@@ -167,8 +174,8 @@ class Partition:
 
     def grant(self, limiter: Limiter, now: float, order: int, loop: EventLoop | None) -> Lease:
         """Give a slot out."""
+        ticket = self.algorithm.sent(now, self.in_flight + 1)
         self.in_flight += 1
-        ticket = self.algorithm.sent(now, self.in_flight)
         return Lease(limiter, self, ticket, order, loop)
 
     def take_back(
@@ -178,12 +185,12 @@ class Partition:
         lease.released = True
         self.in_flight -= 1
         self.used_at = now
-        if signal is Signal.OVERLOAD:
-            self.refused += 1
-            self.algorithm.refused(lease.ticket, now, self.in_flight, retry_after, draw)
-        elif signal is Signal.SUCCESS:
+        if signal is Signal.SUCCESS:
             self.ok += 1
             self.algorithm.accepted(lease.ticket, now)
+        elif signal is Signal.OVERLOAD:
+            self.refused += 1
+            self.algorithm.refused(lease.ticket, now, self.in_flight, retry_after, draw)
         else:
             self.other += 1
         self.algorithm.ended(lease.ticket, now, self.in_flight)
@@ -206,17 +213,17 @@ class Partition:
     def change(self) -> LimitChanged | None:
         """How the limit moved since the last call, ``None`` if it did not."""
         limit = self.algorithm.limit
-        if limit == self._shown_limit:
+        if limit == self.limit:
             return None
         change = LimitChanged(
             partition=self.key,
-            old=self._shown_limit,
+            old=self.limit,
             new=limit,
             reason=self.algorithm.reason,
             in_flight=self.in_flight,
             waiting=self.waiting,
         )
-        self._shown_limit = limit
+        self.limit = limit
         self.changes.append(change)
         return change
 
@@ -233,4 +240,5 @@ class Partition:
             other=self.other,
             closed_for=None if closed_until is None else max(0.0, closed_until - now),
             changes=tuple(self.changes),
+            fleet=getattr(self.algorithm, "view", None),
         )

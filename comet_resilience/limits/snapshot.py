@@ -4,8 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from ..events import LimitChanged
+from ..events import FleetState, LimitChanged
+
+
+class Load(NamedTuple):
+    """One partition in figures, for those who ask often; ``refused`` counts since its start."""
+
+    limit: int
+    in_flight: int
+    waiting: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetView:
+    """A process in its fleet: its share, the fleet's limit and members as last heard of.
+
+    ``limit`` and ``members`` are ``None`` as long as nothing was heard.
+    """
+
+    state: FleetState
+    share: int
+    limit: int | None
+    members: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +37,8 @@ class PartitionSnapshot:
 
     ``closed_for`` is the number of seconds until a canary is sent, ``None`` while the gate is
     open. ``changes`` are the last moves of the limit, oldest first. ``ok``, ``refused`` and
-    ``other`` count attempts: answered, refused for load, failed otherwise.
+    ``other`` count attempts: answered, refused for load, failed otherwise. ``fleet`` is how the
+    process stands to its fleet, ``None`` without one; ``limit`` is then its share.
     """
 
     partition: Hashable
@@ -26,6 +50,7 @@ class PartitionSnapshot:
     other: int
     closed_for: float | None
     changes: tuple[LimitChanged, ...]
+    fleet: FleetView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +61,14 @@ class Snapshot:
 
     def __str__(self) -> str:
         head = ("partition", "limit", "in flight", "waiting", "ok", "refused", "other", "gate")
-        rows = [head, *(_row(partition) for partition in self.partitions)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+        rows: list[tuple[str, ...]] = [head, *(_row(partition) for partition in self.partitions)]
+        if any(partition.fleet for partition in self.partitions):
+            fleet = ("fleet", *(_fleet_of(partition) for partition in self.partitions))
+            rows = [(*row, cell) for row, cell in zip(rows, fleet, strict=True)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         return "\n".join(
             "  ".join(
-                cell.ljust(width) if column in (0, len(head) - 1) else cell.rjust(width)
+                cell.ljust(width) if column == 0 or column >= len(head) - 1 else cell.rjust(width)
                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
             for row in rows
@@ -53,3 +81,10 @@ def _row(shown: PartitionSnapshot) -> tuple[str, ...]:
     gate = "open" if shown.closed_for is None else f"closed {shown.closed_for:.1f} s"
     counts = (shown.limit, shown.in_flight, shown.waiting, shown.ok, shown.refused, shown.other)
     return (name[:60], *map(str, counts), gate)
+
+
+def _fleet_of(shown: PartitionSnapshot) -> str:
+    view = shown.fleet
+    if view is None or view.limit is None:
+        return view.state.value if view else ""
+    return f"{view.state.value}: {view.share} of {view.limit}, {view.members} members"

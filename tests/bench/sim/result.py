@@ -79,3 +79,9 @@ def _mean_use(changes: Sequence[tuple[float, int]], since: float, until: float) 
         area += use * (when - at)
         use, at = use + change, when
     return (area + use * (until - at)) / (until - since)
+
+
+def jain(shares: Sequence[float]) -> float:
+    """Fairness: 1 if all have the same, 1/n if one has all."""
+    squares = sum(share * share for share in shares)
+    return sum(shares) ** 2 / (len(shares) * squares) if squares else 0.0

@@ -1,0 +1,208 @@
+"""The thread that renews the shares of one client; one for all its partitions.
+
+A thread with a blocking client, because it works the same below asyncio and trio, several loops
+and consecutive runs, and goes on while a loop is busy; no request ever waits for it. It starts
+with the first partition, and ends when there is none left. A forked child starts its own.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import math
+import os
+import random
+import threading
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from ..config import Config
+from ..events import FleetChanged, FleetState
+from ..limits.eventloop import clock
+from .merge import ceiling
+from .renewal import exchange
+from .scope import keys_of
+from .share import FleetShare, MakeAlgorithm
+from .store import Store, StoreError, client_maker
+
+if TYPE_CHECKING:
+    from ..limits.limiter import Limiter
+    from ..limits.partition import Partition
+
+#: Seconds that the end of the process waits for the farewell.
+FAREWELL: Final = 0.6
+
+T = TypeVar("T")
+
+
+class Coordinator:
+    """Renews the shares of one limiter's partitions.
+
+    ``account`` is a digest, ``make`` makes the algorithm that decides a limit.
+    """
+
+    def __init__(self, store: Store, account: str, make: MakeAlgorithm) -> None:
+        self._store = store
+        self._account = account
+        self._make = make
+        self._maximum = ceiling(make())
+        self._limiter: Limiter | None = None
+        self._draw = random.random
+        self._start_afresh()
+        _coordinators.add(self)
+
+    def _start_afresh(self) -> None:
+        # The mutable state of this class. A forked child starts with its own, empty.
+        self._shares: list[weakref.ref[FleetShare]] = []
+        self._lock = threading.Lock()
+        self._word = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._is_closing = False
+        self._state = FleetState.JOINING
+        self._store.forget()
+
+    def limit_by(self, limiter: Limiter) -> None:
+        """The limiter whose partitions these are."""
+        self._limiter = limiter
+
+    def new_share(self) -> FleetShare:
+        """The algorithm of a new partition."""
+        name = f"{os.getpid()}-{os.urandom(6).hex()}"
+        return FleetShare(name, self._make, self.wake, self._note, self._draw)
+
+    def join(self, partition: Partition) -> None:
+        """A partition is new; called under the limiter's lock."""
+        share = partition.algorithm
+        if isinstance(share, FleetShare):
+            share.bind(partition, keys_of(self._account, partition.key))
+            with self._lock:
+                self._shares.append(weakref.ref(share))
+
+    def wake(self) -> None:
+        """A renewal is due sooner than the thread knows."""
+        with self._lock:
+            self._is_closing = False
+            self._word.set()
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="comet_resilience fleet", daemon=True
+                )
+                self._thread.start()
+
+    def close(self) -> threading.Thread | None:
+        """Have the thread give back what is not in use, and end: it is returned if it runs.
+
+        Nobody need wait for it. A later request starts another.
+        """
+        with self._lock:
+            self._is_closing = True
+            self._word.set()
+            return self._thread
+
+    def _run(self) -> None:
+        while self._goes_on():
+            for share in self._all():
+                now = clock()
+                if share.is_idle(now):
+                    self._leave(share)
+                elif share.due() <= now:
+                    self._renew(share)
+            due = self._plan()
+            if due < math.inf:
+                self._word.wait(max(0.0, due - clock()))
+
+    def _goes_on(self) -> bool:
+        """Whether there is anything to do; if not, all is given back, and the thread ends."""
+        has_word = self._word.is_set()
+        self._word.clear()
+        if not self._is_closing and (has_word or self._plan() < math.inf):
+            return True
+        for share in self._all():
+            if share.is_idle(math.inf):
+                self._leave(share)
+        self._store.close()
+        with self._lock:
+            if self._word.is_set() and not self._is_closing:  # a request came meanwhile
+                return True
+            self._thread = None
+            return False
+
+    def _plan(self) -> float:
+        """When the next renewal is due."""
+        earliest = math.inf
+        for share in self._all():
+            share.planned = share.due()
+            earliest = min(earliest, share.planned)
+        return earliest
+
+    def _all(self) -> list[FleetShare]:
+        """The shares of partitions that still exist."""
+        alive = [(reference, reference()) for reference in tuple(self._shares)]
+        if any(share is None for _, share in alive):
+            gone = {id(reference) for reference, share in alive if share is None}
+            self._shares[:] = [kept for kept in self._shares if id(kept) not in gone]
+        return [share for _, share in alive if share is not None]
+
+    def _renew(self, share: FleetShare) -> None:
+        """One renewal: ask, tell the algorithm the news if there are any, take the share."""
+        report = self._under_lock(share, share.ask)
+        try:
+            send = partial(self._store.send, share.keys, maximum=self._maximum)
+            renewal = exchange(send, report, self._make, share.remembered, self._draw())
+        except StoreError as error:
+            why = str(error)
+            self._under_lock(share, lambda now: share.fail(report, now, why))
+        else:
+            self._under_lock(share, lambda now: share.take(report, renewal, now))
+
+    def _leave(self, share: FleetShare) -> None:
+        ask = self._under_lock(share, lambda now: share.farewell())
+        with contextlib.suppress(StoreError):  # then it runs out by itself
+            self._store.say_farewell(share.keys, ask)
+
+    def _under_lock(self, share: FleetShare, step: Callable[[float], T]) -> T:
+        if self._limiter is None or share.partition is None:
+            raise RuntimeError("a share belongs to a partition of a limiter")
+        return self._limiter.adjust(share.partition, step)
+
+    def _note(self, state: FleetState, why: str) -> None:
+        """A share's state has changed; called under the limiter's lock."""
+        if state is not self._state and self._limiter is not None:
+            self._limiter.note(FleetChanged(old=self._state, new=state, reason=why))
+            self._state = state
+
+
+def coordinator_for(config: Config, account: str) -> Coordinator | None:
+    """What renews the shares of a client with ``fleet=``, ``None`` without.
+
+    Raises:
+        ImportError: If a URL is given and redis-py is not installed.
+        ValueError: If the URL cannot be read.
+
+    """
+    fleet = config.as_fleet
+    if fleet is None:
+        return None
+    return Coordinator(Store(client_maker(fleet.redis)), account, config.make_algorithm)
+
+
+_coordinators: weakref.WeakSet[Coordinator] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for coordinator in _coordinators:
+        coordinator._start_afresh()  # noqa: SLF001 - the parent's thread is not the child's
+
+
+def _at_exit() -> None:
+    ending = [coordinator.close() for coordinator in tuple(_coordinators)]
+    for thread in ending:
+        if thread is not None:
+            thread.join(FAREWELL)
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,126 @@
+"""What a member asks of the script and what it is answered. Pure.
+
+Values that come back from Redis may have been written by anybody: what is out of its bounds is
+brought back into them, what is no number at all makes the answer void.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+#: No share, limit or number of members is believed to be above this.
+MOST: Final = 1_000_000
+#: A state's text is some 300 characters; more than this is not one.
+MOST_STATE: Final = 8_192
+_LATEST: Final = 10**15
+_FIELDS: Final = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Commit:
+    """A new limit and the algorithm's state, wanted only if ``version`` is still the latest."""
+
+    version: int
+    limit: int
+    epoch: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a member tells of itself; seconds, and ``rate`` in attempts per second.
+
+    ``limit`` is what the fleet begins with if nothing is known of it. A ``ttl`` of 0 says farewell.
+    """
+
+    member: str
+    in_use: int = 0
+    want: int = 0
+    share: int = 0
+    epoch: int = 0
+    rate: float = 0.0
+    ttl: float = 0.0
+    learn: float = 0.0
+    limit: int = 1
+    commit: Commit | None = None
+
+    def arguments(self) -> list[str]:
+        """As the script takes them."""
+        commit = self.commit
+        return [
+            self.member,
+            str(self.in_use),
+            str(self.want),
+            str(self.share),
+            str(self.epoch),
+            f"{self.rate:.3f}",
+            str(round(self.ttl * 1000)),
+            str(round(self.learn * 1000)),
+            str(self.limit),
+            *(
+                ("", "", "", "")
+                if commit is None
+                else (str(commit.version), str(commit.limit), str(commit.epoch), commit.state)
+            ),
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the script says. ``now`` is Redis' time in seconds, good for differences only.
+
+    ``in_use`` and ``rate`` are the other members', ``lagging`` how many of them do not know this
+    epoch yet, ``contended`` whether more is wanted than there is.
+    """
+
+    share: int
+    limit: int
+    version: int
+    epoch: int
+    members: int
+    in_use: int
+    lagging: int
+    rate: float
+    now: float
+    committed: bool
+    contended: bool
+    state: str
+
+
+def parse_answer(raw: object, maximum: int) -> Answer | None:
+    """The answer, with share and limit at most ``maximum``; ``None`` if it is none."""
+    if isinstance(raw, (str, bytes)) or not isinstance(raw, Sequence) or len(raw) != _FIELDS:
+        return None
+    try:
+        *numbers, state = [_text(value) for value in raw]
+        values = [float(number) for number in numbers]
+    except (TypeError, ValueError):
+        return None
+    if len(state) > MOST_STATE or not all(0 <= value <= _LATEST for value in values):
+        return None
+    share, limit, version, epoch, members, in_use, lagging, rate, now, committed, contended = values
+    limit = min(int(limit), maximum)
+    return Answer(
+        share=min(int(share), limit),
+        limit=limit,
+        version=int(version),
+        epoch=int(epoch),
+        members=max(1, min(int(members), MOST)),
+        in_use=min(int(in_use), MOST),
+        lagging=min(int(lagging), MOST),
+        rate=min(rate, MOST),
+        now=now / 1000,
+        committed=bool(committed),
+        contended=bool(contended),
+        state=state,
+    )
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8")
+    if isinstance(value, (int, str)):
+        return str(value)
+    raise TypeError(value)

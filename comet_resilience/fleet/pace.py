@@ -1,0 +1,71 @@
+"""When a member renews its share. Pure: seconds in, seconds out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+#: Seconds between two renewals, if nothing happens; and how long a share lasts without one.
+RENEW_EVERY: Final = 0.5
+RENEW_SPREAD: Final = 0.1
+TTL: Final = 3.0
+#: A share is used until this part of its time has passed since it was asked for.
+KEPT: Final = 0.8
+#: How soon after the last renewal another may follow: for news and for those who wait; again and
+#: again for those who still wait; for a share that others want and nobody uses here.
+GAP: Final = 0.02
+HUNGRY_GAP: Final = 0.1
+SURPLUS_GAP: Final = 0.05
+#: With many members each comes less often: no sooner than so many seconds for each of them, if
+#: nothing happens, with a surplus, and with news.
+PER_MEMBER: Final = 0.01
+SURPLUS_PER_MEMBER: Final = 0.002
+GAP_PER_MEMBER: Final = 0.0005
+TTL_RENEWALS: Final = 3.0
+#: After a restart of Redis members claim what they had, for so many renewals.
+LEARN_RENEWALS: Final = 1.5
+#: What is neither used nor wanted for so long is given back.
+IDLE: Final = 30.0
+
+
+@dataclass(slots=True)
+class Need:
+    """What a member has and wants, as far as its pace depends on it.
+
+    ``is_new`` says that somebody began to wait since the last renewal, ``is_urgent`` that there
+    is news for the fleet, ``owes`` that a share was lowered and others wait for the rest.
+    """
+
+    in_use: int
+    waiting: int
+    share: int
+    limit: int
+    members: int
+    contended: bool
+    is_new: bool
+    is_urgent: bool
+    owes: bool
+
+
+def renew_every(members: int) -> float:
+    """Seconds between two renewals in a fleet of so many."""
+    return max(RENEW_EVERY, members * PER_MEMBER)
+
+
+def time_to_live(members: int) -> float:
+    """Seconds for which a share lasts."""
+    return max(TTL, TTL_RENEWALS * renew_every(members))
+
+
+def next_renewal(need: Need, draw: float) -> float:
+    """Seconds after the last renewal at which the next one is due; ``draw`` in [0, 1)."""
+    regular = renew_every(need.members) * (1 + RENEW_SPREAD * (2 * draw - 1))
+    soon = max(GAP, need.members * GAP_PER_MEMBER)
+    if need.is_urgent or need.owes:
+        return soon
+    if need.waiting and need.share <= need.in_use and need.share < need.limit:
+        again = max(HUNGRY_GAP, need.members * PER_MEMBER) * (0.5 + draw)
+        return soon if need.is_new else min(regular, again)
+    if need.contended and 0 < need.share >= 2 * (need.in_use + need.waiting):
+        return min(regular, max(SURPLUS_GAP, need.members * SURPLUS_PER_MEMBER))
+    return regular

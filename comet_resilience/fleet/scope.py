@@ -1,0 +1,72 @@
+"""Which processes share a limit, and where in Redis. Pure.
+
+A scope is an account at a gateway and a partition there. Its name is a digest: the key of the
+account never reaches Redis, nor does the name of a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+#: All keys begin with this; the braces keep those of one scope in one slot of a cluster.
+PREFIX: Final = "comet"
+_DIGITS: Final = 20
+
+#: A URL, or a function that makes a client with the methods of redis-py.
+Redis = str | Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Where a fleet shares its limits, and whose they are: ``wrap(client, fleet=Fleet(...))``.
+
+    ``redis`` is a URL (``redis://``, ``rediss://``, ``unix://``) or a function without arguments
+    that makes a synchronous client with the methods of redis-py: valkey-py, Sentinel, a cluster.
+    It is called in a thread of the library; give that client a ``socket_timeout`` of its own.
+    ``account`` names those who share: any text that all processes of the account agree on, for
+    keys that change or several keys of one account. Without it the client's API key is the name.
+
+    Raises:
+        ValueError: If ``redis`` is neither, or ``account`` is empty.
+
+    """
+
+    redis: Redis
+    account: str | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.redis) and not _is_url(self.redis):
+            raise ValueError(
+                "fleet: expected a URL (redis://, rediss://, unix://), a function that makes a"
+                f" client, or Fleet(...), got {type(self.redis).__name__}"
+            )
+        if self.account is not None and (not isinstance(self.account, str) or not self.account):
+            raise ValueError("fleet: expected account to be a text that is not empty")
+
+    def __repr__(self) -> str:
+        return "Fleet(...)"  # a URL may hold a password
+
+
+def _is_url(value: object) -> bool:
+    return isinstance(value, str) and value.startswith(
+        ("redis://", "rediss://", "unix://", "valkey://", "valkeys://")
+    )
+
+
+def account_of(base_url: str, api_key: str, account: str | None) -> str:
+    """A digest of whose limits these are."""
+    return _digest(base_url.rstrip("/"), "account" if account else "key", account or api_key)
+
+
+def keys_of(account: str, partition: Hashable) -> tuple[str, str]:
+    """The keys of a scope: its members, its limit."""
+    scope = _digest(account, repr(partition))
+    return f"{PREFIX}:{{{scope}}}:members", f"{PREFIX}:{{{scope}}}:limit"
+
+
+def _digest(*parts: str) -> str:
+    whole = "".join(f"{len(part)}:{part}" for part in parts)
+    return sha256(whole.encode()).hexdigest()[:_DIGITS]

@@ -1,0 +1,111 @@
+"""What one member saw of its attempts, between two reports to the fleet. Pure."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..limits.algorithm import VERDICT_TIME, Ticket
+from .merge import News, Outcome
+
+#: How many outcomes one report holds; what is beyond teaches nothing more.
+_MOST: Final = 64
+
+
+@dataclass(slots=True, eq=False)
+class FleetTicket(Ticket):
+    """An attempt; ``in_flight`` is the fleet's, ``alone`` the ticket of the local algorithm.
+
+    ``in_flight`` rests on what the others last said, ``at_most`` on what they hold: an acceptance
+    is to prove no more than was there, a refusal not to pass for noise because too little was.
+    """
+
+    epoch: int = 0
+    at_most: int = 0
+    is_probe: bool = False
+    alone: Ticket | None = None
+
+
+@dataclass(slots=True)
+class Seen:
+    """Counts and outcomes, with times of this process."""
+
+    sends: int = 0
+    accepted: int = 0
+    answer_time: float = 0.0
+    probes: list[FleetTicket] = field(default_factory=list)
+    refused: list[tuple[FleetTicket, float | None]] = field(default_factory=list)
+    undecided: deque[FleetTicket] = field(default_factory=deque)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the fleet should hear of it at once."""
+        return bool(self.probes or self.refused)
+
+    def send(self, ticket: FleetTicket) -> None:
+        """An attempt went out."""
+        self.sends += 1
+        if ticket.is_probe:
+            self.undecided.append(ticket)
+
+    def accept(self, ticket: FleetTicket, now: float) -> None:
+        """Its answer has begun: a probe is news, others are counted."""
+        if ticket.decided:
+            return
+        ticket.decided = True
+        if ticket.is_probe:
+            self.probes.append(ticket)
+            del self.probes[_MOST:]
+        else:
+            self.accepted += 1
+            self.answer_time += now - ticket.sent_at
+
+    def refuse(self, ticket: FleetTicket, retry_after: float | None) -> None:
+        """It was refused for load."""
+        ticket.decided = True
+        self.refused.append((ticket, retry_after))
+        del self.refused[_MOST:]
+
+    def settle(self, now: float) -> None:
+        """A probe that was not refused within a second counts as accepted."""
+        undecided = self.undecided
+        while undecided and (undecided[0].decided or undecided[0].sent_at + VERDICT_TIME <= now):
+            self.accept(undecided.popleft(), now)
+
+    def handed_over(self) -> Seen:
+        """What is to be reported; from now on this counts afresh."""
+        report = Seen(self.sends, self.accepted, self.answer_time, self.probes, self.refused)
+        self.sends, self.accepted, self.answer_time = 0, 0, 0.0
+        self.probes, self.refused = [], []
+        return report
+
+    def taken_back(self, report: Seen) -> None:
+        """The report did not arrive: it goes with the next one."""
+        self.accepted += report.accepted
+        self.answer_time += report.answer_time
+        self.probes = (report.probes + self.probes)[:_MOST]
+        self.refused = (report.refused + self.refused)[:_MOST]
+
+    def news(self, now: float) -> News:
+        """As the fleet is told."""
+        return News(
+            accepted=self.accepted,
+            answer_time=self.answer_time / self.accepted if self.accepted else 0.0,
+            probes=tuple(_outcome(ticket, ticket.in_flight, now) for ticket in self.probes),
+            refused=tuple(
+                _outcome(ticket, max(ticket.in_flight, ticket.at_most), now, hint)
+                for ticket, hint in self.refused
+            ),
+        )
+
+
+def _outcome(
+    ticket: FleetTicket, in_flight: int, now: float, retry_after: float | None = None
+) -> Outcome:
+    return Outcome(
+        age=max(0.0, now - ticket.sent_at),
+        in_flight=in_flight,
+        epoch=ticket.epoch,
+        retry_after=retry_after,
+    )

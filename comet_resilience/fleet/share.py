@@ -1,0 +1,294 @@
+"""One partition's part in the fleet, in one process: a limit algorithm like any other. Pure.
+
+The limiter asks it for its limit and tells it what happened; the coordinator's thread takes what
+is to be told to the fleet (``ask``) and brings the new share (``take``). It never waits for the
+thread: when no share has come for too long, whatever the reason, it limits this process alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ..events import FleetState
+from ..limits.algorithm import LimitAlgorithm, StepBack, Ticket
+from ..limits.fixed import FixedLimit
+from ..limits.snapshot import FleetView
+from .message import Answer, Ask
+from .pace import IDLE, KEPT, LEARN_RENEWALS, Need, next_renewal, renew_every, time_to_live
+from .renewal import Renewal, Report
+from .seen import FleetTicket, Seen
+
+if TYPE_CHECKING:
+    from ..limits.partition import Partition
+
+#: How long a first share is waited for, in seconds, before the process limits itself alone.
+JOIN_WITHIN: Final = 0.5
+#: Seconds over which the rate of attempts is averaged.
+_RATE_MEMORY: Final = 1.0
+
+MakeAlgorithm = Callable[[], LimitAlgorithm]
+
+
+class FleetShare:
+    """A share of the fleet's limit, or a limit of its own while there is none.
+
+    ``make`` makes the algorithm that decides the fleet's limit. ``wake`` is called, under the
+    limiter's lock, when a renewal is due sooner than ``planned``; ``moved`` with each new state
+    and its reason.
+    """
+
+    def __init__(
+        self,
+        member: str,
+        make: MakeAlgorithm,
+        wake: Callable[[], None],
+        moved: Callable[[FleetState, str], None],
+        draw: Callable[[], float],
+    ) -> None:
+        self.member = member
+        self.make = make
+        self.partition: Partition | None = None
+        self.keys: tuple[str, str] = ("", "")
+        self.state: FleetState = FleetState.JOINING
+        self.reason: str = "waiting for a share of the fleet's limit"
+        self.remembered: str = ""
+        self.planned: float = math.inf
+        self._wake, self._moved, self._draw = wake, moved, draw
+        self._limit = self._share = self._in_use = self._level = 0
+        self._alone: LimitAlgorithm | None = None
+        self._answer: Answer | None = None
+        self._closed_until: float | None = None
+        self._fleet_moves_at = math.inf
+        self._asked_at = self._busy_at = -math.inf
+        self._was_hungry = self._owes = False
+        self._good_until = math.inf
+        self._jitter = draw()
+        self._rate = 0.0
+        self._seen = Seen()
+
+    def bind(self, partition: Partition, keys: tuple[str, str]) -> None:
+        """The partition whose algorithm this is, and its keys in Redis."""
+        self.partition, self.keys = partition, keys
+
+    @property
+    def limit(self) -> int:
+        """How many this process may have in flight now."""
+        return self._limit
+
+    @property
+    def closed_until(self) -> float | None:
+        """When the fleet's gate, or the local one, lets a canary out; ``None`` while open."""
+        return self._alone.closed_until if self._alone is not None else self._closed_until
+
+    @property
+    def wake_at(self) -> float | None:
+        """When the limit may rise without a word from the fleet."""
+        if self._alone is not None:
+            return self._alone.wake_at
+        return self._good_until if self._good_until < math.inf else None
+
+    @property
+    def view(self) -> FleetView:
+        """What ``snapshot()`` shows."""
+        answer = self._answer
+        return FleetView(
+            state=self.state,
+            share=self._limit,
+            limit=answer.limit if answer else None,
+            members=answer.members if answer else None,
+        )
+
+    def sent(self, now: float, in_flight: int) -> Ticket:
+        """An attempt goes out; in the fleet it counts as one more than all have in flight."""
+        self._in_use = in_flight
+        answer = self._answer
+        if self._alone is not None:
+            return FleetTicket(0, in_flight, now, alone=self._alone.sent(now, in_flight))
+        if answer is None:
+            return FleetTicket(0, in_flight, now)
+        in_fleet = min(in_flight + answer.in_use, answer.limit)
+        is_probe = in_fleet > self._level or self._closed_until is not None
+        ticket = FleetTicket(0, in_fleet, now, epoch=answer.epoch, is_probe=is_probe)
+        if answer.contended:  # the others use what they hold, whatever they last said
+            ticket.at_most = min(answer.limit, in_flight + answer.limit - self._share)
+        self._seen.send(ticket)
+        return ticket
+
+    def accepted(self, ticket: Any, now: float) -> None:
+        """Its answer has begun, and is no refusal."""
+        if self._alone is None:
+            self._seen.accept(ticket, now)
+        elif ticket.alone is not None:
+            self._alone.accepted(ticket.alone, now)
+
+    def refused(
+        self, ticket: Any, now: float, in_flight: int, retry_after: float | None, draw: float
+    ) -> None:
+        """It was refused for load: the fleet hears of it at once.
+
+        Until the fleet has answered the slot is not used again: a queue would burn down in it.
+        """
+        self._in_use = in_flight
+        if self._alone is None:
+            self._seen.refuse(ticket, retry_after)
+            self._limit = max(0, min(self._limit - 1, in_flight))
+        elif ticket.alone is not None:
+            self._alone.refused(ticket.alone, now, in_flight, retry_after, draw)
+
+    def ended(self, ticket: Any, now: float, in_flight: int) -> None:
+        """Its slot is free."""
+        ticket.decided = True
+        self._in_use = in_flight
+        if self._alone is not None and ticket.alone is not None:
+            self._alone.ended(ticket.alone, now, in_flight)
+
+    def tick(self, now: float) -> None:
+        """Look whether the share is out of date, or a renewal due sooner than planned."""
+        if self._answer is None and self._good_until == math.inf and self._waiting:
+            self._good_until = now + JOIN_WITHIN
+        if self._alone is not None:
+            self._tick_alone(self._alone, now)
+        elif now >= self._good_until:
+            self.go_alone(now, "no share came in time")
+        else:
+            self._seen.settle(now)
+        if self.due() < self.planned:
+            self.planned = -math.inf  # no need to say it twice
+            self._wake()
+
+    def due(self) -> float:
+        """When the next renewal is due, on this process' clock; never while nobody is there."""
+        if self._answer is None and self._alone is None and not self._in_use + self._waiting:
+            return math.inf
+        regular = renew_every(self._members) * (0.5 + self._jitter)
+        if self.state in (FleetState.DEGRADED, FleetState.LOCAL):
+            return self._asked_at + regular
+        waiting = self._waiting
+        need = Need(
+            in_use=self._in_use,
+            waiting=waiting,
+            share=self._share,
+            limit=self._answer.limit if self._answer is not None else 1,
+            members=self._members,
+            contended=self._answer is not None and self._answer.contended,
+            is_new=not self._was_hungry,
+            is_urgent=self._seen.is_urgent,
+            owes=self._owes,
+        )
+        due = self._asked_at + next_renewal(need, self._jitter)
+        return min(due, self._fleet_moves_at) if waiting else due
+
+    def is_idle(self, now: float) -> bool:
+        """Whether nobody has used or wanted the share for long."""
+        has_share = self._answer is not None or self._alone is not None
+        return has_share and not self._in_use + self._waiting and now >= self._busy_at + IDLE
+
+    def ask(self, now: float) -> Report:
+        """What to ask of the fleet and to tell it."""
+        seen = self._seen.handed_over()
+        waiting = self._waiting
+        elapsed = min(_RATE_MEMORY * 10, max(0.001, now - self._asked_at))
+        weight = 1 - math.exp(-elapsed / _RATE_MEMORY)
+        self._rate += weight * ((seen.sends - len(seen.refused)) / elapsed - self._rate)
+        self._rate = max(0.0, self._rate)
+        if self._in_use or waiting or seen.sends or self._answer is None:
+            self._busy_at = now
+        self._asked_at = now
+        self._was_hungry = bool(waiting) and self._in_use >= self._share
+        self._owes = False
+        self._jitter = self._draw()
+        ask = Ask(
+            member=self.member,
+            in_use=self._in_use,
+            want=self._in_use + waiting,
+            share=self._share,
+            epoch=self._answer.epoch if self._answer else 0,
+            rate=self._rate,
+            ttl=time_to_live(self._members),
+            learn=LEARN_RENEWALS * renew_every(self._members),
+            limit=self._answer.limit if self._answer else self.make().limit,
+        )
+        return Report(ask, seen.news(now), seen, now)
+
+    def take(self, report: Report, renewal: Renewal, now: float) -> None:
+        """A share has come. What was lowered is confirmed soon, for those who wait for it.
+
+        What could not be told, because others were faster, goes with the next report.
+        """
+        answer, algorithm = renewal.answer, renewal.fleet.algorithm
+        if not renewal.told:
+            self._seen.taken_back(report.seen)
+        self._owes = answer.contended and answer.share < self._share
+        self._alone, self._answer = None, answer
+        self._share = answer.share
+        self._limit = max(0, answer.share - len(self._seen.refused))
+        self._good_until = report.at + KEPT * report.ask.ttl
+        self._level = renewal.fleet.level
+        closed_until, moves_at = algorithm.closed_until, algorithm.wake_at
+        self._closed_until = None if closed_until is None else now + closed_until - answer.now
+        self._fleet_moves_at = math.inf if moves_at is None else now + moves_at - answer.now
+        self.remembered = answer.state
+        why = f" ({algorithm.reason})" if answer.committed else ""
+        self.reason = f"{answer.share} of the fleet's {answer.limit}, {answer.members} members{why}"
+        self._move(FleetState.SHARED, "the fleet's shares are renewed")
+
+    def fail(self, report: Report, now: float, why: str) -> None:
+        """No answer came: the share holds while it lasts, and the news go with the next report."""
+        self._seen.taken_back(report.seen)
+        if self._alone is None and self._answer is None:
+            self.go_alone(now, why)
+        elif self._alone is None:
+            self._limit = max(1, self._limit) if self._share else 0
+            self._move(FleetState.DEGRADED, why)
+
+    def go_alone(self, now: float, why: str) -> None:
+        """Limit this process by itself: to its even part of what the fleet had, if that is known.
+
+        It does not grow beyond that part, because the others go on with theirs.
+        """
+        self._alone = alone(self.make(), self._answer)
+        self._seen = Seen()
+        self._move(FleetState.LOCAL, why)
+        self._tick_alone(self._alone, now)
+
+    def farewell(self) -> Ask:
+        """Give everything back; the next request asks for a share again."""
+        self._limit = self._share = 0
+        self._answer = self._alone = None
+        self._good_until = self._fleet_moves_at = math.inf
+        self._asked_at = -math.inf
+        self._closed_until = None
+        self._seen = Seen()
+        self.state = FleetState.JOINING
+        self.planned = math.inf
+        return Ask(member=self.member)
+
+    @property
+    def _waiting(self) -> int:
+        return self.partition.waiting if self.partition is not None else 0
+
+    @property
+    def _members(self) -> int:
+        return self._answer.members if self._answer is not None else 1
+
+    def _tick_alone(self, algorithm: LimitAlgorithm, now: float) -> None:
+        algorithm.tick(now)
+        self._limit = self._share = algorithm.limit
+        self.reason = f"without the fleet: {algorithm.reason}"
+
+    def _move(self, state: FleetState, why: str) -> None:
+        if state is not self.state:
+            self.state = state
+            self._moved(state, why)
+
+
+def alone(fresh: LimitAlgorithm, known: Answer | None) -> LimitAlgorithm:
+    """The algorithm of a process that cannot ask the fleet: an even part of the last limit."""
+    if known is None:
+        return fresh
+    part = max(1, known.limit // known.members)
+    if isinstance(fresh, StepBack):
+        return StepBack(part, min(part, fresh.minimum), part)
+    return FixedLimit(part)

@@ -1,0 +1,100 @@
+"""How a keyword is declared and checked: bounds, units, and the words of a refusal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .limits.algorithm import StepBack
+from .limits.fixed import FixedLimit
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """The bounds of a number, both included; ``math.inf`` means unbounded."""
+
+    low: float
+    high: float = math.inf
+    whole: bool = False
+    optional: bool = False
+
+    def describe(self) -> str:
+        """In words, for messages and the README."""
+        kind = "a whole number" if self.whole else "a number"
+        upper = f"to {_plain(self.high)}" if self.high < math.inf else "or more"
+        return f"{kind}, {_plain(self.low)} {upper}" + (", or None" if self.optional else "")
+
+    def accepts(self, value: object) -> bool:
+        """Whether a value is such a number and within the bounds."""
+        if value is None:
+            return self.optional
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):
+            return False
+        return self.low <= value <= self.high and value < math.inf
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)
+
+
+def keyword(
+    default: Any, bounds: Number | None, unit: str, meaning: str, *, shown: bool = True
+) -> Any:
+    """Declare a field of ``Config``; one that may hold a secret is not ``shown`` by its repr."""
+    metadata = {"bounds": bounds, "unit": unit, "meaning": meaning}
+    return field(default=default, repr=shown, metadata=metadata)
+
+
+def check_number(name: str, value: object, bounds: Number | None) -> None:
+    """Raise ``ValueError`` unless a number is within its bounds."""
+    if bounds is not None and not bounds.accepts(value):
+        raise ValueError(f"{name}={value!r}: expected {bounds.describe()}")
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise ``ValueError`` unless a value is one of a few."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")
+
+
+def check_callable(name: str, value: object) -> None:
+    """Raise ``ValueError`` unless a value is a function or ``None``."""
+    if value is not None and not callable(value):
+        raise ValueError(f"{name}={value!r}: expected a function or None")
+
+
+def check_journal(value: object) -> None:
+    """Raise ``ValueError`` unless a value can be written to, line by line."""
+    if value is None or callable(value):
+        return
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise ValueError(f"journal={value!r}: expected the path of a file, a function or None")
+
+
+def check_shareable(fleet: object, algorithm: Callable[[], object] | None) -> None:
+    """Raise ``ValueError`` unless an algorithm can live in Redis: what can be written down can."""
+    made = algorithm() if fleet is not None and algorithm is not None else None
+    if made is not None and not isinstance(made, (StepBack, FixedLimit)):
+        raise ValueError(
+            f"algorithm={algorithm!r}: expected one that makes a StepBack or a FixedLimit, which"
+            " alone can be shared by fleet="
+        )
+
+
+def check_order(smaller: str, larger: str, config: object) -> None:
+    """Raise ``ValueError`` if one keyword is above another that bounds it."""
+    low, high = getattr(config, smaller), getattr(config, larger)
+    if low > high:
+        raise ValueError(f"{smaller}={low!r}: expected at most {larger}={high!r}")
+
+
+def check_sequence(name: str, value: object, accepts: Callable[[Any], bool], what: str) -> None:
+    """Raise ``ValueError`` unless a value is a sequence of the right things."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise ValueError(f"{name}={value!r}: expected a sequence of {what}")
+    for item in value:
+        if not accepts(item):
+            raise ValueError(f"{name}: expected {what}, got {item!r}")

@@ -1,0 +1,96 @@
+"""Tables of fleets in virtual time: a hidden limit for ten, and crowds whose demand moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+
+from comet_resilience.fleet.pace import renew_every
+from comet_resilience.testing.redis import RedisServer
+
+from .crowd import Crowd
+from .fleet import FleetRun
+from .oracle import Oracle
+from .policies import PRODUCT
+from .result import jain
+from .scenario import Kind
+from .scenarios import BY_NAME
+
+SEEDS: Final = (1, 2, 3, 4, 5, 41, 42, 43, 44, 45)
+SIZES: Final = (10, 100, 1_000)
+_SCENARIO: Final = "k_10proc"
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """One seed: refused per 100 successes, goodput as a share of the oracle's, fairness."""
+
+    refused: float
+    goodput: float
+    jain: float
+    commands: float
+
+
+def adapted(seed: int, client: Any) -> Adapted:
+    """Ten saturated processes with one limit between them, for ten minutes."""
+    client.flushdb()
+    scenario = BY_NAME[_SCENARIO]
+    run = FleetRun(scenario, PRODUCT, seed, Kind.SATURATED, client)
+    result = run.play()
+    best = Oracle(scenario, seed, Kind.SATURATED).play()
+    served = [
+        sum(partition.ok for partition in limiter.snapshot().partitions) for limiter in run.limiters
+    ]
+    attempts = result.successes + result.refused
+    return Adapted(
+        result.refused_per_100,
+        result.successes / best.successes,
+        jain(served),
+        len(run.server.called_at) / attempts,
+    )
+
+
+def adapt_table(seeds: Sequence[int] = SEEDS) -> Iterator[str]:
+    """One line for each seed, and the means."""
+    yield "| seed | refused per 100 | goodput ÷ oracle | Jain | commands per request |"
+    yield "|---" * 5 + "|"
+    rows = []
+    with RedisServer() as server:
+        client = redis.Redis.from_url(server.url, decode_responses=True)
+        for seed in seeds:
+            rows.append(adapted(seed, client))
+            yield _adapt_row(f"{seed}", rows[-1])
+    mean = [sum(getattr(row, name) for row in rows) / len(rows) for name in Adapted.__slots__]
+    yield _adapt_row("mean", Adapted(*mean))
+
+
+def scale_table(sizes: Sequence[int] = SIZES) -> Iterator[str]:
+    """One line for each number of processes."""
+    yield (
+        "| processes | renews each | commands/s | script | of a Redis core | busiest second |"
+        " utilisation | Jain | full again | rejoin mean / longest |"
+    )
+    yield "|---" * 10 + "|"
+    for size in sizes:
+        with RedisServer() as server:
+            client = redis.Redis.from_url(server.url, decode_responses=True)
+            crossing = Crowd(size, client).play()
+        seconds = crossing.script_us / 1e6
+        rejoin, longest = crossing.rejoins
+        follows = "never" if crossing.follows is None else f"{crossing.follows:.1f} s"
+        yield (
+            f"| {size:,} | {renew_every(size):g} s | {crossing.commands:.0f} |"
+            f" {crossing.script_us / 1000:.2f} ms | {100 * crossing.commands * seconds:.0f} % |"
+            f" {crossing.busiest_second} ({100 * crossing.busiest_second * seconds:.0f} %) |"
+            f" {crossing.even:.3f} / {crossing.moved:.3f} / {crossing.back:.3f} |"
+            f" {crossing.jain:.3f} | {follows} | {rejoin:.1f} / {longest:.1f} s |"
+        )
+
+
+def _adapt_row(name: str, row: Adapted) -> str:
+    return (
+        f"| {name} | {row.refused:.2f} | {row.goodput:.3f} | {row.jain:.3f} | {row.commands:.1f} |"
+    )

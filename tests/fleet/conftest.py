@@ -1,0 +1,70 @@
+"""A real server for all tests of the fleet, and the script with a clock of the test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis
+
+from comet_resilience.fleet.message import Answer, Ask, parse_answer
+from comet_resilience.fleet.scope import keys_of
+from comet_resilience.fleet.store import script
+from comet_resilience.testing.redis import RedisServer
+
+KEYS = keys_of("an account", "a partition")
+CLOCK = "local clock = redis.call('TIME')"
+assert CLOCK in script()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """A server of this test run."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def db(redis_server: RedisServer) -> Iterator[Any]:
+    """A client of the server, which is empty."""
+    client = redis.Redis.from_url(redis_server.url, decode_responses=True)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@dataclass
+class Timed:
+    """The real script on the real server, at a time that the test says (seconds)."""
+
+    db: Any
+    now: float = 1_000_000.0
+    sent: list[Ask] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        text = script().replace(CLOCK, "local clock = { ARGV[14], ARGV[15] }")
+        self._run = self.db.register_script(text)
+
+    def send(self, ask: Ask, maximum: int = 1_000) -> Answer:
+        """Ask at the time that it is."""
+        self.sent.append(ask)
+        seconds, rest = divmod(round(self.now * 1_000_000), 1_000_000)
+        raw = self._run(KEYS, [*ask.arguments(), seconds, rest])
+        answer = parse_answer(raw, maximum)
+        assert answer is not None, raw
+        return answer
+
+    def held(self) -> dict[str, int]:
+        """What each member holds, as the server keeps it."""
+        return {name: int(row.split(":")[3]) for name, row in self.db.hgetall(KEYS[0]).items()}
+
+
+@pytest.fixture
+def timed(db: Any) -> Timed:
+    """The script, at a time of the test's own."""
+    return Timed(db)
+
+
+AskOf = Callable[..., Ask]

@@ -1,0 +1,459 @@
+"""Whole fleets: real clients, a real server, and what happens to it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import trio
+
+from comet_resilience import FixedLimit, Fleet, FleetState, ResilientTransport, snapshot, wrap
+from comet_resilience.fleet import coordinator, pace, share, store
+from comet_resilience.limits.snapshot import PartitionSnapshot
+from comet_resilience.testing import ConcurrencyCap, Gateway
+from comet_resilience.testing.redis import RedisServer
+
+from ..conftest import COMPLETION, Scripted, bare_client, httpx
+
+OPTIONS: Any = {"algorithm": lambda: FixedLimit(6), "backoff_initial": 0.0, "backoff_max": 0.0}
+MESSAGES: Any = [{"role": "user", "content": "Hello"}]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """The next test begins without members of this one."""
+    yield
+    coordinator._at_exit()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes seconds takes half of it."""
+    for name in ("RENEW_EVERY", "TTL"):
+        monkeypatch.setattr(pace, name, getattr(pace, name) / 2)
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """A server of the test's own, to be frozen and killed."""
+    with RedisServer() as server:
+        yield server
+
+
+class Slow(Scripted):
+    """A gateway that takes its time, and knows how many were there at once."""
+
+    def __init__(self, seconds: float = 0.02) -> None:
+        super().__init__([])
+        self.seconds, self.here, self.most, self.total = seconds, 0, 0, 0
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Take a while."""
+        self.here += 1
+        self.total += 1
+        self.most = max(self.most, self.here)
+        try:
+            await asyncio.sleep(self.seconds)
+        finally:
+            self.here -= 1
+        return httpx.Response(200, json=COMPLETION)
+
+
+def fleet_client(redis: Any, inner: Any, **options: Any) -> Any:
+    """A client of a fleet."""
+    client = wrap(bare_client(inner), **{**OPTIONS, **options}, fleet=redis)
+    client._platform = "Unknown"
+    return client
+
+
+async def ask(client: Any) -> None:
+    """One request."""
+    await client.chat.completions.create(model="m", messages=MESSAGES)
+
+
+def shown(client: Any) -> PartitionSnapshot:
+    """The one partition."""
+    (partition,) = snapshot(client).partitions
+    return partition
+
+
+def state(client: Any) -> FleetState:
+    """How the client stands to its fleet."""
+    fleet = shown(client).fleet
+    assert fleet is not None
+    return fleet.state
+
+
+def share_of(client: Any) -> int | None:
+    """Its share of the fleet's limit, ``None`` while it has none."""
+    partitions = snapshot(client).partitions
+    fleet = partitions[0].fleet if partitions else None
+    return fleet.share if fleet is not None and fleet.state is FleetState.SHARED else None
+
+
+async def until(what: Callable[[], bool]) -> None:
+    """Wait until something is so; the test's time limit is the only one."""
+    while not what():  # noqa: ASYNC110 - threads and processes set no event
+        await asyncio.sleep(0.005)
+
+
+async def keep_busy(client: Any, workers: int, stop: asyncio.Event) -> int:
+    """Ask without a pause: how many were answered."""
+
+    async def work() -> int:
+        answered = 0
+        while not stop.is_set():
+            await ask(client)
+            answered += 1
+        return answered
+
+    return sum(await asyncio.gather(*(work() for _ in range(workers))))
+
+
+@pytest.mark.timeout(30)
+def test_two_clients_share_one_limit(redis_server: RedisServer, db: Any) -> None:
+    async def main() -> None:
+        inner = Slow()
+        clients = [fleet_client(redis_server.url, inner) for _ in range(2)]
+        await asyncio.gather(*(ask(client) for client in clients for _ in range(60)))
+        assert inner.most == 6
+        shares = [shown(client) for client in clients]
+        assert all(partition.ok == 60 for partition in shares)
+        assert {partition.fleet.members for partition in shares if partition.fleet} == {2}
+        assert "shared: " in str(snapshot(clients[0]))
+        for client in clients:
+            await client.close()
+        await until(lambda: not db.keys("*:members"))
+
+    asyncio.run(main())
+
+
+@pytest.mark.timeout(30)
+def test_other_accounts_and_partitions_do_not_share(redis_server: RedisServer, db: Any) -> None:
+    async def main() -> None:
+        inner = Slow(0.1)
+        fleet = Fleet(redis_server.url, account="one"), Fleet(redis_server.url, account="two")
+        clients = [fleet_client(each, inner) for each in fleet]
+        await asyncio.gather(*(ask(client) for client in clients for _ in range(30)))
+        assert inner.most == 12
+        assert len(db.keys("*:members")) == 2
+
+    asyncio.run(main())
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("url", ["redis://127.0.0.1:1", "redis://192.0.2.1:6379"])
+def test_redis_that_was_never_there_costs_no_request(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        client = fleet_client(url, Slow())
+        with caplog.at_level(logging.WARNING, "comet_resilience"):
+            await asyncio.gather(*(ask(client) for _ in range(20)))
+            assert state(client) is FleetState.LOCAL
+            assert shown(client).limit == 6
+            await asyncio.sleep(0.3)
+            await ask(client)
+        assert [record.message.split(":")[0] for record in caplog.records] == [
+            "fleet joining -> local"
+        ]
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.timeout(30)
+def test_redis_freezes_and_comes_back(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Shares hold, then each process goes on alone; one warning for each change."""
+
+    async def main() -> None:
+        inner, stop = Slow(), asyncio.Event()
+        clients = [fleet_client(server.url, inner) for _ in range(2)]
+        work = [asyncio.create_task(keep_busy(client, 8, stop)) for client in clients]
+        await until(lambda: [share_of(client) for client in clients] == [3, 3])
+        server.freeze()
+        try:
+            inner.most = 0
+            await until(lambda: all(state(client) is FleetState.DEGRADED for client in clients))
+            assert [shown(client).limit for client in clients] == [3, 3]
+            await until(lambda: all(state(client) is FleetState.LOCAL for client in clients))
+            before = inner.total
+            await until(lambda: inner.total > before + 50)
+            assert [shown(client).limit for client in clients] == [3, 3]
+            assert inner.most <= 6
+        finally:
+            server.thaw()
+        await until(lambda: all(state(client) is FleetState.SHARED for client in clients))
+        stop.set()
+        answered = sum(await asyncio.gather(*work))
+        assert answered == inner.total  # not one was lost
+        assert inner.most <= 6
+
+    with caplog.at_level(logging.WARNING, "comet_resilience"):
+        asyncio.run(main())
+    words = sorted(record.message.split(":")[0] for record in caplog.records)
+    changes = ["degraded -> local", "local -> shared", "shared -> degraded"]
+    assert words == [f"fleet {change}" for change in changes for _ in range(2)]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.timeout(30)
+def test_redis_is_killed_and_comes_back_empty(server: RedisServer) -> None:
+    async def main() -> None:
+        inner, stop = Slow(), asyncio.Event()
+        clients = [fleet_client(server.url, inner) for _ in range(2)]
+        work = [asyncio.create_task(keep_busy(client, 8, stop)) for client in clients]
+        await until(lambda: [share_of(client) for client in clients] == [3, 3])
+        server.kill()
+        await until(lambda: all(state(client) is FleetState.LOCAL for client in clients))
+        server.start()
+        await until(lambda: all(state(client) is FleetState.SHARED for client in clients))
+        await until(lambda: sum(shown(client).limit for client in clients) == 6)
+        stop.set()
+        assert sum(await asyncio.gather(*work)) == inner.total
+        assert inner.most <= 6
+
+    asyncio.run(main())
+
+
+def work_for_ever(url: str, limit: int, ready: Any) -> None:
+    """A process of a fleet, to be killed."""
+
+    async def main() -> None:
+        client = fleet_client(url, Slow(60.0), algorithm=lambda: FixedLimit(limit))
+        work = asyncio.gather(*(ask(client) for _ in range(limit)))
+        await until(lambda: share_of(client) is not None and shown(client).in_flight == limit)
+        ready.set()
+        await work
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.timeout(30)
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_process_that_is_killed_returns_its_share(redis_server: RedisServer, db: Any) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    child = context.Process(target=work_for_ever, args=(redis_server.url, 6, ready))
+    child.start()
+    assert ready.wait(20)
+
+    async def main() -> None:
+        client = fleet_client(redis_server.url, Slow())
+        waiting = asyncio.create_task(ask(client))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()  # all six are in use over there
+        os.kill(child.pid or 0, signal.SIGKILL)
+        await waiting
+        await until(lambda: sum(len(db.hgetall(key)) for key in db.keys("*:members")) == 1)
+
+    try:
+        asyncio.run(main())
+    finally:
+        child.kill()
+        child.join()
+
+
+@pytest.mark.timeout(30)
+def test_one_client_in_consecutive_runs_and_in_loops_of_several_threads(
+    redis_server: RedisServer, db: Any
+) -> None:
+    inner = Slow()
+    client = fleet_client(redis_server.url, inner)
+
+    async def some() -> None:
+        await asyncio.gather(*(ask(client) for _ in range(20)))
+
+    for _ in range(3):
+        asyncio.run(some())
+    threads = [threading.Thread(target=lambda: asyncio.run(some())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert shown(client).ok == 140
+    assert inner.most <= 6
+
+
+@pytest.mark.timeout(30)
+def test_trio(redis_server: RedisServer, db: Any) -> None:
+    async def main() -> None:
+        client = fleet_client(redis_server.url, Scripted([(200, COMPLETION, {})]))
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(ask, client)
+        assert state(client) is FleetState.SHARED
+        assert shown(client).ok == 30
+
+    trio.run(main)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_is_a_member_of_its_own(redis_server: RedisServer, db: Any) -> None:
+    client = fleet_client(redis_server.url, Slow())
+    asyncio.run(ask(client))
+    child = os.fork()
+    if child == 0:
+        try:
+            asyncio.run(ask(client))
+            fleet = shown(client).fleet
+            os._exit(0 if fleet and fleet.state is FleetState.SHARED and fleet.members == 2 else 3)
+        except BaseException:  # noqa: BLE001 - the child must end here
+            os._exit(4)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    asyncio.run(ask(client))
+    assert shown(client).ok == 2
+    members = {name.split("-")[0] for name in db.hgetall(db.keys("*:members")[0])}
+    assert str(os.getpid()) in members
+
+
+@pytest.mark.timeout(30)
+def test_a_process_that_ends_says_farewell(redis_server: RedisServer, db: Any) -> None:
+    context = multiprocessing.get_context("spawn")
+    child = context.Process(target=ask_once, args=(redis_server.url,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    assert db.keys("*:limit")
+    assert not db.keys("*:members")  # an empty hash is no key
+
+
+def ask_once(url: str) -> None:
+    """A process that asks once and ends."""
+    asyncio.run(ask(fleet_client(url, Slow())))
+
+
+@pytest.mark.timeout(30)
+def test_idle_threads_end_and_start_again(
+    redis_server: RedisServer, db: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "IDLE", 0.3)
+    client = fleet_client(redis_server.url, Slow())
+
+    def is_running() -> bool:
+        return any(thread.name == "comet_resilience fleet" for thread in threading.enumerate())
+
+    async def main() -> None:
+        await until(lambda: not is_running())
+        await ask(client)
+        assert is_running()
+        await until(lambda: not is_running())
+        assert not db.keys("*:members")
+        await ask(client)
+        assert state(client) is FleetState.SHARED
+
+    asyncio.run(main())
+
+
+@pytest.mark.timeout(30)
+def test_a_hidden_capacity_is_found_together(redis_server: RedisServer, db: Any) -> None:
+    """Three clients, the real algorithm, a real gateway that takes eight at once."""
+
+    async def main() -> None:
+        async with Gateway(capacity=ConcurrencyCap(8), latency=0.05) as gateway:
+            clients = [
+                wrap(gateway_client(gateway), fleet=redis_server.url, backoff_initial=0.01)
+                for _ in range(3)
+            ]
+            await asyncio.gather(*(ask(client) for client in clients for _ in range(60)))
+            assert len(gateway.requests) <= 180 * 1.3
+            limits = {shown(client).fleet.limit for client in clients}  # type: ignore[union-attr]
+            assert max(limit or 0 for limit in limits) <= 12
+            for client in clients:
+                await client.close()
+
+    asyncio.run(main())
+
+
+def gateway_client(gateway: Gateway) -> Any:
+    """The real SDK over a socket."""
+    import openai
+
+    client = openai.AsyncOpenAI(base_url=gateway.base_url, api_key=gateway.api_key)
+    client._platform = "Unknown"
+    return client
+
+
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(ImportError, match=r"pip install 'comet-resilience\[redis\]'"):
+        fleet_client("redis://localhost", Slow())
+
+
+@pytest.mark.parametrize(
+    ("fleet", "words"),
+    [
+        ("localhost", "expected a URL"),
+        (5, "expected a URL"),
+        ("redis://:hunter2@localhost:notaport", "cannot be read"),
+        (Fleet("redis://localhost:1"), None),
+    ],
+)
+def test_bad_values_are_refused_at_once(fleet: Any, words: str | None) -> None:
+    if words is None:
+        assert fleet_client(fleet, Slow())
+        return
+    with pytest.raises(ValueError, match=words) as caught:
+        fleet_client(fleet, Slow())
+    assert "hunter2" not in str(caught.value)
+
+
+def test_an_account_must_have_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def key() -> str:
+        return "sk-changes"
+
+    bare = bare_client(Slow())
+    bare._api_key_provider = key  # as AsyncOpenAI(api_key=key) sets it
+    with pytest.raises(ValueError, match="account"):
+        wrap(bare, fleet="redis://localhost:1")
+    with pytest.raises(ValueError, match="account"):
+        ResilientTransport(Slow(), fleet="redis://localhost:1")
+    ResilientTransport(Slow(), fleet=Fleet("redis://localhost:1", account="team"))
+
+
+def test_only_algorithms_that_can_be_written_down_are_shared() -> None:
+    class Own:
+        limit = 5
+
+    own: Any = Own
+    with pytest.raises(ValueError, match="StepBack or a FixedLimit"):
+        wrap(bare_client(Slow()), fleet="redis://localhost:1", algorithm=own)
+
+
+def test_a_client_that_hangs_for_ever_delays_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A factory's client may have no timeout: the share runs out by the process' own clock."""
+    hang = threading.Event()
+
+    class Hanging:
+        def evalsha(self, *arguments: object) -> object:
+            hang.wait(20)
+            raise ConnectionError
+
+        def close(self) -> None:
+            hang.set()
+
+    async def main() -> None:
+        client = fleet_client(Hanging, Slow())
+        began = time.monotonic()
+        await asyncio.wait_for(ask(client), 5)
+        assert state(client) is FleetState.LOCAL
+        assert time.monotonic() - began < 5
+        hang.set()
+
+    asyncio.run(main())
+    assert store.COMMAND_TIMEOUT <= 0.5

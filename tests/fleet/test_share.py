@@ -1,0 +1,269 @@
+"""One partition's share in one process: what the limiter is told, and when Redis is away."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from comet_resilience.events import FleetState
+from comet_resilience.fleet.merge import understand
+from comet_resilience.fleet.message import Answer
+from comet_resilience.fleet.pace import IDLE, KEPT, TTL
+from comet_resilience.fleet.renewal import Renewal
+from comet_resilience.fleet.share import JOIN_WITHIN, FleetShare, alone
+from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
+from comet_resilience.limits.fixed import FixedLimit
+from comet_resilience.limits.partition import Partition
+
+ANSWER = Answer(
+    share=4, limit=20, version=3, epoch=4, members=6, in_use=15, lagging=0, rate=1.0, now=50_000.0,
+    committed=False, contended=True, state="",
+)  # fmt: skip
+
+
+def make() -> LimitAlgorithm:
+    """The fleet's algorithm."""
+    return StepBack(8, 1, 64)
+
+
+class Member:
+    """A share with its partition, and a clock."""
+
+    def __init__(self, make: Any = make) -> None:
+        self.now = 1_000.0
+        self.woken = 0
+        self.moves: list[FleetState] = []
+        self.share = FleetShare("m", make, self._wake, self._moved, lambda: 0.5)
+        self.partition = Partition("key", self.share)
+        self.share.bind(self.partition, ("k1", "k2"))
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def _moved(self, state: FleetState, why: str) -> None:
+        self.moves.append(state)
+
+    def renew(self, **changes: Any) -> None:
+        """One renewal that is answered."""
+        report = self.share.ask(self.now)
+        answer = replace(ANSWER, **changes)
+        fleet = understand(answer, self.share.make(), "")
+        if isinstance(fleet.algorithm, StepBack):
+            fleet.algorithm.level, fleet.algorithm.allowance = answer.limit, 0
+        self.share.take(report, Renewal(answer, fleet, told=True), self.now)
+        self.share.planned = self.share.due()
+
+    def fail(self) -> None:
+        """One renewal that is not."""
+        self.share.fail(self.share.ask(self.now), self.now, "Redis is away")
+
+    def send(self, number: int = 1) -> list[Any]:
+        """Send some attempts."""
+        tickets = []
+        for _ in range(number):
+            self.partition.in_flight += 1
+            tickets.append(self.share.sent(self.now, self.partition.in_flight))
+        return tickets
+
+    def end(self, ticket: Any) -> None:
+        """One of them ends."""
+        self.partition.in_flight -= 1
+        self.share.ended(ticket, self.now, self.partition.in_flight)
+
+    def wait(self, waiting: int) -> None:
+        """So many wait now."""
+        self.partition.waiting = waiting
+        self.share.tick(self.now)
+
+
+def test_the_first_request_wakes_the_thread_and_waits_for_a_share() -> None:
+    member = Member()
+    member.share.tick(member.now)
+    assert (member.woken, member.share.limit) == (0, 0)
+    member.wait(1)
+    member.wait(2)
+    assert member.woken == 1  # once is enough
+    member.renew()
+    assert (member.share.limit, member.moves) == (4, [FleetState.SHARED])
+
+
+def test_without_a_first_share_the_process_limits_itself_alone() -> None:
+    member = Member()
+    member.wait(1)
+    assert member.share.wake_at == member.now + JOIN_WITHIN
+    member.now += JOIN_WITHIN
+    member.share.tick(member.now)
+    assert (member.share.limit, member.moves) == (8, [FleetState.LOCAL])  # as without a fleet
+
+
+def test_a_first_renewal_that_fails_is_not_waited_for() -> None:
+    member = Member()
+    member.wait(1)
+    member.fail()
+    assert (member.share.limit, member.moves) == (8, [FleetState.LOCAL])
+
+
+def test_a_share_holds_while_redis_is_away_then_an_even_part_of_the_last_limit() -> None:
+    member = Member()
+    member.renew()
+    for _ in range(4):
+        member.now += 0.5
+        member.fail()
+        member.share.tick(member.now)
+        assert (member.share.limit, member.moves[-1]) == (4, FleetState.DEGRADED)
+    assert member.share.wake_at == 1_000.0 + KEPT * TTL
+    member.now = 1_000.0 + KEPT * TTL
+    member.share.tick(member.now)  # with or without a word from the thread
+    assert (member.share.limit, member.moves[-1]) == (20 // 6, FleetState.LOCAL)
+    member.now += 60
+    member.renew(share=7)
+    assert (member.share.limit, member.moves[-1]) == (7, FleetState.SHARED)
+    assert len(member.moves) == 4
+
+
+def test_alone_it_steps_back_but_never_grows_beyond_its_part() -> None:
+    member = Member()
+    member.renew()
+    member.now += 10
+    member.share.tick(member.now)
+    for _ in range(50):
+        for ticket in member.send(member.share.limit - member.partition.in_flight):
+            member.share.accepted(ticket, member.now)
+            member.end(ticket)
+        member.now += 1
+        member.share.tick(member.now)
+    assert member.share.limit == 3
+    for ticket in member.send(3):
+        member.partition.in_flight -= 1
+        member.share.refused(ticket, member.now, member.partition.in_flight, None, 0.5)
+        member.share.ended(ticket, member.now, member.partition.in_flight)
+        member.share.tick(member.now)
+    assert member.share.limit < 3
+    assert not member.share.ask(member.now).news.refused  # not the fleet's business any more
+
+
+@pytest.mark.parametrize(
+    ("known", "limit"),
+    [
+        (None, 8),
+        (replace(ANSWER, limit=20, members=6), 3),
+        (replace(ANSWER, limit=5, members=10), 1),
+    ],
+)
+def test_what_a_process_permits_itself_alone(known: Answer | None, limit: int) -> None:
+    assert alone(make(), known).limit == limit
+    assert alone(FixedLimit(8), known).limit == limit
+
+
+def test_a_refusal_is_told_at_once_and_its_slot_withheld_until_the_answer() -> None:
+    member = Member()
+    member.renew()
+    tickets = member.send(4)
+    member.now += 0.01
+    for place, ticket in enumerate(tickets[:3]):
+        member.share.refused(ticket, member.now, 3 - place, 2.0, 0.5)
+        member.end(ticket)
+    member.share.tick(member.now)
+    assert member.woken == 1
+    assert member.share.limit == 1  # a queue would burn down in the others
+    report = member.share.ask(member.now)
+    assert [outcome.retry_after for outcome in report.news.refused] == [2.0] * 3
+    assert {outcome.epoch for outcome in report.news.refused} == {4}
+    member.renew()
+    assert member.share.limit == 4
+
+
+def test_news_that_do_not_arrive_go_with_the_next_report() -> None:
+    member = Member()
+    member.renew()
+    (ticket,) = member.send()
+    member.share.refused(ticket, member.now, 0, None, 0.5)
+    member.end(ticket)
+    member.fail()
+    member.now += 0.5
+    (outcome,) = member.share.ask(member.now).news.refused
+    assert outcome.age == pytest.approx(0.5)
+    assert not member.share.ask(member.now).news.refused
+
+
+def test_an_attempt_above_the_level_is_a_probe_and_accepted_after_a_second_at_the_latest() -> None:
+    member = Member()
+    member.renew(limit=20)
+    member.share._level = 18
+    member.send(4)  # the last of them is the fleet's nineteenth
+    member.now += 0.9
+    member.share.tick(member.now)
+    assert not member.share._seen.probes
+    member.now += 0.2
+    member.share.tick(member.now)
+    (probe,) = member.share.ask(member.now).news.probes
+    assert (probe.in_flight, probe.epoch) == (19, 4)
+
+
+def test_a_refusal_is_told_with_what_the_others_hold_an_acceptance_with_what_they_used() -> None:
+    member = Member()
+    member.renew(in_use=10)
+    member.share._level = 12
+    refused, probe = member.send(4)[2:]
+    member.share.refused(refused, member.now, 3, None, 0.5)
+    member.share.accepted(probe, member.now)
+    news = member.share.ask(member.now).news
+    assert [outcome.in_flight for outcome in news.refused] == [19]  # third of four, sixteen held
+    assert [outcome.in_flight for outcome in news.probes] == [14]
+
+
+def test_it_asks_soon_when_somebody_waits_and_when_it_holds_too_much() -> None:
+    member = Member()
+    member.renew()
+    assert member.share.due() == pytest.approx(member.now + 0.05)  # nothing used, others wait
+    member.send(4)
+    assert member.share.due() == pytest.approx(member.now + 0.5)
+    member.wait(2)
+    assert member.share.due() == pytest.approx(member.now + 0.02)
+    member.renew()
+    assert member.share.due() == pytest.approx(member.now + 0.1)
+    member.renew(share=2)
+    assert member.share.due() == pytest.approx(member.now + 0.02)  # confirms what it gave up
+
+
+def test_idle_shares_are_given_back_and_asked_for_again() -> None:
+    member = Member()
+    member.renew()
+    assert not member.share.is_idle(member.now)
+    member.now += IDLE + 1000
+    assert member.share.is_idle(member.now)
+    assert member.share.farewell().ttl == 0
+    assert member.share.due() == math.inf
+    assert member.share.limit == 0
+    member.wait(1)
+    assert member.woken == 1
+    member.renew()
+    assert member.share.limit == 4
+
+
+def test_it_tells_how_many_it_has_and_wants_and_how_fast_it_sends() -> None:
+    member = Member()
+    for step in range(40):
+        member.now += 0.1
+        if step % 5 == 0:
+            member.renew()
+        for ticket in member.send():
+            member.share.accepted(ticket, member.now)
+            member.end(ticket)
+    member.send(3)
+    member.wait(5)
+    ask = member.share.ask(member.now).ask
+    assert (ask.in_use, ask.want, ask.share, ask.epoch) == (3, 8, 4, 4)
+    assert ask.rate == pytest.approx(10, rel=0.5)  # sent one each tenth of a second
+
+
+def test_what_snapshot_shows() -> None:
+    member = Member()
+    assert member.partition.snapshot(member.now).fleet == member.share.view
+    assert (member.share.view.limit, member.share.view.members) == (None, None)
+    member.renew()
+    view = member.share.view
+    assert (view.state, view.share, view.limit, view.members) == (FleetState.SHARED, 4, 20, 6)
