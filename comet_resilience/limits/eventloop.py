@@ -16,6 +16,8 @@ import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
 
+import anyio
+
 
 class Parking(Protocol):
     """A place to wait until somebody says go; awaiting it costs no frame of its own."""
@@ -49,6 +51,10 @@ class EventLoop(Protocol):
 
     def park(self) -> Parking:
         """A place to wait, for one task of this loop."""
+        ...
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Let time pass for the running task."""
         ...
 
     def start(self, function: Callable[[], Awaitable[object]]) -> bool:
@@ -99,6 +105,7 @@ class _AsyncioLoop:
         self._loop = loop
         self._tasks: set[asyncio.Future[None]] = set()
         self.now = loop.time
+        self.sleep = anyio.sleep
 
     def call_soon(self, function: Callable[[], object]) -> bool:
         try:
@@ -127,6 +134,7 @@ class _TrioLoop:
     def __init__(self, trio: Any, token: Any) -> None:
         self._trio, self._token = trio, token
         self._offset = time.monotonic() - trio.current_time()
+        self.sleep = anyio.sleep
 
     def now(self) -> float:
         return float(self._trio.current_time() + self._offset)
@@ -165,6 +173,20 @@ class _Latest(threading.local):
 
 
 _latest = _Latest()
+_lens: Callable[[EventLoop], EventLoop] | None = None
+_monotonic: Callable[[], float] = time.monotonic
+
+
+def see_through(
+    lens: Callable[[EventLoop], EventLoop] | None,
+    monotonic: Callable[[], float] = time.monotonic,
+) -> None:
+    """See every loop through a lens from now on: how ``testing.waiting`` lets time jump.
+
+    ``monotonic`` is the time where no loop runs.
+    """
+    global _latest, _lens, _monotonic
+    _lens, _monotonic, _latest = lens, monotonic, _Latest()
 
 
 def running_loop() -> EventLoop:
@@ -174,26 +196,35 @@ def running_loop() -> EventLoop:
         RuntimeError: If no event loop runs in this thread.
 
     """
-    trio = sys.modules.get("trio")
+    latest, trio = _latest, sys.modules.get("trio")
     native: Any
     if trio is not None and trio.lowlevel.in_trio_task():
         native = trio.lowlevel.current_trio_token()
-        if native is not _latest.native:
-            _latest.native, _latest.loop = native, _TrioLoop(trio, native)
+        if native is not latest.native:
+            latest.native, latest.loop = native, _seen(_TrioLoop(trio, native))
     else:
         native = asyncio.get_running_loop()
-        if native is not _latest.native:
-            _latest.native, _latest.loop = native, _AsyncioLoop(native)
-    loop: EventLoop = _latest.loop
+        if native is not latest.native:
+            latest.native, latest.loop = native, _seen(_AsyncioLoop(native))
+    loop: EventLoop = latest.loop
     return loop
 
 
-def time_and_loop() -> tuple[float, EventLoop | None]:
-    """The time, and the running loop if there is one: also for threads without a loop."""
+def _seen(loop: EventLoop) -> EventLoop:
+    return loop if _lens is None else _lens(loop)
+
+
+def time_and_loop(here: EventLoop | None = None) -> tuple[float, EventLoop | None]:
+    """The time, and the running loop if there is one: also for threads without a loop.
+
+    Who knows the running loop already gives it as ``here`` and spares the search.
+    """
+    if here is not None:
+        return here.now(), here
     try:
         loop = running_loop()
     except RuntimeError:
-        return time.monotonic(), None
+        return _monotonic(), None
     return loop.now(), loop
 
 

@@ -17,24 +17,23 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Final
+from types import EllipsisType
+from typing import TypeVar
 from weakref import WeakSet
 
 import anyio
 
 from ..errors import QueueFullError, QueueTimeoutError
-from ..events import LimitChanged, Observers
+from ..events import FleetChanged, LimitChanged, Observers
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm
 from .eventloop import EventLoop, running_loop, time_and_loop
+from .lookout import Lookout
 from .partition import Lease, Partition, Waiter
-from .snapshot import Snapshot
+from .partitions import Partitions
+from .snapshot import Load, Snapshot
 
-#: Partitions that nobody used for this many seconds are forgotten, and the longest idle ones
-#: above this number, so that a service which sees ten thousand model names stays small.
-FORGET_AFTER: Final = 300.0
-IDLE_KEPT: Final = 1_024
-_FIRST_SWEEP: Final = 128
+T = TypeVar("T")
 
 
 class Limiter:
@@ -42,6 +41,7 @@ class Limiter:
 
     ``make_algorithm`` makes the algorithm of a new partition; ``max_queue`` bounds those who wait
     in one partition and ``queue_timeout`` (seconds) how long; ``None`` leaves either unbounded.
+    ``on_partition`` is called, under the lock, with each new partition.
     """
 
     def __init__(
@@ -52,42 +52,55 @@ class Limiter:
         queue_timeout: float | None,
         observers: Observers,
         draw: Callable[[], float] = random.random,
+        on_partition: Callable[[Partition], None] | None = None,
     ) -> None:
         self._make_algorithm = make_algorithm
         self._max_queue = max_queue
         self._queue_timeout = queue_timeout
         self._observers = observers
         self._draw = draw
+        self._on_partition = on_partition
         self._start_afresh()
         _limiters.add(self)
 
     def _start_afresh(self) -> None:
         # The mutable state of this class. A forked child starts with its own, empty.
         self._lock = threading.Lock()
-        self._partitions: dict[Hashable, Partition] = {}
-        self._sweep_at = _FIRST_SWEEP
-        self._events: deque[LimitChanged] = deque()
+        self._partitions = Partitions(self._make_partition)
+        self._lookout = Lookout(self._partitions.moved)
+        self._events: deque[LimitChanged | FleetChanged] = deque()
         self._abandoned: deque[Lease] = deque()
 
-    async def acquire(self, key: Hashable, order: int | None = None) -> Lease:
+    async def acquire(
+        self,
+        key: Hashable,
+        order: int | None = None,
+        queue_timeout: float | EllipsisType | None = ...,
+        here: EventLoop | None = None,
+    ) -> Lease:
         """Wait for a slot. ``order`` is that of an earlier lease, for a retry.
+
+        ``queue_timeout`` stands in for the limiter's own where one is given; ``here`` is the
+        running loop, where the caller knows it.
 
         Raises:
             QueueFullError: If ``max_queue`` requests wait already (never for a retry).
             QueueTimeoutError: If none was free within ``queue_timeout``.
 
         """
-        lease = self.acquire_nowait(key) if order is None else None
+        lease = self.acquire_nowait(key, here) if order is None else None
         if lease is not None:
             return lease
+        patience = self._queue_timeout if queue_timeout is ... else queue_timeout
         waiter = self._enqueue(key, order)
         taken = False
         try:
-            if self._queue_timeout is None:
+            self._emit()
+            if patience is None:
                 await waiter.parking
                 taken = True
             else:
-                with anyio.move_on_after(self._queue_timeout):
+                with anyio.move_on_after(patience):
                     await waiter.parking
                     taken = True
         finally:
@@ -95,22 +108,28 @@ class Limiter:
                 self._leave(waiter, key)
         if waiter.lease is None or not taken:
             raise QueueTimeoutError(
-                f"no slot for {key!r} was free within queue_timeout={self._queue_timeout:g} s"
+                f"no slot for {key!r} was free within queue_timeout={patience:g} s"
             )
         return waiter.lease
 
-    def acquire_nowait(self, key: Hashable) -> Lease | None:
+    def acquire_nowait(self, key: Hashable, here: EventLoop | None = None) -> Lease | None:
         """A slot if one is free and nobody waits for it, else ``None``."""
-        now, here = time_and_loop()
+        now, here = time_and_loop(here)
         with self._lock:
-            self._take_back_abandoned(now, here)
-            partition = self._partition(key, now)
+            if self._abandoned:
+                self._take_back_abandoned(now, here)
+            partition = self._partitions.touch(key, now)
             partition.algorithm.tick(now)
-            lease = None
-            if partition.has_room and not partition.waiting:
-                lease = partition.grant(self, now, partition.next_order(), here)
             self._note_change(partition)
-        self._emit()
+            lease = None
+            if partition.in_flight < partition.limit and not partition.waiting:
+                lease = partition.grant(self, now, partition.next_order(), here)
+        try:
+            self._emit()
+        except BaseException:  # an observer may end the whole program, but not keep the slot
+            if lease is not None:
+                self.release(lease, Signal.IGNORED, None)
+            raise
         return lease
 
     def accept(self, lease: Lease) -> None:
@@ -122,9 +141,11 @@ class Limiter:
                 self._pump(lease.partition, now, here)
         self._emit()
 
-    def release(self, lease: Lease, signal: Signal, retry_after: float | None) -> None:
+    def release(
+        self, lease: Lease, signal: Signal, retry_after: float | None, here: EventLoop | None = None
+    ) -> None:
         """See ``Lease.release``."""
-        now, here = time_and_loop()
+        now, here = time_and_loop(here)
         with self._lock:
             if not lease.released:
                 lease.partition.take_back(lease, signal, retry_after, now, self._draw())
@@ -138,6 +159,19 @@ class Limiter:
             if lease.loop is not None:
                 lease.loop.call_soon(self._collect)
 
+    def adjust(self, partition: Partition, step: Callable[[float], T]) -> T:
+        """Run ``step(now)`` under the lock, from any thread, and give out what it made free."""
+        now, here = time_and_loop()
+        with self._lock:
+            result = step(now)
+            self._pump(partition, now, here)
+        self._emit()
+        return result
+
+    def note(self, event: FleetChanged) -> None:
+        """Tell the observers once the lock is free; called under it."""
+        self._events.append(event)
+
     def snapshot(self) -> Snapshot:
         """The state of every partition, as a frozen value."""
         now, here = time_and_loop()
@@ -147,11 +181,19 @@ class Limiter:
         self._emit()
         return Snapshot(partitions=shown)
 
+    def load_of(self, key: Hashable) -> Load:
+        """The figures of one partition, cheaply: without the lock, and all 0 if it is unknown."""
+        partition = self._partitions.get(key)
+        if partition is None:
+            return Load(0, 0, 0, 0)
+        limit = partition.algorithm.limit
+        return Load(limit, partition.in_flight, partition.waiting, partition.refused)
+
     def _enqueue(self, key: Hashable, order: int | None) -> Waiter:
         here = running_loop()
         now = here.now()
         with self._lock:
-            partition = self._partition(key, now)
+            partition = self._partitions.touch(key, now)
             full = self._max_queue is not None and partition.waiting >= self._max_queue
             if full and order is None:
                 raise QueueFullError(
@@ -160,14 +202,14 @@ class Limiter:
                 )
             waiter = partition.push(here, order)
             self._pump(partition, now, here)
-        self._emit()
+            self._lookout.watch(now, here)
         return waiter
 
     def _leave(self, waiter: Waiter, key: Hashable) -> None:
         """A waiter goes without its slot, cancelled or out of time: it goes to the next."""
         now, here = time_and_loop()
         with self._lock:
-            partition = waiter.lease.partition if waiter.lease else self._partition(key, now)
+            partition = waiter.lease.partition if waiter.lease else self._partitions.touch(key, now)
             if waiter.lease is None:
                 partition.leave(waiter)
             else:
@@ -181,21 +223,11 @@ class Limiter:
             self._take_back_abandoned(now, here)
         self._emit()
 
-    def _partition(self, key: Hashable, now: float) -> Partition:
-        partition = self._partitions.get(key)
-        if partition is None:
-            if len(self._partitions) >= self._sweep_at:
-                self._forget_idle(now)
-            partition = self._partitions[key] = Partition(key, self._make_algorithm())
-        partition.used_at = now
+    def _make_partition(self, key: Hashable) -> Partition:
+        partition = Partition(key, self._make_algorithm())
+        if self._on_partition is not None:
+            self._on_partition(partition)
         return partition
-
-    def _forget_idle(self, now: float) -> None:
-        idle = sorted((p for p in self._partitions.values() if p.idle), key=lambda p: p.used_at)
-        for place, partition in enumerate(idle):
-            if place < len(idle) - IDLE_KEPT or partition.used_at < now - FORGET_AFTER:
-                del self._partitions[partition.key]
-        self._sweep_at = max(_FIRST_SWEEP, 2 * len(self._partitions))
 
     def _take_back_abandoned(self, now: float, here: EventLoop | None) -> None:
         while self._abandoned:
@@ -213,7 +245,8 @@ class Limiter:
             if not waiter.wake(here):
                 partition.take_back_unsent(waiter.lease, now)
         self._note_change(partition)
-        self._arm(partition, here)
+        if partition.waiting or partition.timer is not None:
+            self._arm(partition, here)
 
     def _note_change(self, partition: Partition) -> None:
         change = partition.change()
