@@ -3,39 +3,49 @@
 client = wrap(AsyncOpenAI(base_url="https://api.cometapi.com/v1", api_key=...))
 """
 
-from .client import diagnose, snapshot, support_report, wrap
-from .config import Config, Options
-from .errors import (
-    DeadlineExceededError,
-    IncompleteStreamError,
-    InvalidAnswerError,
-    QueueFullError,
-    QueueTimeoutError,
-    ResilienceError,
-    WrongEndpointError,
-)
-from .events import (
-    AttemptFinished,
-    Event,
-    GaveUp,
-    LimitChanged,
-    RetryScheduled,
-    StreamAbandoned,
-    StreamBroken,
-)
-from .limits.algorithm import LimitAlgorithm, StepBack
-from .limits.fixed import FixedLimit
-from .limits.snapshot import PartitionSnapshot, Snapshot
-from .support.diagnosis import Attempt, Diagnosis, LimiterState
-from .support.report import SupportReport
-from .transport import ResilientTransport
-from .verdict.rule import Rule
-from .verdict.vocabulary import Action, FailureKind, Fault, Operation, RequestInfo, Signal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from .bulk import BulkResults, Progress, run_all
+    from .client import diagnose, snapshot, support_report, wrap
+    from .config import Config, Options, PerCallOptions
+    from .errors import (
+        DeadlineExceededError,
+        IncompleteStreamError,
+        InvalidAnswerError,
+        QueueFullError,
+        QueueTimeoutError,
+        ResilienceError,
+        WrongEndpointError,
+    )
+    from .events import (
+        AttemptFinished,
+        Event,
+        FleetChanged,
+        FleetState,
+        GaveUp,
+        LimitChanged,
+        RetryScheduled,
+        StreamAbandoned,
+        StreamBroken,
+    )
+    from .fleet.scope import Fleet
+    from .limits.algorithm import LimitAlgorithm, StepBack
+    from .limits.fixed import FixedLimit
+    from .limits.snapshot import FleetView, PartitionSnapshot, Snapshot
+    from .overrides import Override, override
+    from .support.diagnosis import Attempt, Diagnosis, LimiterState
+    from .support.report import SupportReport
+    from .transport import ResilientTransport
+    from .verdict.rule import Rule
+    from .verdict.vocabulary import Action, FailureKind, Fault, Operation, RequestInfo, Signal
 
 __all__ = [
     "Action",
     "Attempt",
     "AttemptFinished",
+    "BulkResults",
     "Config",
     "DeadlineExceededError",
     "Diagnosis",
@@ -43,6 +53,10 @@ __all__ = [
     "FailureKind",
     "Fault",
     "FixedLimit",
+    "Fleet",
+    "FleetChanged",
+    "FleetState",
+    "FleetView",
     "GaveUp",
     "IncompleteStreamError",
     "InvalidAnswerError",
@@ -51,7 +65,10 @@ __all__ = [
     "LimiterState",
     "Operation",
     "Options",
+    "Override",
     "PartitionSnapshot",
+    "PerCallOptions",
+    "Progress",
     "QueueFullError",
     "QueueTimeoutError",
     "RequestInfo",
@@ -67,7 +84,47 @@ __all__ = [
     "SupportReport",
     "WrongEndpointError",
     "diagnose",
+    "override",
+    "run_all",
     "snapshot",
     "support_report",
     "wrap",
 ]
+
+#: Which room each name is from. A room is opened when something in it is asked for: importing the
+#: package alone (as its pytest plugin does in every test run) does not load the SDK.
+_ROOMS: Final = {
+    "bulk": "BulkResults Progress run_all",
+    "client": "diagnose snapshot support_report wrap",
+    "config": "Config Options PerCallOptions",
+    "errors": (
+        "DeadlineExceededError IncompleteStreamError InvalidAnswerError QueueFullError "
+        "QueueTimeoutError ResilienceError WrongEndpointError"
+    ),
+    "events": (
+        "AttemptFinished Event FleetChanged FleetState GaveUp LimitChanged RetryScheduled "
+        "StreamAbandoned StreamBroken"
+    ),
+    "fleet.scope": "Fleet",
+    "limits.algorithm": "LimitAlgorithm StepBack",
+    "limits.fixed": "FixedLimit",
+    "limits.snapshot": "FleetView PartitionSnapshot Snapshot",
+    "overrides": "Override override",
+    "support.diagnosis": "Attempt Diagnosis LimiterState",
+    "support.report": "SupportReport",
+    "transport": "ResilientTransport",
+    "verdict.rule": "Rule",
+    "verdict.vocabulary": "Action FailureKind Fault Operation RequestInfo Signal",
+}
+
+
+def __getattr__(name: str) -> Any:
+    for room, names in _ROOMS.items():
+        if name in names.split():
+            found = globals()[name] = getattr(import_module(f".{room}", __name__), name)
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -15,23 +15,27 @@ from typing import TYPE_CHECKING, Any, Final
 import anyio
 
 from .errors import DeadlineExceededError, ResilienceError
-from .events import AttemptFinished, GaveUp, RetryScheduled
+from .events import AttemptFinished, GaveUp, Observers, RetryScheduled
 from .failure import Circumstances, Failure, diagnose_failure, explain, hand_on, shown_ids
-from .limits.eventloop import clock
+from .limits.eventloop import clock, running_loop
+from .overrides import current_block
 from .reception import faulted, receive
 from .support.capture import redactor_of
 from .support.diagnosis import Attempt, Diagnosis, LimiterState
 from .support.redaction import Redactor, printable
 from .verdict.retry import GiveUp, RetryIn, Situation, decide
 from .verdict.rules import classify
-from .verdict.vocabulary import Fault, Observation, Signal
+from .verdict.vocabulary import Fault, Observation, RequestInfo, Signal
 from .wire.body import loaded_body
 from .wire.request import Outgoing, renew_headers
 from .wire.response import close, observe
 
 if TYPE_CHECKING:
+    from .config import Config
     from .limits.partition import Lease
+    from .tasks import NewTasks
     from .transport import Engine
+    from .verdict.rule import Rule
 
 #: A length with more digits than this is nonsense.
 _MOST_DIGITS: Final = 19
@@ -41,30 +45,33 @@ class Journey:
     """One request on its way; everything mutable about it is in here."""
 
     __slots__ = (
-        "_engine", "_in_flight", "_inner", "_key", "_known", "_limit", "_number", "_order",
-        "_queued", "_sent_at", "_started", "_waiting_since",
-        "attempts", "config", "info", "new_tasks", "observers", "outgoing", "request", "rules",
+        "_engine", "_in_flight", "_inner", "_key", "_known", "_limit", "_max_retries", "_number",
+        "_order", "_queued", "_started", "attempts", "config", "here", "info", "new_tasks",
+        "observers", "outgoing", "request", "rules", "sent_at", "waiting_since",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, inner: Any, request: Any, outgoing: Outgoing) -> None:
-        self.config = engine.config
-        self.rules = engine.rules
-        self.observers = engine.observers
-        self.new_tasks = engine.new_tasks
-        self.request = request
-        self.outgoing = outgoing
-        self.info = outgoing.info
+        self.config: Config = engine.config
+        self.rules: tuple[Rule, ...] = engine.rules
+        self.observers: Observers = engine.observers
+        self.new_tasks: NewTasks = engine.new_tasks
+        self.request: Any = request
+        self.outgoing: Outgoing = outgoing
+        self.info: RequestInfo = outgoing.info
         self.attempts: tuple[Attempt, ...] = ()
-        self._engine = engine
-        self._inner = inner
+        self._engine, self._inner = engine, inner
         self._key = engine.partition(outgoing.info)
-        self._started = clock()
+        call, block = outgoing.call, current_block()
+        self._max_retries = self.config.max_retries if call is None else call.max_retries
+        if block is not None:
+            self.config = block.over(engine.config)
+            self._max_retries = block.options.get("max_retries", self._max_retries)
+            if block.witness is not None:
+                block.witness(engine.limiter, self._key)
         self._order: int | None = None
-        self._number = 0
-        self._in_flight = self._limit = 0
-        self._queued = 0.0
-        self._sent_at = self._started
-        self._waiting_since: float | None = None
+        self._number = self._in_flight = self._limit = 0
+        self._queued = self._started = self.sent_at = 0.0
+        self.waiting_since: float | None = None
         self._known: Redactor | None = None
 
     async def run(self) -> Any:
@@ -74,7 +81,8 @@ class Journey:
             ResilienceError: If the queue is full or too slow, or the deadline passes.
 
         """
-        seconds = self.config.deadline
+        self.here, seconds = running_loop(), self.config.deadline
+        self._started = self.sent_at = self.here.now()
         try:
             if seconds is None:
                 return await self._loop(math.inf)
@@ -87,9 +95,12 @@ class Journey:
             raise
 
     async def _loop(self, deadline: float) -> Any:
+        asked = self._started
         while True:
-            self._waiting_since = asked = clock()
-            lease = await self._engine.limiter.acquire(self._key, self._order)
+            self.waiting_since = asked
+            lease = await self._engine.limiter.acquire(
+                self._key, self._order, self.config.queue_timeout, self.here
+            )
             self._begin_attempt(lease, asked)
             try:
                 outcome = await self._attempt(lease)
@@ -103,8 +114,9 @@ class Journey:
             self._record(outcome, step)
             if isinstance(step, GiveUp):
                 return self._give_up(outcome, step.reason)
-            await anyio.sleep(step.delay)
+            await self.here.sleep(step.delay)
             await self._renew()
+            asked = self.here.now()
 
     async def _renew(self) -> None:
         call = self.outgoing.call
@@ -116,10 +128,10 @@ class Journey:
         self._order = lease.order
         self._number += 1
         self._in_flight = lease.partition.in_flight
-        self._limit = lease.partition.algorithm.limit
-        self._sent_at = clock()
-        self._queued = self._sent_at - asked
-        self._waiting_since = None
+        self._limit = lease.partition.limit
+        self.sent_at = self.here.now()
+        self._queued = self.sent_at - asked
+        self.waiting_since = None
 
     async def _attempt(self, lease: Lease) -> Any:
         """Send once: the response if it is an answer, else the ``Failure``."""
@@ -134,14 +146,14 @@ class Journey:
             raise
 
     def _decide(self, failure: Failure, deadline: float) -> RetryIn | GiveUp:
-        call = self.outgoing.call
+        engine = self._engine
         return decide(
-            self._engine.policy,
+            engine.policy if self.config is engine.config else self.config.retry_policy,
             Situation(
                 seen=failure.seen,
                 verdict=failure.verdict,
                 attempt=self._number,
-                max_retries=call.max_retries if call else self.config.max_retries,
+                max_retries=self._max_retries,
                 time_left=min(deadline - clock(), _time_left()),
                 not_replayable=self.outgoing.not_replayable,
                 draw=random.random(),  # noqa: S311 - jitter is no secret
@@ -161,8 +173,8 @@ class Journey:
     def circumstances(self, attempts: tuple[Attempt, ...]) -> Circumstances:
         """What a diagnosis is to say besides: the queue, the limiter now."""
         queued = sum(attempt.queued for attempt in attempts)
-        if self._waiting_since is not None:
-            queued += clock() - self._waiting_since
+        if self.waiting_since is not None:
+            queued += clock() - self.waiting_since
         partitions = self._engine.limiter.snapshot().partitions
         return Circumstances(
             queued=queued,
@@ -182,9 +194,9 @@ class Journey:
         seen = failure.seen
         return Attempt(
             number=self._number,
-            started=self._sent_at - self._started,
+            started=self.sent_at - self._started,
             queued=self._queued,
-            elapsed=clock() - self._sent_at,
+            elapsed=clock() - self.sent_at,
             status=seen.status,
             fault=seen.fault.value if seen.fault else "",
             kind=failure.verdict.kind,
@@ -221,6 +233,7 @@ class Journey:
 
     def _give_up(self, failure: Failure, reason: str) -> Any:
         self._note_give_up(failure, reason)
+        self._engine.nesting.gave_up(self.request, self._number, failure.verdict)
         return hand_on(failure, self._diagnose(failure, reason), self.request)
 
     def _explain_own(self, error: ResilienceError) -> None:
@@ -236,14 +249,9 @@ class Journey:
         explain(error, self._diagnose(failure, str(error)))
 
     def _diagnose(self, failure: Failure, reason: str) -> Diagnosis:
+        now = self.circumstances(self.attempts)
         return diagnose_failure(
-            failure,
-            self.info,
-            self.request,
-            reason,
-            self.attempts,
-            self.elapsed(),
-            self.circumstances(self.attempts),
+            failure, self.info, self.request, reason, self.attempts, self.elapsed(), now
         )
 
     def _note_give_up(self, failure: Failure, reason: str) -> None:
@@ -270,7 +278,7 @@ class Journey:
             reason=failure.verdict.reason if failure else "",
             request_id=self.known().line(id_) if failure else printable(id_),
             queued=self._queued,
-            elapsed=clock() - self._sent_at,
+            elapsed=clock() - self.sent_at,
             in_flight=self._in_flight,
             limit=self._limit,
             request_bytes=declared_size(self.request.headers),

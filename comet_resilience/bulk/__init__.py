@@ -1,0 +1,7 @@
+"""Bulk work: millions of calls from an iterable, as many at once as the limiter can send soon."""
+
+from .progress import Progress
+from .results import BulkResults
+from .run import run_all
+
+__all__ = ["BulkResults", "Progress", "run_all"]

@@ -1,0 +1,63 @@
+"""How far a run is, as a value; ``run_all(progress=...)`` hands it to a function."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+#: Seconds that the rate looks back.
+LOOKS_BACK: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """A run at one moment.
+
+    ``total`` is the number of items, ``None`` if nobody said; ``skipped`` of them were finished by
+    an earlier run. ``answered`` and ``failed`` calls are over, ``running`` ones are not. ``rate``
+    is in calls per second over the last half minute, ``eta`` and ``elapsed`` in seconds; ``eta``
+    is ``None`` while unknown. ``limit`` is the concurrency that the limiter permits the run's
+    calls now; ``refused`` counts attempts that the gateway refused for load.
+    """
+
+    total: int | None
+    skipped: int
+    answered: int
+    failed: int
+    running: int
+    elapsed: float
+    rate: float
+    eta: float | None
+    limit: int
+    refused: int
+
+    @property
+    def over(self) -> int:
+        """Items that need no more work: skipped, answered or failed."""
+        return self.skipped + self.answered + self.failed
+
+
+class Rate:
+    """Calls per second, over the last half minute."""
+
+    def __init__(self, now: float) -> None:
+        self._marks = deque([(now, 0)])
+
+    def at(self, now: float, count: int) -> float:
+        """The rate now that ``count`` calls are over."""
+        while len(self._marks) > 1 and self._marks[1][0] <= now - LOOKS_BACK:
+            self._marks.popleft()
+        since, before = self._marks[0]
+        self._marks.append((now, count))
+        return (count - before) / (now - since) if now > since else 0.0
+
+
+def eta(total: int | None, over: int, rate: float) -> float | None:
+    """Seconds until all is over at this rate; ``None`` while unknown."""
+    if total is None:
+        return None
+    left = max(0, total - over)
+    if not left:
+        return 0.0
+    return left / rate if rate else None

@@ -1,0 +1,286 @@
+"""A run under way: what begins the calls, and what hands their results over.
+
+The tasks live in a task group that ``run_all`` holds open around the caller's block, and only
+there: results come out of an iterator object rather than out of a generator with a task group
+inside, because a ``yield`` within a cancel scope cancels the wrong task (PEP 789).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from ..limits.eventloop import clock
+from ..overrides import Override, current_block
+from .finished import Finished
+from .keys import name_of
+from .pace import Call, Pace
+from .progress import Progress, Rate, eta
+from .source import Source, size_of
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from anyio.abc import TaskGroup, TaskStatus
+
+    from ..limits.limiter import Limiter
+    from ..transport import Engine
+
+ItemT = TypeVar("ItemT")
+ValueT = TypeVar("ValueT")
+
+#: So many calls begin, or finished items are passed over, before other tasks have a turn.
+AT_ONCE: Final = 8
+#: Seconds after which the limiter is looked at anew although no call of ours ended.
+LOOKS_AFTER: Final = 0.05
+
+
+#: The run and the call that a task works for, inherited by what it starts.
+_works_for: ContextVar[tuple[object, Call] | None] = ContextVar(
+    "comet_resilience_bulk_call", default=None
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The arguments of ``run_all``, checked."""
+
+    ask: Callable[[Any], Awaitable[Any]]
+    items: Iterable[Any] | AsyncIterable[Any]
+    engine: Engine
+    in_order: bool
+    raises: bool
+    finished: Finished | None
+    stores: bool
+    key: Callable[[Any], object] | None
+    total: int | None
+
+
+class BulkResults(Generic[ItemT, ValueT]):
+    """The results of ``run_all``: pairs of an item and its result, to be read by ``async for``."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._source: Source[Any] = Source(plan.items)
+        self._total = size_of(plan.items) if plan.total is None else plan.total
+        block = current_block()
+        config = plan.engine.config if block is None else block.over(plan.engine.config)
+        self._pace = Pace(
+            plan.engine.limiter.load_of,
+            plan.engine.config.max_queue,
+            in_a_hurry=config.deadline is not None,
+        )
+        # The mutable state: calls to hand over next, in order, and what has happened so far.
+        self._line: deque[Call] = deque()
+        self._handed: Call | None = None
+        self._is_read = self._is_closed = False
+        self._source_error: Exception | None = None
+        self._broken: Exception | None = None
+        self._skipped = self._answered = self._failed = 0
+        self._started = clock()
+        self._rate = Rate(self._started)
+        self._calls: TaskGroup
+        self._room, self._news, self._ended = anyio.Event(), anyio.Event(), anyio.Event()
+        self._is_asked = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[ItemT, ValueT]:
+        if self._is_asked:
+            raise RuntimeError("results can be read by one task at a time")
+        self._is_asked = True
+        try:
+            self._acknowledge()
+            call = await self._next_over()
+        finally:
+            self._is_asked = False
+        self._pace.held -= 1
+        self._room.set()
+        if call.error is None:
+            self._handed = call
+            return call.item, call.value
+        if self._plan.raises:
+            self.end()
+            is_end = isinstance(call.error, StopAsyncIteration)  # it would only end the loop
+            raise _foreign(call.error) if is_end else call.error
+        error: Any = call.error  # of which ``ValueT`` knows
+        return call.item, error
+
+    async def aclose(self) -> None:
+        """Cancel what is under way and end the iteration; returns when no task is left.
+
+        What leaving the block does anyway; here for those who want to go on inside of it.
+        """
+        self.end()
+        await self._ended.wait()
+
+    def end(self) -> None:
+        """Cancel what is under way; nothing is handed over any more."""
+        self._is_closed = True
+        self._calls.cancel_scope.cancel()
+        self._news.set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything may still be handed over."""
+        return not self._is_closed
+
+    def progress(self) -> Progress:
+        """How far the run is."""
+        now = clock()
+        over = self._answered + self._failed
+        rate = self._rate.at(now, over)
+        return Progress(
+            total=self._total,
+            skipped=self._skipped,
+            answered=self._answered,
+            failed=self._failed,
+            running=self._pace.running,
+            elapsed=now - self._started,
+            rate=rate,
+            eta=eta(self._total, self._skipped + over, rate),
+            limit=self._pace.limit(),
+            refused=self._pace.refused(),
+        )
+
+    async def work(self, *, task_status: TaskStatus[None]) -> None:
+        """Begin the calls, each in a task of its own, until all are over or the run is closed."""
+        try:
+            # The wait for a slot is this run's own doing, and no call is to fail by it.
+            with Override({"queue_timeout": None}, self._note_request):
+                async with anyio.create_task_group() as self._calls:
+                    task_status.started()
+                    await self._begin_all()
+        finally:
+            self._ended.set()
+            self._news.set()
+
+    def _acknowledge(self) -> None:
+        """The reader came back, so it is done with the result that it had."""
+        handed, self._handed = self._handed, None
+        if handed is not None and self._plan.finished is not None:
+            self._plan.finished.done(handed.name)
+
+    async def _next_over(self) -> Call:
+        await checkpoint()
+        self._raise_if_ended()
+        while not (self._line and self._line[0].is_over):
+            self._raise_if_read()
+            self._news = anyio.Event()
+            await self._news.wait()
+            self._raise_if_ended()
+        return self._line.popleft()
+
+    def _raise_if_ended(self) -> None:
+        if self._broken is not None:
+            self.end()
+            raise self._broken
+        if self._is_closed:
+            raise StopAsyncIteration
+
+    def _raise_if_read(self) -> None:
+        if not self._is_read or self._pace.running or self._line:
+            return
+        error, self._source_error = self._source_error, None
+        raise error or StopAsyncIteration
+
+    async def _begin_all(self) -> None:
+        try:
+            await self._read_source()
+        except Exception as error:  # noqa: BLE001 - raised to the reader, after the results
+            self._source_error = error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._source.aclose()
+        self._is_read = True
+        self._news.set()
+
+    async def _read_source(self) -> None:
+        turns, room = 0, 1
+        async for item in self._source:
+            room -= self._take_in(item)
+            turns += 1
+            if turns % AT_ONCE == 0:
+                await checkpoint()
+            if room < 1:
+                room = min(AT_ONCE, await self._wait_for_room())
+
+    async def _wait_for_room(self) -> int:
+        while (room := self._pace.room(clock())) < 1:
+            self._room = anyio.Event()
+            with anyio.move_on_after(LOOKS_AFTER):
+                await self._room.wait()
+        return room
+
+    def _take_in(self, item: Any) -> bool:
+        """Begin the call for an item; ``False`` if it needs none."""
+        call, finished = Call(item, b"", clock()), self._plan.finished
+        if finished is not None:
+            call.name = name_of(item if self._plan.key is None else self._plan.key(item))
+            if not finished.is_new(call.name):
+                self._skipped += 1
+                return False
+            call.is_over, call.value = finished.stored(call.name)
+        if call.is_over:
+            self._pace.held += 1
+            self._skipped += 1
+            self._line.append(call)
+            self._news.set()
+            return False
+        self._pace.began(call)
+        if self._plan.in_order:
+            self._line.append(call)
+        self._calls.start_soon(self._run, call)
+        return True
+
+    async def _run(self, call: Call) -> None:
+        _works_for.set((self, call))
+        try:
+            call.value = await self._plan.ask(call.item)
+        except Exception as error:  # noqa: BLE001 - the reader's business
+            call.error = error
+        except anyio.get_cancelled_exc_class() as error:
+            if anyio.current_effective_deadline() == -math.inf:
+                raise
+            call.error = _foreign(error)  # a task that ask waited for was cancelled
+        finally:
+            self._pace.ended(call)
+            self._room.set()
+        self._settle(call)
+
+    def _note_request(self, limiter: Limiter, key: Hashable) -> None:
+        run, call = _works_for.get() or (None, None)
+        ours = run is self and limiter is self._plan.engine.limiter
+        if ours and call is not None and not call.is_over and self._pace.asked(call, key):
+            self._room.set()
+
+    def _settle(self, call: Call) -> None:
+        """A call is over: keep its result, and let the reader know."""
+        call.is_over = True
+        if call.error is not None:
+            self._failed += 1
+        else:
+            self._answered += 1
+            if self._plan.finished is not None and self._plan.stores:
+                try:
+                    self._plan.finished.answered(call.name, call.value)
+                except (OSError, TypeError) as error:
+                    self._broken = error
+        if not self._plan.in_order:
+            self._line.append(call)
+        self._news.set()
+
+
+def _foreign(error: BaseException) -> RuntimeError:
+    """An exception that has a meaning of its own for loops and tasks, as an ordinary one."""
+    ordinary = RuntimeError(f"{type(error).__name__} was raised while an item was asked for")
+    ordinary.__cause__ = error
+    return ordinary

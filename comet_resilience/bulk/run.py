@@ -1,0 +1,236 @@
+"""``run_all``: bulk work in a block of code, out of which no task gets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
+
+import anyio
+from anyio.to_thread import run_sync
+from openai import AsyncOpenAI
+
+from ..events import logger
+from ..transport import ResilientTransport
+from ..wire.family import transport_of
+from .bar import Bar, make_bar
+from .finished import Finished
+from .progress import Progress
+from .results import BulkResults, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..transport import Engine
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+Order = Literal["completed", "input"]
+Errors = Literal["return", "raise"]
+ShowProgress = Callable[[Progress], object]
+
+#: Seconds between calls of ``progress``, and between those of ``fsync``.
+SHOWN_EVERY: Final = 0.5
+SYNCED_EVERY: Final = 1.0
+
+
+@overload
+def run_all(
+    ask: Callable[[ItemT], Awaitable[ResultT]],
+    items: Iterable[ItemT] | AsyncIterable[ItemT],
+    *,
+    client: AsyncOpenAI,
+    order: Order = ...,
+    errors: Literal["return"] = ...,
+    finished: str | Path | None = ...,
+    store_results: bool = ...,
+    key: Callable[[ItemT], object] | None = ...,
+    progress: bool | ShowProgress = ...,
+    total: int | None = ...,
+) -> AbstractAsyncContextManager[BulkResults[ItemT, ResultT | Exception]]: ...
+
+
+@overload
+def run_all(
+    ask: Callable[[ItemT], Awaitable[ResultT]],
+    items: Iterable[ItemT] | AsyncIterable[ItemT],
+    *,
+    client: AsyncOpenAI,
+    order: Order = ...,
+    errors: Literal["raise"],
+    finished: str | Path | None = ...,
+    store_results: bool = ...,
+    key: Callable[[ItemT], object] | None = ...,
+    progress: bool | ShowProgress = ...,
+    total: int | None = ...,
+) -> AbstractAsyncContextManager[BulkResults[ItemT, ResultT]]: ...
+
+
+def run_all(
+    ask: Callable[[ItemT], Awaitable[ResultT]],
+    items: Iterable[ItemT] | AsyncIterable[ItemT],
+    *,
+    client: AsyncOpenAI,
+    order: Order = "completed",
+    errors: Errors = "return",
+    finished: str | Path | None = None,
+    store_results: bool = False,
+    key: Callable[[ItemT], object] | None = None,
+    progress: bool | ShowProgress = False,
+    total: int | None = None,
+) -> AbstractAsyncContextManager[BulkResults[Any, Any]]:
+    """Call ``await ask(item)`` for each item, as many at once as the client's limiter can send.
+
+    To be used as ``async with run_all(...) as results: async for item, result in results: ...``.
+    No task outlives the block, however it is left: at its end, by ``break``, an exception, a
+    cancellation or Ctrl-C. Items are read one by one as calls begin; nothing is held for those
+    that have not begun.
+
+    Args:
+        ask: Asks for one item, through ``client``. Whatever it does, it does in a task of its own.
+        items: An iterable or an async iterable, read lazily by the event loop.
+        client: The wrapped client that ``ask`` uses; its limiter sets the pace.
+        order: ``"completed"`` gives results as they come, ``"input"`` in the items' order; what
+            waits for its turn is bounded by four times the limit.
+        errors: ``"return"`` gives an ``Exception`` of ``ask`` as the result of its item;
+            ``"raise"`` cancels the rest and raises it.
+        finished: A file that remembers which items are finished, so that a run which was killed
+            goes on where it was: an item is finished when the loop comes back for the next one.
+            Items that failed are not, and neither is the one at which the loop was left.
+        store_results: Keep each result in that file before it is handed over, so that no
+            answered call is ever made again. Results must be what JSON knows.
+        key: From an item to what names it in that file: text, a number, or lists and dicts of
+            these. By default the item itself. Items with equal keys are one item.
+        progress: A function that is called with a ``Progress`` twice a second and at the end, or
+            ``True`` for a bar in the terminal.
+        total: The number of items, where ``len(items)`` does not tell it.
+
+    Raises:
+        TypeError: If ``client`` is not wrapped; from the loop: if a key or a result does not fit
+            into the file.
+        ValueError: If a choice is unknown, or ``finished`` is some other file (from the block).
+        ImportError: If ``progress=True`` and rich is not installed.
+        OSError: If the file cannot be read, locked or written (from the block and the loop).
+
+    """
+    _check_choice("order", order, ("completed", "input"))
+    _check_choice("errors", errors, ("return", "raise"))
+    if finished is None and (store_results or key is not None):
+        raise ValueError("store_results and key are about the file of finished=..., which is None")
+    plan = Plan(
+        ask=ask,
+        items=items,
+        engine=_engine_of(client),
+        in_order=order == "input",
+        raises=errors == "raise",
+        finished=None if finished is None else Finished(finished),
+        stores=store_results,
+        key=key,
+        total=total,
+    )
+    return _block(plan, make_bar() if progress is True else progress or None)
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")
+
+
+def _engine_of(client: object) -> Engine:
+    transport = transport_of(client._client) if isinstance(client, AsyncOpenAI) else None  # noqa: SLF001
+    if not isinstance(transport, ResilientTransport):
+        raise TypeError(
+            f"client: expected one made by wrap(), whose limiter sets the pace, got"
+            f" {type(client).__name__}{' as it is' if isinstance(client, AsyncOpenAI) else ''}"
+        )
+    return transport._engine  # noqa: SLF001 - of the same house
+
+
+@asynccontextmanager
+async def _block(plan: Plan, show: ShowProgress | None) -> AsyncIterator[BulkResults[Any, Any]]:
+    async with _opened(plan.finished):
+        results: BulkResults[Any, Any] = BulkResults(plan)
+        with _shown(results, show) as shown, _unwrapped():
+            failure: BaseException | None = None
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(results.work)
+                if plan.finished is not None:
+                    tasks.start_soon(_keep_synced, results, plan.finished)
+                if shown is not None:
+                    tasks.start_soon(_keep_shown, results, shown)
+                try:
+                    yield results
+                except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001
+                    failure = error  # raised again below: the group would wrap it
+                finally:
+                    results.end()
+                    tasks.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+
+@asynccontextmanager
+async def _opened(finished: Finished | None) -> AsyncIterator[None]:
+    """Read the file in a thread, which for millions of lines takes seconds; close it likewise."""
+    if finished is None:
+        yield
+        return
+    try:
+        with anyio.CancelScope(shield=True):
+            await run_sync(finished.open)
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await run_sync(finished.close)
+
+
+@contextmanager
+def _shown(
+    results: BulkResults[Any, Any], show: ShowProgress | None
+) -> Iterator[Callable[[], None] | None]:
+    """A function that shows the progress; called once more at the end, then the bar is closed."""
+    if show is None:
+        yield None
+        return
+    failed = False
+
+    def shown() -> None:
+        nonlocal failed
+        try:
+            if not failed:
+                show(results.progress())
+        except Exception:  # noqa: BLE001 - a broken display must not end the work
+            failed = True
+            logger.exception("progress failed; it is not called again")
+
+    try:
+        yield shown
+    finally:
+        shown()
+        if isinstance(show, Bar):
+            show.close()
+
+
+@contextmanager
+def _unwrapped() -> Iterator[None]:
+    """Take a lone exception of a task (Ctrl-C on trio, say) out of the groups around it."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        only: BaseException = group
+        while isinstance(only, BaseExceptionGroup) and len(only.exceptions) == 1:
+            only = only.exceptions[0]
+        raise only from None
+
+
+async def _keep_synced(results: BulkResults[Any, Any], finished: Finished) -> None:
+    while results.is_open:
+        await anyio.sleep(SYNCED_EVERY)
+        await run_sync(finished.sync)
+
+
+async def _keep_shown(results: BulkResults[Any, Any], shown: Callable[[], None]) -> None:
+    while results.is_open:
+        await anyio.sleep(SHOWN_EVERY)
+        shown()

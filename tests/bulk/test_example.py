@@ -1,0 +1,39 @@
+"""The example runs as a user would run it: killed, gone on with, and nothing lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
+@pytest.mark.timeout(120)
+def test_the_example_survives_being_killed() -> None:
+    """Both runs together hand over everything; only what was in flight is answered twice."""
+    found = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(  # noqa: S603 - our own file
+        [sys.executable, str(ROOT / "examples" / "bulk.py")],
+        env={**os.environ, "PYTHONPATH": found},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    told = re.fullmatch(
+        r"killed: (\d+) results, \d+ answers sent\n"
+        r"finished: (\d+) results, (\d+) answers sent\n"
+        r"400 items, \1 \+ \2 results handed over\n",
+        done.stdout,
+    )
+    assert told, done.stdout
+    first, second, answers = map(int, told.groups())
+    assert 400 <= first + second <= 401
+    assert 400 <= answers <= 412
