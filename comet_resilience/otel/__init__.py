@@ -1,0 +1,95 @@
+"""OpenTelemetry: metrics and one span per request, for ``wrap(client, on_event=OpenTelemetry())``.
+
+Needs ``opentelemetry-api`` (the extra ``otel``) and, to be of any use, an SDK that the application
+sets up. What is where:
+
+* ``labels``: which words may become attributes of a metric. Their number is bounded.
+* ``metrics``: counters and histograms; ``gauges``: the limiters as they are when somebody looks.
+* ``spans``: ``comet_resilience.request``, current while attempts are sent, so that the spans of
+  the HTTP library's instrumentation nest in it; it ends with the body of the answer.
+* ``story``: one request, as its span and its counts see it.
+
+Nothing here is named ``http.client.*`` or ``gen_ai.*``: those belong to the instrumentations of the
+HTTP library and of the SDK, which count attempts and calls already. Neither a metric nor a span
+ever holds a key, a header, a body or a word of a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+try:
+    from opentelemetry import metrics as _found  # noqa: F401 - only to say what is missing
+except ImportError as _missing:
+    raise ImportError(
+        "comet_resilience.otel needs opentelemetry-api: pip install 'comet-resilience[otel]'"
+    ) from _missing
+
+from ..events import Event, FleetChanged, Follower, LimitChanged
+from ..verdict.vocabulary import RequestInfo
+from .gauges import gauges_of
+from .labels import Labels
+from .metrics import Metrics
+from .spans import RequestSpan, async_request_hook, current_span, tracer_of
+from .story import RequestStory
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+    from ..limits.limiter import Limiter
+
+__all__ = ["OpenTelemetry", "async_request_hook"]
+
+
+class OpenTelemetry(Follower):
+    """An ``on_event`` observer that makes metrics and spans of what it hears.
+
+    One may serve several clients, and several may exist. ``models`` are the model names that may
+    become attributes of metrics; others are counted as ``other``, and without any the attribute
+    is left out (spans name the model in any case). The providers are the global ones by default.
+
+    Raises:
+        TypeError: If ``models`` is no collection of names.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        models: Collection[str] = (),
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+    ) -> None:
+        if isinstance(models, str) or not all(isinstance(name, str) for name in models):
+            raise TypeError(f"models={models!r}: expected a collection of model names")
+        self._labels = Labels(models)
+        self._metrics = Metrics(meter_provider, self._labels)
+        self._gauges = gauges_of(meter_provider)
+        self._tracer = tracer_of(tracer_provider)
+        self._stories: dict[int, RequestStory] = {}  # by the identity of their requests
+
+    def watch(self, limiter: Limiter) -> None:
+        """Show a client's limits, as long as it lives."""
+        self._gauges.add(limiter, self._labels)
+
+    def follow(self, request: RequestInfo) -> RequestStory:
+        """Begin the span of a request and make it the current one."""
+        span = RequestSpan(self._tracer, request)
+        story = self._stories[id(request)] = RequestStory(
+            request, self._metrics, span, lambda: self._stories.pop(id(request), None)
+        )
+        return story
+
+    def __call__(self, event: Event) -> None:
+        """Count an event, and note it on the span that it belongs to."""
+        self._metrics.count(event)
+        if isinstance(event, LimitChanged):
+            span = current_span()
+            if span is not None:
+                span.note_limit(event)
+        elif not isinstance(event, FleetChanged):
+            story = self._stories.get(id(event.request))
+            if story is not None:
+                story.hear(event)

@@ -1,0 +1,135 @@
+"""The limiters as they are at the moment of a collection: limits, slots in use, queues, fleet."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from ..events import FleetState
+from .labels import PREFIX, Labels
+from .metrics import meter_of
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter, MeterProvider
+
+    from ..limits.limiter import Limiter
+    from ..limits.snapshot import PartitionSnapshot
+
+STATE: Final = PREFIX + "fleet.state"
+
+
+class _Gauge(NamedTuple):
+    """What to read of a partition; those with the same attributes are added up, or the largest.
+
+    ``common`` is what several clients say of one and the same thing: it counts once.
+    """
+
+    name: str
+    unit: str
+    description: str
+    reading: Callable[[PartitionSnapshot], float | None]
+    added_up: bool = True
+    common: bool = False
+
+
+_GAUGES: Final = (
+    _Gauge("queue.size", "{request}", "Requests that wait for a slot", lambda p: p.waiting),
+    _Gauge("concurrency.limit", "{request}", "Requests permitted at once", lambda p: p.limit),
+    _Gauge("concurrency.in_use", "{request}", "Slots that are held", lambda p: p.in_flight),
+    _Gauge(
+        "cooldown.remaining",
+        "s",
+        "Until a closed limit sends its next canary, 0 where it is open",
+        lambda p: p.closed_for or 0.0,
+        added_up=False,
+    ),
+    _Gauge(
+        "fleet.share",
+        "{request}",
+        "This process's part of the fleet's limit",
+        lambda p: None if p.fleet is None else p.fleet.share,
+    ),
+    _Gauge(
+        "fleet.limit",
+        "{request}",
+        "Requests permitted at once to the whole fleet, as last heard of",
+        lambda p: None if p.fleet is None else p.fleet.limit,
+        common=True,
+    ),
+    _Gauge(
+        "fleet.members",
+        "{process}",
+        "Processes that share a limit, as last heard of",
+        lambda p: None if p.fleet is None else p.fleet.members,
+        added_up=False,
+    ),
+)
+
+
+class Gauges:
+    """What all clients with one meter provider show. Clients are held weakly."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._lock = threading.Lock()  # collections run in threads of their own
+        self._limiters: WeakKeyDictionary[Limiter, Labels] = WeakKeyDictionary()
+        for gauge in _GAUGES:
+            meter.create_observable_gauge(
+                PREFIX + gauge.name, [self._callback(gauge)], gauge.unit, gauge.description
+            )
+        meter.create_observable_gauge(
+            STATE, [self._fleet_states], "{partition}", "Partitions in each state towards the fleet"
+        )
+
+    def add(self, limiter: Limiter, labels: Labels) -> None:
+        """Show a limiter from now on."""
+        with self._lock:
+            self._limiters[limiter] = labels
+
+    def _partitions(self) -> Iterator[tuple[PartitionSnapshot, Labels]]:
+        with self._lock:
+            shown = list(self._limiters.items())
+        for limiter, labels in shown:
+            for partition in limiter.snapshot().partitions:
+                yield partition, labels
+
+    def _callback(self, gauge: _Gauge) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_options: CallbackOptions) -> Iterable[Observation]:
+            found: dict[tuple[tuple[str, str], ...], dict[Hashable, float]] = defaultdict(dict)
+            for place, (partition, labels) in enumerate(self._partitions()):
+                value = gauge.reading(partition)
+                if value is not None:
+                    values = found[tuple(labels.of_partition(partition.partition).items())]
+                    thing = ("all", partition.partition) if gauge.common else place
+                    values[thing] = max(value, values.get(thing, 0.0))
+            for attributes, values in found.items():
+                total = sum(values.values()) if gauge.added_up else max(values.values())
+                yield Observation(total, dict(attributes))
+
+        return observe
+
+    def _fleet_states(self, _options: CallbackOptions) -> Iterable[Observation]:
+        states = [p.fleet.state for p, _ in self._partitions() if p.fleet is not None]
+        for state in FleetState if states else ():
+            yield Observation(states.count(state), {STATE: state.value})
+
+
+_of_providers: WeakKeyDictionary[object, Gauges] = WeakKeyDictionary()
+_of_the_global_one: list[Gauges] = []
+_making = threading.Lock()
+
+
+def gauges_of(provider: MeterProvider | None) -> Gauges:
+    """The gauges of a provider, made once: of two with the same name only the first is asked."""
+    with _making:
+        if provider is None:
+            if not _of_the_global_one:
+                _of_the_global_one.append(Gauges(meter_of(None)))
+            return _of_the_global_one[0]
+        if provider not in _of_providers:
+            _of_providers[provider] = Gauges(meter_of(provider))
+        return _of_providers[provider]

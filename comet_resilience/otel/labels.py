@@ -1,0 +1,77 @@
+"""Which words may become attributes of a metric: each has a bounded number of values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Hashable
+from typing import Final, TypeGuard
+
+from ..verdict.vocabulary import RequestInfo
+
+PREFIX: Final = "comet_resilience."
+ROUTE: Final = PREFIX + "route"
+MODEL: Final = PREFIX + "model"
+OTHER: Final = "other"
+
+#: How many routes, and reasons for a change of the limit, are told apart.
+ROUTES_KEPT: Final = 64
+REASONS_KEPT: Final = 24
+_ROUTE: Final = re.compile(r"[A-Z]{1,10} /[\x21-\x7e]{0,100}")
+
+
+def is_by_route(partition: Hashable) -> TypeGuard[tuple[str, str]]:
+    """Whether a partition is one of route and model, as they are by default."""
+    match partition:
+        case (str(route), str()):
+            return _ROUTE.fullmatch(route) is not None
+    return False
+
+
+class FirstSeen:
+    """The first values seen, up to a number of them; any further one is ``other``."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: set[str] = set()
+
+    def shown(self, value: str) -> str:
+        """The value itself, or ``other``."""
+        if value not in self._kept:
+            if len(self._kept) >= self._most:
+                return OTHER
+            self._kept.add(value)
+        return value
+
+
+class Labels:
+    """The attributes of one ``OpenTelemetry``'s metrics; ``models`` are those that may appear."""
+
+    def __init__(self, models: Collection[str]) -> None:
+        self._models = frozenset(models)
+        self._routes = FirstSeen(ROUTES_KEPT)
+        self._reasons = FirstSeen(REASONS_KEPT)
+
+    def of(self, request: RequestInfo) -> dict[str, str]:
+        """Route and, if models are listed, model of a request."""
+        return self._of(request.route, request.model)
+
+    def of_partition(self, partition: Hashable) -> dict[str, str]:
+        """The same of a partition, none where its key is the application's own.
+
+        Such a key may be anything, an account's name or a secret among them.
+        """
+        if is_by_route(partition):
+            return self._of(*partition)
+        if isinstance(partition, str) and _ROUTE.fullmatch(partition):
+            return {ROUTE: self._routes.shown(partition)}
+        return {}
+
+    def reason(self, text: str) -> str:
+        """Why a limit changed, in the algorithm's words."""
+        return self._reasons.shown(text[:100])
+
+    def _of(self, route: str, model: str) -> dict[str, str]:
+        known = self._routes.shown(route) if _ROUTE.fullmatch(route) else OTHER
+        if not self._models:
+            return {ROUTE: known}
+        return {ROUTE: known, MODEL: model if model in self._models else OTHER}

@@ -1,0 +1,55 @@
+"""One request, from its beginning to the end of its answer: what its span and its counts need."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..events import Event, GaveUp, Outcome, StreamBroken
+from ..limits.eventloop import clock
+from ..verdict.vocabulary import RequestInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .metrics import Metrics
+    from .spans import RequestSpan
+
+
+class RequestStory:
+    """What is known of one request. A broken stream counts as failed, however it was read."""
+
+    def __init__(
+        self,
+        request: RequestInfo,
+        metrics: Metrics,
+        span: RequestSpan,
+        forget: Callable[[], object],
+    ) -> None:
+        self.request = request
+        self._metrics = metrics
+        self._span = span
+        self._forget = forget
+        self._began = clock()
+        self._error = ""
+        self._broken = False
+
+    def hear(self, event: Event) -> None:
+        """Something happened to this request."""
+        if isinstance(event, GaveUp | StreamBroken):
+            self._error = event.kind.value
+            self._broken = isinstance(event, StreamBroken)
+        self._span.note(event)
+
+    def answered(self) -> None:
+        """Its answer goes to the caller."""
+        self._span.leave()
+
+    def finished(self, outcome: Outcome, queued: float) -> None:
+        """It is over; ``queued`` seconds of waiting for a slot ended with it."""
+        self._forget()
+        if queued:
+            self._metrics.measure_wait(self.request, queued)
+            self._span.note_wait(queued)
+        end = Outcome.FAILED if self._broken else outcome
+        self._metrics.count_request(self.request, end, self._error, clock() - self._began)
+        self._span.end(end, self._error)

@@ -1,0 +1,101 @@
+"""What the tests of the telemetry share: the real SDK of OpenTelemetry, exporting into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from comet_resilience.otel import OpenTelemetry
+
+
+class Telemetry:
+    """Providers of their own, and what arrived there."""
+
+    def __init__(self) -> None:
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        self.reader = InMemoryMetricReader()
+        self.meter_provider = MeterProvider([self.reader])
+        self.exporter = InMemorySpanExporter()
+        self.tracer_provider = TracerProvider()
+        self.tracer_provider.add_span_processor(SimpleSpanProcessor(self.exporter))
+
+    @property
+    def providers(self) -> dict[str, Any]:
+        """The providers, as everybody's keywords."""
+        return {
+            "tracer_provider": self.tracer_provider,
+            "meter_provider": self.meter_provider,
+        }
+
+    def observer(self, **keywords: Any) -> OpenTelemetry:
+        """What goes into ``on_event``."""
+        from comet_resilience.otel import OpenTelemetry
+
+        return OpenTelemetry(**self.providers, **keywords)
+
+    def spans(self, name: str = "") -> list[ReadableSpan]:
+        """The spans that have ended so far, or those with a name."""
+        return [s for s in self.exporter.get_finished_spans() if name in ("", s.name)]
+
+    def request_span(self) -> ReadableSpan:
+        """The only span of a request."""
+        (span,) = self.spans("comet_resilience.request")
+        return span
+
+    def metrics(self) -> dict[str, Any]:
+        """Each metric that has any data, by name."""
+        data = self.reader.get_metrics_data()
+        return {
+            metric.name: metric
+            for resource in (data.resource_metrics if data else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
+        """Attributes (without our prefix) and value, or (count, sum), of a metric's points."""
+        metric = self.metrics().get(f"comet_resilience.{name}")
+        return [
+            (short(point.attributes), getattr(point, "value", None) if hasattr(point, "value")
+             else (point.count, point.sum))
+            for point in (metric.data.data_points if metric else ())
+        ]  # fmt: skip
+
+    def total(self, name: str, **wanted: object) -> float:
+        """The sum over the points with these attributes; of a histogram, how many values."""
+        values = [v for found, v in self.points(name) if wanted.items() <= found.items()]
+        return float(sum(v[0] if isinstance(v, tuple) else v for v in values))
+
+
+def short(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Attributes without our prefix."""
+    return {key.removeprefix("comet_resilience."): v for key, v in (attributes or {}).items()}
+
+
+def story_of(span: ReadableSpan) -> list[str]:
+    """The names of a span's events, without our prefix."""
+    return [event.name.removeprefix("comet_resilience.") for event in span.events]
+
+
+def plot_of(span: ReadableSpan) -> list[str]:
+    """The same without waits, which a busy machine may make of nothing."""
+    return [name for name in story_of(span) if name != "queued"]
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    """Providers that end with the test."""
+    made = Telemetry()
+    yield made
+    made.meter_provider.shutdown()
+    made.tracer_provider.shutdown()
