@@ -19,8 +19,8 @@ class Exchange:
     def __init__(
         self, request: ReceivedRequest, reply: Reply, on_end: Callable[[bool], None]
     ) -> None:
-        self.request = request
-        self.reply = reply
+        self.request: ReceivedRequest = request
+        self.reply: Reply = reply
         self._on_end: Callable[[bool], None] | None = on_end
 
     def end(self, *, delivered: bool) -> None:

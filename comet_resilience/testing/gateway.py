@@ -59,15 +59,16 @@ class Gateway:
     ) -> None:
         self._capacity = capacity
         self._keys = keys
-        self._desk = Desk(
-            latency=latency,
-            chunk_delay=chunk_delay,
-            failure_rate=failure_rate,
-            keys=keys,
-            models=models,
-            text=text,
-            seed=seed,
-        )
+        self._settings: dict[str, Any] = {
+            "latency": latency,
+            "chunk_delay": chunk_delay,
+            "failure_rate": failure_rate,
+            "keys": keys,
+            "models": models,
+            "text": text,
+            "seed": seed,
+        }
+        self._desk = Desk(**self._settings)
         self._script = Script()
         self._ledger = Ledger(self.limit_at)
         self._started: float | None = None
@@ -111,6 +112,17 @@ class Gateway:
     def recover(self) -> None:
         """Forget all that was scripted."""
         self._script.clear()
+
+    def change(self, **settings: Any) -> None:
+        """Take these keywords of `Gateway` from now on; *keys* are for life.
+
+        Raises `TypeError` for other keywords and `ValueError` for values that make no sense.
+        """
+        if "keys" in settings:
+            raise TypeError("change() cannot change the keys: clients hold them")
+        capacity = settings.pop("capacity", self._capacity)
+        merged = {**self._settings, **settings}
+        self._desk, self._settings, self._capacity = Desk(**merged), merged, capacity
 
     # -- what it has seen -----------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ class Server:
     def __init__(self, brain: Brain) -> None:
         self._brain = brain
         self._bugs: list[Exception] = []
-        self.port = 0
+        self.port: int = 0
 
     async def start(self) -> None:
         """Listen. From its return on, clients can connect to `port`."""

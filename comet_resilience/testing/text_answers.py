@@ -22,7 +22,7 @@ SOME_MODELS: Final = ("gpt-5.4", "claude-sonnet-4-6", "text-embedding-3-small")
 _EMBEDDING_SIZE: Final = 8
 
 #: What every response says, whatever was asked.
-_RESPONSE_DEFAULTS: Final[Mapping[str, Any]] = {
+RESPONSE_DEFAULTS: Final[Mapping[str, Any]] = {
     "error": None,
     "incomplete_details": None,
     "instructions": None,
@@ -53,7 +53,7 @@ def chat(request: ReceivedRequest, setting: Setting) -> Reply:
     """POST /chat/completions."""
     asked = request.fields()
     if asked.get("stream"):
-        return _sse([*_chat_chunks(asked, setting), "[DONE]"])
+        return sse([*_chat_chunks(asked, setting), "[DONE]"])
     message = {"role": "assistant", "content": setting.text, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     head = _head(asked, setting, "chat.completion")
@@ -69,7 +69,7 @@ def completions(request: ReceivedRequest, setting: Setting) -> Reply:
         return json_reply(200, {**head, "choices": [choice], "usage": _usage(request, setting)})
     choices = [_text_choice(word, None) for word in setting.words()]
     choices.append(_text_choice("", "stop"))
-    return _sse([*({**head, "choices": [choice]} for choice in choices), "[DONE]"])
+    return sse([*({**head, "choices": [choice]} for choice in choices), "[DONE]"])
 
 
 def embeddings(request: ReceivedRequest, setting: Setting) -> Reply:
@@ -104,7 +104,7 @@ def responses(request: ReceivedRequest, setting: Setting) -> Reply:
         {"type": "response.completed", "response": done},
     ]
     numbered = [{**event, "sequence_number": number} for number, event in enumerate(events)]
-    return _sse(numbered, named=True)
+    return sse(numbered, named=True)
 
 
 def models(request: ReceivedRequest, setting: Setting) -> Reply:
@@ -178,7 +178,7 @@ def _response(asked: dict[str, Any], setting: Setting, *, usage: dict[str, Any])
         "model": asked["model"],
         "output": [_message(setting, "completed")],
         "usage": usage,
-        **_RESPONSE_DEFAULTS,
+        **RESPONSE_DEFAULTS,
     }
 
 
@@ -220,7 +220,8 @@ def _response_usage(request: ReceivedRequest, setting: Setting) -> dict[str, Any
     }
 
 
-def _sse(events: list[Any], *, named: bool = False) -> Reply:
+def sse(events: list[Any], *, named: bool = False) -> Reply:
+    """Stream events, each under its type's name if *named*."""
     return stream_reply(*map(_named_event if named else _event, events))
 
 

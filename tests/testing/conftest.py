@@ -22,6 +22,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Name the loop; "trio" has a virtual clock, "real trio" has not, for sockets."""
     if request.param == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+    if request.param == "asyncio":
+        return "asyncio", {"use_uvloop": request.config.getoption("--uvloop", default=False)}
     return str(request.param).removeprefix("real "), {}
 
 

@@ -1,0 +1,219 @@
+"""Disturbances below a client, drawn from a seed.
+
+    inner = ChaosTransport(httpx2.AsyncHTTPTransport(), seed=7, rate=0.05)
+    client = wrap(AsyncOpenAI(http_client=httpx2.AsyncClient(transport=inner)))
+
+It stands where the network stands, below whatever is to be tested. Request number n meets the same
+disturbance in every run with the same seed, whatever befell the others; who comes n-th is up to
+the caller. Both httpx families are served, and both event loops.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import anyio
+
+from ..wire.family import family_of
+from .chaos_streams import disturbed_response, read_timeout
+from .exchange import Exchange
+from .failures import FAILURES, failure
+from .received import receive
+from .replies import MODEL, RAY, REQUEST_ID, Reply
+from .transport import GatewayTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .received import ReceivedRequest
+
+#: Before anything was sent: nobody has heard of the request. Name and the family's exception.
+_UNSENT: Final = {
+    "connect": "ConnectError",
+    "connect_timeout": "ConnectTimeout",
+    "pool_timeout": "PoolTimeout",
+    "write": "WriteError",
+    "read_unsent": "ReadError",
+}
+#: After the server has answered: it did the work, and the answer is lost.
+_LOST: Final = {
+    "read": "ReadError",
+    "protocol": "RemoteProtocolError",
+    "read_timeout": "ReadTimeout",
+}
+#: The answer begins and goes wrong, or slowly, on its way.
+_BODY: Final = ("cut", "slow", "stall")
+#: Answers in place of the server's, by their names in `FAILURES`.
+_ANSWERS: Final = (
+    "rate_limited",
+    "saturated",
+    "server_error",
+    "bad_gateway",
+    "unavailable",
+    "overloaded",
+    "gateway_timeout",
+    "edge_timeout",
+    "error_under_200",
+    "empty_200",
+)
+
+#: What there is, besides the names in `FAILURES` and statuses.
+DISTURBANCES: Final = (*_UNSENT, *_LOST, *_BODY)
+#: What a plain number as *rate* is spread over: all but those that last until a timeout.
+EVERYDAY: Final = (*_UNSENT, *_LOST, "cut", "slow", *_ANSWERS)
+#: How many of the last disturbances are remembered.
+KEPT: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disturbance:
+    """What befell request *number* (from 1): *name* is one of `DISTURBANCES`, or of `FAILURES`."""
+
+    number: int
+    name: str
+    method: str
+    path: str
+
+
+class ChaosTransport:
+    """An async transport that hands requests to *inner* and disturbs some of them.
+
+    *rate* is the share that is disturbed, spread evenly over `EVERYDAY`, or a mapping from names in
+    `DISTURBANCES` and `FAILURES`, or statuses, to shares. *latency* is added to every request, in
+    seconds: a number or a range. A slow body waits *chunk_delay* seconds before each chunk.
+    Raises `ValueError` for an unknown name, and for shares and times that make no sense.
+    """
+
+    def __init__(
+        self,
+        inner: Any,
+        *,
+        seed: int = 0,
+        rate: float | Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float] = 0.05,
+        latency: float | tuple[float, float] = 0.0,
+        chunk_delay: float = 0.02,
+    ) -> None:
+        self._inner = inner
+        self._seed = seed
+        self._shares = _checked_shares(rate)
+        self._latency = latency if isinstance(latency, tuple) else (latency, latency)
+        self._chunk_delay = chunk_delay
+        if not (0 <= self._latency[0] <= self._latency[1] and chunk_delay >= 0):
+            raise ValueError("latency and chunk_delay are seconds, 0 or more; a range must rise")
+        self._answers: dict[tuple[str | int, Any], GatewayTransport] = {}
+        #: How many requests came, and how many of them *inner* got.
+        self.requests: int = 0
+        self.passed_on: int = 0
+        #: How often each disturbance struck, and the latest of them in order.
+        self.counts: Counter[str] = Counter()
+        self.disturbances: deque[Disturbance] = deque(maxlen=KEPT)
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Send the request on, or let something happen to it."""
+        self.requests += 1
+        chance = Random(f"{self._seed}/{self.requests}")  # noqa: S311 - no secret
+        name = self._draw(chance.random())
+        seconds = chance.uniform(*self._latency)
+        if name is not None:
+            self._note(name, request)
+        if seconds:
+            await anyio.sleep(seconds)
+        if name is None:
+            return await self._pass_on(request)
+        if name in _UNSENT:
+            raise _fault(request, _UNSENT[str(name)])
+        if name in _LOST:
+            response = await self._pass_on(request)
+            await response.aclose()
+            raise _fault(request, _LOST[str(name)])
+        if name in _BODY:
+            response = await self._pass_on(request)
+            delay = self._chunk_delay if name == "slow" else 0.0
+            at = None if name == "slow" else chance.randrange(3)
+            wait = read_timeout(request) if name == "stall" else 0.0
+            return disturbed_response(response, request, at=at, wait=wait, chunk_delay=delay)
+        return await self._answer(name, request)
+
+    def _draw(self, draw: float) -> str | int | None:
+        for name, share in self._shares:
+            if draw < share:
+                return name
+            draw -= share
+        return None
+
+    def _note(self, name: str | int, request: Any) -> None:
+        self.counts[str(name)] += 1
+        self.disturbances.append(
+            Disturbance(
+                number=self.requests,
+                name=str(name),
+                method=request.method,
+                path=request.url.path,
+            )
+        )
+
+    async def _pass_on(self, request: Any) -> Any:
+        self.passed_on += 1
+        return await self._inner.handle_async_request(request)
+
+    async def _answer(self, name: str | int, request: Any) -> Any:
+        family = family_of(request)
+        if (name, family) not in self._answers:
+            self._answers[name, family] = GatewayTransport(_Always(failure(name)), family)
+        return await self._answers[name, family].handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close the inner transport."""
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._inner.__aexit__(*exception)
+
+    def __repr__(self) -> str:
+        struck = sum(self.counts.values())
+        return f"<ChaosTransport seed {self._seed}: {struck} of {self.requests} requests disturbed>"
+
+
+class _Always:
+    """The side of a gateway that decides, where nothing is left to decide."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    def begin(
+        self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes
+    ) -> Exchange:
+        """Answer as ever."""
+        request: ReceivedRequest = receive(1, 0.0, method, target, headers, body)
+        values = {REQUEST_ID: "chaos", RAY: "chaos", MODEL: request.model or ""}
+        return Exchange(request, self._reply.filled(values), lambda _delivered: None)
+
+
+def _fault(request: Any, name: str) -> Exception:
+    error: Exception = getattr(family_of(request), name)(f"chaos: {name}", request=request)
+    return error
+
+
+def _checked_shares(
+    rate: float | Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float],
+) -> tuple[tuple[str | int, float], ...]:
+    if not isinstance(rate, Mapping):
+        rate = dict.fromkeys(EVERYDAY, rate / len(EVERYDAY))
+    shares: tuple[tuple[str | int, float], ...] = tuple(rate.items())
+    for name, _ in shares:
+        if isinstance(name, str) and name not in DISTURBANCES and name not in FAILURES:
+            known = ", ".join(sorted({*DISTURBANCES, *FAILURES}))
+            raise ValueError(f"no disturbance called {name!r}; the names are: {known}")
+        if not isinstance(name, str):
+            failure(name)
+    if any(share < 0 for _, share in shares) or sum(share for _, share in shares) > 1 + 1e-9:
+        raise ValueError(f"rate: shares are 0 or more and 1 in sum at most, not {dict(shares)}")
+    return shares

@@ -1,0 +1,1 @@
+"""The soak: ``python -m tests.bench.soak``, ten minutes; ``--short``, one."""
