@@ -1,0 +1,87 @@
+"""What the tests of this folder share: real sockets, and the examples run as scripts."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from comet_resilience import wrap
+from comet_resilience.testing import Gateway
+
+ROOT = Path(__file__).parents[2]
+#: How often a failing request is sent by a client of ``failing``.
+ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """What an example printed: for each step whether it was answered, requests, and the words."""
+
+    status: int
+    steps: dict[str, tuple[bool, int, str]]
+    log: str
+
+
+def rehearse(example: str, *arguments: str) -> Rehearsed:
+    """Run an example as a user would."""
+    found = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    kept = {name: value for name, value in os.environ.items() if "API_KEY" not in name}
+    done = subprocess.run(  # noqa: S603 - our own file
+        [sys.executable, str(ROOT / "examples" / "frameworks" / example), *arguments],
+        env={**kept, "PYTHONPATH": found, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    line = re.compile(r"^(.+?): (answered|FAILED) after (\d+) requests: (.*)$", re.MULTILINE)
+    lines = line.findall(done.stdout)
+    steps = {name: (verb == "answered", int(count), said) for name, verb, count, said in lines}
+    assert len(steps) == 3, done.stdout + done.stderr
+    return Rehearsed(status=done.returncode, steps=steps, log=done.stderr)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop that all of the frameworks run on."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    """A gateway on a real socket."""
+    async with Gateway() as served:
+        yield served
+
+
+@pytest.fixture
+async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
+    """A wrapped client that sends each request twice at most and hardly waits."""
+    bare = openai.AsyncOpenAI(base_url=gateway.base_url, api_key=gateway.api_key)
+    async with wrap(bare, max_retries=ATTEMPTS - 1, backoff_initial=0.01) as wrapped:
+        yield wrapped
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """A function that gives the warnings of nested retries so far."""
+    caplog.set_level(logging.WARNING, logger="comet_resilience")
+    return lambda: [text for text in caplog.messages if "above us" in text]
+
+
+async def failure_of(call: Callable[[], Any]) -> Exception:
+    """The exception that a call raises."""
+    try:
+        await call()
+    except Exception as error:  # noqa: BLE001 - frameworks raise classes of their own
+        return error
+    raise AssertionError("it did not fail")

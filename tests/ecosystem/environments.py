@@ -1,0 +1,58 @@
+"""The environments of the tests in this folder: what is installed, and what runs there.
+
+Each framework has an environment of its own, because they disagree about the versions that they
+share. Besides its requirements an environment needs this package with its `test` extra, or at
+least pytest, pytest-timeout, trio and h11. Pins are of 2026-11-23, the newest that install
+together: openai 3 but where the framework wants less.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """A name, the exact versions to install, and the test files that run with them."""
+
+    name: str
+    requirements: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+ENVIRONMENTS: Final = (
+    Environment(
+        name="openai-agents",
+        requirements=("openai-agents==0.24.0", "openai==3.54.0"),
+        tests=("tests/ecosystem/test_openai_agents.py",),
+    ),
+    Environment(
+        name="pydantic-ai",
+        requirements=("pydantic-ai-slim[openai]==2.68.0", "openai==3.54.0"),
+        tests=("tests/ecosystem/test_pydantic_ai.py",),
+    ),
+    Environment(
+        name="instructor",
+        # Its bound on jiter keeps openai at 3.3.0.
+        requirements=("instructor==1.17.0", "openai==3.3.0"),
+        tests=("tests/ecosystem/test_instructor.py",),
+    ),
+    Environment(
+        name="langchain-openai",
+        # 1.7.4 wants a langchain-core that wants a certifi of the day after the newest.
+        requirements=("langchain-openai==1.7.3", "langchain-core==1.7.2", "openai==3.54.0"),
+        tests=("tests/ecosystem/test_langchain.py",),
+    ),
+    Environment(
+        name="cometapi",
+        # The vendor's own SDK stands on openai 2, and so on httpx.
+        requirements=("cometapi==0.1.4", "openai==2.54.0"),
+        tests=("tests/ecosystem/test_cometapi.py",),
+    ),
+    Environment(
+        name="service",
+        requirements=("fastapi==0.165.0", "uvicorn==0.54.0", "openai==3.54.0"),
+        tests=("tests/ecosystem/test_service.py",),
+    ),
+)
