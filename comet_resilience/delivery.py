@@ -52,15 +52,16 @@ class Delivery:
         self._head = ResponseHead(response.status_code, response.headers)
         self._watch = watch
         self._decode = _decoder(response.headers.get("content-encoding", "")) if watch else None
-        self.stall = journey.config.stall_timeout if watch else None
-        self._last_event = clock()
+        self.stall: float | None = journey.config.stall_timeout if watch else None
+        self._silence, self._pulled_at = 0.0, clock()
         self._events = 0
         self._over: openai.OpenAIError | None = None
         self._reported = False
 
     def patience(self) -> float:
-        """What is left until the next event is due."""
-        return max(0.0, self._last_event + (self.stall or math.inf) - clock())
+        """What is left until the next event is due; a reader who takes time is no silence."""
+        self._pulled_at = clock()
+        return max(0.0, (self.stall or math.inf) - self._silence)
 
     def passed(self, chunk: bytes) -> bytes:
         """Look at a chunk; hold back an end mark that is none."""
@@ -73,10 +74,9 @@ class Delivery:
         return self._passed_special(chunk, watch) if special else chunk
 
     def _note_event(self, events: int) -> None:
-        """Remember when the last event came, if this chunk brought one."""
-        if events > self._events:
-            self._events = events
-            self._last_event = clock()
+        """Count the wait for this chunk, unless it brought an event."""
+        self._silence = 0.0 if events > self._events else self._silence + clock() - self._pulled_at
+        self._events = events
 
     def _passed_special(self, chunk: bytes, watch: EventWatch) -> bytes:
         """A chunk that is not plainly one event of content."""

@@ -35,7 +35,7 @@ class DeadlineExceededError(openai.APITimeoutError, ResilienceError):
     def __init__(self, message: str, request: Any) -> None:
         super().__init__(request=request)
         self.message = message
-        self.args = (message,)
+        self.args: tuple[Any, ...] = (message,)
 
 
 class IncompleteStreamError(openai.APIConnectionError, ResilienceError):

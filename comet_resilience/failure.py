@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copyreg
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -42,11 +42,11 @@ _TRAVELS: Final = ("message", "status_code", "code", "param", "type", "request_i
 class Failure:
     """One attempt that brought no answer: the facts, the verdict, and what came of it."""
 
-    seen: Observation
+    seen: Observation = field(repr=False)  # an error tracker would keep the server's echo
     verdict: Verdict
     response: Any = None
-    body: bytes = b""
-    error: Exception | None = None
+    body: bytes = field(default=b"", repr=False)
+    error: Exception | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,8 @@ def hand_on(failure: Failure, diagnosis: Diagnosis, request: Any) -> Any:
         cls = WrongEndpointNotFoundError if not_found else WrongEndpointError
         _raise_status(cls, _wrong_endpoint_message(failure, request), response, request, diagnosis)
     if response.status_code < 400:
-        message = f"{diagnosis.meaning}: {diagnosis.message or 'the body is empty'}"
+        nothing = "the body is not what was asked for" if failure.body else "the body is empty"
+        message = f"{diagnosis.meaning}: {diagnosis.message or nothing}"
         _raise_status(InvalidAnswerError, message, response, request, diagnosis)
     return response
 
@@ -239,12 +240,15 @@ def _raise_status(
     diagnosis: Diagnosis,
 ) -> NoReturn:
     response.request = request
+    error = cls(message, response=response, body=_error_body(response))
+    explain(error, diagnosis)
+    raise error
+
+
+def _error_body(response: Any) -> object:
+    """What the SDK would give as ``error.body``."""
     try:
         body = response.json()
     except (ValueError, RecursionError):
-        body = response.text or None
-    if isinstance(body, dict):
-        body = body.get("error") or body  # as the SDK does
-    error = cls(message, response=response, body=body)
-    explain(error, diagnosis)
-    raise error
+        return response.text or None
+    return body.get("error") or body if isinstance(body, dict) else body

@@ -7,16 +7,19 @@ other body is looked at by its head alone and passes as it comes.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .delivery import Delivery
 from .failure import Failure
 from .limits.eventloop import clock
-from .verdict.answer import is_answer, is_transcript
+from .verdict.answer import PARSED_UP_TO, is_answer, is_transcript
+from .verdict.envelope import parse_envelope
 from .verdict.rules import classify
-from .verdict.vocabulary import Fault, Observation, Operation, Signal
+from .verdict.vocabulary import BodyKind, Fault, Observation, Operation, Signal
 from .wire.family import fault_of
 from .wire.request import Due, event_watch
 from .wire.response import close, observe, observe_event, observe_fault, read_bounded
@@ -26,17 +29,23 @@ if TYPE_CHECKING:
     from .journey import Journey
     from .limits.partition import Lease
 
+#: What is read whole before it is judged.
+_READ_WHOLE: Final = (Due.JSON, Due.TRANSCRIPT)
+#: Statuses of a success that has no body by definition.
+_WITHOUT_BODY: Final = (204, 205)
+_JSON: Final = "application/json"
+_IS_JSON = re.compile(r"[/+]json\b", re.IGNORECASE)
 
-async def receive(journey: Journey, response: Any, lease: Lease) -> Any:
+
+def receive(journey: Journey, response: Any, lease: Lease) -> Awaitable[Any]:
     """The response if it is an answer, with its slot released or watched; else the ``Failure``."""
     if not _may_be_answer(journey, response):
-        return _refused(journey, response, await read_bounded(response))
+        return _receive_refusal(journey, response)
+    if journey.outgoing.due in _READ_WHOLE:
+        return _receive_whole(journey, response, lease)
     if journey.outgoing.due is Due.STREAM:
-        return await _receive_stream(journey, response, lease)
-    if journey.outgoing.due is Due.ANY:
-        _follow_download(journey, response)
-        return _hand_over(journey, response, lease, None)
-    return await _receive_whole(journey, response, lease)
+        return _receive_stream(journey, response, lease)
+    return _receive_unread(journey, response, lease)
 
 
 def faulted(journey: Journey, error: Exception, status: int | None) -> Failure:
@@ -50,11 +59,10 @@ def faulted(journey: Journey, error: Exception, status: int | None) -> Failure:
 def _may_be_answer(journey: Journey, response: Any) -> bool:
     """Whether the head of a response leaves room for an answer."""
     status = response.status_code
-    if journey.info.operation is Operation.DOWNLOAD:
-        return bool(200 <= status < 400)  # downloads rightly redirect to where the file is
     if not 200 <= status < 300:
-        return False
-    if journey.outgoing.due in (Due.JSON, Due.TRANSCRIPT):
+        # downloads rightly redirect to where the file is
+        return 300 <= status < 400 and journey.info.operation is Operation.DOWNLOAD
+    if journey.outgoing.due in _READ_WHOLE or journey.info.operation is Operation.DOWNLOAD:
         return True
     content_type = response.headers.get("content-type", "")
     if "application/json" in content_type:
@@ -63,28 +71,51 @@ def _may_be_answer(journey: Journey, response: Any) -> bool:
     return "text/html" not in content_type
 
 
-def _follow_download(journey: Journey, response: Any) -> None:
-    """The request that follows a download's redirect is a download too, wherever it leads."""
+async def _receive_refusal(journey: Journey, response: Any) -> Failure:
+    return _refused(journey, response, await read_bounded(response))
+
+
+async def _receive_unread(journey: Journey, response: Any, lease: Lease) -> Any:
+    # The request that follows a download's redirect is a download too, wherever it leads.
     if journey.outgoing.call is not None and 300 <= response.status_code < 400:
         journey.outgoing.call.is_download = True
+    return _hand_over(journey, response, lease, None)
 
 
 async def _receive_whole(journey: Journey, response: Any, lease: Lease) -> Any:
-    sent_at = clock()
     try:
         body = await response.aread()
     except Exception as error:  # noqa: BLE001 - raised again unless it is a fault
         await close(response)
         return faulted(journey, error, response.status_code)
-    response.elapsed = timedelta(seconds=clock() - sent_at)
-    transcript = journey.outgoing.due is Due.TRANSCRIPT
-    if not (is_transcript(body) if transcript else is_answer(body, journey.outgoing.expected)):
+    response.elapsed = timedelta(seconds=journey.here.now() - journey.sent_at)
+    if not _is_answer(journey, response, body):
         return _refused(journey, response, body)
     if journey.info.operation is Operation.JOB:
         journey.new_tasks.note(body, clock())
-    lease.release(Signal.SUCCESS)
+    lease.release(Signal.SUCCESS, here=journey.here)
     journey.note_success(response)
     return response
+
+
+def _is_answer(journey: Journey, response: Any, body: bytes) -> bool:
+    """Whether a whole body is what was due; of an unknown route little is known to be due."""
+    if journey.outgoing.expected:
+        return is_answer(body, journey.outgoing.expected)
+    if journey.outgoing.due is Due.TRANSCRIPT:
+        return is_transcript(body)
+    if response.status_code in _WITHOUT_BODY:
+        return True
+    if not _IS_JSON.search(response.headers.get("content-type", _JSON)):
+        return _says_something(body)
+    return is_answer(body, ())
+
+
+def _says_something(body: bytes) -> bool:
+    """Whether a body that calls itself no JSON is there, and is no web page and no error."""
+    envelope = parse_envelope(body[:PARSED_UP_TO])
+    is_error = envelope.is_error and body.lstrip()[:1] == b"{"
+    return envelope.kind not in (BodyKind.EMPTY, BodyKind.HTML) and not is_error
 
 
 async def _receive_stream(journey: Journey, response: Any, lease: Lease) -> Any:

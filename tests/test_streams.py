@@ -326,6 +326,22 @@ async def test_stalls_are_measured_on_events(anyio_backend: tuple[str, Any]) -> 
     assert free(client)
 
 
+async def test_a_slow_reader_is_no_stall(anyio_backend: tuple[str, Any]) -> None:
+    """Only the time in which the reader waits for the server counts."""
+    if anyio_backend[0] != "trio":
+        pytest.skip("waits: on virtual time only")
+    client, _ = scripted(stream_of(*WHOLE), stall_timeout=2.0, **FAST)
+    text = ""
+    async with await client.chat.completions.create(
+        model="m", messages=MESSAGES, stream=True
+    ) as stream:
+        async for event in stream:
+            text += event.choices[0].delta.content or ""
+            await anyio.sleep(3)
+    assert text == TEXT
+    assert free(client)
+
+
 async def test_however_a_caller_stops_the_slot_is_free() -> None:
     """Break, close twice, an exception, a cancelled task: one release each time."""
     client, inner = scripted(stream_of(*WHOLE), **FAST)

@@ -35,7 +35,7 @@ try:
 except ImportError:  # pragma: no cover - Windows: several processes should not share a file
     fcntl = None  # type: ignore[assignment]
 
-logger = logging.getLogger("comet_resilience")
+logger: logging.Logger = logging.getLogger("comet_resilience")
 
 #: The version of a line's shape.
 VERSION: Final = 1
@@ -156,7 +156,7 @@ class Writer:
 
     def start_afresh(self) -> None:
         """Empty and without a thread, as in a new process: what waits is the parent's to write."""
-        self.dropped = 0
+        self.dropped: int = 0
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Any] = SimpleQueue()  # attempts with their time, and flushes
         self._hurry = threading.Event()

@@ -282,7 +282,7 @@ def _first(data: Mapping[str, object], *names: str) -> str:
 
 def _label(text: str) -> str:
     """A short text that may go to a log as it is: no control or bidi characters."""
-    return "".join(char for char in text[:128] if char.isprintable())
+    return "".join(char for char in text.strip()[:128] if char.isprintable())
 
 
 def _text(value: object) -> str:

@@ -211,6 +211,7 @@ RULES: Final[tuple[Rule, ...]] = (
          status={*_OK, 400, 422, 500}, source="family", section="500 Internal Server Error",
          message=r"^(?!.*\b(upstream|provider|response|returned|received|temporar\w*)\b)"
                  r"(\W?\w[\w.\[\]-]{0,60}\W{1,2}(\w+ )?is required\W{0,3}($|request id)"
+                 r"|\W?invalid[ _]request\b(?!.?id\b)"
                  r"|.*\binvalid json\b"
                  r"|.*\bmust be (an? )?(string|array|object|integer|number|boolean)\b"
                  r"|.*cannot unmarshal .{0,120}request)",
@@ -241,6 +242,12 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="proxy-key-message", status={400}, message=r"no connected db",
          kind=Kind.AUTHENTICATION, action=FAIL, source="peer",
          reason="a proxy on the way does not accept the API key, and has no database of keys"),
+    Rule(name="invalid-parameter", status=_SERVER, code={"invalid_request_error", "bad_request",
+         "invalid_value", "invalid_type", "unknown_parameter", "unsupported_parameter",
+         "unsupported_value", "missing_required_parameter", "context_length_exceeded"},
+         message=_UNLESS_PASSING, kind=Kind.INVALID_REQUEST, action=FAIL, source="peer",
+         section="500 Internal Server Error",
+         reason="the code names what is wrong in the request, whatever the status says"),
     Rule(name="saturated", status={*_OK, 429, *_SERVER}, kind=Kind.RATE_LIMITED, action=RETRY,
          signal=OVERLOAD, wait=2.0, source="family",
          message=r"负载已?饱和|\bupstream load\b.{0,40}\bsaturated",

@@ -17,6 +17,7 @@ from typing import Any, Final
 import anyio
 
 from ..verdict.vocabulary import Fault
+from .forking import forget_in_children
 
 NAMES: Final = ("httpx2", "httpx")
 
@@ -40,6 +41,23 @@ _FAULTS: Final = {
     "TransportError": Fault.READ,
 }
 
+#: What the bridge to aiohttp hides: it calls a server that hung up a connect timeout, and what
+#: was never sent may be sent again, paid or not.
+_AIOHTTP_FAULTS: Final = {
+    "ClientSSLError": Fault.TLS,
+    "ClientProxyConnectionError": Fault.PROXY,
+    "ClientConnectorError": Fault.CONNECT,
+    "ConnectionTimeoutError": Fault.CONNECT_TIMEOUT,
+    "ServerTimeoutError": Fault.READ_TIMEOUT,
+    "ServerDisconnectedError": Fault.PROTOCOL,
+    "ClientConnectionError": Fault.READ,
+    "ClientResponseError": Fault.PROTOCOL,
+}
+
+#: What a pooled connection says whose event loop has ended, as between two ``asyncio.run``. It
+#: may have sent the request before it notices.
+_LOOP_IS_GONE: Final = "Event loop is closed"
+
 
 def family_of(thing: Any) -> Any:
     """The HTTP library that a client, request or response belongs to.
@@ -62,14 +80,26 @@ def _family(cls: Any) -> Any:
 
 def fault_of(error: BaseException) -> Fault | None:
     """Which fault of the exchange an exception stands for; ``None`` if it is something else."""
-    for base in type(error).__mro__:
-        root = base.__module__.partition(".")[0]
-        if root in NAMES and base.__name__ in _FAULTS:
-            return _FAULTS[base.__name__]
+    fault = _named(error, NAMES, _FAULTS)
+    beneath = error if fault is None else error.__cause__
+    fault = _named(beneath, ("aiohttp",), _AIOHTTP_FAULTS) or fault
+    if fault is not None:
+        return fault
     if isinstance(error, ssl.SSLError):
         return Fault.TLS
+    if type(error) is RuntimeError and str(error) == _LOOP_IS_GONE:
+        return Fault.READ
     if isinstance(error, (ConnectionError, anyio.EndOfStream, anyio.BrokenResourceError)):
         return Fault.READ
+    return None
+
+
+def _named(
+    error: BaseException | None, roots: tuple[str, ...], faults: dict[str, Fault]
+) -> Fault | None:
+    for base in type(error).__mro__:
+        if base.__name__ in faults and base.__module__.partition(".")[0] in roots:
+            return faults[base.__name__]
     return None
 
 
@@ -85,6 +115,7 @@ def with_transport(http_client: Any, wrap_transport: Callable[[Any], Any]) -> An
     def wrap_once(transport: Any) -> Any:
         if transport is None:  # a mount that says "not through the proxy"
             return None
+        forget_in_children(transport)
         return wrapped.setdefault(id(transport), wrap_transport(transport))
 
     twin = copy.copy(http_client)

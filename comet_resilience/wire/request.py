@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -41,7 +41,7 @@ class Due(StrEnum):
 class Call:
     """What the wrapped client knows of a request and the transport cannot see.
 
-    ``host`` is the gateway's, with its port; ``choices`` how many answers were asked for,
+    ``url`` is where it was to go at first; ``choices`` how many answers were asked for,
     and ``as_bytes`` says that the caller wants the body as it comes (``with_streaming_response``).
     ``is_download`` is set once a download was redirected, on the way to where the file is.
     ``renew`` asks the client's key function or token provider again and returns fresh headers;
@@ -49,8 +49,8 @@ class Call:
     """
 
     max_retries: int
-    base_url: str
-    host: bytes
+    base_url: str = field(repr=False)  # it may hold a name and a password
+    url: Any = field(repr=False)
     model: str
     stream: bool
     choices: int
@@ -113,7 +113,7 @@ _STREAM_IN_JSON = re.compile(rb'"stream"\s*:\s*true\b')
 _MODEL_IN_FORM = re.compile(rb'name="model"\r\n\r\n([^\r]{1,200})\r\n')
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
     """A request as the transport sees it: what it asks for and what its answer must be.
 
@@ -245,7 +245,8 @@ def event_watch(outgoing: Outgoing) -> EventWatch:
 def is_elsewhere(request: Any) -> bool:
     """Whether a call was redirected away from its gateway, as downloads may be."""
     call: Call | None = request.extensions.get(EXTENSION)
-    return call is not None and call.host != request.url.netloc
+    url = request.url
+    return call is not None and url is not call.url and url.netloc != call.url.netloc
 
 
 def strip_private_headers(request: Any) -> None:

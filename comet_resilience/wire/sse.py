@@ -112,8 +112,8 @@ class FirstEvent:
     """
 
     def __init__(self) -> None:
-        self.stray = bytearray()
-        self.seen_bytes = 0
+        self.stray: bytearray = bytearray()
+        self.seen_bytes: int = 0
         self._rest = b""
         self._name = ""
         self._data: list[str] = []
@@ -178,9 +178,10 @@ class EventWatch:
                  "events", "torn_at")  # fmt: skip
 
     def __init__(self, terminal: Terminal | None, needed: int) -> None:
-        self.events = 0
-        self.error = b""
-        self.done_at = self.torn_at = -1
+        self.events: int = 0
+        self.error: bytes = b""
+        self.done_at: int = -1
+        self.torn_at: int = -1
         self._sign = terminal.sign if terminal else None
         self._absent = terminal.absent if terminal else ()
         self._missing = needed if terminal else 0

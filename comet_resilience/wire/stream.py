@@ -17,6 +17,7 @@ import anyio
 
 from .encoding import stream_decoder
 from .family import family_of
+from .response import CLOSE_SECONDS
 from .sse import HEAD_CAP, Event, FirstEvent
 
 CloseInner = Callable[[], Awaitable[None]]
@@ -151,10 +152,11 @@ class WatchedStream:
         raise self._watcher.stalled()
 
     async def aclose(self) -> None:
-        """Close the connection; the body is over, whatever that takes."""
+        """Close the connection, cancelled or not, within a bounded time; the body is over."""
         self._finalizer.detach()
         try:
-            await self._inner.aclose()
+            with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                await self._inner.aclose()
         finally:
             self._watcher.closed()
 

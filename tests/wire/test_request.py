@@ -77,7 +77,7 @@ def test_a_wrapped_client_tells_more() -> None:
     call = Call(
         max_retries=3,
         base_url="https://api.cometapi.com/custom/base/",
-        host=b"api.cometapi.com",
+        url=httpx.URL("https://api.cometapi.com/custom/base/chat/completions"),
         model="told",
         stream=True,
         choices=2,

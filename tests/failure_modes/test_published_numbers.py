@@ -1,0 +1,215 @@
+"""Published numbers of others, reached by configuring our policy; and the forms of RFC 9110.
+
+Sources: the AWS SDKs and Tools Reference Guide, "Retry behavior"
+(docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html), in its 2026 form; botocore's
+tests/unit/retries/test_standard_retry_v2_1.py and smithy-python's
+packages/smithy-core/tests/functional/test_retries.py, which state the same facts as tests;
+RFC 9110, sections 5.6.7 and 10.2.3.
+
+Not ours, on purpose:
+
+* The retry quota (500 tokens; 14 a transient failure, 5 a throttled one; 1 back for a success).
+  There is no budget of retries: a closed gate lets one canary at a time through, which bounds the
+  sends in time rather than per token (``test_fm16_an_outage_is_not_amplified``).
+* The rate of the adaptive mode (CUBIC, beta 0.7, scale 0.4). We learn how many requests may be in
+  flight, not how many per second: see the header of ``limits/algorithm.py``.
+* The clamp of a hint to the backoff and five seconds (10 000 ms becomes 5.05 s): we wait a hint
+  out in full or not at all, because who comes back too early is refused again.
+* Two bases in one policy (50 ms, and 1 s where throttled). Each is reached by configuring; for
+  both at once a row of the caller's own may put a least wait on throttling (``Rule(wait=1.0)``).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from email.utils import formatdate
+from typing import Any
+
+import openai
+import pytest
+
+from comet_resilience.config import Config
+from comet_resilience.verdict.retry import GiveUp, RetryIn, RetryPolicy, Situation, decide
+from comet_resilience.verdict.retry_after import parse_retry_after
+from comet_resilience.verdict.rule import Rule
+from comet_resilience.verdict.rules import classify
+from comet_resilience.verdict.vocabulary import (
+    Action,
+    BodyKind,
+    FailureKind,
+    Observation,
+    Operation,
+)
+from tests.conftest import OK, Answer, ask, envelope, scripted
+
+#: The specification's constants as our keywords: base 50 ms, cap 20 s, three attempts.
+STANDARD: dict[str, Any] = {"backoff_initial": 0.05, "backoff_max": 20.0, "max_retries": 2}
+THROTTLED: dict[str, Any] = {**STANDARD, "backoff_initial": 1.0}
+
+
+def policy(**options: Any) -> RetryPolicy:
+    """The policy that ``wrap(client, **options)`` decides by."""
+    return Config.from_options(options).retry_policy
+
+
+def step(
+    rules: RetryPolicy,
+    attempt: int = 1,
+    *,
+    status: int = 500,
+    hint: float | None = None,
+    draw: float = 1.0,
+    max_retries: int = 100,
+    extra: tuple[Rule, ...] = (),
+) -> RetryIn | GiveUp:
+    """What is done after a failed attempt."""
+    seen = Observation(
+        status=status, body=BodyKind.JSON, operation=Operation.TEXT, retry_after=hint
+    )
+    return decide(
+        rules,
+        Situation(
+            seen=seen,
+            verdict=classify(seen, extra),
+            attempt=attempt,
+            max_retries=max_retries,
+            time_left=math.inf,
+            not_replayable="",
+            draw=draw,
+        ),
+    )
+
+
+def delay(*arguments: Any, **keywords: Any) -> float:
+    """The wait, where there is one."""
+    found = step(*arguments, **keywords)
+    assert isinstance(found, RetryIn)
+    return found.delay
+
+
+AWS_BACKOFF = [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 20.0, 20.0]
+AWS_THROTTLED = [1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0]
+
+
+@pytest.mark.parametrize(("retry", "seconds"), list(enumerate(AWS_BACKOFF, 1)))
+def test_aws_backoff_doubles_from_50_ms_up_to_20_s(retry: int, seconds: float) -> None:
+    """``min(50 ms * 2^(n-1), 20 s)``, with the jitter at its largest."""
+    assert delay(policy(**STANDARD), retry) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("retry", "seconds"), list(enumerate(AWS_THROTTLED, 1)))
+def test_aws_backoff_of_throttled_requests_begins_at_a_second(retry: int, seconds: float) -> None:
+    """The same with a base of 1 s, for 429."""
+    assert delay(policy(**THROTTLED), retry, status=429) == pytest.approx(seconds)
+
+
+def test_aws_throttling_base_by_a_row_of_the_callers_own() -> None:
+    """Both bases at once: 50 ms for failures, never less than 1 s where throttled."""
+    slower = Rule(
+        name="throttled", status={429}, kind=FailureKind.RATE_LIMITED, action=Action.RETRY,
+        wait=1.0, reason="throttled", source="user",
+    )  # fmt: skip
+    rules = policy(**STANDARD)
+    waits = [delay(rules, status=429, draw=draw, extra=(slower,)) for draw in (0.0, 0.5, 1.0)]
+    assert waits == pytest.approx([1.0, 1.025, 1.05])
+    assert delay(rules, extra=(slower,)) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("retry", [1, 5, 11])
+def test_aws_full_jitter_is_uniform_below_the_backoff(retry: int) -> None:
+    """Ten thousand draws in ten bins, each within a fifth of its share."""
+    draw, rules = random.Random(1).random, policy(**STANDARD)
+    ceiling = AWS_BACKOFF[retry - 1]
+    waits = [delay(rules, retry, draw=draw()) for _ in range(10_000)]
+    assert all(0 <= wait < ceiling for wait in waits)
+    bins = Counter(int(10 * wait / ceiling) for wait in waits)
+    assert all(800 <= bins[place] <= 1_200 for place in range(10))
+
+
+#: The header in milliseconds, the jitter, and the wait that the specification tells.
+AWS_HINTS = [("1500", 0.0, 1.5), ("0", 1.0, 0.05), ("invalid", 1.0, 0.05)]
+
+
+@pytest.mark.parametrize(("header", "draw", "seconds"), AWS_HINTS)
+def test_aws_hint_is_waited_out_and_nonsense_is_not(
+    header: str, draw: float, seconds: float
+) -> None:
+    """1500 ms are 1.5 s; 0 and nonsense leave the backoff."""
+    hint = parse_retry_after({"retry-after-ms": header}, 0.0)
+    assert delay(policy(**STANDARD), hint=hint, draw=draw) == pytest.approx(seconds)
+
+
+def test_a_hint_above_the_cap_ends_it_where_aws_would_shorten_it() -> None:
+    """10 000 ms: in full, or given up where the cap is AWS's five seconds and the backoff."""
+    assert delay(policy(**STANDARD), hint=10.0, draw=0.0) == 10.0
+    capped = step(policy(**STANDARD, max_retry_after=5.05), hint=10.0)
+    assert isinstance(capped, GiveUp)
+    assert "10 s" in capped.reason
+
+
+def failed(status: int) -> Answer:
+    """An error of the gateway."""
+    return status, envelope("", "failed"), {}
+
+
+#: What the server answers, and after how many attempts it ends well.
+AWS_SEQUENCES: list[tuple[list[Answer], int, bool]] = [
+    ([failed(500), failed(500), OK], 3, True),
+    ([failed(500), OK], 2, True),
+    ([OK], 1, True),
+    ([failed(502), failed(502), failed(502)], 3, False),
+    ([failed(500), failed(502), failed(503), OK], 3, False),
+    ([failed(429), failed(500), OK], 3, True),
+    ([failed(400), OK], 1, False),
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("answers", "attempts", "succeeds"), AWS_SEQUENCES)
+async def test_aws_standard_mode_makes_three_attempts(
+    answers: list[Answer], attempts: int, succeeds: bool, anyio_backend: tuple[str, Any]
+) -> None:
+    """The standard mode's sequences, whole requests over the SDK."""
+    if anyio_backend[0] != "trio":
+        pytest.skip("waits: on virtual time only")
+    client, inner = scripted(*answers, **STANDARD)
+    if succeeds:
+        assert await ask(client) == "Hi"
+    else:
+        with pytest.raises(openai.APIStatusError):
+            await ask(client)
+    assert len(inner.sent) == attempts
+
+
+NOW = 1_793_589_240.0  # Mon, 02 Nov 2026 03:14:00 GMT
+DATE = "Mon, 02 Nov 2026 03:14:00 GMT"
+
+#: RFC 9110, 10.2.3: an HTTP date in any of its three forms (5.6.7), or delay-seconds (1*DIGIT).
+RFC_9110: list[tuple[str, float | None]] = [
+    ("120", 120.0),
+    ("0", 0.0),
+    ("00120", 120.0),
+    ("Mon, 02 Nov 2026 03:16:00 GMT", 120.0),
+    ("Monday, 02-Nov-26 03:16:00 GMT", 120.0),
+    ("Mon Nov  2 03:16:00 2026", 120.0),
+    ("Fri, 31 Dec 1999 23:59:59 GMT", None),
+    ("Sun, 06 Nov 1994 08:49:37 GMT", None),
+    ("Sunday, 06-Nov-94 08:49:37 GMT", None),
+    ("Sun Nov  6 08:49:37 1994", None),
+    (DATE, 0.0),
+    ("-120", None),
+    ("+120", None),
+    ("120 seconds", None),
+    ("0x78", None),
+    ("1e2", None),
+]
+
+
+@pytest.mark.parametrize(("value", "seconds"), RFC_9110)
+def test_rfc_9110_forms_of_retry_after(value: str, seconds: float | None) -> None:
+    """Each form is read against the response's own date; the past and nonsense ask for nothing."""
+    assert formatdate(NOW, usegmt=True) == DATE
+    for local_clock in (NOW, NOW - 86_400, NOW + 86_400):
+        assert parse_retry_after({"retry-after": value, "date": DATE}, local_clock) == seconds
