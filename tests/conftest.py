@@ -142,9 +142,14 @@ async def ask(client: openai.AsyncOpenAI, **keywords: Any) -> str | None:
     return content
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let asyncio run on uvloop's event loop."""
+    parser.addoption("--uvloop", action="store_true", help="run asyncio's tests on uvloop")
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
     """Both event loops; trio's clock is virtual and jumps over every wait."""
     if request.param == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return "asyncio", {}
+    return "asyncio", {"use_uvloop": request.config.getoption("--uvloop", default=False)}

@@ -1,0 +1,1 @@
+"""The versions that the suite runs with: `python -m tests.matrix`."""

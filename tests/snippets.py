@@ -1,0 +1,129 @@
+"""The blocks of code in a Markdown page, and what a reader would have to run them.
+
+A reader reads from top to bottom: what an earlier block imported is there, and what the page talks
+of all the time (`client`, `gateway`, `messages`, ...) is there from the start. The CometAPI address
+and the `...` in place of a key are what the reader fills in: a gateway of our own here.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Final
+
+import openai
+
+import comet_resilience
+from comet_resilience.testing import Gateway
+
+from .conftest import MESSAGES
+
+#: A model id that the page misspells on purpose: no gateway serves it.
+MISSPELT: Final = "gpt-5-mni"
+ADDRESS: Final = "https://api.cometapi.com/v1"
+#: Above a block that cannot run in a test, with the reason.
+_NOT_RUN = re.compile(r"<!-- not run: (.+?) -->\n\Z")
+_BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: its language, its text, its line, and why it is not run, if so."""
+
+    language: str
+    text: str
+    line: int
+    not_run: str
+
+    def __str__(self) -> str:
+        first = self.text.strip().splitlines()[0] if self.text.strip() else "empty"
+        return f"line {self.line}: {first[:40]}"
+
+
+def blocks_of(page: str, *languages: str) -> list[Block]:
+    """The blocks of a page that are in one of the languages ("" for none)."""
+    return [
+        Block(
+            language=found[1],
+            text=found[2],
+            line=page.count("\n", 0, found.start()) + 1,
+            not_run=reason[1] if (reason := _NOT_RUN.search(page, 0, found.start())) else "",
+        )
+        for found in _BLOCK.finditer(page)
+        if found[1] in languages
+    ]
+
+
+def imports_in(blocks: list[Block]) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Every import statement of some blocks, in order."""
+    for block in blocks:
+        for node in ast.walk(ast.parse(block.text)):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                yield node
+
+
+def missing_module(block: Block) -> str:
+    """The first module that a block imports and that is not installed here, or ""."""
+    for node in imports_in([block]):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else None
+        for name in names or [alias.name for alias in node.names]:
+            if not find_spec(name.partition(".")[0]):
+                return name
+    return ""
+
+
+def given(gateway: Gateway, earlier: list[Block]) -> dict[str, Any]:
+    """The names that a block finds: what the page talks of, and what earlier blocks imported."""
+    bare = openai.AsyncOpenAI(base_url=gateway.base_url, api_key=gateway.api_key)
+    names: dict[str, Any] = {
+        "__name__": "snippet",
+        "bare": bare,
+        "client": comet_resilience.wrap(bare, backoff_initial=0.0, backoff_max=0.0),
+        "gateway": gateway,
+        "messages": MESSAGES,
+        "model": "any",
+    }
+    for node in imports_in(earlier):
+        importing = ast.Module(body=[node], type_ignores=[])
+        try:
+            exec(compile(importing, "<import>", "exec"), names)
+        except ImportError:
+            continue
+    return names
+
+
+def filled_in(text: str, gateway: Gateway) -> str:
+    """A block with the address and key of a gateway in the places that are the reader's."""
+    text = text.replace(ADDRESS, gateway.base_url)
+    return text.replace("api_key=...", f"api_key={gateway.api_key!r}")
+
+
+async def execute(block: Block, gateway: Gateway, earlier: list[Block]) -> dict[str, Any]:
+    """Run a block, top-level `await` and all; the names that there are afterwards.
+
+    Raises `AssertionError` for a name that nobody gave it, and whatever else the block raises.
+    """
+    names = given(gateway, earlier)
+    code = compile(
+        filled_in(block.text, gateway),
+        f"<README, {block}>",
+        "exec",
+        flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
+    )
+    try:
+        running = eval(code, names)
+        if inspect.isawaitable(running):
+            await running
+    except NameError as error:
+        raise AssertionError(
+            f"{block}: {error}. Let the block bind it, import it in an earlier one, or add what"
+            " the page talks of all the time to `given()` in tests/snippets.py."
+        ) from error
+    finally:
+        for client in [value for value in names.values() if isinstance(value, openai.AsyncOpenAI)]:
+            await client.close()
+    return names

@@ -1,0 +1,165 @@
+"""A stranger reads the README from top to bottom and tries everything in it."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from comet_resilience.cli import main
+from comet_resilience.testing import Gateway
+
+from .snippets import MISSPELT, Block, blocks_of, execute, missing_module
+
+ROOT: Final = Path(__file__).parents[1]
+PAGE: Final = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON: Final = blocks_of(PAGE, "python")
+#: Commands: those of the blocks, and those that stand in backticks anywhere else.
+COMMANDS: Final = sorted(
+    {line for block in blocks_of(PAGE, "sh", "bash", "") for line in block.text.splitlines()}
+    | set(re.findall(r"`((?:python|pip|comet-resilience) [^`]+)`", PAGE))
+)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Asyncio: what a reader's own script would run on."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    """A gateway on a real socket, which does not serve the misspelt model."""
+    async with Gateway() as served:
+        served.always("model_not_found", model=MISSPELT)
+        yield served
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+async def test_python_runs(
+    block: Block, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each Python block does what it says, on a gateway of our own."""
+    monkeypatch.chdir(tmp_path)
+    if block.not_run:
+        compile(block.text, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        return
+    if module := missing_module(block):
+        pytest.skip(f"{module} is not installed")
+    await execute(block, gateway, PYTHON[: PYTHON.index(block)])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_exist(command: str) -> None:
+    """Each command names files, modules, options and extras that there are."""
+    command = command.partition(" # ")[0]
+    for part in re.split(r"\s*(?:&&|;|\|)\s*", command):
+        words = shlex.split(part.rstrip("\\"))
+        if words:
+            check_command(words)
+
+
+def check_command(words: list[str]) -> None:
+    """Fail unless a command could be run as it stands, from a checkout."""
+    while re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        words = words[1:]
+    match words:
+        case ["pip", "install", *wanted]:
+            check_requirements(wanted)
+        case ["python", "-m", module, *options]:
+            check_program(source_of(module), ["-m", module], options)
+        case ["python", file, *options]:
+            check_program(ROOT / file, [str(ROOT / file)], options)
+        case ["comet-resilience", command, *options]:
+            check_own_command(command, options)
+        case ["pytest", *paths]:
+            assert all((ROOT / path).exists() for path in paths if not path.startswith("-"))
+        case _:
+            pytest.fail(f"{words}: say in check_command() how to check this command")
+
+
+def check_requirements(wanted: list[str]) -> None:
+    """Our own extras exist; other packages are named as pyproject.toml names them."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    known = str([project["dependencies"], *extras.values()])
+    for requirement in wanted:
+        if requirement.startswith("-"):
+            continue
+        name, _, inside = requirement.partition("[")
+        asked = set(filter(None, inside.rstrip("]").split(",")))
+        if name in (".", "comet-resilience"):
+            assert asked <= set(extras), f"no such extra: {asked - set(extras)}"
+        else:
+            assert re.split(r"[<>=!~ ]", name)[0] in known, f"{name} is in no list of ours"
+
+
+def source_of(module: str) -> Path:
+    """The file that `python -m` would run."""
+    path = ROOT.joinpath(*module.split("."))
+    return path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def check_program(source: Path, arguments: list[str], options: list[str]) -> None:
+    """A program answers to `--help`, which names the options that the README uses.
+
+    One that takes no arguments would do its work at once: it must only be there.
+    """
+    text = source.read_text(encoding="utf-8")
+    if "argparse" not in text and source.name != "__main__.py":
+        assert not options
+        assert 'if __name__ == "__main__":' in text
+        return
+    done = subprocess.run(  # noqa: S603 - our own
+        [sys.executable, *arguments, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert flags(options) <= flags(re.findall(r"--[\w-]+", done.stdout))
+
+
+def check_own_command(command: str, options: list[str]) -> None:
+    """A command of ours answers to `--help`, which names the options."""
+    assert flags(options) <= flags(re.findall(r"--[\w-]+", help_of(command)))
+
+
+def help_of(command: str) -> str:
+    """What a command of ours says about itself."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
+        main([command, "--help"])
+    assert ended.value.code == 0
+    return said.getvalue()
+
+
+def flags(words: Any) -> set[str]:
+    """The long options among some words."""
+    return {word.partition("=")[0] for word in words if word.startswith("--")}
+
+
+def test_a_block_that_is_not_run_says_why() -> None:
+    """The way out needs a reason of some length, and few take it."""
+    not_run = [block for block in PYTHON if block.not_run]
+    assert all(len(block.not_run) > 15 for block in not_run)
+    assert len(not_run) * 4 <= len(PYTHON)
+
+
+def test_tests_are_run_as_tests() -> None:
+    """A block that defines tests is marked for `tests/testing/test_readme.py`, which runs them."""
+    for block in PYTHON:
+        above = PAGE.splitlines()[block.line - 2]
+        assert ("def test_" in block.text) == ("run this block with pytest" in above), block
