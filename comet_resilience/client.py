@@ -230,7 +230,8 @@ class _Resilient(AsyncOpenAI):
     def _build_request(self, options: Any, **keywords: Any) -> Any:
         request = super()._build_request(options, **keywords)
         unprepared = _unprepared.get()
-        _unprepared.set(None)
+        if unprepared is not None:
+            _unprepared.set(None)
         model, stream, choices = of_json(options.json_data)
         request.extensions[EXTENSION] = Call(
             max_retries=options.get_max_retries(self.max_retries),

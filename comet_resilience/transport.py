@@ -141,6 +141,7 @@ class ResilientTransport:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
+        self._engine.close()
         await self._inner.__aexit__(*exception)
 
 

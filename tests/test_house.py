@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("client",),
     ("testing", "otel", "cli", "bulk", "__init__", "__main__"),
 )
-PURE = ("verdict", "limits.algorithm", "limits.fixed", "keywords", "config")
+PURE = ("verdict", "limits.algorithm", "limits.fixed", "limits.lookout", "keywords", "config")
 IMPURE_MODULES = {"anyio", "asyncio", "logging", "os", "random", "socket", "threading", "time"}
 #: The table is one file on purpose.
 LONGER_FILES = {"verdict/rules.py": 360}

@@ -12,6 +12,7 @@ Five facts hold at any time:
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import threading
@@ -28,7 +29,6 @@ from ..events import FleetChanged, LimitChanged, Observers
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm
 from .eventloop import EventLoop, running_loop, time_and_loop
-from .lookout import Lookout
 from .partition import Lease, Partition, Waiter
 from .partitions import Partitions
 from .snapshot import Load, Snapshot
@@ -67,7 +67,6 @@ class Limiter:
         # The mutable state of this class. A forked child starts with its own, empty.
         self._lock = threading.Lock()
         self._partitions = Partitions(self._make_partition)
-        self._lookout = Lookout(self._partitions.moved)
         self._events: deque[LimitChanged | FleetChanged] = deque()
         self._abandoned: deque[Lease] = deque()
 
@@ -202,7 +201,6 @@ class Limiter:
                 )
             waiter = partition.push(here, order)
             self._pump(partition, now, here)
-            self._lookout.watch(now, here)
         return waiter
 
     def _leave(self, waiter: Waiter, key: Hashable) -> None:
@@ -255,7 +253,7 @@ class Limiter:
 
     def _arm(self, partition: Partition, here: EventLoop | None) -> None:
         """Set the partition's timer on the loop of the first who waits, or call it off."""
-        wake_at = partition.algorithm.wake_at if partition.waiting else None
+        wake_at = partition.wake_at
         loop = partition.head().loop if wake_at is not None else None
         if partition.timer is not None:
             if loop is partition.timer_loop and wake_at == partition.timer_at:
@@ -274,8 +272,11 @@ class Limiter:
         with self._lock:
             if partition.timer_loop is here:
                 partition.timer = None
+            generation = partition.look(now)
             self._pump(partition, now, here)
         self._emit()
+        if generation is not None:
+            gc.collect(generation)
 
     def _emit(self) -> None:
         while self._events:

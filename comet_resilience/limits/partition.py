@@ -14,6 +14,7 @@ from ..events import LimitChanged
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm, Ticket
 from .eventloop import EventLoop, Parking
+from .lookout import Lookout
 from .snapshot import PartitionSnapshot
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class Partition:
         "in_flight",
         "key",
         "limit",
+        "lookout",
         "ok",
         "other",
         "refused",
@@ -117,6 +119,7 @@ class Partition:
         self.other: int = 0
         self.changes: deque[LimitChanged] = deque(maxlen=_CHANGES_KEPT)
         self.used_at: float = 0.0
+        self.lookout: Lookout = Lookout()
         self.timer: Callable[[], object] | None = None
         self.timer_at: float = 0.0
         self.timer_loop: EventLoop | None = None
@@ -133,6 +136,22 @@ class Partition:
         """Whether nothing runs or waits here."""
         return not self.in_flight and not self.waiting
 
+    @property
+    def wake_at(self) -> float | None:
+        """When time alone may free a slot for somebody who waits, ``None`` if nobody does."""
+        if not self.waiting:
+            return None
+        at, look_at = self.algorithm.wake_at, self.lookout.at
+        return look_at if at is None else min(at, look_at)
+
+    def look(self, now: float) -> int | None:
+        """Which generation of objects to collect now, for the slots of dropped answers."""
+        return self.lookout.look(now, self._moved) if self.waiting else None
+
+    @property
+    def _moved(self) -> int:
+        return self.ok + self.refused + self.other
+
     def next_order(self) -> int:
         """The place of a new arrival: behind everybody."""
         self._arrivals += 1
@@ -148,6 +167,8 @@ class Partition:
             order = self.next_order()
         waiter = Waiter(loop, order)
         heapq.heappush(self._queue, waiter)
+        if not self.waiting:
+            self.lookout.begin(self.used_at, self._moved)
         self.waiting += 1
         return waiter
 

@@ -32,10 +32,6 @@ class Partitions(dict[Hashable, Partition]):
         partition.used_at = now
         return partition
 
-    def moved(self) -> dict[Hashable, int]:
-        """How many slots came back so far, for each partition in which somebody waits."""
-        return {p.key: p.ok + p.refused + p.other for p in list(self.values()) if p.waiting}
-
     def _forget_idle(self, now: float) -> None:
         idle = sorted((p for p in self.values() if p.idle), key=lambda p: p.used_at)
         for place, partition in enumerate(idle):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,79 +42,28 @@ def test_a_dropped_stream_stops_the_others_for_some_seconds_not_for_good() -> No
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-class Loop:
-    """A loop of which only the timers count."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-        self.timers: list[tuple[float, Any]] = []
-
-    def now(self) -> float:
-        return self.time
-
-    def call_at(self, when: float, function: Any) -> Any:
-        self.timers.append((when, function))
-
-    def run(self) -> None:
-        self.time, function = self.timers.pop(0)
-        function()
+def test_it_looks_where_nothing_moved_for_a_while() -> None:
+    lookout = Lookout()
+    lookout.begin(100.0, moved=3)
+    assert lookout.at == 100.0 + LOOK_EVERY
+    assert lookout.look(104.0, moved=3) is None  # not yet
+    assert lookout.look(105.0, moved=4) is None  # something moved
+    assert lookout.at == 105.0 + LOOK_EVERY
+    assert lookout.look(110.0, moved=4) == 1
 
 
-class Cycle:
-    """What only the collector frees."""
-
-    def __init__(self) -> None:
-        self.itself = self
-
-
-def dropped() -> weakref.ref[Cycle]:
-    """A cycle that nobody refers to."""
-    return weakref.ref(Cycle())
+def test_it_looks_at_all_objects_rarely() -> None:
+    lookout, now, generations = Lookout(), 0.0, []
+    lookout.begin(now, moved=0)
+    for _ in range(2 * ALL_EVERY):
+        now += LOOK_EVERY
+        generations.append(lookout.look(now, moved=0))
+    assert generations == [*[1] * (ALL_EVERY - 1), 2] * 2
 
 
-def test_it_looks_only_where_nothing_moves_and_only_while_somebody_waits() -> None:
-    moved: dict[Any, int] = {"busy": 0}
-    lookout, loop = Lookout(lambda: dict(moved)), Loop()
-    lookout.watch(0.0, loop)  # type: ignore[arg-type]
-    lookout.watch(1.0, loop)  # type: ignore[arg-type]
-    assert len(loop.timers) == 1
-    lost = dropped()
-    moved["busy"] += 1
-    loop.run()
-    assert lost() is not None  # there was movement
-    moved["stuck"] = 3
-    loop.run()
-    assert lost() is None  # "busy" stood still this time
-    lost = dropped()
-    moved["busy"] += 1
-    loop.run()
-    assert lost() is None  # one partition that stands still is enough
-    moved.clear()
-    loop.run()
-    assert not loop.timers
-    lookout.watch(100.0, loop)  # type: ignore[arg-type]
-    assert loop.timers
-
-
-def test_old_objects_are_looked_at_rarely() -> None:
-    lookout, loop = Lookout(lambda: {"stuck": 1}), Loop()
-    lookout.watch(0.0, loop)  # type: ignore[arg-type]
-    old = Cycle()
-    gc.collect()
-    gc.collect()  # now it is of the oldest generation
-    lost = weakref.ref(old)
-    del old
-    for _ in range(ALL_EVERY - 1):
-        loop.run()
-    assert lost() is not None
-    loop.run()
-    assert lost() is None
-
-
-def test_a_timer_that_died_with_its_loop_is_set_again() -> None:
-    lookout, dead, loop = Lookout(lambda: {"stuck": 1}), Loop(), Loop()
-    lookout.watch(0.0, dead)  # type: ignore[arg-type]
-    lookout.watch(LOOK_EVERY + 1, loop)  # type: ignore[arg-type]
-    assert not loop.timers
-    lookout.watch(LOOK_EVERY + 6, loop)  # type: ignore[arg-type]
-    assert loop.timers
+def test_it_begins_afresh_when_the_queue_was_empty() -> None:
+    lookout = Lookout()
+    lookout.begin(0.0, moved=0)
+    assert lookout.look(5.0, moved=0) == 1
+    lookout.begin(1_000.0, moved=0)
+    assert lookout.look(1_001.0, moved=0) is None

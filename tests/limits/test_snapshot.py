@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from comet_resilience import PartitionSnapshot, Snapshot
+from comet_resilience.events import FleetState
+from comet_resilience.limits.snapshot import FleetView
 
 
 def test_the_table_lines_up() -> None:
@@ -19,3 +23,45 @@ def test_the_table_lines_up() -> None:
     assert first.endswith("open")
     assert second.endswith("closed 2.5 s")
     assert head.index("gate") == first.index("open")
+
+
+def shown(key: object, fleet: FleetView | None = None) -> PartitionSnapshot:
+    """A partition with a figure of its own in each column."""
+    return PartitionSnapshot(
+        partition=key, limit=8, in_flight=3, waiting=120, ok=1_000, refused=2, other=0,
+        closed_for=None, changes=(), fleet=fleet,
+    )  # fmt: skip
+
+
+def test_the_table_as_a_whole() -> None:
+    """Names to the left, figures to the right under their heads, no white space at the end."""
+    closed = PartitionSnapshot(
+        partition="mine", limit=0, in_flight=0, waiting=7, ok=5, refused=30, other=1,
+        closed_for=2.54, changes=(),
+    )  # fmt: skip
+    assert str(Snapshot(partitions=(shown(("POST /x", "m")), closed))).splitlines() == [
+        "partition  limit  in flight  waiting    ok  refused  other  gate",
+        "POST /x m      8          3      120  1000        2      0  open",
+        "mine           0          0        7     5       30      1  closed 2.5 s",
+    ]
+
+
+def test_in_a_fleet_the_table_says_how_the_process_stands_to_it() -> None:
+    """A last column, only where there is a fleet; empty for partitions without one."""
+    shared = FleetView(state=FleetState.SHARED, share=8, limit=20, members=6)
+    joining = FleetView(state=FleetState.JOINING, share=0, limit=None, members=None)
+    text = str(Snapshot(partitions=(shown("a", shared), shown("b", joining), shown("c"))))
+    assert text.splitlines() == [
+        "partition  limit  in flight  waiting    ok  refused  other  gate  fleet",
+        "a              8          3      120  1000        2      0  open  shared: 8 of 20, 6 members",
+        "b              8          3      120  1000        2      0  open  joining",
+        "c              8          3      120  1000        2      0  open",
+    ]
+
+
+@pytest.mark.parametrize("key", ["m" * 100, ("m" * 100,), 5, ("a", 5)])
+def test_keys_of_any_kind_have_a_short_name(key: object) -> None:
+    """Keys are whatever ``partition=`` returns."""
+    name = "a 5" if key == ("a", 5) else str(key if key == 5 else "m" * 60)
+    line = str(Snapshot(partitions=(shown(key),))).splitlines()[1]
+    assert line.split("  ")[0].rstrip() == name

@@ -121,9 +121,9 @@ class _Job:
     def test(self) -> None:
         """Run the tests."""
         uvloop = ["--uvloop"] if self._environment.loop == "uvloop" else []
-        cache = ["-p", "no:cacheprovider"]
-        tests = self._environment.tests
-        self._step(self._python, "-m", "pytest", "-q", *cache, *uvloop, *tests)
+        # Many tests wait for processes: side by side they take a third of the time.
+        how = ["-q", "-n", "4", "-p", "no:cacheprovider", *uvloop]
+        self._step(self._python, "-m", "pytest", *how, *self._environment.tests)
 
     def _step(self, *command: str) -> str:
         self.log += f"$ {' '.join(command)}\n"
