@@ -150,8 +150,10 @@ class StepBack:
     @property
     def limit(self) -> int:
         """How many may be in flight now; 0 while closed and drained."""
-        limit = min(self.maximum, self.level + self.allowance)
-        return limit if self.closed_until is not None else max(self.minimum, limit)
+        limit = self.level + self.allowance
+        if limit > self.maximum:
+            return self.maximum
+        return self.minimum if limit < self.minimum and self.closed_until is None else limit
 
     @property
     def wake_at(self) -> float | None:

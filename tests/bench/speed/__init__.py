@@ -1,0 +1,1 @@
+"""What the library costs where nothing fails: see ``__main__``."""
