@@ -133,8 +133,10 @@ def test_fm28_keys_of_another_type(server: RedisServer, name: str) -> None:
 
     async def main() -> None:
         async with member(server) as (client, data):
-            data.delete(MEMBERS, FLEET)
-            WRONG_TYPES[name](data)
+            with data.pipeline(transaction=True) as at_once:  # or a renewal comes in between
+                at_once.delete(MEMBERS, FLEET)
+                WRONG_TYPES[name](at_once)
+                at_once.execute()
             for _ in range(50):
                 assert await asyncio.wait_for(ask(client), 10) == "Hi"
                 await asyncio.sleep(0.002)

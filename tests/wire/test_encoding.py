@@ -40,7 +40,8 @@ def test_the_cap_holds() -> None:
 
 @pytest.mark.parametrize("size", [1, 3, 1_000])
 @pytest.mark.parametrize(
-    ("raw", "encoding"), [(gzip.compress(b"hello", mtime=0), "gzip"), (zlib.compress(b"hello"), "deflate")]
+    ("raw", "encoding"),
+    [(gzip.compress(b"hello", mtime=0), "gzip"), (zlib.compress(b"hello"), "deflate")],
 )
 def test_chunk_by_chunk(raw: bytes, encoding: str, size: int) -> None:
     """However a compressed stream is cut, its chunks decode to the same text."""

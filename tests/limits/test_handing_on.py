@@ -1,0 +1,355 @@
+"""What the limiter hands on: hints, orders, moves, slots between event loops, and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+from comet_resilience import Event, FixedLimit, LimitChanged, StepBack
+from comet_resilience.errors import QueueTimeoutError
+from comet_resilience.events import Observers
+from comet_resilience.limits import limiter as limiter_module
+from comet_resilience.limits.algorithm import LimitAlgorithm
+from comet_resilience.limits.limiter import Limiter
+from comet_resilience.limits.partition import Lease, Partition, Waiter
+from comet_resilience.limits.snapshot import Load
+from comet_resilience.verdict.vocabulary import Signal
+
+from .test_limiter import KEY, limiter_of, state_of
+from .test_partition import Loop, Told
+
+pytestmark = pytest.mark.timeout(20)
+
+
+def of_four() -> StepBack:
+    """An algorithm that begins with four."""
+    return StepBack(4, 1, 100)
+
+
+# -- Within one event loop -----------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_a_retry_has_the_order_of_its_first_attempt() -> None:
+    """Whether it waited or not, so that a third attempt stands before later arrivals too."""
+    limiter = limiter_of(lambda: FixedLimit(2))
+    first = await limiter.acquire(KEY)
+    later = await limiter.acquire(KEY)
+    first.release(Signal.OVERLOAD)
+    again = await limiter.acquire(KEY, first.order)
+    assert again.order == first.order < later.order
+
+
+@pytest.mark.anyio
+async def test_one_request_may_wait_longer_or_shorter_than_the_others() -> None:
+    """Its own queue_timeout stands in for the limiter's; ``None`` waits for ever."""
+    patient, hasty = limiter_of(queue_timeout=None), limiter_of(queue_timeout=0.001)
+    await patient.acquire(KEY)
+    with pytest.raises(QueueTimeoutError, match="queue_timeout=0.01 s"):
+        await patient.acquire(KEY, queue_timeout=0.01)
+    held = await hasty.acquire(KEY)
+    got: list[Lease] = []
+
+    async def wait() -> None:
+        got.append(await hasty.acquire(KEY, queue_timeout=None))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.sleep(0.01)
+        held.release(Signal.SUCCESS)
+    assert len(got) == 1
+    assert state_of(hasty) == (1, 0)
+
+
+@pytest.mark.anyio
+async def test_an_accepted_probe_lets_the_next_in_before_it_ends() -> None:
+    """Answers that begin are news: who waits need not wait for their end."""
+    limiter, got = limiter_of(of_four), []
+    leases = [await limiter.acquire(KEY) for _ in range(4)]
+
+    async def wait() -> None:
+        got.append(await limiter.acquire(KEY))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        assert state_of(limiter) == (4, 1)
+        for lease in leases:
+            lease.accepted()
+        await anyio.wait_all_tasks_blocked()
+        assert len(got) == 1
+    assert state_of(limiter) == (5, 0)
+
+
+@pytest.mark.anyio
+async def test_the_servers_hint_keeps_the_gate_closed() -> None:
+    """Retry-After reaches the algorithm with the refusal."""
+    told = Told(5)
+    limiter = limiter_of(lambda: told)
+    (await limiter.acquire(KEY)).release(Signal.OVERLOAD, 30.0)
+    (refused,) = (said for said in told.told if said[0] == "refused")
+    assert refused[-2:] == (30.0, 0.5)
+
+
+@pytest.mark.anyio
+async def test_a_dropped_lease_counts_as_neither_answered_nor_refused() -> None:
+    """It teaches nothing, and its slot is free at the next look."""
+    limiter = limiter_of()
+    (await limiter.acquire(KEY)).abandon()
+    (shown,) = limiter.snapshot().partitions
+    assert (shown.in_flight, shown.ok, shown.refused, shown.other) == (0, 0, 0, 1)
+
+
+@pytest.mark.anyio
+async def test_an_observer_that_ends_the_program_keeps_no_slot() -> None:
+    """What is no ``Exception`` goes through, and the slot that was just given goes back."""
+
+    def observer(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    moving = Told(5)
+    limiter = limiter_of(lambda: moving, on_event=observer)
+    (await limiter.acquire(KEY)).release(Signal.SUCCESS)
+    moving.limit = 6
+    with pytest.raises(KeyboardInterrupt):
+        limiter.acquire_nowait(KEY)
+    (shown,) = limiter.snapshot().partitions
+    assert (shown.in_flight, shown.ok, shown.other) == (0, 1, 1)
+
+
+def test_figures_of_one_partition() -> None:
+    """Limit, in flight, waiting, refused; all 0 for a partition that nobody used."""
+    limiter = limiter_of(lambda: FixedLimit(7))
+    assert limiter.load_of(KEY) == Load(limit=0, in_flight=0, waiting=0, refused=0)
+    leases = [limiter.acquire_nowait(KEY) for _ in range(5)]
+    for lease in leases[:2]:
+        assert lease is not None
+        lease.release(Signal.OVERLOAD)
+    limiter._partitions[KEY].waiting = 4
+    assert limiter.load_of(KEY) == Load(limit=7, in_flight=3, waiting=4, refused=2)
+
+
+def test_each_new_partition_is_made_known() -> None:
+    """Once, with its algorithm and key, before it is used."""
+    known: list[Partition] = []
+    limiter = Limiter(
+        make_algorithm=lambda: FixedLimit(7), max_queue=None, queue_timeout=None,
+        observers=Observers([]), on_partition=known.append,
+    )  # fmt: skip
+    for key in ("a", "b", "a"):
+        limiter.acquire_nowait(key)
+    assert [partition.key for partition in known] == ["a", "b"]
+
+
+# -- Between event loops -------------------------------------------------------------------------
+
+
+class Threads:
+    """A limiter as several event loops see it; time, and who runs, by hand."""
+
+    lease: Lease
+
+    def __init__(self, make: Callable[[], LimitAlgorithm], patch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        self.here: Any = None
+        self.heard: list[Event] = []
+        self.limiter = limiter_of(make, on_event=self.heard.append)
+        patch.setattr(limiter_module, "time_and_loop", self._time_and_loop)
+        patch.setattr(limiter_module, "running_loop", lambda: self.here)
+
+    def _time_and_loop(self, here: Any = None) -> tuple[float, Any]:
+        return self.now, here or self.here
+
+    def wait(self, loop: Timed) -> Waiter:
+        """Somebody queues on a loop."""
+        self.here = loop
+        return self.limiter._enqueue(KEY, None)
+
+
+class Timed(Loop):
+    """An event loop with timers."""
+
+    def __init__(self, threads: Threads) -> None:
+        super().__init__()
+        self.threads = threads
+        self.timers: dict[float, Callable[[], object]] = {}
+
+    def now(self) -> float:
+        return self.threads.now
+
+    def call_at(self, when: float, function: Callable[[], object]) -> Callable[[], object]:
+        self.timers[when] = function
+        return lambda: self.timers.pop(when, None)
+
+    def turn(self) -> None:
+        """Run what is due here."""
+        self.threads.here = self
+        soon, self.soon = self.soon, []
+        for function in soon:
+            function()
+        for when in [when for when in self.timers if when <= self.threads.now]:
+            self.timers.pop(when)()
+
+
+class Waking(Told):
+    """A limit that rises by itself at a time."""
+
+    def tick(self, now: float) -> None:
+        """Rise once the time has come."""
+        if self.wake_at is not None and now >= self.wake_at:
+            self.limit, self.wake_at = self.limit + 1, None
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> tuple[Threads, Waking, Timed, Timed]:
+    """Two event loops that share a limit of 1, which is taken."""
+    algorithm = Waking(1)
+    threads = Threads(lambda: algorithm, monkeypatch)
+    lease = threads.limiter.acquire_nowait(KEY)
+    assert lease is not None
+    threads.lease = lease
+    return threads, algorithm, Timed(threads), Timed(threads)
+
+
+#: Before the partition would look after a standstill by a timer of its own.
+SOON = 102.0
+
+
+def test_a_slot_freed_on_one_loop_wakes_a_waiter_of_another(
+    pair: tuple[Threads, Waking, Timed, Timed],
+) -> None:
+    """It owns the slot at once, with its order, time and loop; its own loop lets it run."""
+    threads, algorithm, one, other = pair
+    waiter = threads.wait(one)
+    threads.here, threads.now = other, 103.0
+    threads.limiter.adjust(threads.limiter._partitions[KEY], lambda now: algorithm.told.clear())
+    algorithm.limit = 2
+    result = threads.limiter.adjust(threads.limiter._partitions[KEY], lambda now: now)
+    assert result == 103.0
+    assert algorithm.told == [("sent", 103.0, 2)]
+    assert waiter.lease is not None
+    assert waiter.lease.order == waiter.order
+    assert waiter.lease.loop is waiter.loop
+    assert not waiter.parking.is_over
+    one.turn()
+    assert waiter.parking.is_over
+    (change,) = threads.heard
+    assert isinstance(change, LimitChanged)
+    assert (change.old, change.new) == (1, 2)
+
+
+def test_a_slot_for_a_loop_that_is_gone_goes_to_the_next(
+    pair: tuple[Threads, Waking, Timed, Timed],
+) -> None:
+    """Its waiter will never run; nothing was sent, so nothing is learnt."""
+    threads, algorithm, gone, other = pair
+    dead, alive = threads.wait(gone), threads.wait(other)
+    gone.gone = True
+    algorithm.limit, algorithm.told = 2, []
+    threads.limiter.adjust(threads.limiter._partitions[KEY], lambda now: None)
+    assert dead.lease is not None
+    assert dead.lease.released
+    assert alive.lease is not None
+    assert alive.parking.is_over
+    assert [said[0] for said in algorithm.told] == ["sent", "ended", "sent"]
+    assert algorithm.told[1] == ("ended", 2, 100.0, 1)
+    assert state_of(threads.limiter) == (2, 0)
+
+
+def test_the_timer_runs_on_the_loop_of_the_first_who_waits(
+    pair: tuple[Threads, Waking, Timed, Timed],
+) -> None:
+    """Set from another loop it is set by its own; it gives the slot out at its time."""
+    threads, algorithm, one, other = pair
+    waiter = threads.wait(one)
+    algorithm.wake_at = SOON
+    threads.here = other
+    threads.limiter.adjust(threads.limiter._partitions[KEY], lambda now: None)
+    assert SOON not in {*one.timers, *other.timers}
+    one.turn()
+    assert SOON in one.timers
+    threads.now = SOON
+    one.turn()
+    assert waiter.lease is not None
+    assert waiter.parking.is_over
+    assert not one.timers
+
+
+def test_a_timer_moves_with_the_time_and_with_the_first_who_waits(
+    pair: tuple[Threads, Waking, Timed, Timed],
+) -> None:
+    """There is one at most; the same time on the same loop leaves it alone."""
+    threads, algorithm, one, other = pair
+    first, _ = threads.wait(one), threads.wait(other)
+    partition = threads.limiter._partitions[KEY]
+    threads.here, algorithm.wake_at = one, SOON + 1
+    threads.limiter.adjust(partition, lambda now: None)
+    timer = partition.timer
+    threads.limiter.adjust(partition, lambda now: None)
+    assert partition.timer is timer
+    algorithm.wake_at = SOON
+    threads.limiter.adjust(partition, lambda now: None)
+    assert list(one.timers) == [SOON]
+    threads.limiter._leave(first, KEY)
+    assert not one.timers
+    other.turn()
+    assert list(other.timers) == [SOON]
+    algorithm.wake_at = None
+    threads.limiter.adjust(partition, lambda now: None)
+    assert SOON not in other.timers
+
+
+def test_one_who_leaves_hands_its_slot_on_at_that_moment(
+    pair: tuple[Threads, Waking, Timed, Timed],
+) -> None:
+    """A slot that came together with the cancellation is not lost, and counts as unsent."""
+    threads, algorithm, one, other = pair
+    first, second = threads.wait(one), threads.wait(other)
+    algorithm.limit = 2
+    threads.limiter.adjust(threads.limiter._partitions[KEY], lambda now: None)
+    threads.here, threads.now, algorithm.told = one, 101.0, []
+    threads.limiter._leave(first, KEY)
+    assert algorithm.told == [("ended", 2, 101.0, 1), ("sent", 101.0, 2)]
+    assert second.lease is not None
+    assert not second.parking.is_over
+    other.turn()
+    assert second.parking.is_over
+
+
+def test_a_dropped_lease_comes_back_at_the_time_of_the_next_look(
+    pair: tuple[Threads, Waking, Timed, Timed],
+) -> None:
+    """The finalizer only notes it; whoever comes next takes it back and hands it on."""
+    threads, algorithm, one, _ = pair
+    waiter = threads.wait(one)
+    (held,) = (said for said in algorithm.told if said[0] == "sent")
+    assert held == ("sent", 100.0, 1)
+    threads.now, algorithm.told = 103.0, []
+    threads.lease.abandon()
+    assert algorithm.told == []
+    threads.limiter.snapshot()
+    assert algorithm.told == [("ended", 1, 103.0, 0), ("sent", 103.0, 1)]
+    assert waiter.parking.is_over
+
+
+def test_what_is_noted_under_the_lock_is_told_after_it() -> None:
+    """The fleet's moves reach the observers in their turn."""
+    heard: list[Event] = []
+    limiter = limiter_of(on_event=heard.append)
+    assert limiter.acquire_nowait(KEY) is not None
+    moved: Any = object()
+    limiter.adjust(limiter._partitions[KEY], lambda now: limiter.note(moved))
+    assert heard == [moved]
+
+
+def test_nobody_listens_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without observers moves of the limit do not pile up."""
+    moving = Told(5)
+    limiter = limiter_of(lambda: moving)
+    for limit in (6, 7, 8):
+        limiter.acquire_nowait(KEY)
+        moving.limit = limit
+    assert not limiter._events
