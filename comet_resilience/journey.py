@@ -17,7 +17,7 @@ import anyio
 from .errors import DeadlineExceededError, ResilienceError
 from .events import AttemptFinished, GaveUp, Observers, RetryScheduled
 from .failure import Circumstances, Failure, diagnose_failure, explain, hand_on, shown_ids
-from .limits.eventloop import clock, running_loop
+from .limits.eventloop import EventLoop, clock, running_loop
 from .overrides import current_block
 from .reception import faulted, receive
 from .support.capture import redactor_of
@@ -70,7 +70,8 @@ class Journey:
                 block.witness(engine.limiter, self._key)
         self._order: int | None = None
         self._number = self._in_flight = self._limit = 0
-        self._queued = self._started = self.sent_at = 0.0
+        self._queued = self._started = 0.0
+        self.sent_at: float = 0.0
         self.waiting_since: float | None = None
         self._known: Redactor | None = None
 
@@ -81,7 +82,8 @@ class Journey:
             ResilienceError: If the queue is full or too slow, or the deadline passes.
 
         """
-        self.here, seconds = running_loop(), self.config.deadline
+        self.here: EventLoop = running_loop()
+        seconds = self.config.deadline
         self._started = self.sent_at = self.here.now()
         try:
             if seconds is None:
