@@ -23,8 +23,10 @@ from .seen import FleetTicket, Seen
 if TYPE_CHECKING:
     from ..limits.partition import Partition
 
-#: How long a first share is waited for, in seconds, before the process limits itself alone.
-JOIN_WITHIN: Final = 0.5
+#: How long a first share is waited for, in seconds, before the process limits itself alone. A Redis
+#: that does not answer is noticed sooner; this is for a client that hangs, and long enough for a
+#: process that starts a thousand calls at once and lets no other thread run.
+JOIN_WITHIN: Final = 2.0
 #: Seconds over which the rate of attempts is averaged.
 _RATE_MEMORY: Final = 1.0
 
