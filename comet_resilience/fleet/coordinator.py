@@ -106,7 +106,7 @@ class Coordinator:
             for share in self._all():
                 now = clock()
                 if share.is_idle(now):
-                    self._leave(share)
+                    self._leave(share, now)
                 elif share.due() <= now:
                     self._renew(share)
             due = self._plan()
@@ -120,8 +120,7 @@ class Coordinator:
         if not self._is_closing and (has_word or self._plan() < math.inf):
             return True
         for share in self._all():
-            if share.is_idle(math.inf):
-                self._leave(share)
+            self._leave(share, math.inf)
         self._store.close()
         with self._lock:
             if self._word.is_set() and not self._is_closing:  # a request came meanwhile
@@ -157,8 +156,11 @@ class Coordinator:
         else:
             self._under_lock(share, lambda now: share.take(report, renewal, now))
 
-    def _leave(self, share: FleetShare) -> None:
-        ask = self._under_lock(share, lambda now: share.farewell())
+    def _leave(self, share: FleetShare, at: float) -> None:
+        """Give a share back, unless a request has come since it was looked at."""
+        ask = self._under_lock(share, lambda _: share.farewell() if share.is_idle(at) else None)
+        if ask is None:
+            return
         with contextlib.suppress(StoreError):  # then it runs out by itself
             self._store.say_farewell(share.keys, ask)
 
