@@ -64,7 +64,7 @@ class FleetShare:
         self._closed_until: float | None = None
         self._fleet_moves_at = math.inf
         self._asked_at = self._busy_at = -math.inf
-        self._was_hungry = self._owes = False
+        self._was_hungry = self._owes = self._has_failed = False
         self._good_until = math.inf
         self._jitter = draw()
         self._rate = 0.0
@@ -223,7 +223,7 @@ class FleetShare:
         if not renewal.told:
             self._seen.taken_back(report.seen)
         self._owes = answer.contended and answer.share < self._share
-        self._alone, self._answer = None, answer
+        self._alone, self._answer, self._has_failed = None, answer, False
         self._share = answer.share
         self._limit = max(0, answer.share - len(self._seen.refused))
         self._good_until = report.at + KEPT * report.ask.ttl
@@ -243,7 +243,9 @@ class FleetShare:
             self.go_alone(now, why)
         elif self._alone is None:
             self._limit = max(1, self._limit) if self._share else 0
-            self._move(FleetState.DEGRADED, why)
+            if self._has_failed:  # once, and the next may mend it: a connection breaks
+                self._move(FleetState.DEGRADED, why)
+            self._has_failed = True
 
     def go_alone(self, now: float, why: str) -> None:
         """Limit this process by itself: to its even part of what the fleet had, if that is known.

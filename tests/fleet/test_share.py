@@ -109,11 +109,11 @@ def test_a_first_renewal_that_fails_is_not_waited_for() -> None:
 def test_a_share_holds_while_redis_is_away_then_an_even_part_of_the_last_limit() -> None:
     member = Member()
     member.renew()
-    for _ in range(4):
+    for state in (FleetState.SHARED, *[FleetState.DEGRADED] * 3):
         member.now += 0.5
         member.fail()
         member.share.tick(member.now)
-        assert (member.share.limit, member.moves[-1]) == (4, FleetState.DEGRADED)
+        assert (member.share.limit, member.moves[-1]) == (4, state)
     assert member.share.wake_at == 1_000.0 + KEPT * TTL
     member.now = 1_000.0 + KEPT * TTL
     member.share.tick(member.now)  # with or without a word from the thread
@@ -122,6 +122,15 @@ def test_a_share_holds_while_redis_is_away_then_an_even_part_of_the_last_limit()
     member.renew(share=7)
     assert (member.share.limit, member.moves[-1]) == (7, FleetState.SHARED)
     assert len(member.moves) == 4
+
+
+def test_renewals_that_fail_one_at_a_time_change_no_state() -> None:
+    member = Member()
+    for _ in range(3):
+        member.renew()
+        member.now += 0.5
+        member.fail()
+    assert (member.share.limit, member.moves) == (4, [FleetState.SHARED])
 
 
 def test_alone_it_steps_back_but_never_grows_beyond_its_part() -> None:
