@@ -4,7 +4,7 @@ A response that nobody reads any more gives its slot back when it is collected. 
 a reference cycle (the SDK makes one around each stream) waits for the collector, which runs when
 objects are made. Where all slots are held so and everybody waits, none is made: a standstill.
 So while requests wait and nothing moves, the young generations are collected from time to time,
-which takes milliseconds, and rarely all of them.
+which takes milliseconds; then all of them, for a stream that grew old, but not often.
 """
 
 from __future__ import annotations
@@ -14,32 +14,36 @@ from typing import Final
 
 #: Seconds without any movement after which to look, and then again.
 LOOK_EVERY: Final = 5.0
-#: Every so many looks in a row, all objects are looked at.
-ALL_EVERY: Final = 12
+#: All objects are looked at by the second look in a row, and not again for so many seconds: in a
+#: large process that takes a second, and answers may take minutes without anything being wrong.
+ALL_EVERY: Final = 60.0
 _YOUNG, _ALL = 1, 2
 
 
 class Lookout:
     """For one partition; ``moved`` is how many slots came back so far."""
 
-    __slots__ = ("_looks", "_moved", "at")
+    __slots__ = ("_all_at", "_looked", "_moved", "at")
 
     def __init__(self) -> None:
         self.at: float = math.inf
+        self._all_at = -math.inf
         self._moved = 0
-        self._looks = 0
+        self._looked = False
 
     def begin(self, now: float, moved: int) -> None:
         """Somebody waits, for the first time in a while."""
-        self.at, self._moved, self._looks = now + LOOK_EVERY, moved, 0
+        self.at, self._moved, self._looked = now + LOOK_EVERY, moved, False
 
     def look(self, now: float, moved: int) -> int | None:
         """The generation to collect, ``None`` if it is not time yet or something moved."""
         if now < self.at:
             return None
-        stands_still = moved == self._moved
-        self.at, self._moved = now + LOOK_EVERY, moved
-        self._looks = self._looks + 1 if stands_still else 0
+        looked, stands_still = self._looked, moved == self._moved
+        self.at, self._moved, self._looked = now + LOOK_EVERY, moved, stands_still
         if not stands_still:
             return None
-        return _ALL if self._looks % ALL_EVERY == 0 else _YOUNG
+        if not looked or now < self._all_at:
+            return _YOUNG
+        self._all_at = now + ALL_EVERY
+        return _ALL

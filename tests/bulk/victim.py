@@ -7,6 +7,7 @@ handled a line in ``handled``. ``MODE`` is ``keys`` or ``results``.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,8 @@ async def main(folder: Path, mode: str) -> None:
 
 
 if __name__ == "__main__":
+    # A suite that runs in the background of a shell has Ctrl-C ignored, and this would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     (folder := Path(sys.argv[2])).mkdir(exist_ok=True)
     note(folder / "started", os.getpid())
     anyio.run(main, folder, sys.argv[3], backend=sys.argv[1])

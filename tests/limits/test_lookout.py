@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,36 +30,71 @@ def no_collector() -> Iterator[None]:
 
 
 @pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")
-def test_a_dropped_stream_stops_the_others_for_some_seconds_not_for_good() -> None:
+@pytest.mark.parametrize("looks", [1, 2], ids=["young", "old"])
+def test_a_dropped_stream_stops_the_others_for_some_seconds_not_for_good(looks: int) -> None:
+    """One that has survived two collections is found by the second look."""
+
     async def main() -> None:
         client, _ = scripted(STREAM, OK, **OPTIONS)
         stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+        if looks == 2:
+            gc.collect(0)
+            gc.collect(1)
         del stream  # in a cycle with its own generator
         began = trio.current_time()
         await ask(client)
-        assert LOOK_EVERY <= trio.current_time() - began <= 2 * LOOK_EVERY
+        assert looks * LOOK_EVERY <= trio.current_time() - began <= (looks + 1) * LOOK_EVERY
         assert snapshot(client).partitions[0].in_flight == 0
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def looks_of(lookout: Lookout, begin: float, seconds: float, moved: int = 0) -> dict[float, int]:
+    """Look once a second: at which seconds what was collected."""
+    found = {}
+    for second in range(1, int(seconds) + 1):
+        generation = lookout.look(begin + second, moved)
+        if generation is not None:
+            found[begin + second] = generation
+    return found
+
+
+def test_nobody_looks_before_somebody_waits() -> None:
+    assert Lookout().at == math.inf
+    assert looks_of(Lookout(), 0.0, 100.0) == {}
 
 
 def test_it_looks_where_nothing_moved_for_a_while() -> None:
     lookout = Lookout()
     lookout.begin(100.0, moved=3)
     assert lookout.at == 100.0 + LOOK_EVERY
-    assert lookout.look(104.0, moved=3) is None  # not yet
+    assert lookout.look(104.9, moved=3) is None  # not yet
     assert lookout.look(105.0, moved=4) is None  # something moved
     assert lookout.at == 105.0 + LOOK_EVERY
+    assert lookout.look(109.9, moved=4) is None
     assert lookout.look(110.0, moved=4) == 1
+    assert lookout.look(115.0, moved=5) is None
+    assert lookout.look(120.0, moved=5) == 1  # the first look in a row, again
 
 
-def test_it_looks_at_all_objects_rarely() -> None:
-    lookout, now, generations = Lookout(), 0.0, []
-    lookout.begin(now, moved=0)
-    for _ in range(2 * ALL_EVERY):
-        now += LOOK_EVERY
-        generations.append(lookout.look(now, moved=0))
-    assert generations == [*[1] * (ALL_EVERY - 1), 2] * 2
+def test_all_objects_are_looked_at_by_the_second_look_and_then_rarely() -> None:
+    lookout = Lookout()
+    lookout.begin(0.0, moved=0)
+    found = looks_of(lookout, 0.0, 200.0)
+    assert list(found) == [LOOK_EVERY * count for count in range(1, 41)]
+    all_at = [second for second, generation in found.items() if generation == 2]
+    assert all_at == [2 * LOOK_EVERY + ALL_EVERY * count for count in range(4)]
+    assert set(found.values()) == {1, 2}
+
+
+def test_slow_answers_do_not_make_it_look_at_all_objects_each_time() -> None:
+    """Answers that take 20 s, one after another: the first look at all, then one a minute."""
+    lookout, found = Lookout(), {}
+    lookout.begin(0.0, moved=0)
+    for moved in range(9):
+        found.update(looks_of(lookout, 20.0 * moved, 20.0, moved))
+    all_at = [second for second, generation in found.items() if generation == 2]
+    assert all_at == [10.0, 75.0, 135.0]
 
 
 def test_it_begins_afresh_when_the_queue_was_empty() -> None:
@@ -66,4 +102,5 @@ def test_it_begins_afresh_when_the_queue_was_empty() -> None:
     lookout.begin(0.0, moved=0)
     assert lookout.look(5.0, moved=0) == 1
     lookout.begin(1_000.0, moved=0)
-    assert lookout.look(1_001.0, moved=0) is None
+    assert lookout.look(1_004.0, moved=0) is None
+    assert lookout.look(1_005.0, moved=0) == 1  # not the second in a row
