@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Self
 
 import openai
@@ -14,6 +12,7 @@ import pytest
 import trio.testing
 
 from comet_resilience import Options, wrap
+from comet_resilience.wire.family import family_of_sdk
 
 BASE_URL = "https://api.cometapi.com/v1"
 #: A key that must never appear anywhere but in the request itself.
@@ -33,7 +32,7 @@ COMPLETION = {
     ],
 }
 
-httpx: Any = import_module("httpx2" if find_spec("httpx2") else "httpx")
+httpx: Any = family_of_sdk()
 
 Answer = tuple[int, Any, dict[str, str]] | Exception
 

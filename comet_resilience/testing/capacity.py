@@ -156,7 +156,7 @@ class FixedWindow:
 
     def enter(self, now: float) -> Refusal | None:
         """Count a request in the window of *now*, or refuse. A refused request does not count."""
-        window = math.floor(now / self._seconds)
+        window = int(now // self._seconds)
         if window > self._window:
             self._window, self._count = window, 0
         if self._count >= self._limit:

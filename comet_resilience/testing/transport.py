@@ -8,11 +8,12 @@ before. The read timeout of the request holds for each wait; any host name is se
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
+
+from ..wire.family import family_of_sdk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class GatewayTransport:
-    """Carries requests to a gateway. Raises `ImportError` when no family is installed."""
+    """Carries requests to a gateway."""
 
     __slots__ = ("_brain", "_family", "_stream_class")
 
@@ -150,7 +151,5 @@ class _ReplyStream:
         return self._chunks[place]
 
 
-def _load(name: str | None) -> ModuleType:
-    if name is None:
-        name = "httpx2" if find_spec("httpx2") else "httpx"
-    return import_module(name)
+def _load(name: str | None) -> Any:
+    return family_of_sdk() if name is None else import_module(name)

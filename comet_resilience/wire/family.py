@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any, Final
 
 import anyio
+import openai
 
 from ..verdict.vocabulary import Fault
 from .forking import forget_in_children
@@ -67,6 +68,11 @@ def family_of(thing: Any) -> Any:
 
     """
     return _family(thing.__class__)
+
+
+def family_of_sdk() -> Any:
+    """The HTTP library that the installed SDK makes its clients of; both may be installed."""
+    return _family(openai.DefaultAsyncHttpxClient)
 
 
 @cache

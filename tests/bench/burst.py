@@ -13,8 +13,6 @@ import random
 import statistics
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import anyio
@@ -24,8 +22,9 @@ import trio.testing
 
 from comet_resilience import wrap
 from comet_resilience.testing import Capacity, ConcurrencyCap, Gateway, TokenBucket
+from comet_resilience.wire.family import family_of_sdk
 
-httpx: Any = import_module("httpx2" if find_spec("httpx2") else "httpx")
+httpx: Any = family_of_sdk()
 CALLS = 400
 SEEDS = range(1, 11)
 MESSAGES: Any = [{"role": "user", "content": "x"}]

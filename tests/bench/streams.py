@@ -10,15 +10,14 @@ import asyncio
 import json
 import statistics
 import time
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import openai
 
 from comet_resilience import wrap
+from comet_resilience.wire.family import family_of_sdk
 
-httpx: Any = import_module("httpx2" if find_spec("httpx2") else "httpx")
+httpx: Any = family_of_sdk()
 EVENTS = 1_000
 ROUNDS = 15
 

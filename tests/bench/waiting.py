@@ -11,15 +11,14 @@ import gc
 import json
 import time
 import tracemalloc
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import openai
 
 from comet_resilience import FixedLimit, snapshot, wrap
+from comet_resilience.wire.family import family_of_sdk
 
-httpx: Any = import_module("httpx2" if find_spec("httpx2") else "httpx")
+httpx: Any = family_of_sdk()
 MESSAGES: Any = [{"role": "user", "content": "x"}, {"role": "user", "content": "y"}]
 FEW, MANY = 125, 10_000
 BODY = json.dumps(

@@ -134,7 +134,7 @@ def test_fm18_key_function_that_fails_tells_nothing() -> None:
     told = Told("limited", api_key=key)
     assert isinstance(told.error, (RuntimeError, openai.OpenAIError))
     shown = list(told.locals_of_our_frames())
-    assert httpx.__name__ == "httpx" or any("call=" in text for text in shown)
+    assert shown
     assert not [text for text in shown if any(secret in text for secret in SECRETS.values())]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import openai
@@ -20,7 +19,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from comet_resilience import FixedLimit, wrap
 from comet_resilience.otel import async_request_hook
 from comet_resilience.testing import Gateway
-from tests.conftest import ask
+from tests.conftest import ask, httpx
 
 from .conftest import Telemetry
 
@@ -34,7 +33,7 @@ FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0, "algorithm": lambda: Fi
 #: What the SDK in use stands on, and what it does not.
 RIGHT, WRONG = (
     (HTTPX2ClientInstrumentor, HTTPXClientInstrumentor)
-    if find_spec("httpx2")
+    if httpx.__name__ == "httpx2"
     else (HTTPXClientInstrumentor, HTTPX2ClientInstrumentor)
 )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
 import trio.testing
+
+from comet_resilience.wire.family import family_of_sdk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,8 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 @pytest.fixture
 def family() -> ModuleType:
     """Give the httpx family that the installed SDK stands on."""
-    return import_module("httpx2" if find_spec("httpx2") else "httpx")
+    found: ModuleType = family_of_sdk()
+    return found
 
 
 @pytest.fixture

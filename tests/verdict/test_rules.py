@@ -6,8 +6,6 @@ import base64
 import json
 import ssl
 from dataclasses import dataclass, replace
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +22,10 @@ from comet_resilience.verdict.vocabulary import (
     FailureKind,
     Fault,
     Observation,
+    Operation,
     Signal,
 )
-from comet_resilience.wire.family import fault_of
+from comet_resilience.wire.family import family_of_sdk, fault_of
 from comet_resilience.wire.request import Due, Outgoing, describe
 from comet_resilience.wire.response import observe, observe_fault, read_bounded
 

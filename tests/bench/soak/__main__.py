@@ -9,8 +9,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import openai
@@ -18,13 +16,14 @@ import openai
 from comet_resilience import wrap
 from comet_resilience.testing import ChaosTransport, ConcurrencyCap, Gateway
 from comet_resilience.testing.chaos import EVERYDAY
+from comet_resilience.wire.family import family_of_sdk
 
 from .load import RETRIES, Load, many
 from .server import forget, serve, served
 from .tally import Counting, Tally
 from .watch import Moment, descriptors, look, settle, slope
 
-httpx: Any = import_module("httpx2" if find_spec("httpx2") else "httpx")
+httpx: Any = family_of_sdk()
 SEED = 20
 #: The share of requests that something happens to, in memory and on the wire.
 SHARE = 0.05

@@ -45,7 +45,7 @@ class Proxy:
         self.counts: Counter[str] = Counter()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         self.port: int = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -66,18 +66,16 @@ class Proxy:
             draw -= share
         return ""
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(_Passage(self.draw, self._delay, reader, writer)))
         self._tasks.add(task)
-        passage = _Passage(self.draw, self._delay, reader, writer)
-        try:
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: writer.close())  # also where it never began
+
+    async def _serve(self, passage: _Passage) -> None:
+        # Either side is gone, or the proxy closes: asyncio would log what it is told.
+        with contextlib.suppress(*_GONE, asyncio.CancelledError):
             await passage.run(self._target)
-        except (*_GONE, asyncio.CancelledError):
-            pass  # either side is gone, or the proxy closes: asyncio would log what it is told
-        finally:
-            self._tasks.discard(task)
-            writer.close()
 
 
 class _Passage:

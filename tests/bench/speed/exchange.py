@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from typing import Any
 
 import openai
 from openai._models import FinalRequestOptions
 
-httpx: Any = import_module("httpx2" if int(openai.__version__.split(".")[0]) >= 3 else "httpx")
+from comet_resilience.wire.family import family_of_sdk
+
+httpx: Any = family_of_sdk()
 MESSAGES: Any = [
     {"role": "system", "content": "Answer in one word."},
     {"role": "user", "content": "Is the sky blue?"},
