@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 import anyio
@@ -50,7 +51,8 @@ ROWS = [
     Row("forbidden", "403 Forbidden", "token has no access", 1, "403 Forbidden"),
     Row("wrong_path", "301 Moved Permanently", "", 1, "Wrong base URL or wrong path", ids=False),
     Row("wrong_path_html", "200 OK", "CometAPI", 1, "Wrong base URL or wrong path", ids=False),
-    Row("too_large", "413 Request Entity Too Large", "too large", 1,
+    # Python 3.13 renamed it: Content Too Large.
+    Row("too_large", f"413 {HTTPStatus(413).phrase}", "too large", 1,
         "413 Request Entity Too Large"),
     Row("rate_limited", "429 Too Many Requests", "too many requests", 2, "429 Too Many Requests"),
     Row("invalid_request", "500 Internal Server Error", "field messages is required", 1,
@@ -251,6 +253,27 @@ async def test_what_is_kept_is_bounded() -> None:
     assert len(report.to_json()) < 100_000
     assert json.loads(report.request_body)["model"] == "m"
     assert json.loads(report.response_body)["error"]["type"] == "comet_api_error"
+
+
+@pytest.mark.parametrize("host", ["10.0.0.5", "8.8.8.8:81", "[::1]", "[fe80::1]:81", "localhost"])
+async def test_the_server_is_named_whatever_its_address(host: str) -> None:
+    """Addresses in a server's words are removed; the base URL in use is the caller's own."""
+    client, _ = scripted((400, envelope("", "refused for 203.0.113.7"), {}))
+    with pytest.raises(openai.APIError) as caught:
+        await ask(client.with_options(base_url=f"http://{host}/v1"))
+    report = support_report(caught.value)
+    assert (report.base_url, report.path) == (f"http://{host}/v1", "/v1/chat/completions")
+    assert "203.0.113.7" not in report.to_markdown()
+
+
+async def test_a_body_of_any_depth_has_a_report() -> None:
+    """A body that looks like JSON and cannot be parsed is shown as text, bounded."""
+    client, _ = scripted((400, b"[" * 100_000, {}))
+    with pytest.raises(openai.APIError) as caught:
+        await ask(client)
+    report = support_report(caught.value)
+    assert json.loads(report.to_json())["response_body"].startswith("[[[[")
+    assert len(report.to_markdown()) < 40_000
 
 
 async def test_a_success_takes_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
