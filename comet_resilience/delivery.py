@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from .journey import Journey
     from .limits.partition import Lease
+    from .support.diagnosis import Diagnosis
     from .wire.stream import CloseInner
 
 
@@ -83,11 +84,14 @@ class Delivery:
         if self._over is not None:
             raise self._over
         if watch.error and not self._reported:
-            self._report_error_event(watch.error)
+            diagnosis = self._report_error_event(watch.error)
+            if watch.silent_at >= 0:
+                return self._cut(chunk, watch.silent_at, self._error_event(diagnosis))
         if watch.torn_at >= 0:
-            return self._cut(chunk, watch.torn_at, "an event of the stream is malformed")
+            error = self._incomplete("an event of the stream is malformed")
+            return self._cut(chunk, watch.torn_at, error)
         if watch.done_at >= 0 and not watch.is_complete and not watch.error:
-            return self._cut(chunk, watch.done_at, _UNFINISHED)
+            return self._cut(chunk, watch.done_at, self._incomplete(_UNFINISHED))
         return chunk
 
     def broke(self, error: BaseException) -> BaseException:
@@ -127,9 +131,8 @@ class Delivery:
             loop.start(close_inner)
             loop.call_soon(lambda: journey.observers.emit(StreamAbandoned(request=journey.info)))
 
-    def _cut(self, chunk: bytes, at: int, message: str) -> bytes:
-        """The part before a false end or a malformed event; the error follows it."""
-        error = self._incomplete(message)
+    def _cut(self, chunk: bytes, at: int, error: openai.OpenAIError | None) -> bytes:
+        """The part before a false end or an event that is no content; the error follows it."""
         if error is None:
             return chunk
         if at == 0 or self._head.headers.get("content-encoding"):
@@ -160,7 +163,7 @@ class Delivery:
         self._explain(error, self._failure(fault, message))
         return error
 
-    def _report_error_event(self, data: bytes) -> None:
+    def _report_error_event(self, data: bytes) -> Diagnosis:
         """An error inside the stream: the SDK raises it, the diagnosis travels on the request."""
         self._reported = True
         seen = observe_event(self._head, data, self._journey.info.operation)
@@ -168,7 +171,16 @@ class Delivery:
         failure = Failure(seen=seen, verdict=verdict, response=self._head, body=data)
         make_portable(openai.APIError)
         self._lease.release(failure.verdict.signal, seen.retry_after)
-        self._journey.request.extensions[STREAM_EXTENSION] = self._diagnose(failure)
+        diagnosis = self._diagnose(failure)
+        self._journey.request.extensions[STREAM_EXTENSION] = diagnosis
+        return diagnosis
+
+    def _error_event(self, diagnosis: Diagnosis) -> openai.APIError:
+        """What the SDK would raise, if it knew the event for an error."""
+        words = diagnosis.message or diagnosis.meaning
+        error = openai.APIError(words, self._journey.request, body=None)
+        explain(error, diagnosis)
+        return error
 
     def _failure(self, fault: Fault, message: str) -> Failure:
         head = observe(self._head, b"", self._journey.info.operation)
@@ -185,7 +197,7 @@ class Delivery:
     def _explain(self, error: openai.OpenAIError, failure: Failure) -> None:
         explain(error, self._diagnose(failure))
 
-    def _diagnose(self, failure: Failure) -> Any:
+    def _diagnose(self, failure: Failure) -> Diagnosis:
         journey = self._journey
         reason = (
             f"{self._words('the answer had begun')}: it is never sent again by itself, because"

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _READ_WHOLE: Final = (Due.JSON, Due.TRANSCRIPT)
 #: Statuses of a success that has no body by definition.
 _WITHOUT_BODY: Final = (204, 205)
+_ACCEPTED: Final = 202
 _JSON: Final = "application/json"
 _IS_JSON = re.compile(r"[/+]json\b", re.IGNORECASE)
 
@@ -106,16 +107,26 @@ def _is_answer(journey: Journey, response: Any, body: bytes) -> bool:
         return is_transcript(body)
     if response.status_code in _WITHOUT_BODY:
         return True
+    if not body.strip():
+        return _may_be_empty(journey, response)
     if not _IS_JSON.search(response.headers.get("content-type", _JSON)):
         return _says_something(body)
     return is_answer(body, ())
 
 
+def _may_be_empty(journey: Journey, response: Any) -> bool:
+    """Whether nothing may be all that an unknown route has to say: it was accepted, or done."""
+    if response.status_code == _ACCEPTED:
+        return True
+    is_json = _IS_JSON.search(response.headers.get("content-type", ""))
+    return journey.info.operation in (Operation.OTHER, Operation.JOB) and not is_json
+
+
 def _says_something(body: bytes) -> bool:
-    """Whether a body that calls itself no JSON is there, and is no web page and no error."""
+    """Whether a body that calls itself no JSON is no web page and no error."""
     envelope = parse_envelope(body[:PARSED_UP_TO])
     is_error = envelope.is_error and body.lstrip()[:1] == b"{"
-    return envelope.kind not in (BodyKind.EMPTY, BodyKind.HTML) and not is_error
+    return envelope.kind is not BodyKind.HTML and not is_error
 
 
 async def _receive_stream(journey: Journey, response: Any, lease: Lease) -> Any:
@@ -152,7 +163,8 @@ def _hand_over(journey: Journey, response: Any, lease: Lease, head: Head | None)
     """Give a body to the caller as it comes; the slot stays held until the body ends."""
     lease.accepted()
     events = None if head is None or head.unreadable else event_watch(journey.outgoing)
-    watch(response, head or Head(), Delivery(journey, lease, response, events))
+    delivery = Delivery(journey, lease, response, events)
+    watch(response, head or Head(), delivery, None if delivery.stall is None else delivery)
     journey.note_success(response)
     return response
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import gzip
 import json
+import zlib
 from typing import Any
 
 import anyio
@@ -37,6 +38,7 @@ pytestmark = [
 ]
 FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0, "algorithm": lambda: FixedLimit(8)}
 SSE = {"content-type": "text/event-stream"}
+JSON = {"content-type": "application/json"}
 
 
 def chunk(content: str | None = None, finish: str | None = None, index: int = 0) -> bytes:
@@ -115,6 +117,9 @@ BEFORE_THE_FIRST_EVENT: list[Answer] = [
     stream_of(PING, event({"error": {"message": "slow", "code": "rate_limit_exceeded"}})),
     stream_of(PING, json.dumps(envelope("rate_limit_exceeded", "busy")).encode()),
     stream_of(event({"type": "error", "message": "try again", "code": "server_error"}, "error")),
+    stream_of(event({"code": 503, "message": "overloaded"})),
+    stream_of(event({"success": False, "message": "try again later"})),
+    stream_of(event([{"error": {"code": 503, "message": "overloaded"}}])),
     stream_of(),
     stream_of(PING, PING),
     stream_of(DONE),
@@ -193,6 +198,43 @@ async def test_an_error_event_in_the_middle_is_the_sdks_own() -> None:
     assert "1 event" in diagnose(caught.value).reason or "2 events" in diagnose(caught.value).reason
     (shown,) = snapshot(client).partitions
     assert (shown.in_flight, shown.refused) == (0, 1)
+
+
+SILENT = event({"message": "died", "code": "y"}, "error")
+
+
+@pytest.mark.parametrize("size", [1, 7, len(SILENT), 10_000])
+async def test_an_error_that_the_sdk_takes_for_content_is_raised(size: int) -> None:
+    """An event named error without an ``error`` member never becomes an empty chunk."""
+    for data in (SILENT, b"event: error\ndata: died\n\n"):
+        whole = chunk("Hel") + data + DONE
+        parts = [whole[at : at + size] for at in range(0, len(whole), size)]
+        client, inner = scripted(stream_of(*parts), **FAST)
+        with pytest.raises(openai.APIError, match="died") as caught:
+            await read(client)
+        assert not isinstance(caught.value, IncompleteStreamError)
+        told = diagnose(caught.value)
+        assert told.message == "died"
+        assert told.summary in caught.value.__notes__
+        assert "the answer had begun after" in told.reason
+        assert len(inner.sent) == 1
+        assert free(client)
+
+
+async def test_what_came_before_a_silent_error_is_handed_over() -> None:
+    """The part of a chunk before the error reaches the caller, the error follows."""
+    client, _ = scripted(stream_of(chunk("Hel") + chunk("lo") + SILENT + DONE), **FAST)
+    stream: Any = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+    text = ""
+    with pytest.raises(openai.APIError, match="died"):
+        async for part in stream:
+            text += part.choices[0].delta.content
+    assert text == TEXT
+    packed = gzip.compress(chunk("Hel") + SILENT + DONE)
+    client, _ = scripted(stream_of(packed, **{"content-encoding": "gzip"}), **FAST)
+    with pytest.raises(openai.APIError, match="died"):
+        await read(client)
+    assert free(client)
 
 
 @pytest.mark.parametrize(
@@ -395,6 +437,53 @@ async def test_responses_streams() -> None:
             pass
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_a_stream_that_is_not_encoded_as_it_says(encoding: str) -> None:
+    """Nonsense instead of a compressed stream is a broken connection, before and after events."""
+    header = {"content-encoding": encoding}
+    client, inner = scripted(stream_of(b"\xfenonsense", **header), stream_of(*WHOLE), **FAST)
+    assert await read(client) == TEXT
+    assert len(inner.sent) == 2
+    packer = zlib.compressobj(wbits=31 if encoding == "gzip" else 15)
+    begun = packer.compress(chunk("Hel")) + packer.flush(zlib.Z_FULL_FLUSH)
+    inner.answers = [stream_of(begun, b"\xff" * 40, **header)]
+    with pytest.raises(openai.APIConnectionError) as caught:
+        await read(client)
+    assert diagnose(caught.value).kind is FailureKind.CONNECTION
+    assert len(inner.sent) == 3
+    assert free(client)
+
+
+async def test_deflate_without_its_header() -> None:
+    """Some servers leave the zlib header out, and the HTTP libraries read it all the same."""
+    packer = zlib.compressobj(wbits=-15)
+    packed = packer.compress(b"".join(WHOLE)) + packer.flush()
+    client, inner = scripted(stream_of(packed, **{"content-encoding": "deflate"}), **FAST)
+    assert await read(client) == TEXT
+    assert len(inner.sent) == 1
+
+
+async def test_an_error_event_of_a_responses_stream_is_handed_on_and_raised() -> None:
+    """The SDK's event for it reaches the caller, and half an answer does not look whole."""
+    created = {"type": "response.created", "sequence_number": 0, "response": {"error": None}}
+    flat = {"type": "error", "code": "server_error", "message": "died", "sequence_number": 1}
+    client, inner = scripted(
+        stream_of(event(created, "response.created"), event(flat, "error")), **FAST
+    )
+    kinds: list[str] = []
+    with pytest.raises(openai.APIError, match="died") as caught:
+        async for part in await client.responses.create(model="m", input="x", stream=True):
+            kinds.append(part.type)  # noqa: PERF401 - it raises
+    assert kinds == ["response.created", "error"]
+    assert diagnose(caught.value).code == "server_error"
+    assert len(inner.sent) == 1
+    assert free(client)
+    failed = {"type": "response.failed", "response": {"error": {"code": "c", "message": "x"}}}
+    inner.answers = [stream_of(event(created, "response.created"), event(failed))]
+    stream = await client.responses.create(model="m", input="x", stream=True)
+    assert [part.type async for part in stream] == ["response.created", "response.failed"]
+
+
 RETRIED = ["stream_error", "stream_empty", "stream_pings_then_error"]
 RAISED = ["stream_no_finish", "stream_cut", "stream_malformed", "stream_error_late"]
 
@@ -430,6 +519,40 @@ async def test_what_is_no_event_stream_passes() -> None:
     ) as response:
         assert b"".join([part async for part in response.iter_bytes()]) == b"ID3..."
     assert free(client)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, b"", {}),
+        (201, b" ", {"content-type": "text/plain"}),
+        (202, b"", {}),
+        (204, b"", {}),
+        (200, b'"ok"', JSON),
+        (200, b"3", JSON),
+        (200, b"null", JSON),
+    ],
+)
+async def test_an_unknown_route_may_have_little_to_say(answer: Answer) -> None:
+    """Nothing, or a single value, is what the SDK makes of it; the request may have been billed."""
+    client, inner = scripted(answer, **FAST)
+    said = await client.post("/suno/submit/music", body={}, cast_to=object)
+    assert said in ("", " ", None, "ok", 3)
+    assert len(inner.sent) == 1
+    assert free(client)
+
+
+@pytest.mark.parametrize("body", [b"", b"queued", b'{"cut'])
+async def test_what_an_unknown_route_may_have_done_is_not_done_twice(body: bytes) -> None:
+    """A success that calls itself JSON and is none is told, not asked for again; reading is."""
+    client, inner = scripted((200, body, JSON), max_retries=1, **FAST)
+    with pytest.raises(InvalidAnswerError) as caught:
+        await client.post("/suno/submit/music", body={}, cast_to=object)
+    assert len(inner.sent) == 1
+    assert diagnose(caught.value).may_be_billed
+    with pytest.raises(InvalidAnswerError):
+        await client.get("/suno/fetch", cast_to=object)
+    assert len(inner.sent) == 3
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -108,11 +108,10 @@ def redactor_of(request: Any, body: bytes | None) -> Redactor:
     if request is None:
         return Redactor()
     secrets: list[str] = []
-    with contextlib.suppress(Exception):
-        secrets += header_secrets(header_pairs(request.headers))
-        url = request.url
-        secrets += (url.username, url.password)
-        secrets += query_secrets(url.params.multi_items())
+    secrets += header_secrets(header_pairs(request.headers))
+    url = request.url
+    secrets += (url.username, url.password)
+    secrets += query_secrets(url.params.multi_items())
     data, fields = parsed(body), tuple(_texts(request))
     secrets += secrets_of(data, "")
     secrets += secrets_of(dict(fields), "")
@@ -150,7 +149,8 @@ def _of_request(request: Any, body: bytes | None, known: Redactor) -> dict[str, 
     length = request.headers.get("content-length", "")
     facts: dict[str, Any] = {
         "method": request.method,
-        "url": known.line(f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{url.path}"),
+        # The caller's own server is no secret, also where it is a bare address.
+        "url": f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{known.line(url.path)}",
         "query": shown_query(url.params.multi_items()[:50], known),
         "type": known.line(request.headers.get("content-type", "").partition(";")[0]),
         "size": int(length) if length.isdecimal() else len(body) if body is not None else None,

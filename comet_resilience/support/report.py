@@ -15,7 +15,6 @@ from functools import cache
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from .capture import Content, Facts, Part
 from .diagnosis import Diagnosis
@@ -148,9 +147,10 @@ def _chosen(plain: str, content: Content, include_content: bool) -> str:
 def _address(facts: Facts, diagnosis: Diagnosis) -> tuple[str, str]:
     """The base URL as far as the route tells it, else the server; and the path of the call."""
     route = diagnosis.route.partition(" ")[2]
-    url = urlsplit(facts.url)
-    below = route if route and url.path.endswith(route) else url.path
-    return facts.url.removesuffix(below), url.path or route
+    _, slash, rest = facts.url.partition("://")[2].partition("/")
+    path = slash + rest
+    below = route if route and path.endswith(route) else path
+    return facts.url.removesuffix(below), path or route
 
 
 def _status(diagnosis: Diagnosis, facts: Facts) -> str:
@@ -226,7 +226,7 @@ def _versions(http: str) -> tuple[tuple[str, str], ...]:
 def _data(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

@@ -3,8 +3,7 @@
 The gateway and what stands around it report errors in a dozen shapes: an ``error`` object or
 string, top-level ``code`` and ``message``, Anthropic's and Midjourney's forms, ``success: false``,
 the CDN's problem documents, HTML. A body is tried as JSON whatever its content type says, because
-the gateway labels JSON errors as event streams. Nothing here ever raises: hostile bodies (deep,
-huge, no UTF-8) become text.
+the gateway labels JSON errors as event streams. Nothing here raises: hostile bodies become text.
 """
 
 from __future__ import annotations
@@ -40,6 +39,8 @@ _REQUEST_ID = re.compile(
     re.IGNORECASE,
 )
 _STATUS_IN_TEXT = re.compile(r"bad response status code\D{0,3}([45]\d\d)\b", re.IGNORECASE)
+#: Where a body begins inside a message: at its start, or where words precede an error envelope.
+_INNER_ERROR = re.compile(r"\A\{|\{(?=\s{0,9}\"error\"\s{0,9}:\s{0,9}[{\"])")
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _MISSING: Final = object()
 _DECODER: Final = json.JSONDecoder()
@@ -136,7 +137,9 @@ def _request_ids_in(message: str) -> list[str]:
 
 def _parse_json(text: str) -> object:
     try:
-        return json.loads(text)
+        parsed: object = json.loads(text)
+        is_encoded_twice = isinstance(parsed, str) and parsed.startswith("{")
+        return json.loads(cast("str", parsed)) if is_encoded_twice else parsed
     except (ValueError, RecursionError):
         return _MISSING
 
@@ -197,8 +200,8 @@ def _from_fields(
     message = _first(fields, "message", "description", "detail", "msg", "error_description") or (
         _first(data, "message", "title", "errors", "error")
     )
-    code, type_, param = _first(fields, "code"), _first(fields, "type"), _first(fields, "param")
-    code = code or _first(data, "code")
+    code = _first(fields, "code") or _first(data, "code")
+    type_, param = _first(fields, "type"), _first(fields, "param")
     ids = _request_ids_in(message)
     given_id = _first(data, "request_id") or _first(fields, "request_id")
     true_status = _true_status(code, param, message, fields)
@@ -221,15 +224,15 @@ def _from_fields(
 
 
 def _passed_on(message: str) -> Envelope | None:
-    """The error that a message consists of, where a provider's body was passed on as a text."""
-    if not message.startswith("{"):
+    """The error of a provider whose body was passed on in a message, whole or behind some words."""
+    inner = _INNER_ERROR.search(message[:TEXT_KEPT])
+    if inner is None:
         return None
     try:
-        parsed, _ = _DECODER.raw_decode(message)
+        parsed, _ = _DECODER.raw_decode(message, inner.end() - 1)
     except (ValueError, RecursionError):
         return None
-    data = cast("dict[str, object]", parsed)
-    fields = _error_fields(data)
+    fields = _error_fields(cast("dict[str, object]", parsed))
     return Envelope(
         kind=BodyKind.JSON,
         code=_first(fields, "code"),

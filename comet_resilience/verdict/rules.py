@@ -21,7 +21,7 @@ from typing import Final
 
 from .envelope import MAPPED
 from .rule import Like, Rule
-from .vocabulary import Action, BodyKind, Fault, Observation, Signal, Verdict
+from .vocabulary import Action, BodyKind, Fault, Observation, Operation, Signal, Verdict
 from .vocabulary import FailureKind as Kind
 
 RETRY, FAIL = Action.RETRY, Action.FAIL
@@ -37,7 +37,8 @@ _PASSING = (
     r"right now|at the moment|currently|temporar|try(ing)? again|retry|\blater\b|overload|\bbusy\b"
     r"|timed? ?out|unavailable|负载|稍后|繁忙"
 )
-_UNLESS_PASSING = rf"^(?!(?s:.*)(?:{_PASSING}))(?s:.*)"
+_ANYTHING = r"(?s:.*)"
+_UNLESS_PASSING = rf"^(?!{_ANYTHING}(?:{_PASSING})){_ANYTHING}"
 
 _PROVIDER_KEY_ADVICE = (
     "This is no fault of yours if the base URL is the gateway's: its own key was refused.",
@@ -209,12 +210,19 @@ RULES: Final[tuple[Rule, ...]] = (
          action=FAIL, reason="the message names a field that the request lacks"),
     Rule(name="malformed-message", code={"", "invalid_request_error"}, kind=Kind.INVALID_REQUEST,
          status={*_OK, 400, 422, 500}, source="family", section="500 Internal Server Error",
-         message=r"^(?!.*\b(upstream|provider|response|returned|received|temporar\w*)\b)"
+         message=_UNLESS_PASSING.removesuffix(_ANYTHING)
+                 + r"(?!(?s:.*)(\b(upstream|provider|response|returned|received)\b|上游))"
                  r"(\W?\w[\w.\[\]-]{0,60}\W{1,2}(\w+ )?is required\W{0,3}($|request id)"
-                 r"|\W?invalid[ _]request\b(?!.?id\b)"
-                 r"|.*\binvalid json\b"
+                 r"|\W?invalid[ _]request\b(?!.?id\b)|.*\binvalid json\b"
                  r"|.*\bmust be (an? )?(string|array|object|integer|number|boolean)\b"
-                 r"|.*cannot unmarshal .{0,120}request)",
+                 r"|.*cannot unmarshal .{0,120}request"
+                 r"|.*\binvalid_request(_error)?\b|.*\binvalid type for\b|validation error\b"
+                 r"|.*\b(missing|unknown|unrecognized|unsupported|invalid)\W+((required|request) )?"
+                 r"(parameter|argument|field|value)s?\b|.*\bfield (is )?required\b"
+                 r"|.*\b(malformed|(?<!400 )bad) request\b|.*\b(parse|decode) (the )?request\b"
+                 r"|.*\brequired field\b|.*\brequest( body)? is (invalid|malformed|missing|empty)\b"
+                 r"|.*\b(messages|prompt|input|model) (is|are|(can|must) ?not be) (empty|missing)\b"
+                 r"|.*(不能为空|无效的请求|(请求|参数)(体|格式)?(错误|无效|不合法)|缺少.{0,20}参数|必须(是|为)))",
          action=FAIL, reason="the message names what is malformed in the request"),
     Rule(name="no-channel-message", status={*_OK, 400, 404, 500, 503}, source="observed",
          message=r"no available channel for|has not been priced|无可用渠道|invalid model name",
@@ -248,6 +256,10 @@ RULES: Final[tuple[Rule, ...]] = (
          message=_UNLESS_PASSING, kind=Kind.INVALID_REQUEST, action=FAIL, source="peer",
          section="500 Internal Server Error",
          reason="the code names what is wrong in the request, whatever the status says"),
+    Rule(name="invalid-request-type", status=_SERVER, code="", message=_UNLESS_PASSING,
+         type={"invalid_request_error", "invalid_request", "bad_request_error"}, action=FAIL,
+         kind=Kind.INVALID_REQUEST, source="peer", section="500 Internal Server Error",
+         reason="the type says that the request is at fault, whatever the status says"),
     Rule(name="saturated", status={*_OK, 429, *_SERVER}, kind=Kind.RATE_LIMITED, action=RETRY,
          signal=OVERLOAD, wait=2.0, source="family",
          message=r"负载已?饱和|\bupstream load\b.{0,40}\bsaturated",
@@ -262,6 +274,9 @@ RULES: Final[tuple[Rule, ...]] = (
          reason="the answer says success but is the error page of a proxy"),
     Rule(name="html-success", status=_OK, body={BodyKind.HTML}, kind=Kind.WRONG_PATH, action=FAIL,
          reason="a web page came back instead of an answer of the API", source="guide"),
+    Rule(name="unreadable-success", status=_OK, body={BodyKind.EMPTY, *_NOT_JSON},
+         operation={Operation.OTHER}, kind=Kind.INVALID_ANSWER, action=FAIL, source="inferred",
+         reason="the answer says that it is done, but not in JSON; asking again may do it twice"),
     Rule(name="empty-success", status=_OK, body={BodyKind.EMPTY}, kind=Kind.INVALID_ANSWER,
          action=RETRY, reason="the answer says success and is empty", source="transport"),
     Rule(name="not-json-success", status=_OK, body=_NOT_JSON, kind=Kind.INVALID_ANSWER,

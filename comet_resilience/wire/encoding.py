@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zlib
 from collections.abc import Callable
@@ -21,22 +22,49 @@ def decode(raw: bytes, encoding: str, cap: int) -> bytes:
     return raw
 
 
+class UndecodableError(ConnectionError):
+    """A body is not encoded as its header says; to who waits for it the connection is broken."""
+
+
 def stream_decoder(encoding: str) -> Callable[[bytes], bytes] | None:
-    """A function that decodes one chunk after the other; ``None`` if nobody here can."""
+    """A function that decodes one chunk after the other; ``None`` if nobody here can.
+
+    The function raises ``UndecodableError`` for nonsense.
+    """
     name = encoding.strip().lower()
     if name in ("", "identity"):
         return bytes
-    if name in ("gzip", "x-gzip", "deflate"):
-        inflater = zlib.decompressobj(zlib.MAX_WBITS | 32)
-        return lambda chunk: inflater.decompress(inflater.unconsumed_tail + chunk, CHUNK_CAP)
     try:
-        if name == "br":
-            return _brotli()
-        if name == "zstd":
-            return _zstandard()
+        make = _STREAM_DECODERS.get(name)
+        return None if make is None else _guarded(make())
     except ImportError:
-        pass
-    return None
+        return None
+
+
+def _guarded(decode_chunk: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+    def decoded(chunk: bytes) -> bytes:
+        try:
+            return decode_chunk(chunk)
+        except Exception as error:  # each of the libraries has an exception of its own
+            raise UndecodableError(f"the body is not encoded as it says: {error}") from error
+
+    return decoded
+
+
+def _inflater() -> Callable[[bytes], bytes]:
+    """Gzip and deflate; the latter with a zlib header or, as some servers send it, without."""
+    inflater, begun = zlib.decompressobj(zlib.MAX_WBITS | 32), False
+
+    def inflated(chunk: bytes) -> bytes:
+        nonlocal inflater, begun
+        if not begun and chunk:
+            begun = True
+            with contextlib.suppress(zlib.error):
+                return inflater.decompress(chunk, CHUNK_CAP)
+            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        return inflater.decompress(inflater.unconsumed_tail + chunk, CHUNK_CAP)
+
+    return inflated
 
 
 def _decode_one(raw: bytes, name: str, cap: int) -> bytes:
@@ -76,3 +104,12 @@ def _zstandard() -> Callable[[bytes], bytes]:
 
     decompressor: Any = zstandard.ZstdDecompressor(max_window_size=2**23).decompressobj()
     return lambda chunk: bytes(decompressor.decompress(chunk))
+
+
+_STREAM_DECODERS: Final = {
+    "gzip": _inflater,
+    "x-gzip": _inflater,
+    "deflate": _inflater,
+    "br": _brotli,
+    "zstd": _zstandard,
+}

@@ -105,6 +105,10 @@ _PUBLIC_HEADERS: Final = frozenset(
 _BODY_HEADERS: Final = frozenset(
     {"content-length", "content-type", "transfer-encoding", "host", "x-stainless-retry-count"}
 )
+#: Paths of providers' own APIs behind which something is made that costs, twice if asked twice.
+_MAKES_MEDIA = re.compile(
+    r"video|image|audio|music|speech|imagine|suno|kling|runway|/mj/|/generations", re.IGNORECASE
+)
 _LOOKS_LIKE_ID = re.compile(r"(?=[^/]*\d)[A-Za-z0-9_-]{8,}")
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)(/.*)")
 _VERSIONED = re.compile(r".*?/v\d+(?:beta)?(?=/)")
@@ -178,8 +182,14 @@ def _find_route(method: str, path: str) -> tuple[str, tuple[str, ...], Operation
         if route.method == method and pattern.fullmatch(path):
             return f"{method} {route.path}", route.expected, route.operation
     short = "/".join("{id}" if _LOOKS_LIKE_ID.fullmatch(part) else part for part in path.split("/"))
-    operation = Operation.READ if method in ("GET", "HEAD") else Operation.OTHER
-    return f"{method} {short[:200]}", (), operation
+    return f"{method} {short[:200]}", (), _operation_of(method, path)
+
+
+def _operation_of(method: str, path: str) -> Operation:
+    """What a request to an unknown path does, as far as its name tells."""
+    if method in ("GET", "HEAD"):
+        return Operation.READ
+    return Operation.JOB if method == "POST" and _MAKES_MEDIA.search(path) else Operation.OTHER
 
 
 def _due(info: RequestInfo, expected: tuple[str, ...], as_bytes: bool, request: Any) -> Due:

@@ -25,6 +25,9 @@ BODY_CAP: Final = 65_536
 BODY_SECONDS: Final = 5.0
 #: Closing a connection takes no longer than this, whatever the other side does.
 CLOSE_SECONDS: Final = 2.0
+#: Ids, and other texts of a server's or of an exception's, are kept up to this many characters.
+_ID_KEPT: Final = 128
+_TEXT_KEPT: Final = 500
 
 _GATEWAY_ID_HEADERS: Final = ("x-cometapi-request-id", "x-oneapi-request-id")
 _DROPPED_HEADERS: Final = frozenset(
@@ -120,7 +123,7 @@ def observe_fault(
     return Observation(
         fault=fault,
         status=status,
-        message=str(error)[:500],
+        message=str(error)[:_TEXT_KEPT],
         operation=operation,
         body=BodyKind.UNREAD,
     )
@@ -130,13 +133,13 @@ def request_ids(headers: Any, envelope: Envelope) -> RequestIds:
     """The ids of a response, the gateway's header being the authority on the gateway's id."""
     gateway = ""
     for name in _GATEWAY_ID_HEADERS:
-        gateway = gateway or headers.get(name, "")[:128]
+        gateway = gateway or headers.get(name, "")[:_ID_KEPT]
     in_message = envelope.request_id if gateway else ""
-    others = (headers.get("x-request-id", "")[:128], envelope.upstream_request_id, in_message)
+    others = (headers.get("x-request-id", "")[:_ID_KEPT], envelope.upstream_request_id, in_message)
     return RequestIds(
         gateway=gateway or envelope.request_id,
         provider=next((id_ for id_ in others if id_ and id_ != gateway), ""),
-        edge=headers.get("cf-ray", "")[:128] or envelope.edge_id,
+        edge=headers.get("cf-ray", "")[:_ID_KEPT] or envelope.edge_id,
     )
 
 
@@ -152,12 +155,17 @@ def rebuild(response: Any, body: bytes, ids: RequestIds, extension: tuple[str, o
     if ids.gateway:
         headers.append((b"x-request-id", ids.gateway.encode("ascii", "ignore")))
     name, value = extension
-    return family_of(response).Response(
+    rebuilt = family_of(response).Response(
         response.status_code,
         headers=headers,
         content=body,
         extensions={**response.extensions, name: value},
     )
+    try:
+        _ = rebuilt.text
+    except Exception:  # noqa: BLE001 - the head names a charset that it is not, or no text at all
+        rebuilt.encoding = "utf-8"
+    return rebuilt
 
 
 def _already_read(response: Any) -> bytes:
@@ -169,4 +177,4 @@ def _already_read(response: Any) -> bytes:
 
 def _host_and_path(location: str) -> str:
     """A redirect's target without its query, which may carry secrets."""
-    return location.partition("?")[0].partition("#")[0][:500]
+    return location.partition("?")[0].partition("#")[0][:_TEXT_KEPT]

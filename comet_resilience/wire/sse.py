@@ -12,7 +12,9 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from ..verdict.envelope import is_error
 
 #: What precedes the first event is kept up to this size; a longer first event counts as begun.
 HEAD_CAP: Final = 1_048_576
@@ -21,6 +23,8 @@ STRAY_CAP: Final = 65_536
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM: Final = b"\xef\xbb\xbf"
+#: Without one of these an event's data is no error, in whatever form.
+_ERROR_WORDS: Final = ('"error"', '"response.failed"', '"message"', '"success"', '"detail"')
 _PINGS: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 
 #: Enough of the last chunk to find a sign that is split between two.
@@ -64,7 +68,7 @@ _TORN = re.compile(rb"(?:\A|(?<=[\r\n]))data:[^\r\n]*[^\s\]}][ \t]*(?:\r\n\r\n|\
 _WHOLE_END = re.compile(rb"(?:\A|\r\n\r\n|\n\n|\r\r|[\r\n]:[^\r\n]*[\r\n]*)\s*\Z")
 _MAYBE_ERROR = re.compile(rb'"error"\s*:\s*[{"]|event: ?(?:error|response\.failed)\b')
 _ERROR_LINE = re.compile(
-    rb"(?:\A|[\r\n])(?:"
+    rb"(?:\A|(?<=[\r\n]))(?:"
     rb'data: ?(\{[^\r\n]*"error"\s*:\s*[{"][^\r\n]*)|'
     rb"event: ?(?:error|response\.failed)(?:\r\n|\r|\n)data: ?([^\r\n]*)"
     rb")[\r\n]"
@@ -93,15 +97,26 @@ class Event:
         """Whether it reports a failure instead of content."""
         if self.name in ("error", "response.failed"):
             return True
-        if '"error"' not in self.data and '"response.failed"' not in self.data:
+        if not any(word in self.data for word in _ERROR_WORDS):
             return False
-        try:
-            data = json.loads(self.data)
-        except (ValueError, RecursionError):
-            return False
+        data = self._parsed()
+        if isinstance(data, list) and data:
+            data = data[0]
         if not isinstance(data, dict):
             return False
-        return bool(data.get("error")) or data.get("type") in ("error", "response.failed")
+        return bool(data.get("error")) or data.get("type") == "response.failed" or is_error(data)
+
+    @property
+    def is_raised(self) -> bool:
+        """Whether the SDK makes an exception of it: it does so for an ``error`` member alone."""
+        data = self._parsed()
+        return isinstance(data, dict) and bool(data.get("error"))
+
+    def _parsed(self) -> Any:
+        try:
+            return json.loads(self.data)
+        except (ValueError, RecursionError):
+            return None
 
 
 class FirstEvent:
@@ -171,17 +186,20 @@ class EventWatch:
     A complete answer must contain ``terminal`` ``needed`` times; with ``None`` nothing is known
     of the route's ends and every stream is complete. ``error`` is the data of an event that
     reports one. ``done_at`` and ``torn_at`` are where in the last chunk the end mark, or an event
-    whose JSON breaks off, began; -1 if it did not.
+    whose JSON breaks off, began; -1 if it did not. ``silent_at`` is where in it a stream has to
+    end for an error that the SDK does not raise: before it where it would be taken for content,
+    behind it where it is handed on as an event.
     """
 
     __slots__ = ("_absent", "_aligned", "_done", "_missing", "_sign", "_tail", "done_at", "error",
-                 "events", "torn_at")  # fmt: skip
+                 "events", "silent_at", "torn_at")  # fmt: skip
 
     def __init__(self, terminal: Terminal | None, needed: int) -> None:
         self.events: int = 0
         self.error: bytes = b""
         self.done_at: int = -1
         self.torn_at: int = -1
+        self.silent_at: int = -1
         self._sign = terminal.sign if terminal else None
         self._absent = terminal.absent if terminal else ()
         self._missing = needed if terminal else 0
@@ -228,11 +246,12 @@ class EventWatch:
         self.done_at = _place_of(_DONE, text, old) if b"[DONE]" in text else -1
         self._done = self._done or self.done_at >= 0
         self.torn_at = -1 if self._sign is None else _place_of(_TORN, text, old)
-        unfinished = not self.error and self._find_error(text)
+        self.silent_at = -1
+        unfinished = not self.error and self._find_error(text, old)
         self._aligned = not unfinished and text.endswith((b"\n\n", b"\r\n\r\n"))
         self._tail = b"" if self._aligned else text[-_ERROR_CAP if unfinished else -_OVERLAP :]
 
-    def _find_error(self, text: bytes) -> bool:
+    def _find_error(self, text: bytes, old: int) -> bool:
         """Look for an error event; whether one may have begun whose line is not whole yet."""
         maybe = _MAYBE_ERROR.search(text)
         if maybe is None:
@@ -241,8 +260,13 @@ class EventWatch:
         if found is None:
             return not re.search(rb"[\r\n].*[\r\n]", text[maybe.end() :], re.DOTALL)
         data = found.group(1) or found.group(2)
-        if Event("", data.decode("utf-8", "replace")).is_error or found.group(2):
+        event = Event("", data.decode("utf-8", "replace"))
+        if event.is_error or found.group(2):
             self.error = data
+            if not event.is_raised and self._sign is _FINISH.sign:
+                self.silent_at = max(0, found.start() - old)
+            elif not event.is_raised and self._missing > 0:
+                self.silent_at = len(text) - old
         return False
 
 

@@ -26,25 +26,12 @@ CloseInner = Callable[[], Awaitable[None]]
 class Watcher(Protocol):
     """What the body of a success reports to."""
 
-    @property
-    def stall(self) -> float | None:
-        """How many seconds may pass between events, ``None`` for as many as they like."""
-        ...
-
-    def patience(self) -> float:
-        """How many of these seconds are left for the next chunk."""
-        ...
-
     def passed(self, chunk: bytes) -> bytes:
         """A chunk is about to go to the caller; what of it may go. Raises to end the stream."""
         ...
 
     def broke(self, error: BaseException) -> BaseException:
         """The body failed; the exception that the caller is to get."""
-        ...
-
-    def stalled(self) -> BaseException:
-        """Patience is over; the exception that the caller is to get."""
         ...
 
     def ended(self) -> None:
@@ -57,6 +44,18 @@ class Watcher(Protocol):
 
     def abandoned(self, close_inner: CloseInner) -> None:
         """Nobody can read the body any more, and nobody closed it. Called by a finalizer."""
+        ...
+
+
+class Timekeeper(Protocol):
+    """What bounds the silence in a body, where something does."""
+
+    def patience(self) -> float:
+        """How many seconds may pass before the next chunk."""
+        ...
+
+    def stalled(self) -> BaseException:
+        """Patience is over; the exception that the caller is to get."""
         ...
 
 
@@ -102,13 +101,15 @@ async def look_ahead(response: Any, patience: float | None) -> Head:
     return head
 
 
-def watch(response: Any, head: Head, watcher: Watcher) -> None:
+def watch(
+    response: Any, head: Head, watcher: Watcher, timekeeper: Timekeeper | None = None
+) -> None:
     """Put a watched stream in place of a response's own; ``head`` was read from it already."""
     if response.is_closed or response.is_stream_consumed:
         watcher.closed()  # a body that is read already never closes its stream
         return
     cls = _watched_class(family_of(response))
-    response.stream = cls(response.stream, head, watcher)
+    response.stream = cls(response.stream, head, watcher, timekeeper)
 
 
 class WatchedStream:
@@ -118,13 +119,15 @@ class WatchedStream:
     event loop to clean it up.
     """
 
-    def __init__(self, inner: Any, head: Head, watcher: Watcher) -> None:
+    def __init__(
+        self, inner: Any, head: Head, watcher: Watcher, timekeeper: Timekeeper | None
+    ) -> None:
         self._inner = inner
         self._head = head.chunks
         self._watcher = watcher
         iterator = inner.__aiter__() if head.iterator is None else head.iterator
         self._next: Callable[[], Awaitable[bytes]] = iterator.__anext__
-        self._pull = self._next if watcher.stall is None else self._pull_in_time
+        self._timekeeper = timekeeper
         self._finalizer = weakref.finalize(self, watcher.abandoned, inner.aclose)
         self._finalizer.atexit = False
 
@@ -146,10 +149,13 @@ class WatchedStream:
                 raise
             raise shown from error
 
-    async def _pull_in_time(self) -> bytes:
-        with anyio.move_on_after(self._watcher.patience()):
+    def _pull(self) -> Awaitable[bytes]:
+        return self._next() if self._timekeeper is None else self._pull_in_time(self._timekeeper)
+
+    async def _pull_in_time(self, timekeeper: Timekeeper) -> bytes:
+        with anyio.move_on_after(timekeeper.patience()):
             return await self._next()
-        raise self._watcher.stalled()
+        raise timekeeper.stalled()
 
     async def aclose(self) -> None:
         """Close the connection, cancelled or not, within a bounded time; the body is over."""

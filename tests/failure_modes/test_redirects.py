@@ -193,7 +193,7 @@ UNKNOWN_ROUTE: list[tuple[Answer, Any, bool]] = [
     ((200, HTML, {}), str, False),
     ((200, envelope("x", "an error"), PLAIN), str, False),
     ((200, b"hello", JSON_LIKE), object, False),
-    ((200, b"", PLAIN), str, False),
+    ((200, b"", PLAIN), str, True),
 ]
 
 

@@ -31,6 +31,9 @@ def _large(**members: object) -> bytes:
         ({"object": "list", "data": []}, ()),
         ([1, 2], ()),
         ([], ()),
+        (None, ()),
+        ("ok", ()),
+        (3, ()),
         ({}, ()),
     ],
 )
@@ -48,8 +51,8 @@ def test_answers(body: object, expected: tuple[str, ...]) -> None:
         (b'{"choices": [', CHOICES),
         (b"\xff\xfe", ()),
         (b"[" * 10_000, ()),
-        (b"null", ()),
-        (b'"text"', ()),
+        (b"null", CHOICES),
+        (b'"text"', CHOICES),
         (b"[]", CHOICES),
         (b"{}", CHOICES),
         (b'{"choices": null}', CHOICES),
@@ -132,3 +135,29 @@ def test_never_raises(body: bytes, expected: tuple[str, ...], large: bool) -> No
 def test_transcripts(body: bytes, expected: bool) -> None:
     """Text, JSON without an error and silence are transcripts; errors, pages and bytes are not."""
     assert is_transcript(body) is expected
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+)
+
+
+@given(JSON, st.data())
+def test_what_is_an_answer_can_be_read(value: object, data: st.DataObject) -> None:
+    """No damage makes our parser take what the SDK's, which is Python's, will then refuse."""
+    body = bytearray(json.dumps(value, ensure_ascii=data.draw(st.booleans())).encode())
+    at = data.draw(st.integers(0, len(body) - 1))
+    body[at : at + data.draw(st.integers(0, 2))] = data.draw(st.sampled_from(
+        [b"", b" ", b",", b"]", b"}", b'"', b"\\", b"0", b"-", b".", b"e", b"\x00", b"\xed", b"NaN"]
+    ))  # fmt: skip
+    if is_answer(bytes(body), ()):
+        json.loads(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a": "\\ud800"}', b"\xef\xbb\xbf{}", '{"a": 1}'.encode("utf-16")]
+)
+def test_what_only_pythons_parser_reads_is_an_answer(body: bytes) -> None:
+    """Half a surrogate pair, a byte order mark, another encoding."""
+    assert is_answer(body, ())

@@ -40,7 +40,7 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     for path in sorted(CORPUS.glob("*.json"))
 }
 
-family: Any = import_module("httpx2" if find_spec("httpx2") else "httpx")
+family: Any = family_of_sdk()
 
 
 class _Body(family.AsyncByteStream):  # type: ignore[misc]
@@ -233,7 +233,8 @@ def test_rows_of_the_user_come_first() -> None:
     seen = Observation(status=429, body=BodyKind.JSON)
     assert classify(seen).action is Action.RETRY
     assert classify(seen, (stop, replace(stop, name="second"))).rule == "mine"
-    assert rule_for(Observation(status=200), (stop,)).name == "empty-success"
+    empty = Observation(status=200, operation=Operation.TEXT)
+    assert rule_for(empty, (stop,)).name == "empty-success"
 
 
 # -- The guide's quick triage, row by row ----------------------------------------------------

@@ -31,6 +31,15 @@ def response_of(*parts: bytes | Exception, **headers: str) -> tuple[Any, list[ob
     return httpx.Response(500, headers=named, stream=stream), closed
 
 
+@pytest.mark.parametrize("charset", ["utf-16", "hex", "rot13"])
+def test_a_failure_whose_charset_is_none_can_still_be_read(charset: str) -> None:
+    """The SDK asks for the text of each failure."""
+    head = {"content-type": f"application/json; charset={charset}"}
+    body = b'{"error": {"message": "no"}}'
+    shown = rebuild(httpx.Response(500, headers=head, content=body), body, RequestIds(), ("k", 1))
+    assert shown.text == body.decode()
+
+
 async def test_a_huge_body_is_cut() -> None:
     """No more than the cap is read, and the connection is closed."""
     response, closed = response_of(*[b"x" * 10_000] * 100)

@@ -21,12 +21,6 @@ class Notes:
         self.heard: list[str] = []
         self.close_inner: CloseInner | None = None
 
-    stall: float | None = None
-
-    def patience(self) -> float:
-        """Never asked for."""
-        return 0.0
-
     def passed(self, chunk: bytes) -> bytes:
         """Let everything pass."""
         return chunk
@@ -35,10 +29,6 @@ class Notes:
         """Replace the exception."""
         self.heard.append("broke")
         return KeyError(str(error))
-
-    def stalled(self) -> BaseException:
-        """Never asked for."""
-        return TimeoutError()
 
     def ended(self) -> None:
         """Read to the end."""
