@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from .bulk import BulkResults, Progress, run_all
-    from .client import diagnose, snapshot, support_report, wrap
+    from .client import snapshot, wrap
     from .config import Config, Options, PerCallOptions
     from .errors import (
         DeadlineExceededError,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         StreamBroken,
     )
     from .fleet.scope import Fleet
+    from .inquiry import diagnose, support_report
     from .limits.algorithm import LimitAlgorithm, StepBack
     from .limits.fixed import FixedLimit
     from .limits.snapshot import FleetView, PartitionSnapshot, Snapshot
@@ -95,7 +96,7 @@ __all__ = [
 #: package alone (as its pytest plugin does in every test run) does not load the SDK.
 _ROOMS: Final = {
     "bulk": "BulkResults Progress run_all",
-    "client": "diagnose snapshot support_report wrap",
+    "client": "snapshot wrap",
     "config": "Config Options PerCallOptions",
     "errors": (
         "DeadlineExceededError IncompleteStreamError InvalidAnswerError QueueFullError "
@@ -106,6 +107,7 @@ _ROOMS: Final = {
         "StreamAbandoned StreamBroken"
     ),
     "fleet.scope": "Fleet",
+    "inquiry": "diagnose support_report",
     "limits.algorithm": "LimitAlgorithm StepBack",
     "limits.fixed": "FixedLimit",
     "limits.snapshot": "FleetView PartitionSnapshot Snapshot",

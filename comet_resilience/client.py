@@ -13,18 +13,14 @@ import openai
 from openai import AsyncOpenAI
 
 from .config import Config, Options
-from .failure import Failure, diagnose_failure, explain
+from .failure import explain
 from .fleet.scope import account_of
 from .limits.snapshot import Snapshot
-from .support.diagnosis import Diagnosis, find_diagnosis
-from .support.report import SupportReport, report_of
+from .support.diagnosis import Diagnosis
 from .transport import Engine, ResilientTransport
 from .verdict.advice import CORRECT_BASE_URL
-from .verdict.rules import classify
-from .verdict.vocabulary import Fault, Observation, RequestInfo
-from .wire.family import fault_of, transport_of, with_transport
-from .wire.request import EXTENSION, STREAM_EXTENSION, Call, describe, of_json
-from .wire.response import observe
+from .wire.family import transport_of, with_transport
+from .wire.request import EXTENSION, Call, of_json
 
 ClientT = TypeVar("ClientT", bound=AsyncOpenAI)
 
@@ -80,61 +76,6 @@ def snapshot(client: AsyncOpenAI) -> Snapshot:
     return transport.snapshot()
 
 
-def diagnose(error: BaseException) -> Diagnosis:
-    """What went wrong, why it was given up, and what to do about it.
-
-    ``error`` is any exception out of a wrapped client, also one that another was raised from or
-    that stands in an exception group. For one that carries no diagnosis (from a client that is
-    not wrapped, say) the diagnosis rests on the exception alone and has no attempts.
-
-    Nothing in the diagnosis holds a key or a word of content. The exception's own text, ``body``,
-    ``request`` and ``response`` are the SDK's and the provider's, and stay as they are.
-    """
-    return find_diagnosis(error, (EXTENSION, STREAM_EXTENSION)) or _diagnose_bare(error)
-
-
-def support_report(
-    error: BaseException,
-    *,
-    include_content: bool = False,
-    other_model: str | bool | None = None,
-    other_key: str | bool | None = None,
-) -> SupportReport:
-    """The guide's list "Before you contact support", filled in for an exception.
-
-    All of it was captured at the failure, so client and response need not live any more. Secrets
-    are never in it. Texts of prompts and messages stand as their lengths, unless
-    ``include_content`` says otherwise; an exception that was pickled has lost them.
-    ``other_model`` and ``other_key`` say whether the same request works with another model or
-    key: ``True``, ``False`` or words.
-    """
-    return report_of(
-        diagnose(error),
-        include_content=include_content,
-        other_model=other_model,
-        other_key=other_key,
-    )
-
-
-def _diagnose_bare(error: BaseException) -> Diagnosis:
-    info, response, body = RequestInfo(route=""), None, b""
-    request = _request_of(error)
-    if request is not None:
-        info = describe(request).info
-    if isinstance(error, openai.APIStatusError):
-        response, body = error.response, _body_of(error.response)
-        seen = observe(response, body, info.operation)
-    else:
-        fault = fault_of(error.__cause__) if isinstance(error.__cause__, Exception) else None
-        fault = Fault.READ_TIMEOUT if isinstance(error, openai.APITimeoutError) else fault
-        words = f"{type(error).__name__}: {error}"
-        seen = Observation(message=words, operation=info.operation, fault=fault)
-    failure = Failure(seen=seen, verdict=classify(seen), response=response, body=body)
-    return diagnose_failure(
-        failure, info, request, "raised by a client that is not wrapped", (), 0.0
-    )
-
-
 def _account_of(client: AsyncOpenAI, config: Config) -> str:
     """Whose limits these are, for ``fleet=``.
 
@@ -151,21 +92,6 @@ def _account_of(client: AsyncOpenAI, config: Config) -> str:
             " Fleet(..., account=...)"
         )
     return account_of(str(client.base_url), client.api_key, fleet.account)
-
-
-def _request_of(error: BaseException) -> Any:
-    """The request of an SDK's exception, ``None`` if it has none."""
-    try:
-        return getattr(error, "request", None)
-    except RuntimeError:  # the HTTP libraries raise where none was set
-        return None
-
-
-def _body_of(response: Any) -> bytes:
-    try:
-        return bytes(response.content)
-    except Exception:  # noqa: BLE001 - ResponseNotRead, of whichever family
-        return b""
 
 
 def _check_client(client: object) -> None:

@@ -28,7 +28,15 @@ from .support.hints import SentRequest, hints
 from .support.redaction import Redactor
 from .verdict.advice import CORRECT_BASE_URL
 from .verdict.retry import may_be_billed
-from .verdict.vocabulary import BodyKind, FailureKind, Observation, RequestIds, RequestInfo, Verdict
+from .verdict.vocabulary import (
+    BodyKind,
+    FailureKind,
+    Fault,
+    Observation,
+    RequestIds,
+    RequestInfo,
+    Verdict,
+)
 from .wire.body import loaded_body, part_sizes
 from .wire.request import EXTENSION, STREAM_EXTENSION, authorization_of, base_url_of
 from .wire.response import rebuild
@@ -97,12 +105,18 @@ def diagnose_failure(
         ids=shown_ids(seen.ids, known),
         attempts=attempts,
         elapsed=elapsed,
-        may_be_billed=may_be_billed(seen, verdict),
+        may_be_billed=_may_be_billed(failure, attempts),
         queued=around.queued,
         limiter=around.limiter,
         at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         facts=capture(request, body, known, failure.response, failure.body, seen.message),
     )
+
+
+def _may_be_billed(failure: Failure, attempts: tuple[Attempt, ...]) -> bool:
+    """Whether any attempt may be; a deadline may also pass where none was under way."""
+    last = failure.seen.fault is not Fault.DEADLINE and may_be_billed(failure.seen, failure.verdict)
+    return last or any(attempt.may_be_billed for attempt in attempts)
 
 
 def shown_ids(ids: RequestIds, known: Redactor) -> RequestIds:
@@ -161,7 +175,9 @@ def _reduced(error: Any) -> tuple[Any, ...]:
     known = redactor_of(request, None if request is None else loaded_body(request))
 
     def clean(value: object) -> object:
-        return known.without_content(value) if isinstance(value, str) else value
+        if isinstance(value, str):
+            return known.without_content(value)
+        return value if isinstance(value, (int, float)) else None
 
     own = vars(error)
     state: dict[str, object] = {name: clean(own[name]) for name in _TRAVELS if name in own}

@@ -22,8 +22,8 @@ from .overrides import current_block
 from .reception import faulted, receive
 from .support.capture import redactor_of
 from .support.diagnosis import Attempt, Diagnosis, LimiterState
-from .support.redaction import Redactor, printable
-from .verdict.retry import GiveUp, RetryIn, Situation, decide
+from .support.redaction import Redactor
+from .verdict.retry import GiveUp, RetryIn, Situation, decide, may_be_billed
 from .verdict.rules import classify
 from .verdict.vocabulary import Fault, Observation, RequestInfo, Signal
 from .wire.body import loaded_body
@@ -206,6 +206,7 @@ class Journey:
             message=self.known().line(seen.message),
             ids=shown_ids(seen.ids, self.known()),
             wait=wait,
+            may_be_billed=may_be_billed(seen, failure.verdict),
         )
 
     def note_success(self, response: Any) -> None:
@@ -217,21 +218,22 @@ class Journey:
 
     def _record(self, failure: Failure, step: RetryIn | GiveUp) -> None:
         """Keep a failed attempt for the diagnosis, and tell the observers."""
-        seen, verdict = failure.seen, failure.verdict
-        wait = step.delay if isinstance(step, RetryIn) else None
-        self.attempts += (self.attempt_of(failure, wait),)
-        size = None if failure.response is None else len(failure.body)
-        self.observers.emit(self._finished(seen, failure, size))
+        self._keep(failure, step.delay if isinstance(step, RetryIn) else None)
         if isinstance(step, RetryIn):
             scheduled = RetryScheduled(
                 request=self.info,
                 attempt=self._number + 1,
                 delay=step.delay,
-                reason=f"{verdict.reason}; {step.reason}",
-                status=seen.status,
-                kind=verdict.kind,
+                reason=f"{failure.verdict.reason}; {step.reason}",
+                status=failure.seen.status,
+                kind=failure.verdict.kind,
             )
             self.observers.emit(scheduled)
+
+    def _keep(self, failure: Failure, wait: float | None) -> None:
+        self.attempts += (self.attempt_of(failure, wait),)
+        size = None if failure.response is None else len(failure.body)
+        self.observers.emit(self._finished(failure.seen, failure, size))
 
     def _give_up(self, failure: Failure, reason: str) -> Any:
         self._note_give_up(failure, reason)
@@ -240,13 +242,11 @@ class Journey:
 
     def _explain_own(self, error: ResilienceError) -> None:
         """Diagnose what this library itself refused: no slot, or no time."""
-        late = isinstance(error, DeadlineExceededError)
-        seen = Observation(
-            fault=Fault.DEADLINE if late else Fault.QUEUE,
-            message=str(error),
-            operation=self.info.operation,
-        )
+        fault = Fault.DEADLINE if isinstance(error, DeadlineExceededError) else Fault.QUEUE
+        seen = Observation(fault=fault, message=str(error), operation=self.info.operation)
         failure = Failure(seen=seen, verdict=classify(seen))
+        if self._number > len(self.attempts):  # the deadline has cut one off
+            self._keep(failure, None)
         self._note_give_up(failure, str(error))
         explain(error, self._diagnose(failure, str(error)))
 
@@ -270,15 +270,16 @@ class Journey:
         self, seen: Observation, failure: Failure | None, size: int | None
     ) -> AttemptFinished:
         id_ = seen.ids.gateway or seen.ids.edge or seen.ids.provider
+        known = self.known() if failure else Redactor()
         return AttemptFinished(
             request=self.info,
             attempt=self._number,
             status=seen.status,
             kind=failure.verdict.kind if failure else None,
-            code=self.known().line(seen.code) if failure else seen.code,
+            code=known.line(seen.code),
             fault=seen.fault.value if seen.fault else "",
             reason=failure.verdict.reason if failure else "",
-            request_id=self.known().line(id_) if failure else printable(id_),
+            request_id=known.line(id_),
             queued=self._queued,
             elapsed=clock() - self.sent_at,
             in_flight=self._in_flight,

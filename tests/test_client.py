@@ -401,7 +401,30 @@ async def test_diagnose_without_us() -> None:
     found = diagnose(caught.value)
     assert (found.rule, found.attempts) == ("model-not-found", ())
     assert "not wrapped" in found.reason
-    assert diagnose(KeyError("x")).rule == "unknown"
+    try:
+        raise RuntimeError("a framework's own error") from caught.value
+    except RuntimeError as error:
+        assert diagnose(error).rule == "model-not-found"
+
+
+@pytest.mark.parametrize(
+    ("error", "rule", "kind"),
+    [
+        (openai.APITimeoutError(httpx.Request("POST", BASE_URL)), "timeout-fault", "timeout"),
+        (openai.APIConnectionError(request=httpx.Request("POST", BASE_URL)), None, "connection"),
+        (httpx.ConnectError("no"), None, "connection"),
+        (KeyError("choices"), "foreign-exception", "local"),
+        (openai.OpenAIError("no key"), "foreign-exception", "local"),
+    ],
+    ids=repr,
+)
+async def test_diagnose_of_an_exception_alone(
+    error: Exception, rule: str | None, kind: str
+) -> None:
+    """What is no failure of an exchange is not said to be an answer of the gateway's."""
+    found = diagnose(error)
+    assert found.kind == kind
+    assert rule in (found.rule, None)
 
 
 async def test_raw_and_streaming_responses_work() -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..client import diagnose
+from ..inquiry import diagnose
 from ..support.hints import removal_order
 from ..support.redaction import printable
 from ..support.triage import (

@@ -110,9 +110,15 @@ def find_base_url(option: str | None, environment: Mapping[str, str]) -> tuple[s
 
 def parse_base_url(url: str) -> SplitResult | None:
     """The parts of a base URL; ``None`` if it is none."""
+    parts = _parse_url(url)
+    return parts if parts is not None and parts.scheme in ("http", "https") else None
+
+
+def _parse_url(url: str) -> SplitResult | None:
+    """The parts of a URL that names a host; ``None`` if it does not."""
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        usable = parts.hostname and parts.port != 0
     except ValueError:
         return None
     return parts if usable else None
@@ -193,17 +199,8 @@ def proxy_for(
     for wanted in (f"{parts.scheme}_proxy", "all_proxy"):
         if wanted in names:
             value = environment[names[wanted]].strip()
-            return names[wanted], _parse_proxy(value if "://" in value else f"http://{value}")
+            return names[wanted], _parse_url(value if "://" in value else f"http://{value}")
     return None
-
-
-def _parse_proxy(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        usable = parts.hostname and parts.port != 0
-    except ValueError:
-        return None
-    return parts if usable else None
 
 
 def _covers(entry: str, host: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 
 import anyio
 
-from ..client import diagnose
+from ..inquiry import diagnose
 from ..support.redaction import printable
 from ..support.triage import (
     TITLES,

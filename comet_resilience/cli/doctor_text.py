@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..client import support_report
+from ..inquiry import support_report
 from ..support.redaction import Redactor, printable
 from ..support.triage import (
     SAME,

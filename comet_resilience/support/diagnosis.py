@@ -23,7 +23,8 @@ class Attempt:
 
     ``started`` is in seconds since the request began, ``queued`` the wait for a slot before it,
     ``elapsed`` its duration; ``wait`` is the pause that followed, ``None`` after the last one.
-    ``status`` is ``None`` where ``fault`` says why no response came.
+    ``status`` is ``None`` where ``fault`` says why no response came. ``may_be_billed`` says that
+    its work may have been done although no answer came.
     """
 
     number: int
@@ -37,6 +38,7 @@ class Attempt:
     message: str
     ids: RequestIds
     wait: float | None = None
+    may_be_billed: bool = False
 
     def __str__(self) -> str:
         outcome = str(self.status) if self.status is not None else self.fault
@@ -72,10 +74,11 @@ class Diagnosis:
     ``meaning`` is what the last failure means, ``reason`` why the request was given up,
     ``retryable`` whether sending the same request later may help, ``advice`` the steps in order,
     ``section`` the heading of the gateway's guide, ``rule`` and ``source`` the row of the table
-    and its origin. ``may_be_billed`` says that the work may have been done although no answer
-    came. ``elapsed`` is in seconds, as is ``queued``, the part of it that was spent waiting for
-    a slot. ``at`` is the time of the failure with its zone, ``limiter`` what the limiter was like
-    then. ``facts`` is what ``support_report`` shows besides, with all secrets removed already.
+    and its origin. ``may_be_billed`` says that some attempt's work may have been done although
+    no answer came. ``elapsed`` is in seconds, as is ``queued``, the part of it that was spent
+    waiting for a slot. ``at`` is the time of the failure with its zone, ``limiter`` what the
+    limiter was like then. ``facts`` is what ``support_report`` shows besides, with all secrets
+    removed already.
     """
 
     kind: FailureKind
@@ -157,7 +160,7 @@ def find_diagnosis(error: object, extensions: tuple[str, ...]) -> Diagnosis | No
 
     ``extensions`` are the names under which a response or request may hold it.
     """
-    for candidate in _related(error):
+    for candidate in related(error):
         for bearer in (candidate, *_own(candidate, "response", "request")):
             found = getattr(bearer, "diagnosis", None)
             if isinstance(found, Diagnosis):
@@ -176,7 +179,7 @@ def _own(candidate: object, *names: str) -> Iterator[object]:
             yield getattr(candidate, name)
 
 
-def _related(error: object) -> Iterator[object]:
+def related(error: object) -> Iterator[object]:
     """The exception, the members of a group, and everything that they were raised from."""
     seen: set[int] = set()
     waiting = [error]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..verdict.vocabulary import FailureKind, Observation
-from .redaction import printable
+from .redaction import printable, size_of
 
 #: Fields of a plain request: everything else is advanced or a provider's own.
 _PLAIN: Final = frozenset(
@@ -140,14 +140,6 @@ def _about_the_named_field(seen: Observation, data: object) -> Iterator[str]:
         yield f"The message names the field {name!r}, which this request does not have: add it."
     else:
         yield f"The message names the field {name!r}: look at its value and type first."
-
-
-def size_of(size: int) -> str:
-    """A number of bytes as people read it."""
-    for unit, factor in (("MB", 1_000_000), ("kB", 1_000)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size} bytes"
 
 
 def _json(body: bytes) -> object:

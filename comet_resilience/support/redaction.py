@@ -109,7 +109,7 @@ class Redactor:
         text = self._without_values(text[:SCANNED])
         text = _DATA_URL.sub(_data_url, text)
         text = _URL.sub(_url, text)
-        text = _LONG_BASE64.sub(lambda run: f"[base64, {_size(len(run[0]) * 3 // 4)}]", text)
+        text = _LONG_BASE64.sub(lambda run: f"[base64, {size_of(len(run[0]) * 3 // 4)}]", text)
         for pattern, shown in _FORMS:
             text = pattern.sub(shown, text)
         return _ADDRESS.sub(_address, text)
@@ -203,7 +203,7 @@ def is_secret_name(name: str) -> bool:
 def shown_page(page: str, known: Redactor) -> str:
     """What may be shown of a web page: pages of the edge name their visitor's address."""
     title, ray = _TITLE.search(page), _RAY.search(page)
-    parts = [f"web page of {_size(len(page))}"]
+    parts = [f"web page of {size_of(len(page))}"]
     parts += [f"title {known.line(title[1].strip())!r}"] if title else []
     parts += [f"ray id {ray[1]}"] if ray else []
     return f"[{', '.join(parts)}]"
@@ -265,7 +265,7 @@ def _url(found: re.Match[str]) -> str:
 
 
 def _data_url(found: re.Match[str]) -> str:
-    return f"[data:{found[1]}, {_size(len(found[2]) * 3 // 4)}]"
+    return f"[data:{found[1]}, {size_of(len(found[2]) * 3 // 4)}]"
 
 
 def _address(found: re.Match[str]) -> str:
@@ -287,7 +287,8 @@ def header_pairs(headers: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(str(name), str(value)) for name, value in headers.items()]
 
 
-def _size(size: int) -> str:
+def size_of(size: int) -> str:
+    """A number of bytes as people read it."""
     for unit, factor in (("MB", 1_000_000), ("kB", 1_000)):
         if size >= factor:
             return f"{size / factor:.1f} {unit}"

@@ -231,11 +231,7 @@ def reconsidered(results: Iterable[StepResult]) -> tuple[StepResult, ...]:
 
 def exit_status(results: Iterable[StepResult]) -> int:
     """What the process says of the outcome: the cause to look at first decides."""
-    failures = [
-        result
-        for result in results
-        if result.outcome is Outcome.FAIL and result.step not in VARIATIONS
-    ]
+    failures = _failures(results)
     steps, kinds = {result.step for result in failures}, {result.kind for result in failures}
     if steps & {"key", "base_url", "proxies"}:
         return CONFIGURATION
@@ -249,11 +245,7 @@ def exit_status(results: Iterable[StepResult]) -> int:
 def summary(results: Iterable[StepResult]) -> str:
     """The outcome in a sentence, with the first thing to do."""
     taken = [result for result in results if result.outcome is not Outcome.SKIPPED]
-    failures = [
-        result
-        for result in taken
-        if result.outcome is Outcome.FAIL and result.step not in VARIATIONS
-    ]
+    failures = _failures(taken)
     if not failures:
         return f"Nothing failed in {len(taken)} steps."
     worked = [
@@ -264,6 +256,15 @@ def summary(results: Iterable[StepResult]) -> str:
     action = decisive[0] if decisive else failures[0].action
     what = f"Failed first: {failures[0].title}.{found}"
     return f"{what} Do this first: {action}" if action else what
+
+
+def _failures(results: Iterable[StepResult]) -> list[StepResult]:
+    """The steps that failed and are not there to explain a failure."""
+    return [
+        result
+        for result in results
+        if result.outcome is Outcome.FAIL and result.step not in VARIATIONS
+    ]
 
 
 def may_be_the_fields(kind: Kind) -> bool:

@@ -21,13 +21,14 @@ from comet_resilience import (
     LimiterState,
     QueueTimeoutError,
     diagnose,
+    override,
     support_report,
 )
 from comet_resilience.support.capture import Content, Facts
 from comet_resilience.support.diagnosis import find_diagnosis
 from comet_resilience.verdict.vocabulary import RequestIds
 
-from ..conftest import BROKEN, KEY, LIMITED, OK, ask, httpx, scripted
+from ..conftest import BROKEN, KEY, LIMITED, OK, ask, envelope, httpx, scripted
 
 ATTEMPT = Attempt(
     number=1,
@@ -159,3 +160,38 @@ def test_it_is_found_wherever_it_hides() -> None:
     assert find_diagnosis(outer, ("ext",)) is DIAGNOSIS
     assert find_diagnosis(ExceptionGroup("g", [TypeError(), outer]), ("ext",)) is DIAGNOSIS
     assert find_diagnosis(TypeError(), ("ext",)) is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("first", "told"), [(httpx.ReadTimeout("slow"), True), (httpx.ConnectError("no"), False)]
+)
+async def test_what_an_earlier_attempt_may_have_cost_is_told(first: Exception, told: bool) -> None:
+    """The last failure may be free, and one before it not."""
+    client, _ = scripted(first, (400, envelope("", "no"), {}), backoff_initial=0.0)
+    with pytest.raises(openai.BadRequestError) as caught:
+        await ask(client)
+    diagnosis = diagnose(caught.value)
+    assert diagnosis.may_be_billed is told
+    assert [attempt.may_be_billed for attempt in diagnosis.attempts] == [told, False]
+
+
+@pytest.mark.anyio
+async def test_a_deadline_that_passes_in_the_queue_cost_nothing() -> None:
+    """Of two calls for one slot the one that was sent may be billed, the other not."""
+    client, inner = scripted(OK, deadline=0.2, algorithm=lambda: FixedLimit(1))
+    inner.behave = lambda _request: anyio.sleep_forever()
+    told: list[tuple[bool, list[str]]] = []
+
+    async def call() -> None:
+        with pytest.raises(openai.APITimeoutError) as caught:
+            await ask(client)
+        diagnosis = diagnose(caught.value)
+        told.append((diagnosis.may_be_billed, [each.fault for each in diagnosis.attempts]))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
+        with override(deadline=0.05):
+            await call()
+    assert told == [(False, []), (True, ["deadline"])]

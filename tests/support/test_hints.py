@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comet_resilience import FailureKind
-from comet_resilience.support.hints import SentRequest, hints, size_of
+from comet_resilience.support.hints import SentRequest, hints
+from comet_resilience.support.redaction import size_of
 from comet_resilience.verdict.vocabulary import Observation
 from tests.conftest import KEY
 

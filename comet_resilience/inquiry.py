@@ -1,0 +1,111 @@
+"""What a caller may ask about an exception afterwards: why, what now, and what support wants."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import openai
+
+from .failure import Failure, diagnose_failure
+from .support.diagnosis import Diagnosis, find_diagnosis, related
+from .support.report import SupportReport, report_of
+from .verdict.rule import Rule
+from .verdict.rules import classify
+from .verdict.vocabulary import Action, FailureKind, Fault, Observation, RequestInfo
+from .wire.family import fault_of
+from .wire.request import EXTENSION, STREAM_EXTENSION, describe
+from .wire.response import observe
+
+_NO_DIAGNOSIS: Final = "the exception carries no diagnosis, as from a client that is not wrapped"
+#: For what neither the gateway nor the way to it has raised: a program's own, a framework's.
+_FOREIGN: Final = Rule(
+    name="foreign-exception", kind=FailureKind.LOCAL, action=Action.FAIL, source="inferred",
+    reason="no failure of the gateway or of the way to it: this program or the SDK raised it",
+    advice=("Read the exception itself: nothing more is known about a request.",),
+)  # fmt: skip
+
+
+def diagnose(error: BaseException) -> Diagnosis:
+    """What went wrong, why it was given up, and what to do about it.
+
+    ``error`` is any exception out of a wrapped client, also one that another was raised from or
+    that stands in an exception group. For one that carries no diagnosis (from a client that is
+    not wrapped, say) the diagnosis rests on the exception alone and has no attempts.
+
+    Nothing in the diagnosis holds a key or a word of content. The exception's own text, ``body``,
+    ``request`` and ``response`` are the SDK's and the provider's, and stay as they are.
+    """
+    return find_diagnosis(error, (EXTENSION, STREAM_EXTENSION)) or _diagnose_bare(error)
+
+
+def support_report(
+    error: BaseException,
+    *,
+    include_content: bool = False,
+    other_model: str | bool | None = None,
+    other_key: str | bool | None = None,
+) -> SupportReport:
+    """The guide's list "Before you contact support", filled in for an exception.
+
+    All of it was captured at the failure, so client and response need not live any more. Secrets
+    are never in it. Texts of prompts and messages stand as their lengths, unless
+    ``include_content`` says otherwise; an exception that was pickled has lost them.
+    ``other_model`` and ``other_key`` say whether the same request works with another model or
+    key: ``True``, ``False`` or words.
+    """
+    return report_of(
+        diagnose(error),
+        include_content=include_content,
+        other_model=other_model,
+        other_key=other_key,
+    )
+
+
+def _diagnose_bare(error: BaseException) -> Diagnosis:
+    found = next((each for each in related(error) if _tells_of_an_exchange(each)), error)
+    info, request = RequestInfo(route=""), _request_of(found)
+    if request is not None:
+        info = describe(request).info
+    if isinstance(found, openai.APIStatusError):
+        response, body = found.response, _body_of(found.response)
+        seen = observe(response, body, info.operation)
+    else:
+        response, body = None, b""
+        words = f"{type(found).__name__}: {found}"
+        seen = Observation(message=words, operation=info.operation, fault=_fault_in(found))
+    verdict = classify(seen, () if _tells_of_an_exchange(found) else (_FOREIGN,))
+    failure = Failure(seen=seen, verdict=verdict, response=response, body=body)
+    return diagnose_failure(failure, info, request, _NO_DIAGNOSIS, (), 0.0)
+
+
+def _tells_of_an_exchange(error: object) -> bool:
+    """Whether an exception is the SDK's or an HTTP library's about a request that was made."""
+    about_one = openai.APIStatusError | openai.APIConnectionError
+    return isinstance(error, about_one) or (
+        isinstance(error, Exception) and fault_of(error) is not None
+    )
+
+
+def _fault_in(error: object) -> Fault | None:
+    """What broke, as far as the SDK's exception or the one beneath it tells."""
+    if isinstance(error, openai.APITimeoutError):
+        return Fault.READ_TIMEOUT
+    beneath = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
+    known = fault_of(beneath) if isinstance(beneath, Exception) else None
+    return Fault.READ if known is None and isinstance(error, openai.APIConnectionError) else known
+
+
+def _request_of(error: object) -> Any:
+    """The request of an SDK's exception, ``None`` if it has none, or one of another library."""
+    try:
+        request = getattr(error, "request", None)
+    except RuntimeError:  # the HTTP libraries raise where none was set
+        return None
+    return request if hasattr(request, "extensions") else None
+
+
+def _body_of(response: Any) -> bytes:
+    try:
+        return bytes(response.content)
+    except Exception:  # noqa: BLE001 - ResponseNotRead, of whichever family
+        return b""
