@@ -28,7 +28,6 @@ from ..limits.algorithm import (
     LimitAlgorithm,
     StepBack,
 )
-from ..limits.fixed import FixedLimit
 from .message import MOST
 
 _LONGEST_CLOSED: Final = max(
@@ -87,11 +86,6 @@ def restore(text: str, fresh: LimitAlgorithm, now: float) -> Count | None:
         for name in _STEP_BACK:
             setattr(fresh, name, values[name])
     return Count(**{name: values[name] for name in _COUNT})
-
-
-def is_shareable(algorithm: object) -> bool:
-    """Whether an algorithm's state can be kept in Redis."""
-    return isinstance(algorithm, (StepBack, FixedLimit))
 
 
 def _checked(

@@ -31,11 +31,15 @@ _MOST_ACCEPTED: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How one attempt began or was refused: seconds ago, in flight then, and its epoch."""
+class Sighting:
+    """How one attempt began or was refused: seconds ago, in flight then, and its epoch.
+
+    ``in_flight`` is as many as there may have been, ``told`` as many as others had said.
+    """
 
     age: float
     in_flight: int
+    told: int
     epoch: int
     retry_after: float | None = None
 
@@ -50,8 +54,8 @@ class News:
 
     accepted: int = 0
     answer_time: float = 0.0
-    probes: tuple[Outcome, ...] = ()
-    refused: tuple[Outcome, ...] = ()
+    probes: tuple[Sighting, ...] = ()
+    refused: tuple[Sighting, ...] = ()
 
     @property
     def is_urgent(self) -> bool:
@@ -119,13 +123,14 @@ def merge(fleet: Understanding, news: News, answer: Answer, ask: Ask, draw: floa
     algorithm.tick(now)
     for _ in range(min(news.accepted, _MOST_ACCEPTED)):
         algorithm.accepted(Ticket(0, 0, now - news.answer_time), now)
-    for outcome in news.probes:
-        algorithm.accepted(_ticket(fleet, outcome, answer, rate), now)
-    for outcome in sorted(news.refused, key=lambda refused: -refused.age):
+    for sighting in news.probes:
+        algorithm.accepted(_ticket(fleet, sighting, answer, rate), now)
+    for sighting in sorted(news.refused, key=lambda refused: -refused.age):
         count.refusals += 1
         draining = bool(answer.lagging) or in_flight > algorithm.limit
-        ticket = _refused_ticket(fleet, outcome, answer, rate, draining=draining)
-        algorithm.refused(ticket, now, in_flight, outcome.retry_after, draw)
+        ticket = _refused_ticket(fleet, sighting, answer, rate, draining=draining)
+        accepted = _accepted(fleet, sighting, in_flight)
+        algorithm.refused(ticket, now, accepted, sighting.retry_after, draw)
     stepped = _last_step(algorithm) != step
     if stepped:
         count.stepped_at = now
@@ -137,22 +142,32 @@ def merge(fleet: Understanding, news: News, answer: Answer, ask: Ask, draw: floa
     )
 
 
-def _ticket(fleet: Understanding, outcome: Outcome, answer: Answer, rate: float) -> Ticket:
+def _accepted(fleet: Understanding, sighting: Sighting, in_flight: int) -> int:
+    """How many are in flight beside what was refused.
+
+    Where only the shares of others say that it was a probe, they have grown since they told what
+    they have in flight: then what was accepted is what was known to be.
+    """
+    is_probe_by_shares = sighting.told <= fleet.level < sighting.in_flight
+    return max(in_flight, fleet.level) if is_probe_by_shares else in_flight
+
+
+def _ticket(fleet: Understanding, sighting: Sighting, answer: Answer, rate: float) -> Ticket:
     """A ticket of the fleet: older ones are numbered up to the last step, newer ones after it."""
     last_step = _last_step(fleet.algorithm)
-    number = fleet.count.number(answer.now - outcome.age, rate)
-    number = min(number, last_step) if outcome.epoch < answer.epoch else max(number, last_step + 1)
+    number = fleet.count.number(answer.now - sighting.age, rate)
+    number = min(number, last_step) if sighting.epoch < answer.epoch else max(number, last_step + 1)
     _number_up_to(fleet.algorithm, number)
-    return Ticket(number, outcome.in_flight, answer.now - outcome.age)
+    return Ticket(number, sighting.in_flight, answer.now - sighting.age)
 
 
 def _refused_ticket(
-    fleet: Understanding, outcome: Outcome, answer: Answer, rate: float, *, draining: bool
+    fleet: Understanding, sighting: Sighting, answer: Answer, rate: float, *, draining: bool
 ) -> Ticket:
     since = answer.now - fleet.count.stepped_at
-    if (draining and since < DRAIN_MOST) or since - outcome.age < fleet.settles_within:
-        outcome = replace(outcome, epoch=-1)
-    ticket = _ticket(fleet, outcome, answer, rate)
+    if (draining and since < DRAIN_MOST) or since - sighting.age < fleet.settles_within:
+        sighting = replace(sighting, epoch=-1)
+    ticket = _ticket(fleet, sighting, answer, rate)
     algorithm = fleet.algorithm
     if isinstance(algorithm, StepBack) and ticket.number > algorithm.last_step:
         while ticket.number in algorithm.refused_numbers:

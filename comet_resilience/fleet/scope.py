@@ -16,16 +16,17 @@ PREFIX: Final = "comet"
 _DIGITS: Final = 20
 
 #: A URL, or a function that makes a client with the methods of redis-py.
-Redis = str | Callable[[], Any]
+RedisSource = str | Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
     """Where a fleet shares its limits, and whose they are: ``wrap(client, fleet=Fleet(...))``.
 
-    ``redis`` is a URL (``redis://``, ``rediss://``, ``unix://``) or a function without arguments
-    that makes a synchronous client with the methods of redis-py: valkey-py, Sentinel, a cluster.
-    It is called in a thread of the library; give that client a ``socket_timeout`` of its own.
+    ``redis`` is a URL (``redis://``, ``rediss://``, ``unix://``; ``valkey://`` and ``valkeys://``
+    for the first two) or a function without arguments that makes a synchronous client with the
+    methods of redis-py: valkey-py, Sentinel, a cluster. It is called in a thread of the library;
+    give that client a ``socket_timeout`` of its own.
     ``account`` names those who share: any text that all processes of the account agree on, for
     keys that change or several keys of one account. Without it the client's API key is the name.
 
@@ -34,7 +35,7 @@ class Fleet:
 
     """
 
-    redis: Redis
+    redis: RedisSource
     account: str | None = None
 
     def __post_init__(self) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..limits.algorithm import VERDICT_TIME, Ticket
-from .merge import News, Outcome
+from .merge import News, Sighting
 
-#: How many outcomes one report holds; what is beyond teaches nothing more.
+#: How many sightings one report holds; what is beyond teaches nothing more.
 _MOST: Final = 64
 
 
@@ -29,7 +29,7 @@ class FleetTicket(Ticket):
 
 @dataclass(slots=True)
 class Seen:
-    """Counts and outcomes, with times of this process."""
+    """Counts, probes and refusals, with times of this process."""
 
     sends: int = 0
     accepted: int = 0
@@ -92,20 +92,21 @@ class Seen:
         return News(
             accepted=self.accepted,
             answer_time=self.answer_time / self.accepted if self.accepted else 0.0,
-            probes=tuple(_outcome(ticket, ticket.in_flight, now) for ticket in self.probes),
+            probes=tuple(_sighting(ticket, ticket.in_flight, now) for ticket in self.probes),
             refused=tuple(
-                _outcome(ticket, max(ticket.in_flight, ticket.at_most), now, hint)
+                _sighting(ticket, max(ticket.in_flight, ticket.at_most), now, hint)
                 for ticket, hint in self.refused
             ),
         )
 
 
-def _outcome(
+def _sighting(
     ticket: FleetTicket, in_flight: int, now: float, retry_after: float | None = None
-) -> Outcome:
-    return Outcome(
+) -> Sighting:
+    return Sighting(
         age=max(0.0, now - ticket.sent_at),
         in_flight=in_flight,
+        told=ticket.in_flight,
         epoch=ticket.epoch,
         retry_after=retry_after,
     )

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..support.redaction import printable
 from .message import Answer, Ask, parse_answer
-from .scope import Redis
+from .scope import RedisSource
 
 #: Seconds that a command may take, and a connection.
 COMMAND_TIMEOUT: Final = 0.25
@@ -33,7 +33,7 @@ def script() -> str:
     return files("comet_resilience.fleet").joinpath("sync.lua").read_text(encoding="utf-8")
 
 
-def client_maker(redis: Redis) -> Callable[[], Any]:
+def client_maker(redis: RedisSource) -> Callable[[], Any]:
     """What makes the client.
 
     Raises:

@@ -11,7 +11,7 @@ from comet_resilience.fleet.memory import Count, save
 from comet_resilience.fleet.merge import (
     DRAIN_MOST,
     News,
-    Outcome,
+    Sighting,
     Understanding,
     ceiling,
     is_needed,
@@ -48,7 +48,7 @@ def after(answer: Answer, news: News, ask: Ask = ASK) -> tuple[StepBack, Commit]
 
 def refused(age: float = 0.01, in_flight: int = 20, epoch: int = 4) -> News:
     """One refusal."""
-    return News(refused=(Outcome(age=age, in_flight=in_flight, epoch=epoch),))
+    return News(refused=(Sighting(age=age, in_flight=in_flight, told=in_flight, epoch=epoch),))
 
 
 def test_one_refusal_at_a_known_level_may_be_noise() -> None:
@@ -73,9 +73,22 @@ def test_two_refusals_with_many_accepted_between_them_are_noise() -> None:
     assert (algorithm.level, second.epoch) == (20, 4)
 
 
+def test_a_probe_that_is_one_by_shares_alone_does_not_lower_a_known_level() -> None:
+    """Shares have just grown, and nobody has told yet that they are in use."""
+    answer = replace(SEEN, limit=21, in_use=10, state=steady(allowance=1))
+    by_shares = Sighting(age=0.01, in_flight=21, told=17, epoch=4)
+    algorithm, commit = after(answer, News(refused=(by_shares,)), replace(ASK, in_use=7))
+    assert (algorithm.level, commit.limit, commit.epoch) == (20, 20, 5)
+    as_told = replace(by_shares, told=21)  # then what is in flight now is what was accepted
+    algorithm, commit = after(answer, News(refused=(as_told,)), replace(ASK, in_use=7))
+    assert (algorithm.level, commit.limit, commit.epoch) == (17, 17, 5)
+
+
 def test_refusals_of_an_older_epoch_are_the_same_news() -> None:
     answer = replace(SEEN, state=steady(), epoch=5)
-    algorithm, commit = after(answer, News(refused=(Outcome(age=0.01, in_flight=20, epoch=4),) * 8))
+    algorithm, commit = after(
+        answer, News(refused=(Sighting(age=0.01, in_flight=20, told=20, epoch=4),) * 8)
+    )
     assert (algorithm.level, commit.epoch) == (20, 5)  # what is in flight, no step
 
 
@@ -84,7 +97,7 @@ def test_while_some_do_not_know_of_a_step_refusals_count_as_older(since: float, 
     text = steady().replace(str(NOW - 60), str(NOW - since))
     assert text != steady()
     answer = replace(SEEN, state=text, epoch=5, lagging=1)
-    row = tuple(Outcome(age=0.01, in_flight=20, epoch=5) for _ in range(2))
+    row = tuple(Sighting(age=0.01, in_flight=20, told=20, epoch=5) for _ in range(2))
     _, commit = after(answer, News(refused=row))
     assert commit.epoch == epoch
 
@@ -94,7 +107,7 @@ def test_what_was_sent_right_after_a_step_meets_what_was_there_before(
     since: float, epoch: int
 ) -> None:
     text = steady().replace(str(NOW - 60), str(NOW - since))
-    row = tuple(Outcome(age=0.01, in_flight=20, epoch=5) for _ in range(2))
+    row = tuple(Sighting(age=0.01, in_flight=20, told=20, epoch=5) for _ in range(2))
     _, commit = after(replace(SEEN, state=text, epoch=5), News(refused=row))
     assert commit.epoch == epoch
 
@@ -105,17 +118,19 @@ def test_while_more_is_in_flight_than_a_step_left_refusals_count_as_older(
 ) -> None:
     text = steady(level=14).replace(str(NOW - 60), str(NOW - 2))
     answer = replace(SEEN, state=text, limit=14, epoch=5, in_use=others)
-    row = tuple(Outcome(age=0.01, in_flight=14, epoch=5) for _ in range(2))
+    row = tuple(Sighting(age=0.01, in_flight=14, told=14, epoch=5) for _ in range(2))
     _, commit = after(answer, News(refused=row))
     assert commit.epoch == epoch
 
 
 def test_three_in_a_row_close_the_fleets_gate_and_a_canary_opens_it() -> None:
-    row = tuple(Outcome(age=0.01, in_flight=20, epoch=4, retry_after=7.0) for _ in range(3))
+    row = tuple(
+        Sighting(age=0.01, in_flight=20, told=20, epoch=4, retry_after=7.0) for _ in range(3)
+    )
     # The second refusal is a step, the third is the same news; those sent after it close.
     algorithm, commit = after(replace(SEEN, state=steady()), News(refused=row))
     answer = replace(SEEN, state=commit.state, epoch=5, now=NOW + 1.0, in_use=4)
-    row = tuple(Outcome(age=0.01, in_flight=9, epoch=5, retry_after=7.0) for _ in range(3))
+    row = tuple(Sighting(age=0.01, in_flight=9, told=9, epoch=5, retry_after=7.0) for _ in range(3))
     algorithm, commit = after(answer, News(refused=row))
     assert algorithm.closed_until is not None
     assert NOW + 8.0 <= algorithm.closed_until <= NOW + 8.4  # Retry-After, and some jitter
@@ -127,7 +142,7 @@ def test_three_in_a_row_close_the_fleets_gate_and_a_canary_opens_it() -> None:
     assert commit.limit == 1  # one canary in the whole fleet
 
     answer = replace(answer, state=commit.state, now=NOW + 10)
-    probe = Outcome(age=0.5, in_flight=1, epoch=6)
+    probe = Sighting(age=0.5, in_flight=1, told=1, epoch=6)
     algorithm, commit = after(answer, News(probes=(probe,)), idle)
     assert algorithm.closed_until is None
     assert commit.limit == 3  # and from there it widens step by step
@@ -135,7 +150,7 @@ def test_three_in_a_row_close_the_fleets_gate_and_a_canary_opens_it() -> None:
 
 def test_an_accepted_probe_of_this_epoch_raises_the_limit_an_older_one_does_not() -> None:
     answer = replace(SEEN, state=steady(allowance=1))
-    probe = Outcome(age=0.5, in_flight=21, epoch=4)
+    probe = Sighting(age=0.5, in_flight=21, told=21, epoch=4)
     assert after(answer, News(probes=(probe,)))[0].level == 21
     assert after(answer, News(probes=(replace(probe, epoch=3),)))[0].level == 20
 
@@ -155,7 +170,7 @@ def test_acceptances_end_a_hold() -> None:
         (News(), {}, False),
         (News(accepted=9), {}, False),  # nothing hangs on it
         (refused(), {}, True),
-        (News(probes=(Outcome(age=0, in_flight=21, epoch=4),)), {}, True),
+        (News(probes=(Sighting(age=0, in_flight=21, told=21, epoch=4),)), {}, True),
         (News(), {"limit": 19}, True),  # the limit is not what the state says
         (News(), {"state": ""}, True),
     ],
@@ -178,7 +193,7 @@ def test_without_a_state_the_memory_of_a_member_counts_then_the_limit() -> None:
 
 def test_a_fixed_limit_stays_what_it_is() -> None:
     fleet = Understanding(FixedLimit(20), Count(at=NOW))
-    row = tuple(Outcome(age=0.01, in_flight=20, epoch=4) for _ in range(9))
+    row = tuple(Sighting(age=0.01, in_flight=20, told=20, epoch=4) for _ in range(9))
     commit = merge(fleet, News(refused=row), SEEN, ASK, 0.5)
     assert (commit.limit, commit.epoch) == (20, 4)
     assert ceiling(FixedLimit(20)) == 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from comet_resilience.fleet.memory import Count, save
-from comet_resilience.fleet.merge import News, Outcome
+from comet_resilience.fleet.merge import News, Sighting
 from comet_resilience.fleet.message import Answer, Ask
 from comet_resilience.fleet.renewal import COMMIT_TRIES, Renewal, Report, exchange
 from comet_resilience.fleet.seen import Seen
@@ -13,7 +13,7 @@ from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
 
 NOW = 1_700_000_000.0
 ASK = Ask(member="m", in_use=5, want=9, share=5, epoch=4, rate=25.0, ttl=3.0, limit=20)
-REFUSED = News(refused=(Outcome(age=0.01, in_flight=20, epoch=4),))
+REFUSED = News(refused=(Sighting(age=0.01, in_flight=20, told=20, epoch=4),))
 
 
 def make() -> LimitAlgorithm:

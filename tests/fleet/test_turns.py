@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 
 from comet_resilience.events import FleetState
-from comet_resilience.fleet.memory import is_shareable
-from comet_resilience.fleet.merge import News, Outcome, merge, understand
+from comet_resilience.fleet.merge import News, Sighting, merge, understand
 from comet_resilience.fleet.renewal import Renewal
 from comet_resilience.fleet.seen import FleetTicket, Seen
 from comet_resilience.limits.algorithm import StepBack
@@ -90,13 +89,7 @@ def test_an_answer_that_begins_after_the_verdict_is_not_counted_twice() -> None:
     seen.send(probe)
     seen.settle(1.0)
     seen.accept(probe, 1.5)
-    assert seen.news(2.0).probes == (Outcome(age=2.0, in_flight=19, epoch=4),)
-
-
-def test_only_algorithms_whose_state_can_be_written_down_are_shared() -> None:
-    assert is_shareable(StepBack(8, 1, 64))
-    assert is_shareable(FixedLimit(20))
-    assert not is_shareable(object())
+    assert seen.news(2.0).probes == (Sighting(age=2.0, in_flight=19, told=19, epoch=4),)
 
 
 def test_a_fixed_limit_of_which_nothing_is_known_stays_what_it_is() -> None:
@@ -105,7 +98,7 @@ def test_a_fixed_limit_of_which_nothing_is_known_stays_what_it_is() -> None:
 
 def test_refusals_that_would_have_one_number_are_numbered_one_after_the_other() -> None:
     answer = replace(SEEN, state=steady(level=30), limit=30)
-    row = tuple(Outcome(age=0.0, in_flight=20, epoch=4) for _ in range(2))
+    row = tuple(Sighting(age=0.0, in_flight=20, told=20, epoch=4) for _ in range(2))
     algorithm, _ = after(answer, News(refused=row[:1]))
     number = algorithm.refused_numbers[-1]
     fleet = understand(answer, StepBack(20, 1, 64), "")
