@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final, Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict, get_args
 
 from .events import Observer
-from .fleet.scope import Fleet, Redis
+from .fleet.scope import Fleet, RedisSource
 from .keywords import (
     Number,
     check_callable,
@@ -59,7 +59,7 @@ class Options(PerCallOptions, total=False):
     max_queue: int | None
     partition: Partition | None
     algorithm: AlgorithmFactory | None
-    fleet: Redis | Fleet | None
+    fleet: RedisSource | Fleet | None
     rules: Sequence[Rule]
     on_event: Observer | Sequence[Observer] | None
     journal: Journal | None
@@ -147,7 +147,7 @@ class Config:
     algorithm: AlgorithmFactory | None = keyword(
         None, None, "", "makes each partition's limit algorithm; `lambda: FixedLimit(5)` fixes it"
     )
-    fleet: Redis | Fleet | None = keyword(
+    fleet: RedisSource | Fleet | None = keyword(
         None,
         None,
         "",
@@ -171,8 +171,8 @@ class Config:
         check_callable("partition", self.partition)
         check_callable("algorithm", self.algorithm)
         check_order("min_concurrency", "max_concurrency", self)
-        if self.fleet is not None:
-            check_shareable(self.as_fleet, self.algorithm)
+        if self.as_fleet is not None:
+            check_shareable(self.algorithm)
         check_sequence("rules", self.rules, lambda rule: isinstance(rule, Rule), "Rule values")
         check_sequence("on_event", self.observers, callable, "functions")
         check_journal(self.journal)
@@ -206,7 +206,7 @@ class Config:
         """What was given as ``fleet``, as a value.
 
         Raises:
-            ValueError: If it is none.
+            ValueError: If it is no URL, no function and no ``Fleet``.
 
         """
         if self.fleet is None or isinstance(self.fleet, Fleet):
@@ -243,6 +243,3 @@ def keywords_table() -> str:
         limits = bounds.describe() if bounds else ""
         rows.append(f"| `{declared.name}` | {shown} | {limits} | {declared.metadata['meaning']} |")
     return "\n".join(rows)
-
-
-KEYWORDS: Final = tuple(declared.name for declared in fields(Config))

@@ -26,7 +26,10 @@ class QueueFullError(ResilienceError):
 
 
 class QueueTimeoutError(ResilienceError, TimeoutError):
-    """No slot was free within ``queue_timeout``; the request was not sent."""
+    """No slot was free within ``queue_timeout`` for the next attempt, which was not sent.
+
+    It may have been a retry: ``diagnosis.attempts`` has those that were sent before.
+    """
 
 
 class DeadlineExceededError(openai.APITimeoutError, ResilienceError):

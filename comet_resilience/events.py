@@ -213,7 +213,11 @@ class Observers:
 
 
 def log_event(event: Event) -> None:
-    """Write an event to the log: a WARNING for each 429, retry and abandoned stream."""
+    """Write an event to the log.
+
+    A WARNING for each 429, each retry, each broken or abandoned stream and each change of the
+    fleet's state but the first share that comes; DEBUG for the rest.
+    """
     level = _level(event)
     if logger.isEnabledFor(level):
         logger.log(level, "%s", describe(event))
@@ -252,10 +256,9 @@ def describe(event: Event) -> str:
 def _level(event: Event) -> int:
     if isinstance(event, RetryScheduled | StreamAbandoned | StreamBroken):
         return logging.WARNING
-    if isinstance(event, FleetChanged) and event.old is not FleetState.JOINING:
-        return logging.WARNING
-    if isinstance(event, FleetChanged) and event.new is not FleetState.SHARED:
-        return logging.WARNING
+    if isinstance(event, FleetChanged):
+        as_expected = (event.old, event.new) == (FleetState.JOINING, FleetState.SHARED)
+        return logging.DEBUG if as_expected else logging.WARNING
     if isinstance(event, AttemptFinished) and event.status == 429:
         return logging.WARNING
     return logging.DEBUG

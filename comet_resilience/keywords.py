@@ -74,10 +74,9 @@ def check_journal(value: object) -> None:
         raise ValueError(f"journal={value!r}: expected the path of a file, a function or None")
 
 
-def check_shareable(fleet: object, algorithm: Callable[[], object] | None) -> None:
+def check_shareable(algorithm: Callable[[], object] | None) -> None:
     """Raise ``ValueError`` unless an algorithm can live in Redis: what can be written down can."""
-    made = algorithm() if fleet is not None and algorithm is not None else None
-    if made is not None and not isinstance(made, (StepBack, FixedLimit)):
+    if algorithm is not None and not isinstance(algorithm(), (StepBack, FixedLimit)):
         raise ValueError(
             f"algorithm={algorithm!r}: expected one that makes a StepBack or a FixedLimit, which"
             " alone can be shared by fleet="

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 PER_CALL: Final = frozenset(PerCallOptions.__annotations__)
 
 _SHARED_LIMIT: Final = "all requests of a partition share one limit"
-_SHARED_CLIENT: Final = "it holds for the client as a whole"
 _WHY_NOT: Final = {
     "initial_concurrency": _SHARED_LIMIT,
     "min_concurrency": _SHARED_LIMIT,
@@ -106,9 +105,8 @@ def override(**options: Unpack[PerCallOptions]) -> Override:
     checked = Config.from_options(options)
     for name in options:
         if name not in PER_CALL:
-            why = _WHY_NOT.get(name, _SHARED_CLIENT)
             raise TypeError(
-                f"override() cannot change {name}: {why}. Give it to wrap();"
+                f"override() cannot change {name}: {_WHY_NOT[name]}. Give it to wrap();"
                 f" a block can change: {', '.join(sorted(PER_CALL))}"
             )
     return Override({name: getattr(checked, name) for name in options})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
@@ -46,7 +45,6 @@ class Engine:
         self.limiter: Limiter = Limiter(
             make_algorithm=self.fleet.new_share if self.fleet else config.make_algorithm,
             max_queue=config.max_queue,
-            queue_timeout=config.queue_timeout,
             observers=self.observers,
             on_partition=self.fleet.join if self.fleet else None,
         )
@@ -148,8 +146,6 @@ class ResilientTransport:
 class _Following:
     """A journey whose followers are told how it goes; also the watcher of its answer's body."""
 
-    stall: float | None = None
-
     def __init__(self, journey: Journey, followers: Sequence[Follower]) -> None:
         self._journey = journey
         self._followers = followers
@@ -176,10 +172,6 @@ class _Following:
         watch(response, Head(), self)
         return response
 
-    def patience(self) -> float:
-        """Never asked for: stalls are judged further inside."""
-        return math.inf
-
     def passed(self, chunk: bytes) -> bytes:
         """A chunk is none of the followers' business."""
         return chunk
@@ -188,10 +180,6 @@ class _Following:
         """The request or the body failed, or its caller was cancelled."""
         self._finish(Outcome.FAILED if isinstance(error, Exception) else Outcome.CANCELLED)
         return error
-
-    def stalled(self) -> BaseException:
-        """Never told: see ``patience``."""
-        return TimeoutError()
 
     def ended(self) -> None:
         """Read to the end."""

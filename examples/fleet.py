@@ -163,7 +163,8 @@ def main() -> int:
     print_report(console, story)
     draw(story, PICTURE)
     console.print(f" The picture is in {PICTURE}.")
-    return 1 if any(reports[-1].failed for reports in story.processes) else 0
+    failed = any(reports[-1].failed for reports in story.processes)
+    return 1 if failed or story.peak > CAP else 0
 
 
 if __name__ == "__main__":

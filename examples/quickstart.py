@@ -12,7 +12,6 @@ calls to the real gateway, https://api.cometapi.com/v1 or what COMETAPI_BASE_URL
 
 import argparse
 import asyncio
-import logging
 import os
 import sys
 import time
@@ -216,8 +215,6 @@ def main() -> int:
         "--model", default=os.environ.get("COMETAPI_MODEL"), help="for the real gateway"
     )
     options = parser.parse_args()
-    # The library logs every 429 and every retry, which would tear the progress bar apart.
-    logging.getLogger("comet_resilience").addHandler(logging.NullHandler())
     console = Console()
     key = os.environ.get("COMETAPI_KEY", "").strip()
     if options.demo or not key:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args, overload
 
 import anyio
 from anyio.to_thread import run_sync
 from openai import AsyncOpenAI
 
 from ..events import logger
+from ..keywords import check_choice
 from ..transport import ResilientTransport
 from ..wire.family import transport_of
 from .bar import Bar, make_bar
@@ -114,8 +115,8 @@ def run_all(
         OSError: If the file cannot be read, locked or written (from the block and the loop).
 
     """
-    _check_choice("order", order, ("completed", "input"))
-    _check_choice("errors", errors, ("return", "raise"))
+    check_choice("order", order, get_args(Order))
+    check_choice("errors", errors, get_args(Errors))
     if finished is None and (store_results or key is not None):
         raise ValueError("store_results and key are about the file of finished=..., which is None")
     plan = Plan(
@@ -130,11 +131,6 @@ def run_all(
         total=total,
     )
     return _block(plan, make_bar() if progress is True else progress or None)
-
-
-def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")
 
 
 def _engine_of(client: object) -> Engine:

@@ -45,19 +45,22 @@ VERDICT_TIME: Final = 1.0
 #: Seconds that growth holds still, and the random share by which clients fall out of step.
 HOLD_MIN: Final = 1.5
 HOLD_MAX: Final = 10.0
+HOLD_SPREAD: Final = 0.2
 #: Answers that begin faster than this (seconds) shorten the least hold and closure in proportion,
 #: down to a share; the time in which they begin is averaged with this weight for the latest.
 UNHURRIED_ANSWER: Final = 0.5
 HASTE_MOST: Final = 0.1
 ANSWER_TIME_SHARE: Final = 0.2
-HOLD_SPREAD: Final = 0.2
 #: Acceptances per second of a hold that end it, and how often its length may pass without them.
 HOLD_QUOTA: Final = 2.0
 HOLD_STRETCH: Final = 4.5
+#: Refusals in a row that lower the level, and that close the gate.
 REFUSALS_TO_LOWER: Final = 2
 REFUSALS_TO_CLOSE: Final = 3
 #: How many refusals are remembered, to find rows among answers that overtake each other.
 REFUSALS_KEPT: Final = 64
+#: Seconds that the gate stays closed where the server names no time; of a time that it names so
+#: many count, stretched by a random share that keeps clients from coming back together.
 CLOSED_MIN: Final = 1.0
 CLOSED_MAX: Final = 5.0
 RETRY_AFTER_MAX: Final = 60.0

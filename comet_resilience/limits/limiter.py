@@ -18,7 +18,6 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
-from types import EllipsisType
 from typing import TypeVar
 from weakref import WeakSet
 
@@ -40,7 +39,7 @@ class Limiter:
     """All partitions of one client. Safe to use from several event loops and threads.
 
     ``make_algorithm`` makes the algorithm of a new partition; ``max_queue`` bounds those who wait
-    in one partition and ``queue_timeout`` (seconds) how long; ``None`` leaves either unbounded.
+    in one partition, ``None`` leaves them unbounded.
     ``on_partition`` is called, under the lock, with each new partition.
     """
 
@@ -49,14 +48,12 @@ class Limiter:
         *,
         make_algorithm: Callable[[], LimitAlgorithm],
         max_queue: int | None,
-        queue_timeout: float | None,
         observers: Observers,
         draw: Callable[[], float] = random.random,
         on_partition: Callable[[Partition], None] | None = None,
     ) -> None:
         self._make_algorithm = make_algorithm
         self._max_queue = max_queue
-        self._queue_timeout = queue_timeout
         self._observers = observers
         self._draw = draw
         self._on_partition = on_partition
@@ -74,12 +71,12 @@ class Limiter:
         self,
         key: Hashable,
         order: int | None = None,
-        queue_timeout: float | EllipsisType | None = ...,
+        queue_timeout: float | None = None,
         here: EventLoop | None = None,
     ) -> Lease:
         """Wait for a slot. ``order`` is that of an earlier lease, for a retry.
 
-        ``queue_timeout`` stands in for the limiter's own where one is given; ``here`` is the
+        ``queue_timeout`` (seconds) bounds the wait, ``None`` leaves it unbounded; ``here`` is the
         running loop, where the caller knows it.
 
         Raises:
@@ -90,16 +87,15 @@ class Limiter:
         lease = self.acquire_nowait(key, here) if order is None else None
         if lease is not None:
             return lease
-        patience = self._queue_timeout if queue_timeout is ... else queue_timeout
         waiter = self._enqueue(key, order)
         taken = False
         try:
             self._emit()
-            if patience is None:
+            if queue_timeout is None:
                 await waiter.parking
                 taken = True
             else:
-                with anyio.move_on_after(patience):
+                with anyio.move_on_after(queue_timeout):
                     await waiter.parking
                     taken = True
         finally:
@@ -107,7 +103,7 @@ class Limiter:
                 self._leave(waiter, key)
         if waiter.lease is None or not taken:
             raise QueueTimeoutError(
-                f"no slot for {key!r} was free within queue_timeout={patience:g} s"
+                f"no slot for {key!r} was free within queue_timeout={queue_timeout:g} s"
             )
         return waiter.lease
 

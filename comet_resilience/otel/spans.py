@@ -47,8 +47,8 @@ async def async_request_hook(_span: trace.Span, _request: object) -> None:
 
     Sets ``http.request.resend_count`` on the spans of attempts after the first.
     """
-    current = context.get_value(_SPAN)
-    if isinstance(current, RequestSpan) and current.sent:
+    current = current_span()
+    if current is not None and current.sent:
         _span.set_attribute(RESEND_COUNT, current.sent)
 
 

@@ -24,6 +24,7 @@ from .exchange import Exchange
 from .failures import FAILURES, failure
 from .received import receive
 from .replies import MODEL, RAY, REQUEST_ID, Reply
+from .shares import Rate, Shares, checked_shares, drawn
 from .transport import GatewayTransport
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class ChaosTransport:
         inner: Any,
         *,
         seed: int = 0,
-        rate: float | Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float] = 0.05,
+        rate: Rate = 0.05,
         latency: float | tuple[float, float] = 0.0,
         chunk_delay: float = 0.02,
     ) -> None:
@@ -116,7 +117,7 @@ class ChaosTransport:
         """Send the request on, or let something happen to it."""
         self.requests += 1
         chance = Random(f"{self._seed}/{self.requests}")  # noqa: S311 - no secret
-        name = self._draw(chance.random())
+        name = drawn(self._shares, chance.random())
         seconds = chance.uniform(*self._latency)
         if name is not None:
             self._note(name, request)
@@ -137,13 +138,6 @@ class ChaosTransport:
             wait = read_timeout(request) if name == "stall" else 0.0
             return disturbed_response(response, request, at=at, wait=wait, chunk_delay=delay)
         return await self._answer(name, request)
-
-    def _draw(self, draw: float) -> str | int | None:
-        for name, share in self._shares:
-            if draw < share:
-                return name
-            draw -= share
-        return None
 
     def _note(self, name: str | int, request: Any) -> None:
         self.counts[str(name)] += 1
@@ -202,18 +196,14 @@ def _fault(request: Any, name: str) -> Exception:
     return error
 
 
-def _checked_shares(
-    rate: float | Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float],
-) -> tuple[tuple[str | int, float], ...]:
+def _checked_shares(rate: Rate) -> Shares:
     if not isinstance(rate, Mapping):
         rate = dict.fromkeys(EVERYDAY, rate / len(EVERYDAY))
-    shares: tuple[tuple[str | int, float], ...] = tuple(rate.items())
+    shares = checked_shares("rate", rate.items())
     for name, _ in shares:
         if isinstance(name, str) and name not in DISTURBANCES and name not in FAILURES:
             known = ", ".join(sorted({*DISTURBANCES, *FAILURES}))
             raise ValueError(f"no disturbance called {name!r}; the names are: {known}")
         if not isinstance(name, str):
             failure(name)
-    if any(share < 0 for _, share in shares) or sum(share for _, share in shares) > 1 + 1e-9:
-        raise ValueError(f"rate: shares are 0 or more and 1 in sum at most, not {dict(shares)}")
     return shares

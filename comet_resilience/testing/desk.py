@@ -17,10 +17,10 @@ from .endpoints import Endpoint, complaint, find, outside
 from .failures import failure
 from .received import ReceivedRequest
 from .replies import MODEL, RAY, REQUEST_ID, Reply
+from .shares import Rate, Shares, checked_shares, drawn
 from .text_answers import Setting
 
 Latency = float | tuple[float, float] | Callable[[ReceivedRequest], float]
-FailureRate = float | Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float]
 
 #: The gateway's calendar starts here, so that runs with the same seed give the same ids.
 _EPOCH: Final = datetime(2026, 11, 2, 3, 14, 15, tzinfo=timezone(timedelta(hours=8)))
@@ -37,7 +37,7 @@ class Desk:
         *,
         latency: Latency,
         chunk_delay: float,
-        failure_rate: FailureRate,
+        failure_rate: Rate,
         keys: Collection[str] | None,
         models: Iterable[str] | None,
         text: str,
@@ -92,11 +92,8 @@ class Desk:
         return self._keys is None or key in self._keys
 
     def _unlucky(self, draw: float) -> Reply | None:
-        for name, share in self._shares:
-            if draw < share:
-                return failure(name)
-            draw -= share
-        return None
+        name = drawn(self._shares, draw)
+        return None if name is None else failure(name)
 
     def _delay(self, request: ReceivedRequest, chance: Random) -> float:
         if isinstance(self._latency, tuple):
@@ -117,12 +114,10 @@ def _checked_latency(latency: Latency) -> Latency:
     return latency
 
 
-def _checked_shares(failure_rate: FailureRate) -> tuple[tuple[str | int, float], ...]:
+def _checked_shares(failure_rate: Rate) -> Shares:
     if not isinstance(failure_rate, Mapping):
         failure_rate = {"unavailable": failure_rate}
-    shares: tuple[tuple[str | int, float], ...] = tuple(failure_rate.items())
+    shares = checked_shares("failure_rate", failure_rate.items())
     for name, _ in shares:
         failure(name)
-    if any(share < 0 for _, share in shares) or sum(share for _, share in shares) > 1 + 1e-9:
-        raise ValueError(f"failure_rate: shares are 0 or more and 1 in sum at most, not {shares}")
     return shares

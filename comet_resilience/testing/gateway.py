@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 
-from .desk import Desk, FailureRate, Latency
+from .desk import Desk, Latency
 from .endpoints import FRONT_END_PATH
 from .exchange import Exchange
 from .failures import failure
@@ -22,6 +22,7 @@ from .received import ReceivedRequest, receive
 from .replies import FRONT_END, ORIGIN, Reply
 from .script import Script, Scripted
 from .server import Server
+from .shares import Rate
 from .transport import GatewayTransport
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Gateway:
         capacity: Capacity | Mapping[str, Capacity] | None = None,
         latency: Latency = 0.0,
         chunk_delay: float = 0.0,
-        failure_rate: FailureRate = 0.0,
+        failure_rate: Rate = 0.0,
         keys: Collection[str] | None = None,
         models: Iterable[str] | None = None,
         text: str = "The gateway has an answer for you.",
@@ -198,7 +199,7 @@ class Gateway:
     def transport(self, family: str | ModuleType | None = None) -> GatewayTransport:
         """Make an in-memory transport for an httpx or httpx2 `AsyncClient`, without sockets.
 
-        *family* is the module or its name; by default httpx2 if it is installed, else httpx.
+        *family* is the module or its name; by default the one that the installed SDK stands on.
         Raises `ImportError` when there is none.
         """
         return GatewayTransport(self, family)

@@ -110,7 +110,6 @@ def limiter() -> Limiter:
     return Limiter(
         make_algorithm=lambda: FixedLimit(1),
         max_queue=None,
-        queue_timeout=None,
         observers=Observers([]),
         draw=lambda: 0.5,
     )

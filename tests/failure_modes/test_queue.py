@@ -36,7 +36,6 @@ def limiter(max_queue: int | None) -> Limiter:
     return Limiter(
         make_algorithm=lambda: FixedLimit(1),
         max_queue=max_queue,
-        queue_timeout=None,
         observers=Observers([]),
         draw=lambda: 0.5,
     )

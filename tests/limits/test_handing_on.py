@@ -44,24 +44,22 @@ async def test_a_retry_has_the_order_of_its_first_attempt() -> None:
 
 
 @pytest.mark.anyio
-async def test_one_request_may_wait_longer_or_shorter_than_the_others() -> None:
-    """Its own queue_timeout stands in for the limiter's; ``None`` waits for ever."""
-    patient, hasty = limiter_of(queue_timeout=None), limiter_of(queue_timeout=0.001)
-    await patient.acquire(KEY)
-    with pytest.raises(QueueTimeoutError, match="queue_timeout=0.01 s"):
-        await patient.acquire(KEY, queue_timeout=0.01)
-    held = await hasty.acquire(KEY)
+async def test_one_request_may_wait_longer_than_another() -> None:
+    """Each waits for its own queue_timeout; without one it waits for ever."""
+    limiter = limiter_of()
+    held = await limiter.acquire(KEY)
     got: list[Lease] = []
 
     async def wait() -> None:
-        got.append(await hasty.acquire(KEY, queue_timeout=None))
+        got.append(await limiter.acquire(KEY))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(wait)
-        await anyio.sleep(0.01)
+        with pytest.raises(QueueTimeoutError, match="queue_timeout=0.01 s"):
+            await limiter.acquire(KEY, queue_timeout=0.01)
         held.release(Signal.SUCCESS)
     assert len(got) == 1
-    assert state_of(hasty) == (1, 0)
+    assert state_of(limiter) == (1, 0)
 
 
 @pytest.mark.anyio
@@ -136,7 +134,7 @@ def test_each_new_partition_is_made_known() -> None:
     """Once, with its algorithm and key, before it is used."""
     known: list[Partition] = []
     limiter = Limiter(
-        make_algorithm=lambda: FixedLimit(7), max_queue=None, queue_timeout=None,
+        make_algorithm=lambda: FixedLimit(7), max_queue=None,
         observers=Observers([]), on_partition=known.append,
     )  # fmt: skip
     for key in ("a", "b", "a"):

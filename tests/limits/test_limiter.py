@@ -29,14 +29,12 @@ def limiter_of(
     make: Callable[[], LimitAlgorithm] = lambda: FixedLimit(1),
     *,
     max_queue: int | None = None,
-    queue_timeout: float | None = None,
     on_event: Callable[[Event], object] | None = None,
 ) -> Limiter:
     """A limiter without randomness."""
     return Limiter(
         make_algorithm=make,
         max_queue=max_queue,
-        queue_timeout=queue_timeout,
         observers=Observers([on_event] if on_event else []),
         draw=lambda: 0.5,
     )
@@ -185,10 +183,10 @@ async def test_the_queue_is_bounded() -> None:
 @pytest.mark.anyio
 async def test_waiting_is_bounded() -> None:
     """After queue_timeout seconds the waiter gives up and leaves no trace."""
-    limiter = limiter_of(queue_timeout=0.01)
+    limiter = limiter_of()
     await limiter.acquire(KEY)
     with pytest.raises(QueueTimeoutError, match="queue_timeout=0.01 s"):
-        await limiter.acquire(KEY)
+        await limiter.acquire(KEY, queue_timeout=0.01)
     assert state_of(limiter) == (1, 0)
 
 

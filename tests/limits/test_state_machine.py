@@ -41,7 +41,6 @@ class LimiterMachine(RuleBasedStateMachine):
         self.limiter = Limiter(
             make_algorithm=lambda: Watched(4, 1, 20),
             max_queue=None,
-            queue_timeout=None,
             observers=Observers([]),
             draw=lambda: 0.5,
         )

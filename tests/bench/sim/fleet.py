@@ -82,7 +82,6 @@ class VirtualCoordinator:
         self.limiter = Limiter(
             make_algorithm=self._new_share,
             max_queue=None,
-            queue_timeout=None,
             observers=Observers(()),
             draw=draw,
             on_partition=self._join,

@@ -68,7 +68,6 @@ class Run:
             Limiter(
                 make_algorithm=policy.make_algorithm,
                 max_queue=None,
-                queue_timeout=None,
                 observers=Observers([self._note] if watch else ()),
                 draw=self._random.random,
             )

@@ -35,7 +35,6 @@ class TaskRun:
         self._limiter = Limiter(
             make_algorithm=policy.make_algorithm,
             max_queue=None,
-            queue_timeout=None,
             observers=Observers(()),
             draw=self._random.random,
         )
