@@ -13,7 +13,7 @@ from .verdict.rule import Rule
 from .verdict.rules import classify
 from .verdict.vocabulary import Action, FailureKind, Fault, Observation, RequestInfo
 from .wire.family import fault_of
-from .wire.request import EXTENSION, STREAM_EXTENSION, describe
+from .wire.request import EXTENSION, STREAM_EXTENSION, read_request
 from .wire.response import observe
 
 _NO_DIAGNOSIS: Final = "the exception carries no diagnosis, as from a client that is not wrapped"
@@ -65,7 +65,7 @@ def _diagnose_bare(error: BaseException) -> Diagnosis:
     found = next((each for each in related(error) if _tells_of_an_exchange(each)), error)
     info, request = RequestInfo(route=""), _request_of(found)
     if request is not None:
-        info = describe(request).info
+        info = read_request(request).info
     if isinstance(found, openai.APIStatusError):
         response, body = found.response, _body_of(found.response)
         seen = observe(response, body, info.operation)

@@ -16,7 +16,7 @@ from .support.journal import observer_for
 from .support.nesting import NestingWatch
 from .tasks import NewTasks
 from .wire.forking import forget_in_children
-from .wire.request import EXTENSION, describe, is_elsewhere, strip_private_headers
+from .wire.request import EXTENSION, is_elsewhere, read_request, strip_private_headers
 from .wire.stream import CloseInner, Head, watch
 
 if TYPE_CHECKING:
@@ -115,11 +115,11 @@ class ResilientTransport:
         if is_elsewhere(request):
             strip_private_headers(request)
             return self._pass(request)
-        outgoing = describe(request)
+        outgoing = read_request(request)
         journey = Journey(self._engine, self._inner, request, outgoing)
         followers = self._engine.followers
         run = _Following(journey, followers).run() if followers else journey.run()
-        return self._engine.nesting.watch(request, outgoing.info, run)
+        return self._engine.nesting.follow(request, outgoing.info, run)
 
     def _pass(self, request: Any) -> Awaitable[Any]:
         response: Awaitable[Any] = self._inner.handle_async_request(request)

@@ -32,7 +32,7 @@ WINDOW: Final = 4
 
 
 @dataclass(slots=True, eq=False)
-class Call:
+class BulkCall:
     """One item on its way. ``name`` is that of its key, empty where keys are not kept."""
 
     item: Any
@@ -61,21 +61,21 @@ class Pace:
         # The mutable state: calls begun and not over, begun and not taken, just begun.
         self.running: int = 0
         self.held: int = 0
-        self._fresh: deque[Call] = deque()
+        self._fresh: deque[BulkCall] = deque()
         self._fresh_count = 0
         # The partitions in use: how many calls under way asked there, refusals before the first.
         self._calls: dict[Hashable, int] = {}
         self._before: dict[Hashable, int] = {}
         self._refused = 0
 
-    def began(self, call: Call) -> None:
+    def began(self, call: BulkCall) -> None:
         """A call begins."""
         self.running += 1
         self.held += 1
         self._fresh_count += 1
         self._fresh.append(call)
 
-    def asked(self, call: Call, key: Hashable) -> bool:
+    def asked(self, call: BulkCall, key: Hashable) -> bool:
         """A request of a call asks for a slot; whether its partition is new here."""
         self._stale(call)
         if key in call.keys:
@@ -89,7 +89,7 @@ class Pace:
             self._forget_unused(next(iter(self._calls)))
         return is_new
 
-    def ended(self, call: Call) -> None:
+    def ended(self, call: BulkCall) -> None:
         """A call is over, or was cancelled."""
         self.running -= 1
         self._stale(call)
@@ -138,10 +138,10 @@ class Pace:
         while self._fresh and not self._is_fresh(self._fresh[0], now):
             self._stale(self._fresh.popleft())
 
-    def _is_fresh(self, call: Call, now: float) -> bool:
+    def _is_fresh(self, call: BulkCall, now: float) -> bool:
         return call.is_fresh and now - call.began < PREPARES_AFTER
 
-    def _stale(self, call: Call) -> None:
+    def _stale(self, call: BulkCall) -> None:
         if call.is_fresh:
             call.is_fresh = False
             self._fresh_count -= 1

@@ -21,7 +21,7 @@ from ..limits.eventloop import clock
 from ..overrides import Override, current_block
 from .finished import Finished
 from .keys import name_of
-from .pace import Call, Pace
+from .pace import BulkCall, Pace
 from .progress import Progress, Rate, eta
 from .source import Source, size_of
 
@@ -43,7 +43,7 @@ LOOKS_AFTER: Final = 0.05
 
 
 #: The run and the call that a task works for, inherited by what it starts.
-_works_for: ContextVar[tuple[object, Call] | None] = ContextVar(
+_works_for: ContextVar[tuple[object, BulkCall] | None] = ContextVar(
     "comet_resilience_bulk_call", default=None
 )
 
@@ -78,8 +78,8 @@ class BulkResults(Generic[ItemT, ValueT]):
             in_a_hurry=config.deadline is not None,
         )
         # The mutable state: calls to hand over next, in order, and what has happened so far.
-        self._line: deque[Call] = deque()
-        self._handed: Call | None = None
+        self._line: deque[BulkCall] = deque()
+        self._handed: BulkCall | None = None
         self._is_read = self._is_closed = False
         self._source_error: Exception | None = None
         self._broken: Exception | None = None
@@ -169,7 +169,7 @@ class BulkResults(Generic[ItemT, ValueT]):
         if handed is not None and self._plan.finished is not None:
             self._plan.finished.done(handed.name)
 
-    async def _next_over(self) -> Call:
+    async def _next_over(self) -> BulkCall:
         await checkpoint()
         self._raise_if_ended()
         while not (self._line and self._line[0].is_over):
@@ -222,7 +222,7 @@ class BulkResults(Generic[ItemT, ValueT]):
 
     def _take_in(self, item: Any) -> bool:
         """Begin the call for an item; ``False`` if it needs none."""
-        call, finished = Call(item, b"", clock()), self._plan.finished
+        call, finished = BulkCall(item, b"", clock()), self._plan.finished
         if finished is not None:
             call.name = name_of(item if self._plan.key is None else self._plan.key(item))
             if not finished.is_new(call.name):
@@ -241,7 +241,7 @@ class BulkResults(Generic[ItemT, ValueT]):
         self._calls.start_soon(self._run, call)
         return True
 
-    async def _run(self, call: Call) -> None:
+    async def _run(self, call: BulkCall) -> None:
         _works_for.set((self, call))
         try:
             call.value = await self._plan.ask(call.item)
@@ -262,7 +262,7 @@ class BulkResults(Generic[ItemT, ValueT]):
         if ours and call is not None and not call.is_over and self._pace.asked(call, key):
             self._room.set()
 
-    def _settle(self, call: Call) -> None:
+    def _settle(self, call: BulkCall) -> None:
         """A call is over: keep its result, and let the reader know."""
         call.is_over = True
         if call.error is not None:

@@ -10,7 +10,7 @@ from ..inquiry import diagnose
 from ..support.hints import removal_order
 from ..support.redaction import printable
 from ..support.triage import (
-    Outcome,
+    StepOutcome,
     StepResult,
     explained,
     failed,
@@ -60,7 +60,7 @@ async def remove_fields(examination: Examination) -> StepResult:
     """The request without its advanced fields, one by one, until it works."""
     plan = examination.plan
     first = examination.results["request"]
-    if first.outcome is not Outcome.FAIL or first.kind is None:
+    if first.outcome is not StepOutcome.FAIL or first.kind is None:
         return skipped("fields", "the request as it is did not fail")
     if examination.results["minimal"].kind is first.kind:
         return skipped("fields", "the minimal request, which has none, failed as well")
@@ -118,7 +118,9 @@ async def change_key(examination: Examination) -> StepResult:
     if examination.broken is not None:
         path, body = examination.broken
         error = await examination.ask(path, body, variable)
-    elif examination.results["key"].bars or examination.results["models"].outcome is Outcome.FAIL:
+    elif (
+        examination.results["key"].bars or examination.results["models"].outcome is StepOutcome.FAIL
+    ):
         error = await examination.list_models(variable)
     else:
         return skipped("other_key", "no request failed")

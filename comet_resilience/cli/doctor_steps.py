@@ -16,7 +16,7 @@ from ..inquiry import diagnose
 from ..support.redaction import printable
 from ..support.triage import (
     TITLES,
-    Outcome,
+    StepOutcome,
     StepResult,
     failed,
     judge_model,
@@ -141,7 +141,7 @@ async def _redirects(examination: Examination) -> StepResult:
     examination.error = error
     result = judge_redirects(diagnose(error) if error else None)
     doubted = examination.results["base_url"]
-    if result.outcome is Outcome.FAIL and doubted.action:
+    if result.outcome is StepOutcome.FAIL and doubted.action:
         return replace(result, action=doubted.action)
     return result
 
@@ -149,7 +149,7 @@ async def _redirects(examination: Examination) -> StepResult:
 async def _models(examination: Examination) -> StepResult:
     error = examination.list_error
     result = judge_models(diagnose(error) if error else None, examination.listed)
-    if result.outcome is not Outcome.FAIL:
+    if result.outcome is not StepOutcome.FAIL:
         examination.error = None
     return result
 

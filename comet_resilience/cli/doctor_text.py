@@ -11,7 +11,7 @@ from ..inquiry import support_report
 from ..support.redaction import Redactor, printable
 from ..support.triage import (
     SAME,
-    Outcome,
+    StepOutcome,
     StepResult,
     exit_status,
     hide,
@@ -24,16 +24,16 @@ from .doctor_settings import shown_url
 _WIDTH: Final = 80
 _INDENT: Final = " " * 10
 _SHOWN: Final = {
-    Outcome.PASS: ("pass", "green"),
-    Outcome.WARN: ("warn", "yellow"),
-    Outcome.FAIL: ("FAIL", "bold red"),
-    Outcome.SKIPPED: ("skip", "dim"),
+    StepOutcome.PASS: ("pass", "green"),
+    StepOutcome.WARN: ("warn", "yellow"),
+    StepOutcome.FAIL: ("FAIL", "bold red"),
+    StepOutcome.SKIPPED: ("skip", "dim"),
 }
 _LABELS: Final = {
-    Outcome.PASS: "So: ",
-    Outcome.WARN: "First: ",
-    Outcome.FAIL: "First: ",
-    Outcome.SKIPPED: "",
+    StepOutcome.PASS: "So: ",
+    StepOutcome.WARN: "First: ",
+    StepOutcome.FAIL: "First: ",
+    StepOutcome.SKIPPED: "",
 }
 _SECTIONS: Final = {
     "key": "Configuration",
@@ -74,7 +74,9 @@ class Printer:
         """Show one step."""
         word, style = _SHOWN[result.outcome]
         first, *more = self._wrapped(f"{result.title}: {result.reason}")
-        self._line(f"  [{word}]  {first}", style if result.outcome is Outcome.SKIPPED else "", word)
+        self._line(
+            f"  [{word}]  {first}", style if result.outcome is StepOutcome.SKIPPED else "", word
+        )
         for line in more:
             self._line(_INDENT + line)
         label = _LABELS[result.outcome]
@@ -151,8 +153,8 @@ def _found(result: StepResult) -> bool | str | None:
 
 
 def _works(result: StepResult) -> bool | None:
-    tried = result.outcome in (Outcome.PASS, Outcome.FAIL)
-    return result.outcome is Outcome.PASS if tried else None
+    tried = result.outcome in (StepOutcome.PASS, StepOutcome.FAIL)
+    return result.outcome is StepOutcome.PASS if tried else None
 
 
 def _folded(text: str, width: int) -> list[str]:

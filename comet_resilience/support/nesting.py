@@ -72,7 +72,7 @@ class NestingWatch:
         self._given_up: dict[int, _GivenUp] = {}
         self._warned = False
 
-    def watch(self, request: Any, info: RequestInfo, journey: Awaitable[Any]) -> Awaitable[Any]:
+    def follow(self, request: Any, info: RequestInfo, journey: Awaitable[Any]) -> Awaitable[Any]:
         """The journey of a request that begins, followed if it repeats one that was given up."""
         return self._compare(request, info, journey) if self._given_up else journey
 

@@ -57,7 +57,7 @@ _NOT_THE_FIELDS: Final = frozenset(
 _SUGGESTED: Final = 3
 
 
-class Outcome(StrEnum):
+class StepOutcome(StrEnum):
     """How a step ended."""
 
     PASS = "pass"  # noqa: S105 - not a password
@@ -74,7 +74,7 @@ class StepResult:
     """
 
     step: str
-    outcome: Outcome
+    outcome: StepOutcome
     reason: str
     action: str = ""
     notes: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ class StepResult:
     @property
     def bars(self) -> bool:
         """Whether the steps after this one cannot tell anything."""
-        if self.outcome is not Outcome.FAIL:
+        if self.outcome is not StepOutcome.FAIL:
             return False
         return self.step in _BARRING or self.kind is Kind.AUTHENTICATION
 
@@ -112,27 +112,33 @@ class StepResult:
 
 def passed(step: str, reason: str, *notes: str) -> StepResult:
     """A step that found nothing wrong."""
-    return StepResult(step=step, outcome=Outcome.PASS, reason=reason, notes=notes)
+    return StepResult(step=step, outcome=StepOutcome.PASS, reason=reason, notes=notes)
 
 
 def warned(step: str, reason: str, action: str, *notes: str) -> StepResult:
     """A step that found something to look at."""
-    return StepResult(step=step, outcome=Outcome.WARN, reason=reason, action=action, notes=notes)
+    return StepResult(
+        step=step, outcome=StepOutcome.WARN, reason=reason, action=action, notes=notes
+    )
 
 
 def failed(step: str, reason: str, action: str, *notes: str) -> StepResult:
     """A step that found a fault without sending a request."""
-    return StepResult(step=step, outcome=Outcome.FAIL, reason=reason, action=action, notes=notes)
+    return StepResult(
+        step=step, outcome=StepOutcome.FAIL, reason=reason, action=action, notes=notes
+    )
 
 
 def skipped(step: str, reason: str, action: str = "", *notes: str) -> StepResult:
     """A step that was not taken."""
-    return StepResult(step=step, outcome=Outcome.SKIPPED, reason=reason, action=action, notes=notes)
+    return StepResult(
+        step=step, outcome=StepOutcome.SKIPPED, reason=reason, action=action, notes=notes
+    )
 
 
 def explained(step: str, reason: str, action: str) -> StepResult:
     """A variation that worked, and so explains a failure."""
-    return StepResult(step=step, outcome=Outcome.PASS, reason=reason, action=action)
+    return StepResult(step=step, outcome=StepOutcome.PASS, reason=reason, action=action)
 
 
 def judge_variation(step: str, diagnosis: Diagnosis, original: Diagnosis) -> StepResult:
@@ -141,7 +147,7 @@ def judge_variation(step: str, diagnosis: Diagnosis, original: Diagnosis) -> Ste
         return judge(step, diagnosis)
     return StepResult(
         step=step,
-        outcome=Outcome.FAIL,
+        outcome=StepOutcome.FAIL,
         reason=f"{SAME} ({diagnosis.status or diagnosis.kind})",
         notes=tuple(_afterthoughts(diagnosis)),
         diagnosis=diagnosis,
@@ -152,7 +158,7 @@ def judge(step: str, diagnosis: Diagnosis, *notes: str) -> StepResult:
     """The result of a step whose request failed."""
     return StepResult(
         step=step,
-        outcome=Outcome.FAIL,
+        outcome=StepOutcome.FAIL,
         reason=in_words(diagnosis),
         action=diagnosis.advice[0] if diagnosis.advice else "",
         notes=(*notes, *_afterthoughts(diagnosis)),
@@ -223,8 +229,8 @@ def reconsidered(results: Iterable[StepResult]) -> tuple[StepResult, ...]:
     """The results in the light of each other: an unlisted model that answers is no failure."""
     found = {result.step: result for result in results}
     model, minimal = found.get("model"), found.get("minimal")
-    answers = minimal is not None and minimal.outcome is Outcome.PASS
-    if model is not None and model.outcome is Outcome.FAIL and answers:
+    answers = minimal is not None and minimal.outcome is StepOutcome.PASS
+    if model is not None and model.outcome is StepOutcome.FAIL and answers:
         found["model"] = warned("model", f"{model.reason}, yet it answers", model.action)
     return tuple(found.values())
 
@@ -244,12 +250,14 @@ def exit_status(results: Iterable[StepResult]) -> int:
 
 def summary(results: Iterable[StepResult]) -> str:
     """The outcome in a sentence, with the first thing to do."""
-    taken = [result for result in results if result.outcome is not Outcome.SKIPPED]
+    taken = [result for result in results if result.outcome is not StepOutcome.SKIPPED]
     failures = _failures(taken)
     if not failures:
         return f"Nothing failed in {len(taken)} steps."
     worked = [
-        result for result in taken if result.step in VARIATIONS and result.outcome is Outcome.PASS
+        result
+        for result in taken
+        if result.step in VARIATIONS and result.outcome is StepOutcome.PASS
     ]
     found = "".join(f" {result.title}: {result.reason}." for result in worked)
     decisive = [result.action for result in worked if result.step != "other_model"]
@@ -263,7 +271,7 @@ def _failures(results: Iterable[StepResult]) -> list[StepResult]:
     return [
         result
         for result in results
-        if result.outcome is Outcome.FAIL and result.step not in VARIATIONS
+        if result.outcome is StepOutcome.FAIL and result.step not in VARIATIONS
     ]
 
 

@@ -132,7 +132,7 @@ class Outgoing:
     call: Call | None
 
 
-def describe(request: Any) -> Outgoing:
+def read_request(request: Any) -> Outgoing:
     """Read a request of either family. Never raises, never consumes the body."""
     call: Call | None = request.extensions.get(EXTENSION)
     body = loaded_body(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from comet_resilience.bulk.pace import PREPARES_AFTER, WINDOW, Call, Pace
+from comet_resilience.bulk.pace import PREPARES_AFTER, WINDOW, BulkCall, Pace
 from comet_resilience.limits.snapshot import Load
 
 KEY = ("POST /chat/completions", "m")
@@ -19,14 +19,14 @@ class Limits(dict[Hashable, Load]):
         return Pace(lambda key: self.get(key, IDLE), max_queue, in_a_hurry=in_a_hurry)
 
 
-def begin(pace: Pace, now: float = 0.0) -> Call:
+def begin(pace: Pace, now: float = 0.0) -> BulkCall:
     """A call begins."""
-    call = Call(0, b"", now)
+    call = BulkCall(0, b"", now)
     pace.began(call)
     return call
 
 
-def begin_at(pace: Pace, *keys: Hashable) -> Call:
+def begin_at(pace: Pace, *keys: Hashable) -> BulkCall:
     """A call that has asked for slots already."""
     call = begin(pace)
     for key in keys:

@@ -11,7 +11,7 @@ from comet_resilience import Diagnosis
 from comet_resilience.support.hints import removal_order
 from comet_resilience.support.redaction import redactor
 from comet_resilience.support.triage import (
-    Outcome,
+    StepOutcome,
     StepResult,
     exit_status,
     explained,
@@ -46,7 +46,7 @@ def diagnosis(**changes: Any) -> Diagnosis:
 def test_a_failed_request_is_told_with_its_first_action() -> None:
     """Status, meaning, message, ids that the message lacks, and that it may be billed."""
     found = judge("request", diagnosis(ids=RequestIds(gateway="id-12345"), may_be_billed=True))
-    assert (found.outcome, found.reason) == (Outcome.FAIL, "403 not allowed: no")
+    assert (found.outcome, found.reason) == (StepOutcome.FAIL, "403 not allowed: no")
     assert found.action == "Do this."
     assert found.notes == ("request id id-12345", "the work may have been done and billed")
     assert found.to_dict()["diagnosis"]["kind"] == "permission"
@@ -80,10 +80,10 @@ def test_models(kind: Kind | None, outcome: str) -> None:
 def test_a_model_is_looked_up() -> None:
     """A misspelt id brings the nearest ones; without a list or an id nothing is said."""
     listed = ("gpt-5-mini", "claude-haiku-4-5")
-    assert judge_model("gpt-5-mini", listed).outcome is Outcome.PASS
+    assert judge_model("gpt-5-mini", listed).outcome is StepOutcome.PASS
     assert judge_model("gpt-5-mni", listed).action == "Did you mean gpt-5-mini?"
     assert "letter for letter" in judge_model("zzz", listed).action
-    assert judge_model("zzz", ()).outcome is Outcome.SKIPPED
+    assert judge_model("zzz", ()).outcome is StepOutcome.SKIPPED
     assert "gpt-5-mini" in judge_model("", listed).action
 
 

@@ -26,7 +26,7 @@ from comet_resilience.verdict.vocabulary import (
     Signal,
 )
 from comet_resilience.wire.family import family_of_sdk, fault_of
-from comet_resilience.wire.request import Due, Outgoing, describe
+from comet_resilience.wire.request import Due, Outgoing, read_request
 from comet_resilience.wire.response import observe, observe_fault, read_bounded
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _outgoing(asked: dict[str, Any]) -> Outgoing:
     url = "https://api.cometapi.com" + asked["path"]
     body = {} if asked["method"] == "GET" else {"json": data}
     headers = {"accept": "application/json"}
-    return describe(family.Request(asked["method"], url, headers=headers, **body))
+    return read_request(family.Request(asked["method"], url, headers=headers, **body))
 
 
 def _body(document: dict[str, Any]) -> bytes:

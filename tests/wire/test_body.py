@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from comet_resilience.wire.body import part_sizes
-from comet_resilience.wire.request import describe
+from comet_resilience.wire.request import read_request
 from tests.conftest import BASE_URL, httpx
 
 
@@ -37,11 +37,11 @@ def test_which_bodies_can_be_sent_again() -> None:
     upload = "/audio/transcriptions"
     seekable = {"file": ("a.wav", io.BytesIO(b"RIFF"))}
     blocked = {"file": ("a.wav", Blocked())}
-    assert describe(request("POST", "/embeddings", json={})).not_replayable == ""
-    assert describe(request("GET", "/models")).not_replayable == ""
-    assert describe(request("POST", upload, files=seekable)).not_replayable == ""
-    assert "rewound" in describe(request("POST", upload, files=blocked)).not_replayable
-    assert "once" in describe(request("POST", "/x", content=chunks())).not_replayable
+    assert read_request(request("POST", "/embeddings", json={})).not_replayable == ""
+    assert read_request(request("GET", "/models")).not_replayable == ""
+    assert read_request(request("POST", upload, files=seekable)).not_replayable == ""
+    assert "rewound" in read_request(request("POST", upload, files=blocked)).not_replayable
+    assert "once" in read_request(request("POST", "/x", content=chunks())).not_replayable
 
 
 def test_sizes_of_parts() -> None:
