@@ -105,10 +105,10 @@ class _Passage:
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            onward.close()  # before anything that a cancellation can reach
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            onward.close()
             with contextlib.suppress(*_GONE):
                 await onward.wait_closed()
 
