@@ -15,6 +15,8 @@ from .sim.table import bars_table, misses
 from .sim.tasks import TaskRun
 from .simulate import SHORT, SHORT_SEEDS
 
+pytestmark = pytest.mark.timeout(300)  # minutes of simulated time are seconds of real work
+
 
 @pytest.mark.parametrize("name", SHORT)
 def test_the_limiter_reaches_its_bars(name: str) -> None:
