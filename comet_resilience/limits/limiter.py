@@ -132,7 +132,7 @@ class Limiter:
         now, here = time_and_loop()
         with self._lock:
             if not lease.released:
-                lease.partition.algorithm.accepted(lease.ticket, now)
+                lease.partition.begin(lease, now)
                 self._pump(lease.partition, now, here)
         self._emit()
 

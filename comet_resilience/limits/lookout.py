@@ -35,11 +35,15 @@ class Lookout:
         """Somebody waits, for the first time in a while."""
         self.at, self._moved, self._looked = now + LOOK_EVERY, moved, False
 
-    def look(self, now: float, moved: int) -> int | None:
-        """The generation to collect, ``None`` if it is not time yet or something moved."""
+    def look(self, now: float, moved: int, begun: int) -> int | None:
+        """The generation to collect, ``None`` if it is not time yet or something moved.
+
+        ``begun`` is how many slots are held by answers that the caller has in hand: without any
+        there is none that could have been dropped, however long the others take.
+        """
         if now < self.at:
             return None
-        looked, stands_still = self._looked, moved == self._moved
+        looked, stands_still = self._looked, begun > 0 and moved == self._moved
         self.at, self._moved, self._looked = now + LOOK_EVERY, moved, stands_still
         if not stands_still:
             return None

@@ -28,7 +28,7 @@ _LEFT_KEPT: Final = 64
 class Lease:
     """The right to one slot, to be released exactly once; further releases do nothing."""
 
-    __slots__ = ("limiter", "loop", "order", "partition", "released", "ticket")
+    __slots__ = ("begun", "limiter", "loop", "order", "partition", "released", "ticket")
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Lease:
         self.ticket: Ticket = ticket
         self.order: int = order
         self.loop: EventLoop | None = loop
+        self.begun: bool = False
         self.released: bool = False
 
     def accepted(self) -> None:
@@ -93,6 +94,7 @@ class Partition:
         "_arrivals",
         "_queue",
         "algorithm",
+        "begun",
         "changes",
         "in_flight",
         "key",
@@ -114,6 +116,7 @@ class Partition:
         self.limit: int = algorithm.limit  # as ``change`` saw it last
         self.in_flight: int = 0
         self.waiting: int = 0
+        self.begun: int = 0  # in flight with an answer that the caller has in hand
         self.ok: int = 0
         self.refused: int = 0
         self.other: int = 0
@@ -146,7 +149,7 @@ class Partition:
 
     def look(self, now: float) -> int | None:
         """Which generation of objects to collect now, for the slots of dropped answers."""
-        return self.lookout.look(now, self._moved) if self.waiting else None
+        return self.lookout.look(now, self._moved, self.begun) if self.waiting else None
 
     @property
     def _moved(self) -> int:
@@ -199,12 +202,19 @@ class Partition:
         self.in_flight += 1
         return Lease(limiter, self, ticket, order, loop)
 
+    def begin(self, lease: Lease, now: float) -> None:
+        """The answer to an attempt has begun, and is handed to the caller."""
+        self.begun += not lease.begun
+        lease.begun = True
+        self.algorithm.accepted(lease.ticket, now)
+
     def take_back(
         self, lease: Lease, signal: Signal, retry_after: float | None, now: float, draw: float
     ) -> None:
         """Take a slot back and tell the algorithm what the attempt taught."""
         lease.released = True
         self.in_flight -= 1
+        self.begun -= lease.begun
         self.used_at = now
         if signal is Signal.SUCCESS:
             self.ok += 1

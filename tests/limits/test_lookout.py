@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import pytest
+import trio
 import trio.testing
 
 from comet_resilience import FixedLimit, snapshot
@@ -53,7 +55,7 @@ def looks_of(lookout: Lookout, begin: float, seconds: float, moved: int = 0) -> 
     """Look once a second: at which seconds what was collected."""
     found = {}
     for second in range(1, int(seconds) + 1):
-        generation = lookout.look(begin + second, moved)
+        generation = lookout.look(begin + second, moved, begun=1)
         if generation is not None:
             found[begin + second] = generation
     return found
@@ -68,13 +70,13 @@ def test_it_looks_where_nothing_moved_for_a_while() -> None:
     lookout = Lookout()
     lookout.begin(100.0, moved=3)
     assert lookout.at == 100.0 + LOOK_EVERY
-    assert lookout.look(104.9, moved=3) is None  # not yet
-    assert lookout.look(105.0, moved=4) is None  # something moved
+    assert lookout.look(104.9, moved=3, begun=1) is None  # not yet
+    assert lookout.look(105.0, moved=4, begun=1) is None  # something moved
     assert lookout.at == 105.0 + LOOK_EVERY
-    assert lookout.look(109.9, moved=4) is None
-    assert lookout.look(110.0, moved=4) == 1
-    assert lookout.look(115.0, moved=5) is None
-    assert lookout.look(120.0, moved=5) == 1  # the first look in a row, again
+    assert lookout.look(109.9, moved=4, begun=1) is None
+    assert lookout.look(110.0, moved=4, begun=1) == 1
+    assert lookout.look(115.0, moved=5, begun=1) is None
+    assert lookout.look(120.0, moved=5, begun=1) == 1  # the first look in a row, again
 
 
 def test_all_objects_are_looked_at_by_the_second_look_and_then_rarely() -> None:
@@ -100,7 +102,41 @@ def test_slow_answers_do_not_make_it_look_at_all_objects_each_time() -> None:
 def test_it_begins_afresh_when_the_queue_was_empty() -> None:
     lookout = Lookout()
     lookout.begin(0.0, moved=0)
-    assert lookout.look(5.0, moved=0) == 1
+    assert lookout.look(5.0, moved=0, begun=1) == 1
     lookout.begin(1_000.0, moved=0)
-    assert lookout.look(1_004.0, moved=0) is None
-    assert lookout.look(1_005.0, moved=0) == 1  # not the second in a row
+    assert lookout.look(1_004.0, moved=0, begun=1) is None
+    assert lookout.look(1_005.0, moved=0, begun=1) == 1  # not the second in a row
+
+
+def test_where_no_answer_is_in_hand_none_can_have_been_dropped() -> None:
+    """Answers that are awaited may take as long as they like."""
+    lookout = Lookout()
+    lookout.begin(0.0, moved=0)
+    assert [lookout.look(5.0 * looks, moved=0, begun=0) for looks in range(1, 100)] == [None] * 99
+    assert lookout.at == 500.0
+    assert lookout.look(500.0, moved=0, begun=1) == 1
+
+
+@pytest.mark.parametrize("handed_over", [False, True])
+def test_a_service_is_not_disturbed_by_answers_that_are_slow(
+    handed_over: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a stream that somebody has and does not read may be one that nobody has any more."""
+    collected: list[int] = []
+    monkeypatch.setattr(gc, "collect", collected.append)
+
+    async def main() -> None:
+        client, inner = scripted(STREAM, OK, **OPTIONS)
+        if handed_over:
+            stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+        else:
+            inner.behave = lambda _request: anyio.sleep(60)
+        with trio.move_on_after(28):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask, client)
+                nursery.start_soon(ask, client)
+        if handed_over:
+            await stream.close()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert collected == ([1, 2, 1, 1, 1] if handed_over else [])
