@@ -65,7 +65,7 @@ async def test_a_place_to_wait_is_left_at_the_word() -> None:
 
 @pytest.mark.anyio
 async def test_timers_run_at_their_time_unless_called_off() -> None:
-    """And nothing is left of one that was called off. (uvloop counts in whole milliseconds.)"""
+    """And nothing is left of one that was called off; uvloop counts in whole milliseconds."""
     here, ran = running_loop(), list[str]()
     now = here.now()
     here.call_at(now + 0.004, lambda: ran.append("second"))
