@@ -127,6 +127,7 @@ def test_a_service_is_not_disturbed_by_answers_that_are_slow(
 
     async def main() -> None:
         client, inner = scripted(STREAM, OK, **OPTIONS)
+        stream: Any = None
         if handed_over:
             stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
         else:
@@ -135,7 +136,7 @@ def test_a_service_is_not_disturbed_by_answers_that_are_slow(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ask, client)
                 nursery.start_soon(ask, client)
-        if handed_over:
+        if stream is not None:
             await stream.close()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
