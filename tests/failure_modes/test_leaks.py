@@ -135,6 +135,8 @@ def test_fm18_key_function_that_fails_tells_nothing() -> None:
     assert isinstance(told.error, (RuntimeError, openai.OpenAIError))
     shown = list(told.locals_of_our_frames())
     assert shown
+    if not openai.__version__.startswith(("2.", "3.0.")):  # those try again, and show the last try
+        assert any("call=" in text for text in shown)
     assert not [text for text in shown if any(secret in text for secret in SECRETS.values())]
 
 
