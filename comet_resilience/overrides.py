@@ -1,9 +1,12 @@
 """Keywords for a block of code: ``with override(deadline=3): ...``.
 
 A block is a value in a context variable, so tasks that begin inside of it inherit it and other
-tasks never see it. What a block says is merged with the blocks around it when it is entered and
-with a client's configuration at the first request; a request outside of any block pays one look
-at the variable.
+tasks never see it. Who leaves it takes back what was entered and nothing else: blocks of two
+generators may end in any order, and one that an event loop ends on behalf of a generator that was
+dropped, in a context of its own, is over everywhere.
+
+What a block says is merged with the blocks around it when it is entered and with a client's
+configuration at the first request; a request outside of any block pays one look at the variable.
 
 A block's word counts more than the client's, ``with_options(max_retries=...)`` included, and an
 inner block's more than an outer one's. A request keeps the word under which it began, also when
@@ -13,7 +16,7 @@ its stream is read after the block.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
@@ -45,13 +48,10 @@ Witness = Callable[["Limiter", Hashable], object]
 class Block:
     """What holds inside a block of code: merged options, and who hears of its requests."""
 
-    __slots__ = ("_last", "options", "outer", "witness")
+    __slots__ = ("_last", "options", "witness")
 
-    def __init__(
-        self, options: Mapping[str, Any], outer: Block | None, witness: Witness | None
-    ) -> None:
+    def __init__(self, options: Mapping[str, Any], witness: Witness | None) -> None:
         self.options: Mapping[str, Any] = options
-        self.outer: Block | None = outer
         self.witness: Witness | None = witness
         self._last: tuple[Config, Config] | None = None
 
@@ -62,32 +62,82 @@ class Block:
         return self._last[1]
 
 
-_block: ContextVar[Block | None] = ContextVar("comet_resilience_block", default=None)
+class _Entry:
+    """A block that was entered, by whom, and in which other one; ``is_over`` wherever it is."""
 
-#: The block that the running code is in, ``None`` outside of any.
-current_block: Callable[[], Block | None] = _block.get
+    __slots__ = ("block", "is_over", "outer", "owner", "token")
+
+    def __init__(self, block: Block, outer: _Entry | None, owner: Override) -> None:
+        self.block: Block = block
+        self.outer: _Entry | None = outer
+        self.owner: Override = owner
+        self.is_over: bool = False
+        self.token: Token[_Entry | None] | None = None
+
+
+_entry: ContextVar[_Entry | None] = ContextVar("comet_resilience_block", default=None)
+
+
+def _current_entry() -> _Entry | None:
+    entry = _entry.get()
+    while entry is not None and entry.is_over:
+        entry = entry.outer
+    return entry
+
+
+def current_block() -> Block | None:
+    """Return the block that the running code is in, ``None`` outside of any."""
+    entry = _current_entry()
+    return None if entry is None else entry.block
 
 
 class Override:
     """A block to be entered by ``with``, as often as wanted, in any number of tasks."""
 
-    __slots__ = ("_alone",)
+    __slots__ = ("_alone", "_open")
 
     def __init__(self, options: Mapping[str, Any], witness: Witness | None = None) -> None:
-        self._alone = Block(options, None, witness)
+        self._alone = Block(options, witness)
+        self._open: list[_Entry] = []
 
     def __enter__(self) -> None:
-        outer, alone = current_block(), self._alone
-        if outer is None:
-            _block.set(alone)
-            return
-        merged = {**outer.options, **alone.options}
-        _block.set(Block(merged, outer, alone.witness or outer.witness))
+        outer, block = _current_entry(), self._alone
+        if outer is not None:
+            merged = {**outer.block.options, **block.options}
+            block = Block(merged, block.witness or outer.block.witness)
+        _entry.set(outer)  # no token is to keep what is over
+        entry = _Entry(block, outer, self)
+        entry.token = _entry.set(entry)
+        self._open.append(entry)
 
     def __exit__(self, *exception: object) -> None:
-        inside = current_block()
-        if inside is not None:
-            _block.set(inside.outer)
+        entry = self._entry_to_leave()
+        if entry is None:
+            return
+        self._open.remove(entry)
+        if not _left_in_order(entry):
+            entry.is_over = True
+        entry.token = None
+
+    def _entry_to_leave(self) -> _Entry | None:
+        """The innermost of our entries that is open in this context, or the only one at all."""
+        entry = _current_entry()
+        while entry is not None and (entry.owner is not self or entry.is_over):
+            entry = entry.outer
+        if entry is None and len(self._open) == 1:
+            return self._open[0]
+        return entry
+
+
+def _left_in_order(entry: _Entry) -> bool:
+    """Go back to what was before an entry, if it is the latest of the context that entered it."""
+    if entry.token is None or _entry.get() is not entry:
+        return False
+    try:
+        _entry.reset(entry.token)
+    except ValueError:  # entered in another context
+        return False
+    return True
 
 
 def override(**options: Unpack[PerCallOptions]) -> Override:

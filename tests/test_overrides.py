@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from collections.abc import AsyncIterator, Generator
 from typing import Any, get_type_hints
 
 import anyio
@@ -93,6 +95,72 @@ def test_an_exception_leaves_no_trace_either() -> None:
         with pytest.raises(KeyError), again:
             raise KeyError
         assert current_block() is None
+
+
+def test_blocks_may_end_in_any_order() -> None:
+    """Who leaves a block takes back its own word only, and no word outlives its block."""
+
+    def inside(seconds: int) -> Generator[None, None, None]:
+        with override(deadline=seconds):
+            yield
+
+    first, second = inside(1), inside(2)
+    next(first)
+    next(second)
+    first.close()
+    block = current_block()
+    assert block is not None
+    assert block.options["deadline"] == 2
+    second.close()
+    assert current_block() is None
+
+
+@pytest.mark.anyio
+@pytest.mark.filterwarnings("ignore:Async generator")
+async def test_a_block_ends_with_a_generator_that_was_dropped() -> None:
+    """The event loop closes it in a context of its own; the reader's is not to keep the block."""
+
+    async def numbers() -> AsyncIterator[int]:
+        with override(max_retries=0):
+            yield 1
+            yield 2
+
+    async def read_one() -> None:
+        async for _ in numbers():
+            break
+
+    with override(deadline=7):
+        for _ in range(3):
+            await read_one()
+            gc.collect()
+            await anyio.wait_all_tasks_blocked()
+        block = current_block()
+        assert block is not None
+        assert block.options == {"deadline": 7}
+    assert current_block() is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("is_inherited", [True, False])
+async def test_leaving_a_block_in_another_task_leaves_that_tasks_own(is_inherited: bool) -> None:
+    """A block that is closed by somebody else takes nothing of theirs along, and is over."""
+    entered = override(max_retries=0)
+
+    async def close() -> None:
+        with override(deadline=5):
+            entered.__exit__(None, None, None)
+            block = current_block()
+            assert block is not None
+            assert block.options["deadline"] == 5
+        assert current_block() is None
+
+    async with anyio.create_task_group() as tasks:
+        if is_inherited:
+            entered.__enter__()
+        tasks.start_soon(close)
+        if not is_inherited:
+            entered.__enter__()
+    assert current_block() is None
 
 
 def test_only_bounds_are_checked_once() -> None:
