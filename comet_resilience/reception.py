@@ -93,7 +93,7 @@ async def _receive_whole(journey: Journey, response: Any, lease: Lease) -> Any:
     if not _is_answer(journey, response, body):
         return _refused(journey, response, body)
     if journey.info.operation is Operation.JOB:
-        journey.new_tasks.note(body, clock())
+        journey.new_tasks.note(journey.request.url, body, clock())
     lease.release(Signal.SUCCESS, here=journey.here)
     journey.note_success(response)
     return response
@@ -171,7 +171,7 @@ def _hand_over(journey: Journey, response: Any, lease: Lease, head: Head | None)
 
 def _refused(journey: Journey, response: Any, body: bytes) -> Failure:
     seen = observe(response, body, journey.info.operation)
-    if journey.new_tasks.is_new(journey.request.url.path, clock()):
+    if journey.new_tasks.is_new(journey.request.url, clock()):
         seen = replace(seen, new_task=True)
     verdict = classify(seen, journey.rules)
     return Failure(seen=seen, verdict=verdict, response=response, body=body)

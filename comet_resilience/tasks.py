@@ -8,35 +8,38 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from typing import Final
+from math import inf
+from typing import Any, Final
 
 #: Seconds during which an unknown task may still turn up.
 VISIBLE_AFTER: Final = 30.0
 _KEPT: Final = 1_024
+#: An id with more characters is none, and a server is not to fill the memory with it.
+_LONGEST_ID: Final = 256
 
 
 class NewTasks:
-    """The ids of tasks and when they were created, the latest only."""
+    """The ids of tasks, where and when they were created, the latest only."""
 
     def __init__(self) -> None:
-        self._created: OrderedDict[str, float] = OrderedDict()
+        self._created: OrderedDict[tuple[object, str], float] = OrderedDict()
 
-    def note(self, body: bytes, now: float) -> None:
-        """Remember the task that an answer tells of."""
+    def note(self, url: Any, body: bytes, now: float) -> None:
+        """Remember the task that the answer of a URL's host tells of."""
         try:
             data = json.loads(body)
         except (ValueError, RecursionError):
             return
         for name in ("id", "task_id"):
             value = data.get(name) if isinstance(data, dict) else None
-            if isinstance(value, str) and value:
-                self._created[value] = now
+            if isinstance(value, str) and 0 < len(value) <= _LONGEST_ID:
+                self._created[url.netloc, value] = now
         while len(self._created) > _KEPT:
             self._created.popitem(last=False)
 
-    def is_new(self, path: str, now: float) -> bool:
-        """Whether a path asks for a task that was created moments ago."""
-        return any(
-            part in self._created and now - self._created[part] < VISIBLE_AFTER
-            for part in path.split("/")
-        )
+    def is_new(self, url: Any, now: float) -> bool:
+        """Whether a URL asks for a task that its host created moments ago."""
+        if not self._created:
+            return False
+        names = ((url.netloc, part) for part in url.path.split("/"))
+        return any(now - self._created.get(name, -inf) < VISIBLE_AFTER for name in names)
