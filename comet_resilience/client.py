@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar, Unpack, cast
 from urllib.parse import urlsplit
+from weakref import ref
 
 import openai
 from openai import AsyncOpenAI
@@ -27,7 +27,36 @@ ClientT = TypeVar("ClientT", bound=AsyncOpenAI)
 #: Where clients of the SDK keep what makes their credentials change between attempts.
 _CREDENTIAL_SOURCES = ("_api_key_provider", "_azure_ad_token_provider", "_provider_runtime")
 
-_unprepared: ContextVar[Any] = ContextVar("comet_resilience_unprepared", default=None)
+
+class _Unprepared:
+    """Options of calls as they were before the SDK put credentials in, for a retry to begin with.
+
+    Each belongs to the very object that is to become a request, and to its client: no other call
+    can find it, whatever it shares with this one. It ends when the request is built, or together
+    with that object where none ever is.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[ref[Any], AsyncOpenAI, Any]] = {}
+
+    def keep(self, client: AsyncOpenAI, prepared: Any, unprepared: Any) -> None:
+        place = id(prepared)
+
+        def forget(gone: ref[Any]) -> None:
+            kept = self._kept.get(place)
+            if kept is not None and kept[0] is gone:
+                del self._kept[place]
+
+        self._kept[place] = (ref(prepared, forget), client, unprepared)
+
+    def take(self, client: AsyncOpenAI, prepared: Any) -> Any:
+        """Return what was kept for a client's prepared options, ``None`` if nothing, and end it."""
+        bearer, owner, unprepared = self._kept.pop(id(prepared), (None, None, None))
+        is_own = owner is client and bearer is not None and bearer() is prepared
+        return unprepared if is_own else None
+
+
+_unprepared = _Unprepared()
 
 
 def wrap(client: ClientT, **options: Unpack[Options]) -> ClientT:
@@ -40,14 +69,14 @@ def wrap(client: ClientT, **options: Unpack[Options]) -> ClientT:
 
     Raises:
         TypeError: If ``client`` is no ``AsyncOpenAI`` or a keyword is unknown.
-        ValueError: If a keyword's value is out of its bounds, or the client is wrapped already
-            and keywords are given.
+        ValueError: If a keyword's value is out of its bounds, the client is wrapped already and
+            keywords are given, or its http client was taken out of another wrapped client.
         ImportError: If ``fleet`` is a URL and redis-py is not installed.
 
     """
     _check_client(client)
     config = Config.from_options(options)
-    if isinstance(transport_of(client._client), ResilientTransport):  # noqa: SLF001
+    if _is_wrapped(client):
         if options:
             raise ValueError("the client is wrapped already: give all keywords at the first wrap")
         return client
@@ -106,6 +135,24 @@ def _check_client(client: object) -> None:
         )
 
 
+def _is_wrapped(client: AsyncOpenAI) -> bool:
+    """Whether a client's calls reach a transport of ours as they are.
+
+    Raises:
+        ValueError: If they reach one that belongs to another client and lets them pass.
+
+    """
+    transport = transport_of(client._client)  # noqa: SLF001
+    if not isinstance(transport, ResilientTransport):
+        return False
+    if transport.is_a_clients_own and not isinstance(client, _Resilient):
+        raise ValueError(
+            "http_client: it was taken out of a client made by wrap(), which alone it serves. Give"
+            " the new client an http client of its own, or use with_options() of the wrapped one"
+        )
+    return True
+
+
 def _warn_of_base_url(base_url: str) -> None:
     """Name a base URL on CometAPI's own hosts that is not the right one; others are left alone."""
     url = urlsplit(base_url)
@@ -137,8 +184,10 @@ def _twin(client: ClientT) -> ClientT:
     return twin
 
 
-@cache
+@lru_cache(maxsize=256)  # an application may make classes by the thousand
 def _resilient_class(cls: Any) -> Any:
+    if issubclass(cls, _Resilient):  # a wrapped client's copy with another http client
+        return cls
     members = {"__module__": cls.__module__, "__doc__": cls.__doc__}
     twin = type(cls.__name__, (_Resilient, cls), members)
     twin.__qualname__ = cls.__qualname__
@@ -149,15 +198,16 @@ class _Resilient(AsyncOpenAI):
     """What a wrapped client does besides: tell the transport what only the client knows."""
 
     async def _prepare_options(self, options: Any) -> Any:
-        if _has_changing_credentials(self):
-            _unprepared.set(options.model_copy())
-        return await super()._prepare_options(options)
+        if not _has_changing_credentials(self):
+            return await super()._prepare_options(options)
+        unprepared = options.model_copy()
+        prepared = await super()._prepare_options(options)
+        _unprepared.keep(self, prepared, unprepared)
+        return prepared
 
     def _build_request(self, options: Any, **keywords: Any) -> Any:
+        unprepared = _unprepared.take(self, options)
         request = super()._build_request(options, **keywords)
-        unprepared = _unprepared.get()
-        if unprepared is not None:
-            _unprepared.set(None)
         model, stream, choices = of_json(options.json_data)
         request.extensions[EXTENSION] = Call(
             max_retries=options.get_max_retries(self.max_retries),
@@ -171,14 +221,13 @@ class _Resilient(AsyncOpenAI):
         )
         return request
 
-    def _renewal(self, unprepared: Any) -> Callable[[], Awaitable[Mapping[str, str]]]:
+    def _renewal(self, unprepared: Any) -> Callable[[], Awaitable[Any]]:
         prepare, build = super()._prepare_options, super()._build_request
 
-        async def renew() -> Mapping[str, str]:
+        async def renew() -> Any:
             request = build(await prepare(unprepared.model_copy()))
             await self._prepare_request(request)
-            headers: Mapping[str, str] = request.headers
-            return headers
+            return request
 
         return renew
 

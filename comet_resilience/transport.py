@@ -125,6 +125,11 @@ class ResilientTransport:
         response: Awaitable[Any] = self._inner.handle_async_request(request)
         return response
 
+    @property
+    def is_a_clients_own(self) -> bool:
+        """Whether it serves one wrapped client and lets the requests of others pass."""
+        return self._only_calls
+
     def snapshot(self) -> Snapshot:
         """The state of the limiter, for each partition."""
         return self._engine.limiter.snapshot()

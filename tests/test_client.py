@@ -181,6 +181,19 @@ async def test_wrapping_twice_is_wrapping_once() -> None:
     assert len(inner.sent) == 2
 
 
+async def test_an_http_client_serves_the_client_that_it_was_made_for() -> None:
+    """Another client's calls would pass unseen: that is refused; a copy's own one is wrapped."""
+    client, _ = scripted(OK, **FAST)
+    stranger = openai.AsyncOpenAI(api_key=KEY, base_url=BASE_URL, http_client=client._client)
+    with pytest.raises(ValueError, match=r"http_client: .* of its own"):
+        wrap(stranger)
+    inner = Scripted([BROKEN, OK])
+    changed = wrap(client.with_options(http_client=http_client_over(inner)), **FAST)
+    assert type(changed) is type(client)
+    assert await ask(changed) == "Hi"
+    assert len(inner.sent) == 2
+
+
 @pytest.mark.parametrize(
     ("own", "given", "sends"),
     [(None, None, 7), (None, 1, 2), (0, None, 1), (9, None, 10), (9, 3, 4), (2, None, 7)],

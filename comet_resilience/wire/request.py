@@ -44,8 +44,8 @@ class Call:
     ``url`` is where it was to go at first; ``choices`` how many answers were asked for,
     and ``as_bytes`` says that the caller wants the body as it comes (``with_streaming_response``).
     ``is_download`` is set once a download was redirected, on the way to where the file is.
-    ``renew`` asks the client's key function or token provider again and returns fresh headers;
-    ``None`` where the credentials never change.
+    ``renew`` asks the client's key function or token provider again and returns the request as
+    the client would build it now; ``None`` where the credentials never change.
     """
 
     max_retries: int
@@ -55,7 +55,7 @@ class Call:
     stream: bool
     choices: int
     as_bytes: bool
-    renew: Callable[[], Awaitable[Mapping[str, str]]] | None
+    renew: Callable[[], Awaitable[Any]] | None
     is_download: bool = False
 
 
@@ -151,10 +151,17 @@ def read_request(request: Any) -> Outgoing:
         info=info,
         due=_due(info, expected, as_bytes, request),
         expected=expected,
-        not_replayable="" if body is not None else why_not_replayable(request.stream),
+        not_replayable=""
+        if body is not None or _is_bodiless(request)
+        else (why_not_replayable(request.stream)),
         choices=choices,
         call=call,
     )
+
+
+def _is_bodiless(request: Any) -> bool:
+    """Whether no body is announced, as in what follows a redirect, which loads none either."""
+    return not ("content-length" in request.headers or "transfer-encoding" in request.headers)
 
 
 @lru_cache(maxsize=4_096)
@@ -256,7 +263,12 @@ def is_elsewhere(request: Any) -> bool:
     """Whether a call was redirected away from its gateway, as downloads may be."""
     call: Call | None = request.extensions.get(EXTENSION)
     url = request.url
-    return call is not None and url is not call.url and url.netloc != call.url.netloc
+    return call is not None and url is not call.url and not _is_same_place(call.url, url)
+
+
+def _is_same_place(home: Any, url: Any) -> bool:
+    """Whether a URL has the origin of another, or the same one behind TLS."""
+    return url.netloc == home.netloc and url.scheme in (home.scheme, "https")
 
 
 def strip_private_headers(request: Any) -> None:
@@ -269,13 +281,22 @@ def strip_private_headers(request: Any) -> None:
 async def renew_headers(request: Any, call: Call | None, retries: int) -> None:
     """Bring a request up to date before retry number ``retries``, as the SDK does for its own.
 
-    The caller's key function or token provider is asked again; its exceptions pass through.
+    The caller's key function or token provider is asked again; its exceptions pass through. What
+    it gives goes where the request was aimed at and nowhere else: if the client aims elsewhere by
+    now, the request keeps the headers that it has, and one that followed a redirect gets none
+    that it does not carry already.
     """
     headers = request.headers
     if "x-stainless-retry-count" in headers:
         headers["x-stainless-retry-count"] = str(retries)
     if call is None or call.renew is None:
         return
-    for name, value in (await call.renew()).items():
-        if name not in _BODY_HEADERS and headers.get(name) != value:
+    fresh = await call.renew()
+    if (fresh.url.scheme, fresh.url.netloc) != (call.url.scheme, call.url.netloc):
+        return
+    is_redirected = request.url != call.url
+    for name, value in fresh.headers.items():
+        if name in _BODY_HEADERS or (is_redirected and name not in headers):
+            continue
+        if headers.get(name) != value:
             headers[name] = value
