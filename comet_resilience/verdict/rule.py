@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from .advice import ADVICE, SECTIONS
+from .evidence import NOTHING, Evidence
 from .vocabulary import (
     Action,
     BodyKind,
@@ -54,8 +55,9 @@ class Rule:
     observed, family (source code of gateways of the same family), edge (the CDN's documentation),
     transport (measured on sockets), peer (other gateways and providers) or inferred. ``status``
     may be a range or a set; ``label`` holds if the code or the type is one of these words.
-    ``wait`` (seconds, 0 or more), ``at_most`` (retries) and ``ambiguous`` are as in ``Verdict``.
-    ``advice`` defaults to the steps for the kind.
+    ``key_worked``, ``model_worked`` and ``place_worked`` ask what this client has seen before
+    (``Evidence``). ``wait`` (seconds, 0 or more), ``at_most`` (retries) and ``ambiguous`` are as
+    in ``Verdict``. ``advice`` defaults to the steps for the kind.
     """
 
     name: str
@@ -81,6 +83,9 @@ class Rule:
     edge_retryable: bool | None = None
     edge_code: Container[str] | None = None
     new_task: bool | None = None
+    key_worked: bool | None = None
+    model_worked: bool | None = None
+    place_worked: bool | None = None
 
     def __post_init__(self) -> None:
         """Put right or refuse what a user may get wrong, at construction.
@@ -108,8 +113,8 @@ class Rule:
         if self.at_most is not None and self.at_most < 0:
             raise ValueError(f"Rule {self.name!r}: at_most must be 0 or more: {self.at_most!r}")
 
-    def matches(self, seen: Observation) -> bool:
-        """Whether every condition of this row holds for what was seen."""
+    def matches(self, seen: Observation, evidence: Evidence = NOTHING) -> bool:
+        """Tell if every condition of this row holds for what was seen, now and before."""
         code, type_ = seen.code.lower(), seen.type.lower()
         return (
             _holds(self.status, seen.status)
@@ -123,6 +128,9 @@ class Rule:
             and self.challenge in (None, seen.challenge)
             and self.edge_retryable in (None, seen.edge_retryable)
             and self.new_task in (None, seen.new_task)
+            and self.key_worked in (None, evidence.key_worked)
+            and self.model_worked in (None, evidence.model_worked)
+            and self.place_worked in (None, evidence.place_worked)
             and (self.message is None or _found(self.message, seen.message))
         )
 

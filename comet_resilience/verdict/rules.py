@@ -20,6 +20,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from .envelope import MAPPED
+from .evidence import NOTHING, Evidence
 from .rule import Like, Rule
 from .vocabulary import Action, BodyKind, Fault, Observation, Operation, Signal, Verdict
 from .vocabulary import FailureKind as Kind
@@ -350,11 +351,13 @@ RULES: Final[tuple[Rule, ...]] = (
 )  # fmt: skip
 
 
-def classify(seen: Observation, extra: Iterable[Rule] = ()) -> Verdict:
+def classify(
+    seen: Observation, extra: Iterable[Rule] = (), evidence: Evidence = NOTHING
+) -> Verdict:
     """Judge an outcome: the verdict of the first row that matches, ``extra`` rows first."""
-    return rule_for(seen, extra).verdict()
+    return rule_for(seen, extra, evidence).verdict()
 
 
-def rule_for(seen: Observation, extra: Iterable[Rule] = ()) -> Rule:
-    """The first row that matches, ``extra`` rows first. The table's last row matches all."""
-    return next(rule for rule in (*extra, *RULES) if rule.matches(seen))
+def rule_for(seen: Observation, extra: Iterable[Rule] = (), evidence: Evidence = NOTHING) -> Rule:
+    """Return the first row that matches, ``extra`` rows first; the table's last matches all."""
+    return next(rule for rule in (*extra, *RULES) if rule.matches(seen, evidence))
