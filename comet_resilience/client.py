@@ -20,7 +20,7 @@ from .support.diagnosis import Diagnosis
 from .transport import Engine, ResilientTransport
 from .verdict.advice import CORRECT_BASE_URL
 from .wire.family import transport_of, with_transport
-from .wire.request import EXTENSION, Call, of_json
+from .wire.request import EXTENSION, Call, authorization_of, of_json
 
 ClientT = TypeVar("ClientT", bound=AsyncOpenAI)
 
@@ -217,6 +217,7 @@ class _Resilient(AsyncOpenAI):
             stream=stream,
             choices=choices,
             as_bytes=_wants_bytes(options.headers),
+            credential=_credential_of(self, request),
             renew=None if unprepared is None else self._renewal(unprepared),
         )
         return request
@@ -237,6 +238,18 @@ class _Resilient(AsyncOpenAI):
         if isinstance(diagnosis, Diagnosis):
             explain(error, diagnosis)
         return error
+
+
+def _credential_of(client: AsyncOpenAI, request: Any) -> int:
+    """Return a number that stands for the credential of a call, which itself is not kept.
+
+    A credential that changes is known by its source: a key function, a token provider.
+    """
+    for name in _CREDENTIAL_SOURCES:
+        source = getattr(client, name, None)
+        if source is not None:
+            return id(source)
+    return hash(authorization_of(request))
 
 
 def _wants_bytes(headers: object) -> bool:

@@ -17,7 +17,6 @@ from .errors import IncompleteStreamError
 from .events import StreamAbandoned, StreamBroken
 from .failure import Failure, diagnose_failure, explain, make_portable
 from .limits.eventloop import clock
-from .verdict.rules import classify
 from .verdict.vocabulary import Fault, Observation, Signal
 from .wire.encoding import stream_decoder
 from .wire.family import fault_of
@@ -167,7 +166,7 @@ class Delivery:
         """An error inside the stream: the SDK raises it, the diagnosis travels on the request."""
         self._reported = True
         seen = observe_event(self._head, data, self._journey.info.operation)
-        verdict = classify(seen, self._journey.rules)
+        verdict = self._journey.judge(seen)
         failure = Failure(seen=seen, verdict=verdict, response=self._head, body=data)
         make_portable(openai.APIError)
         self._lease.release(failure.verdict.signal, seen.retry_after)
@@ -191,7 +190,7 @@ class Delivery:
             operation=head.operation,
             ids=head.ids,
         )
-        verdict = classify(seen, self._journey.rules)
+        verdict = self._journey.judge(seen)
         return Failure(seen=seen, verdict=verdict, response=self._head)
 
     def _explain(self, error: openai.OpenAIError, failure: Failure) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copyreg
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -27,6 +27,7 @@ from .support.diagnosis import Attempt, Diagnosis, LimiterState, find_diagnosis
 from .support.hints import SentRequest, hints
 from .support.redaction import Redactor
 from .verdict.advice import CORRECT_BASE_URL
+from .verdict.evidence import Evidence
 from .verdict.retry import may_be_billed
 from .verdict.vocabulary import (
     BodyKind,
@@ -59,11 +60,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What the journey knows besides: time spent in the queue, the limiter, the secrets."""
+    """What the journey knows besides: time in the queue, the limiter, the secrets, the past."""
 
     queued: float
     limiter: LimiterState | None
     known: Redactor
+    evidence: Evidence | None = None
 
 
 def diagnose_failure(
@@ -108,6 +110,7 @@ def diagnose_failure(
         may_be_billed=_may_be_billed(failure, attempts),
         queued=around.queued,
         limiter=around.limiter,
+        evidence=_shown_evidence(around.evidence, known),
         at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         facts=capture(request, body, known, failure.response, failure.body, seen.message),
     )
@@ -117,6 +120,10 @@ def _may_be_billed(failure: Failure, attempts: tuple[Attempt, ...]) -> bool:
     """Whether any attempt may be; a deadline may also pass where none was under way."""
     last = failure.seen.fault is not Fault.DEADLINE and may_be_billed(failure.seen, failure.verdict)
     return last or any(attempt.may_be_billed for attempt in attempts)
+
+
+def _shown_evidence(evidence: Evidence | None, known: Redactor) -> Evidence | None:
+    return evidence and replace(evidence, other_model=known.line(evidence.other_model))
 
 
 def shown_ids(ids: RequestIds, known: Redactor) -> RequestIds:

@@ -51,7 +51,8 @@ def support_report(
     are never in it. Texts of prompts and messages stand as their lengths, unless
     ``include_content`` says otherwise; an exception that was pickled has lost them.
     ``other_model`` and ``other_key`` say whether the same request works with another model or
-    key: ``True``, ``False`` or words.
+    key: ``True``, ``False`` or words. Where ``other_model`` is not given, the report names the
+    model that last worked with the same key in this process, if there is one.
     """
     return report_of(
         diagnose(error),

@@ -23,11 +23,13 @@ from .reception import faulted, receive
 from .support.capture import redactor_of
 from .support.diagnosis import Attempt, Diagnosis, LimiterState
 from .support.redaction import Redactor
+from .track_record import Circumstance
+from .verdict.evidence import Evidence
 from .verdict.retry import GiveUp, RetryIn, Situation, decide, may_be_billed
 from .verdict.rules import classify
-from .verdict.vocabulary import Fault, Observation, RequestInfo, Signal
+from .verdict.vocabulary import Fault, Observation, RequestInfo, Signal, Verdict
 from .wire.body import loaded_body
-from .wire.request import Outgoing, renew_headers
+from .wire.request import Outgoing, base_url_of, credential_of, renew_headers
 from .wire.response import close, observe
 
 if TYPE_CHECKING:
@@ -45,9 +47,10 @@ class Journey:
     """One request on its way; everything mutable about it is in here."""
 
     __slots__ = (
-        "_engine", "_in_flight", "_inner", "_key", "_known", "_limit", "_max_retries", "_number",
-        "_order", "_queued", "_started", "attempts", "config", "here", "info", "new_tasks",
-        "observers", "outgoing", "request", "rules", "sent_at", "waiting_since",
+        "_engine", "_evidence", "_in_flight", "_inner", "_key", "_known", "_limit",
+        "_max_retries", "_number", "_order", "_queued", "_started", "attempts", "config", "here",
+        "info", "new_tasks", "observers", "outgoing", "request", "rules", "sent_at",
+        "waiting_since",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, inner: Any, request: Any, outgoing: Outgoing) -> None:
@@ -74,6 +77,7 @@ class Journey:
         self.sent_at: float = 0.0
         self.waiting_since: float | None = None
         self._known: Redactor | None = None
+        self._evidence: Evidence | None = None
 
     async def run(self) -> Any:
         """Attempts until there is an answer or a reason to stop, within the deadline.
@@ -189,6 +193,7 @@ class Journey:
                 None,
             ),
             known=self.known(),
+            evidence=self._evidence,
         )
 
     def attempt_of(self, failure: Failure, wait: float | None) -> Attempt:
@@ -209,8 +214,23 @@ class Journey:
             may_be_billed=may_be_billed(seen, failure.verdict),
         )
 
+    def judge(self, seen: Observation) -> Verdict:
+        """Judge an outcome by itself and by what has worked before."""
+        self._evidence = self._engine.track_record.evidence(self._circumstance(), clock())
+        return classify(seen, self.rules, self._evidence)
+
+    def _circumstance(self) -> Circumstance:
+        call, info = self.outgoing.call, self.info
+        return Circumstance(
+            credential_of(self.request, call),
+            base_url_of(self.request) if call is None else call.base_url,
+            info.route,
+            info.model,
+        )
+
     def note_success(self, response: Any) -> None:
-        """Tell the observers, if there are any, that an answer has begun."""
+        """Remember that an answer has begun, and tell the observers, if there are any."""
+        self._engine.track_record.note_success(self._circumstance(), self.here.now())
         if self.observers.wanted():
             seen = observe(response, b"", self.info.operation)
             size = response.num_bytes_downloaded or declared_size(response.headers)
@@ -237,8 +257,16 @@ class Journey:
 
     def _give_up(self, failure: Failure, reason: str) -> Any:
         self._note_give_up(failure, reason)
+        self._disprove(failure.verdict)
         self._engine.nesting.gave_up(self.request, self._number, failure.verdict)
         return hand_on(failure, self._diagnose(failure, reason), self.request)
+
+    def _disprove(self, verdict: Verdict) -> None:
+        """Forget what the retries rested on: one change of the world is met once, not for ever."""
+        if self._number > 1 and verdict.rests_on == "model":
+            self._engine.track_record.disprove_model(self._circumstance())
+        elif self._number > 1 and verdict.rests_on == "place":
+            self._engine.track_record.disprove_place(self._circumstance())
 
     def _explain_own(self, error: ResilienceError) -> None:
         """Diagnose what this library itself refused: no slot, or no time."""

@@ -18,7 +18,6 @@ from .failure import Failure
 from .limits.eventloop import clock
 from .verdict.answer import PARSED_UP_TO, is_answer, is_transcript
 from .verdict.envelope import parse_envelope
-from .verdict.rules import classify
 from .verdict.vocabulary import BodyKind, Fault, Observation, Operation, Signal
 from .wire.family import fault_of
 from .wire.request import Due, event_watch
@@ -154,7 +153,7 @@ def _judge_head(journey: Journey, response: Any, head: Head) -> Failure | None:
     if head.event.is_error:
         data = head.event.data.encode()
         seen = observe_event(response, data, operation)
-        verdict = classify(seen, journey.rules)
+        verdict = journey.judge(seen)
         return Failure(seen=seen, verdict=verdict, response=response, body=data)
     return None
 
@@ -173,9 +172,9 @@ def _refused(journey: Journey, response: Any, body: bytes) -> Failure:
     seen = observe(response, body, journey.info.operation)
     if journey.new_tasks.is_new(journey.request.url, clock()):
         seen = replace(seen, new_task=True)
-    verdict = classify(seen, journey.rules)
+    verdict = journey.judge(seen)
     return Failure(seen=seen, verdict=verdict, response=response, body=body)
 
 
 def _failed(journey: Journey, seen: Observation, error: Exception) -> Failure:
-    return Failure(seen=seen, verdict=classify(seen, journey.rules), error=error)
+    return Failure(seen=seen, verdict=journey.judge(seen), error=error)

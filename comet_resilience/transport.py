@@ -15,6 +15,7 @@ from .limits.snapshot import Snapshot
 from .support.journal import observer_for
 from .support.nesting import NestingWatch
 from .tasks import NewTasks
+from .track_record import TrackRecord
 from .wire.forking import forget_in_children
 from .wire.request import EXTENSION, is_elsewhere, read_request, strip_private_headers
 from .wire.stream import CloseInner, Head, watch
@@ -40,6 +41,7 @@ class Engine:
         self.observers: Observers = Observers((*config.observers, *journal))
         self.new_tasks: NewTasks = NewTasks()
         self.nesting: NestingWatch = NestingWatch()
+        self.track_record: TrackRecord = TrackRecord()
         self.partition: Callable[[RequestInfo], Hashable] = config.partition or by_route_and_model
         self.fleet: Coordinator | None = _coordinator(config, account)
         self.limiter: Limiter = Limiter(

@@ -18,7 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("verdict", "limits.algorithm", "limits.fixed", "events", "fleet.scope", "keywords", "config"),
     ("errors",),
     ("wire", "limits", "support"),
-    ("failure", "fleet", "tasks", "overrides"),
+    ("failure", "fleet", "tasks", "track_record", "overrides"),
     ("journey", "reception", "delivery", "transport"),
     ("client", "inquiry"),
     ("testing", "otel", "cli", "bulk", "__init__", "__main__"),

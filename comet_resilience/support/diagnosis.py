@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ..verdict.evidence import Evidence
 from ..verdict.vocabulary import FailureKind, RequestIds
 from .capture import Facts
 from .redaction import printable
@@ -77,9 +78,9 @@ class Diagnosis:
     and its origin. ``may_be_billed`` says that some attempt's work may have been done although
     no answer came. ``elapsed`` is in seconds, as is ``queued``, the part of it that was spent
     waiting for a slot. ``at`` is the time of the failure with its zone, ``limiter`` what the
-    limiter was like then. ``evidence`` says what had worked before in this process: a line each
-    for the key, the model and the path. ``facts`` is what ``support_report`` shows besides, with all secrets
-    removed already.
+    limiter was like then. ``evidence`` is what had worked before in this process: the key, the
+    model, the path. ``facts`` is what ``support_report`` shows besides, with
+    all secrets removed already.
     """
 
     kind: FailureKind
@@ -102,7 +103,7 @@ class Diagnosis:
     queued: float = 0.0
     limiter: LimiterState | None = None
     at: str = ""
-    evidence: tuple[str, ...] = ()
+    evidence: Evidence | None = None
     facts: Facts | None = field(default=None, repr=False)
 
     @property
@@ -126,7 +127,7 @@ class Diagnosis:
         if self.elapsed:
             rows += [("took", f"{took}, of which {self.queued:.2f} s in the queue")]
         rows += [("limiter", str(self.limiter))] if self.limiter else []
-        rows += [("before", "; ".join(self.evidence))] if self.evidence else []
+        rows += [("before", "; ".join(self.evidence.lines()))] if self.evidence else []
         if self.may_be_billed:
             rows += [("billing", "the work may have been done and billed")]
         rows += [("attempt", str(attempt)) for attempt in self.attempts]

@@ -126,7 +126,7 @@ def report_of(
         error_code=diagnosis.code,
         request_ids=tuple(_ids(diagnosis)),
         timestamp=diagnosis.at,
-        other_model=_tried(other_model),
+        other_model=_tried(_model_that_worked(diagnosis) if other_model is None else other_model),
         other_key=_tried(other_key),
         uploads=tuple(_upload(part, include_content) for part in facts.parts),
         files=tuple(_files(facts)),
@@ -174,6 +174,14 @@ def _ids(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
         for name in ("gateway", "provider", "edge"):
             if getattr(attempt.ids, name):
                 yield f"attempt {attempt.number}, {name}", getattr(attempt.ids, name)
+
+
+def _model_that_worked(diagnosis: Diagnosis) -> str | None:
+    """Name another model that worked with the same key before: nobody needs to ask again."""
+    evidence = diagnosis.evidence
+    if evidence is None or not evidence.other_model:
+        return None
+    return f"{evidence.other_model}: {evidence.other}, in this process before the failure"
 
 
 def _tried(answer: str | bool | None) -> str:

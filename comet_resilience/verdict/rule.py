@@ -148,7 +148,14 @@ class Rule:
             wait=self.wait,
             at_most=self.at_most,
             ambiguous=self.ambiguous,
+            rests_on=self._rests_on,
         )
+
+    @property
+    def _rests_on(self) -> str:
+        if self.action is Action.FAIL:
+            return ""
+        return "model" if self.model_worked else "place" if self.place_worked else ""
 
 
 def _as_set(allowed: object, *, words: bool) -> object:

@@ -34,6 +34,9 @@ def condition(rule: Rule) -> str:
         "a browser challenge" if rule.challenge else "",
         _edge(rule.edge_retryable),
         "task created moments ago" if rule.new_task else "",
+        "key worked before" if rule.key_worked else "",
+        "model worked before" if rule.model_worked else "",
+        "path worked before" if rule.place_worked else "",
         "message says so" if rule.message else "",
     ]
     return ", ".join(filter(None, parts)) or "anything else"

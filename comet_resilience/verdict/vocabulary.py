@@ -187,7 +187,8 @@ class Verdict:
     ``wait`` is the least number of seconds before a retry makes sense where the server names
     none, and ``at_most`` bounds the retries below the client's own number where more of them
     cannot help. ``ambiguous`` says that the provider may have done the work although the answer
-    is an error.
+    is an error. ``rests_on`` names what the verdict takes for granted because it worked before, and
+    retries may disprove: ``"model"``, ``"place"`` or nothing.
     """
 
     kind: FailureKind
@@ -201,6 +202,7 @@ class Verdict:
     wait: float = 0.0
     at_most: int | None = None
     ambiguous: bool = False
+    rests_on: str = ""
 
     @property
     def retryable(self) -> bool:

@@ -43,6 +43,7 @@ class Call:
 
     ``url`` is where it was to go at first; ``choices`` how many answers were asked for,
     and ``as_bytes`` says that the caller wants the body as it comes (``with_streaming_response``).
+    ``credential`` is a number that stands for the key that is used, or for its source.
     ``is_download`` is set once a download was redirected, on the way to where the file is.
     ``renew`` asks the client's key function or token provider again and returns the request as
     the client would build it now; ``None`` where the credentials never change.
@@ -55,6 +56,7 @@ class Call:
     stream: bool
     choices: int
     as_bytes: bool
+    credential: int
     renew: Callable[[], Awaitable[Any]] | None
     is_download: bool = False
 
@@ -251,6 +253,11 @@ def base_url_of(request: Any) -> str:
     origin = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
     path, _ = _relative_path(url.path, call.base_url if call else "")
     return origin + str(url.path).removesuffix(path)
+
+
+def credential_of(request: Any, call: Call | None) -> int:
+    """Return a number that stands for the credential of a request, which itself is not kept."""
+    return hash(authorization_of(request)) if call is None else call.credential
 
 
 def event_watch(outgoing: Outgoing) -> EventWatch:

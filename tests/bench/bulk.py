@@ -62,7 +62,7 @@ class Service:
     async def send(self, _item: int) -> object:
         """The same without the SDK."""
         call = Call(
-            0, "http://x.test/v1", httpx.URL("http://x.test/v1"), "m", False, 1, False, None
+            0, "http://x.test/v1", httpx.URL("http://x.test/v1"), "m", False, 1, False, 1, None
         )
         request = httpx.Request(
             "POST", "http://x.test/v1/chat/completions", content=b"{}", extensions={EXTENSION: call}

@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from comet_resilience.verdict.answer import is_answer
+from comet_resilience.verdict.evidence import Evidence, Worked
 from comet_resilience.verdict.retry import may_be_billed
 from comet_resilience.verdict.rule import Rule
 from comet_resilience.verdict.rules import RULES, classify, rule_for
@@ -62,6 +63,7 @@ class Recorded:
     outgoing: Outgoing
     body: bytes
     seen: Observation
+    evidence: Evidence
 
     @property
     def expected(self) -> dict[str, Any]:
@@ -80,7 +82,8 @@ async def _load(name: str, document: dict[str, Any]) -> Recorded:
         body = await read_bounded(response)
         seen = observe(response, body, outgoing.info.operation)
     seen = replace(seen, new_task=document.get("new_task", False))
-    return Recorded(name, document, outgoing, body, seen)
+    worked = dict.fromkeys(document.get("worked", ()), Worked(times=3, ago=4.0))
+    return Recorded(name, document, outgoing, body, seen, Evidence(**worked))
 
 
 async def _load_all() -> list[Recorded]:
@@ -119,15 +122,15 @@ RECORDED = anyio.run(_load_all)
 each = pytest.mark.parametrize("recorded", RECORDED, ids=lambda recorded: recorded.name)
 
 
-def _judge(seen: Observation, rules: tuple[Rule, ...]) -> tuple[str, str, str, str, int | None]:
-    rule = next(rule for rule in rules if rule.matches(seen))
+def _judge(one: Recorded, rules: tuple[Rule, ...]) -> tuple[str, str, str, str, int | None]:
+    rule = next(rule for rule in rules if rule.matches(one.seen, one.evidence))
     return rule.name, rule.kind.value, rule.action.value, rule.signal.value, rule.at_most
 
 
 @each
 def test_verdict_of_recorded_answer(recorded: Recorded) -> None:
     """Kind, action, signal, row, bounds, hint and ids are those that the sources ask for."""
-    verdict, expected = classify(recorded.seen), recorded.expected
+    verdict, expected = classify(recorded.seen, (), recorded.evidence), recorded.expected
     said: dict[str, Any] = {
         "kind": verdict.kind.value,
         "action": verdict.action.value,
@@ -180,14 +183,14 @@ def test_swapping_a_row_with_the_last_is_noticed(place: int) -> None:
     swapped = list(RULES)
     swapped[place], swapped[-1] = swapped[-1], swapped[place]
     rows = tuple(swapped)
-    assert any(_judge(one.seen, rows) != _judge(one.seen, RULES) for one in RECORDED)
+    assert any(_judge(one, rows) != _judge(one, RULES) for one in RECORDED)
 
 
 @pytest.mark.parametrize("place", range(len(RULES) - 1), ids=[rule.name for rule in RULES[:-1]])
 def test_leaving_out_a_row_is_noticed(place: int) -> None:
     """Without a row, the answers that it decides are judged by another one."""
     rows = RULES[:place] + RULES[place + 1 :]
-    assert any(_judge(one.seen, rows) != _judge(one.seen, RULES) for one in RECORDED)
+    assert any(_judge(one, rows) != _judge(one, RULES) for one in RECORDED)
 
 
 def test_names_of_rows_are_unique() -> None:

@@ -87,6 +87,7 @@ def test_a_wrapped_client_tells_more() -> None:
         stream=True,
         choices=2,
         as_bytes=False,
+        credential=1,
         renew=None,
     )
     sent = httpx.Request(
