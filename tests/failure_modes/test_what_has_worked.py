@@ -159,7 +159,7 @@ async def test_a_stream_counts_once_it_has_begun() -> None:
 async def test_rows_of_the_user_may_ask_for_it() -> None:
     blip = Rule(
         name="blip", kind=FailureKind.AUTHENTICATION, action="retry", reason="a blip",  # type: ignore[arg-type]
-        source="observed", status=401, key_worked=True, at_most=1,
+        source="observed", status={401}, key_worked=True, at_most=1,
     )  # fmt: skip
     client, inner = scripted(OK, REVOKED, OK, rules=[blip], **FAST)
     await ask(client)

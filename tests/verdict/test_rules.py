@@ -82,7 +82,7 @@ async def _load(name: str, document: dict[str, Any]) -> Recorded:
         body = await read_bounded(response)
         seen = observe(response, body, outgoing.info.operation)
     seen = replace(seen, new_task=document.get("new_task", False))
-    worked = dict.fromkeys(document.get("worked", ()), Worked(times=3, ago=4.0))
+    worked: dict[str, Any] = dict.fromkeys(document.get("worked", ()), Worked(times=3, ago=4.0))
     return Recorded(name, document, outgoing, body, seen, Evidence(**worked))
 
 
