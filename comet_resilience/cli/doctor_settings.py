@@ -23,7 +23,7 @@ LOOKALIKES: Final = ("COMETAPI_API_KEY", "COMET_API_KEY")
 BASE_URL_VARIABLES: Final = ("COMETAPI_BASE_URL", "OPENAI_BASE_URL")
 
 _GET_A_KEY: Final = "Set the variable: export COMETAPI_KEY=<your key>"
-_LINE: Final = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$")
+_LINE: Final = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*+)\s*+=(.*)")
 _ENDPOINT: Final = re.compile(
     r"/(chat/completions|completions|responses|embeddings|models|images/\w+|audio/\w+|videos)$"
 )
@@ -36,9 +36,9 @@ def parse_dotenv(text: str) -> dict[str, str]:
     for line in text.splitlines():
         matched = _LINE.match(line)
         if matched:
-            name, value = matched.groups()
+            name, value = matched[1], matched[2].strip()
             quoted = re.match(r"(['\"])(.*?)\1", value)
-            found[name] = quoted.group(2) if quoted else re.sub(r"\s+#.*", "", value)
+            found[name] = quoted.group(2) if quoted else re.sub(r"(?<!\s)\s+#.*", "", value)
     return found
 
 

@@ -42,8 +42,10 @@ _LABEL = re.compile(r"[\w./:@+ -]{0,100}")
 _FIELD_NAME = re.compile(r"[A-Za-z_$][\w$.\-\[\]]{0,63}")
 _EMBEDDED = re.compile(rb'"((?:data:[\w.+-]{1,60}/[\w.+-]{1,60};base64,)?)([^"\\]{4096,})"')
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{200,}={0,2}")
-_CUT_OUT = re.compile(r"\[(?:data:[\w.+/-]+;base64 )?\d+ bytes\]")
-_DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)[^,]{0,100},")
+_DATA_URL = re.compile(r"data:([\w.+-]{1,60}+/[\w.+-]{1,60}+)[^,]{0,100}+,")
+_CUT_OUT = re.compile(r"\[(?:data:[\w.+/-]++;base64 )?\d++ bytes\]")
+_NOT_SPACE = re.compile(r"\S")
+_WEB_PAGE = re.compile(r"<(?:!doctype|html|head|body)", re.IGNORECASE)
 
 
 def texts_of(value: object, name: str, depth: int | None = None) -> Iterator[str]:
@@ -82,7 +84,7 @@ def shown_answer(answer: bytes, known: Redactor) -> tuple[str, str]:
         plain = as_json(data, known, content=False, answer=True)
         return plain, as_json(data, known, content=True, answer=True)
     text = answer[:SCANNED].decode("utf-8", "replace")
-    if re.match(r"\s*(?:<!--.*?-->\s*)*<(?:!doctype|html|head|body)", text, re.IGNORECASE):
+    if _is_web_page(text):
         page = shown_page(text, known)
         return page, page
     if "\0" in text or "\ufffd" in text[:1_000]:
@@ -90,6 +92,18 @@ def shown_answer(answer: bytes, known: Redactor) -> tuple[str, str]:
         return sizes, sizes
     plain = known.without_content(text)
     return harmless(plain)[:KEPT], harmless(known.scrub(text))[:KEPT]
+
+
+def _is_web_page(text: str) -> bool:
+    """Tell whether a text is a web page: a tag of one behind nothing but comments."""
+    end = 0
+    while end >= 0:
+        start = _NOT_SPACE.search(text, end)
+        if start is None or not text.startswith("<!--", start.start()):
+            return start is not None and _WEB_PAGE.match(text, start.start()) is not None
+        end = text.find("-->", start.start())
+        end += 3 if end >= 0 else 0
+    return False
 
 
 def as_json(data: object, known: Redactor, *, content: bool, answer: bool = False) -> str:

@@ -50,7 +50,7 @@ GATHER: Final = 0.2
 EXIT_PATIENCE: Final = 2.0
 
 #: What a server's code and id may look like; neither a key, nor a sentence.
-_CODE: Final = re.compile(r"(?!.*[A-Za-z0-9]{24})(?!sk-)[\w.:-]{0,64}", re.ASCII)
+_CODE: Final = re.compile(r"(?!.{0,64}[A-Za-z0-9]{24})(?!sk-)[\w.:-]{0,64}", re.ASCII)
 _ID: Final = re.compile(r"(?!sk-)[\w.:-]{0,128}", re.ASCII)
 
 

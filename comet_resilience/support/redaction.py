@@ -15,7 +15,7 @@ import ipaddress
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote, quote_plus
 
@@ -31,27 +31,41 @@ _SHORTEST_SECRET: Final = 6
 #: second half of it, so that one search in twelve finds it.
 _ECHO: Final = 12
 
-_BASE64_RUN = re.compile(r"[A-Za-z0-9+/_-]{12,}={0,2}")
+_BASE64_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{12,}+={0,2}")
 _ADDRESS = re.compile(
     r"(?<![\w:.])(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9A-F]{0,4}:){2,7}[0-9A-F.]{0,15})(?![\w:])",
     re.IGNORECASE,
 )
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,20}://)([^\s\"'<>\\)\]}]+)")
 _DATA_URL = re.compile(r"data:([\w.+-]{1,60}/[\w.+-]{1,60})[\w;=.+-]{0,100},([A-Za-z0-9+/=_%-]*)")
-_LONG_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{200,}={0,2}")
-_FORMS: Final = tuple(
+_LONG_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{200,}+={0,2}")
+
+
+def _with_digit(found: re.Match[str]) -> str:
+    """A prefixed word is a key if it has a digit; dots and dashes behind it are the sentence's."""
+    body = found[1].rstrip(".-")
+    if len(body) < 8 or not any(char.isdecimal() for char in body):
+        return found[0]
+    return SECRET + found[1][len(body) :]
+
+
+def _with_second_part(found: re.Match[str]) -> str:
+    return SECRET if found[1] else found[0]
+
+
+_FORMS: Final[tuple[tuple[re.Pattern[str], Any], ...]] = tuple(
     (re.compile(pattern, re.IGNORECASE), shown)
     for pattern, shown in (
         (r"\b(bearer|basic)\s+[^\s\"',;)\]}]{3,}", rf"\1 {SECRET}"),
         (r"\bsk-[\w*.\u2026-]{2,}[\w*]", SECRET),
-        (r"\b(?:pk|rk|key|org|proj|sess)-(?=[\w*.-]*\d)[\w*.-]{7,}[\w*]", SECRET),
+        (r"\b(?:pk|rk|key|org|proj|sess)-([\w*.-]{7,}+)", _with_digit),
         (r"\bAIza[\w-]{10,}", SECRET),
-        (r"\beyJ[\w-]{8,}\.[\w-]+(?:\.[\w-]*)?", SECRET),
+        (r"\beyJ[\w-]{8,}+(\.[\w-]++(?:\.[\w-]*+)?)?", _with_second_part),
         (r"\b\w{1,12}\*{2,}\w{0,12}", SECRET),
-        (r"\b(?=[A-Z0-9]*\d)(?=\d*[A-Z])[A-Z0-9]{44,}\b", SECRET),
+        (r"\b(?=[A-Z]*+\d)(?=\d*+[A-Z])[A-Z0-9]{44,}+\b", SECRET),
         (r"\b(key|token|secret|password|sig)(\"?\s?[=:]\s?\"?)(?=\D{0,60}\d)[^\s\"',;&)]{8,}",
          rf"\1\2{SECRET}"),
-        (r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+", "[e-mail]"),
+        (r"(?<![\w.+-])[\w.+-]++@[\w-]{1,63}+(?:\.[\w-]{1,63}+)+", "[e-mail]"),
         (r"[$\u20ac\u00a3\u00a5\uff04\uffe5]\s?-?\d+(?:[.,]\d+)*", "[amount]"),
         (r"(balance|quota|credits?|\u989d\u5ea6|\u4f59\u989d)(\s?(?:is|of|[:=\uff1a])?\s?\[?)-?[\d.]+",
          r"\1\2[amount]"),
@@ -77,8 +91,10 @@ _SHOWN_QUERY: Final = frozenset(
     {"after", "api-version", "before", "include", "include[]", "limit", "model", "order", "page",
      "page_size", "purpose", "stream", "variant"}
 )  # fmt: skip
-_TITLE = re.compile(r"<title[^>]*>([^<]{0,300})", re.IGNORECASE)
-_RAY = re.compile(r"ray id:?\s*(?:<[^>]*>\s*){0,3}([0-9a-f]{12,20})", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^<>]{0,200}+>([^<]{0,300})", re.IGNORECASE)
+_RAY = re.compile(
+    r"ray id:?\s{0,9}+(?:<[^<>]{0,200}+>\s{0,9}+){0,3}([0-9a-f]{12,20})", re.IGNORECASE
+)
 
 
 def printable(text: str) -> str:
@@ -103,6 +119,7 @@ class Redactor:
     secrets: tuple[str, ...] = ()
     forms: tuple[str, ...] = ()
     content: str = ""
+    _runs: list[frozenset[str]] = field(default_factory=list, compare=False)
 
     def scrub(self, text: str) -> str:
         """The text without secrets, addresses, balances and embedded data; content stays."""
@@ -116,11 +133,25 @@ class Redactor:
 
     def without_content(self, text: str) -> str:
         """The scrubbed text, also without what it echoes of the request's content."""
-        return self.scrub(_without_echo(self._without_values(text[:SCANNED]), self.content))
+        text = self._without_values(text[:SCANNED])
+        if self.content and len(text) >= _ECHO:
+            text = _without_echo(text, self._content_runs())
+        return self.scrub(text)
 
     def line(self, text: str) -> str:
         """The text as one printable line for a log, without secrets and content."""
         return printable(self.without_content(text)) if text else ""
+
+    def _content_runs(self) -> frozenset[str]:
+        """Return every run of a dozen characters of the content, made once.
+
+        To search the whole content for each piece of a text would cost the product of both.
+        """
+        if not self._runs:
+            last = len(self.content) - _ECHO
+            runs = (self.content[start : start + _ECHO] for start in range(last + 1))
+            self._runs.append(frozenset(runs))
+        return self._runs[0]
 
     def _without_values(self, text: str) -> str:
         if not self.secrets:
@@ -230,28 +261,21 @@ def _basic(credentials: str) -> Iterator[str]:
     yield from user_and_key.split(":", 1)
 
 
-def _without_echo(text: str, content: str) -> str:
+def _without_echo(text: str, known: frozenset[str]) -> str:
     """Replace what a text repeats of the content, from a dozen or two of characters on."""
-    if not content:
-        return text
     parts, done, place = [], 0, 0
     while place + _ECHO <= len(text):
-        if text[place : place + _ECHO] not in content:
+        if text[place : place + _ECHO] not in known:
             place += _ECHO // 2
             continue
-        start, end = _grown(text, content, max(done, place - _ECHO), place, place + _ECHO)
+        start, end = place, place + _ECHO
+        while start > done and text[start - 1 : start - 1 + _ECHO] in known:
+            start -= 1
+        while text[end + 1 - _ECHO : end + 1] in known:
+            end += 1
         parts += [text[done:start], f"[{end - start} characters of the request]"]
         done = place = end
     return "".join([*parts, text[done:]])
-
-
-def _grown(text: str, content: str, least: int, start: int, end: int) -> tuple[int, int]:
-    """How far an echo reaches to both sides."""
-    while start > least and text[start - 1 : end] in content:
-        start -= 1
-    while end < len(text) and text[max(start, end - _ECHO) : end + 1] in content:
-        end += 1
-    return start, end
 
 
 def _url(found: re.Match[str]) -> str:

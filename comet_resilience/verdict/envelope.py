@@ -24,14 +24,15 @@ MAPPED: Final = "bad_response_status_code"
 
 _HTML = re.compile(r"<(!doctype html|html|head|body|title|center)\b", re.IGNORECASE)
 _TITLE = re.compile(
-    r"<title[^>]{0,200}>(.{0,400}?)</title>|<h1[^>]{0,200}>(.{0,400}?)</h1>",
+    r"<title[^<>]{0,200}+>(.{0,400}?)</title>|<h1[^<>]{0,200}+>(.{0,400}?)</h1>",
     re.IGNORECASE | re.DOTALL,
 )
 _EDGE_CODE = re.compile(
-    r"\berror(?: code)?:?\s{0,9}(?:<[^>]{0,200}>\s{0,9}){0,4}(1\d{3})\b", re.IGNORECASE
+    r"\berror(?: code)?:?\s{0,9}+(?:<[^<>]{0,200}+>\s{0,9}+){0,4}(1\d{3})\b", re.IGNORECASE
 )
 _RAY_ID = re.compile(
-    r"ray id:?\s{0,9}(?:<[^>]{0,200}>\s{0,9}){0,4}([0-9a-f]{16}(?:-[A-Z]{3})?)", re.IGNORECASE
+    r"ray id:?\s{0,9}+(?:<[^<>]{0,200}+>\s{0,9}+){0,4}([0-9a-f]{16}(?:-[A-Z]{3})?)",
+    re.IGNORECASE,
 )
 _REQUEST_ID = re.compile(
     r"request[ _-]?id(?:\s{0,3}[:\uff1a=]\s{0,3}|\s{1,3}(?=[A-Za-z_-]*\d))"
