@@ -217,7 +217,7 @@ class _Resilient(AsyncOpenAI):
             stream=stream,
             choices=choices,
             as_bytes=_wants_bytes(options.headers),
-            credential=_credential_of(self, request),
+            credential=_credential_of(self, options.headers, request),
             renew=None if unprepared is None else self._renewal(unprepared),
         )
         return request
@@ -240,7 +240,7 @@ class _Resilient(AsyncOpenAI):
         return error
 
 
-def _credential_of(client: AsyncOpenAI, request: Any) -> int:
+def _credential_of(client: AsyncOpenAI, headers: object, request: Any) -> int:
     """Return a number that stands for the credential of a call, which itself is not kept.
 
     A credential that changes is known by its source: a key function, a token provider.
@@ -249,6 +249,8 @@ def _credential_of(client: AsyncOpenAI, request: Any) -> int:
         source = getattr(client, name, None)
         if source is not None:
             return id(source)
+    if not client._custom_headers and not headers:  # noqa: SLF001 - looking them up takes longer
+        return hash(f"Bearer {client.api_key}")
     return hash(authorization_of(request))
 
 
