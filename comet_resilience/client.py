@@ -63,9 +63,10 @@ def wrap(client: ClientT, **options: Unpack[Options]) -> ClientT:
     """Make a client that retries and limits by itself; the given one stays as it is.
 
     The result has the same type, resources and settings, and shares the connection pool, which
-    it keeps open as long as it lives. Wrapping a wrapped client gives the same client back. The
-    keywords are described in ``Config`` and in the README's table. A ``max_retries`` that was
-    given to the client itself (other than the SDK's default) stands unless it is given here.
+    it keeps open as long as it or a stream of it lives. Wrapping a wrapped client gives the same
+    client back. The keywords are described in ``Config`` and in the README's table. A
+    ``max_retries`` that was given to the client itself (other than the SDK's default) stands
+    unless it is given here.
 
     Raises:
         TypeError: If ``client`` is no ``AsyncOpenAI`` or a keyword is unknown.
@@ -81,7 +82,7 @@ def wrap(client: ClientT, **options: Unpack[Options]) -> ClientT:
             raise ValueError("the client is wrapped already: give all keywords at the first wrap")
         return client
     _warn_of_base_url(str(client.base_url))
-    engine = Engine(config, _account_of(client, config))
+    engine = Engine(config, _account_of(client, config), client._client)  # noqa: SLF001
     wrapped = _twin(client)
     wrapped._client = with_transport(  # noqa: SLF001 - the SDK has no public way to swap it
         client._client,  # noqa: SLF001

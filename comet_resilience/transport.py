@@ -16,6 +16,7 @@ from .support.journal import observer_for
 from .support.nesting import NestingWatch
 from .tasks import NewTasks
 from .track_record import TrackRecord
+from .wire.closing import OpenConnections, connections_of
 from .wire.forking import forget_in_children
 from .wire.request import EXTENSION, is_elsewhere, read_request, strip_private_headers
 from .wire.stream import CloseInner, Head, watch
@@ -30,11 +31,16 @@ if TYPE_CHECKING:
 class Engine:
     """What all transports of one client share: configuration, limiter, observers.
 
-    ``account`` is a digest of whose limits these are, for ``fleet=``.
+    ``account`` is a digest of whose limits these are, for ``fleet=``. ``http_client`` is the one
+    that was wrapped: it lives as long as a request or a body that is still to be read.
     """
 
-    def __init__(self, config: Config, account: str = "") -> None:
+    def __init__(self, config: Config, account: str = "", http_client: Any = None) -> None:
         self.config = config
+        self.http_client: Any = http_client
+        self.connections: OpenConnections | None = (
+            None if http_client is None else connections_of(http_client)
+        )
         self.policy: RetryPolicy = config.retry_policy
         self.rules: tuple[Rule, ...] = tuple(config.rules)
         journal = () if config.journal is None else (observer_for(config.journal),)
@@ -112,6 +118,8 @@ class ResilientTransport:
 
         No ``async def``: what waits below by the thousand need not wait in one frame more.
         """
+        if self._engine.connections is not None:
+            self._engine.connections.note_use()
         if self._only_calls and EXTENSION not in request.extensions:
             return self._pass(request)
         if is_elsewhere(request):

@@ -11,7 +11,7 @@ import copy
 import ssl
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final
 
 import anyio
@@ -75,7 +75,7 @@ def family_of_sdk() -> Any:
     return _family(openai.DefaultAsyncHttpxClient)
 
 
-@cache
+@lru_cache(maxsize=256)
 def _family(cls: Any) -> Any:
     for base in cls.__mro__:
         root = base.__module__.partition(".")[0]
@@ -113,8 +113,7 @@ def with_transport(http_client: Any, wrap_transport: Callable[[Any], Any]) -> An
     """A twin of an ``AsyncClient`` whose transports are wrapped; the original stays as it is.
 
     Everything else is shared: proxies (a mount each), event hooks, headers, cookies, TLS and
-    timeouts. The twin keeps the original alive, because the SDK's own http client closes the
-    common connection pool when it is collected; for the same reason the twin does not.
+    timeouts. The twin keeps the original alive, whose end is that of the common connections.
     """
     wrapped: dict[int, Any] = {}
 
@@ -126,7 +125,7 @@ def with_transport(http_client: Any, wrap_transport: Callable[[Any], Any]) -> An
 
     twin = copy.copy(http_client)
     if hasattr(type(http_client), "__del__"):
-        twin.__class__ = _without_finalizer(http_client.__class__)
+        twin.__class__ = without_finalizer(http_client.__class__)
     twin.__dict__.update(
         _transport=wrap_once(http_client._transport),  # noqa: SLF001 - there is no public way
         _mounts={pattern: wrap_once(mount) for pattern, mount in http_client._mounts.items()},  # noqa: SLF001
@@ -140,8 +139,9 @@ def transport_of(http_client: Any) -> Any:
     return http_client._transport  # noqa: SLF001 - there is no public way
 
 
-@cache
-def _without_finalizer(cls: Any) -> Any:
+@lru_cache(maxsize=256)
+def without_finalizer(cls: Any) -> Any:
+    """Return a class that is like another but does nothing when an instance is collected."""
     members = {"__del__": lambda _self: None, "__module__": cls.__module__, "__doc__": cls.__doc__}
     twin = type(cls.__name__, (cls,), members)
     twin.__qualname__ = cls.__qualname__

@@ -20,9 +20,16 @@ _kept: list[Any] = []
 
 def forget_in_children(transport: Any) -> None:
     """Let forked processes begin without the pooled connections of a transport, if it has any."""
-    pool = getattr(transport, "_pool", None)
-    if all(isinstance(getattr(pool, name, None), list) for name in _INHERITED):
+    pool = pool_of(transport)
+    if pool is not None:
         _pools.add(pool)
+
+
+def pool_of(transport: Any) -> Any:
+    """The connection pool of a transport of either family, ``None`` if it has none that we know."""
+    pool = getattr(transport, "_pool", None)
+    is_known = all(isinstance(getattr(pool, name, None), list) for name in _INHERITED)
+    return pool if is_known else None
 
 
 def _after_fork() -> None:
