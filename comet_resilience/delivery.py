@@ -18,15 +18,13 @@ from .events import StreamAbandoned, StreamBroken
 from .failure import Failure, diagnose_failure, explain, make_portable
 from .limits.eventloop import clock
 from .verdict.vocabulary import Fault, Observation, Signal
-from .wire.encoding import stream_decoder
+from .wire.encoding import Decoder, OutOfReachError, UndecodableError, decoder_of
 from .wire.family import fault_of
 from .wire.request import STREAM_EXTENSION
 from .wire.response import ResponseHead, observe, observe_event
 from .wire.sse import EventWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .journey import Journey
     from .limits.partition import Lease
     from .support.diagnosis import Diagnosis
@@ -36,9 +34,9 @@ if TYPE_CHECKING:
 _UNFINISHED: Final = "the stream ended without a finish reason"
 
 
-def _decoder(encoding: str) -> Callable[[bytes], bytes] | None:
+def _decoder(encoding: str) -> Decoder | None:
     """What a chunk goes through before it is looked at; ``None`` where it comes as it is."""
-    return stream_decoder(encoding) if encoding not in ("", "identity") else None
+    return decoder_of(encoding) if encoding not in ("", "identity") else None
 
 
 class Delivery:
@@ -68,10 +66,29 @@ class Delivery:
         watch = self._watch
         if watch is None:
             return chunk
-        special = watch.feed(chunk if self._decode is None else self._decode(chunk))
+        if self._decode is not None:
+            return self._passed_encoded(chunk, watch, self._decode)
+        special = watch.feed(chunk)
         if self.stall is not None:
             self._note_event(watch.events)
         return self._passed_special(chunk, watch) if special else chunk
+
+    def _passed_encoded(self, chunk: bytes, watch: EventWatch, decode: Decoder) -> bytes:
+        """Look at what a chunk decodes to; it passes whole or not at all."""
+        try:
+            for piece in decode(chunk):
+                if watch.feed(piece):
+                    self._passed_special(chunk, watch)
+        except OutOfReachError:  # the caller's own decoder may be given more memory than ours
+            self._watch = None
+        except UndecodableError as error:
+            incomplete = self._incomplete(str(error))
+            self._watch = None
+            if incomplete is not None:
+                raise incomplete from error
+        if self.stall is not None:
+            self._note_event(watch.events)
+        return chunk
 
     def _note_event(self, events: int) -> None:
         """Count the wait for this chunk, unless it brought an event."""
@@ -110,11 +127,21 @@ class Delivery:
         if self._over is not None:
             raise self._over
         watch = self._watch
-        if watch is not None and not watch.ends_whole and not watch.error:
-            error = self._incomplete(_UNFINISHED)
-            if error is not None:
-                raise error
+        if watch is not None and not watch.error:
+            self._end(watch)
         self._lease.release(Signal.SUCCESS)
+
+    def _end(self, watch: EventWatch) -> None:
+        """Raise if the end of a stream is none: an error without its last line end, or nothing."""
+        is_whole = watch.ends_whole
+        watch.finish()
+        error: openai.OpenAIError | None = None
+        if watch.error and not self._reported:
+            error = self._error_event(self._report_error_event(watch.error))
+        elif not is_whole:
+            error = self._incomplete(_UNFINISHED)
+        if error is not None:
+            raise error
 
     def closed(self) -> None:
         """Closed by the caller, who has what was wanted."""

@@ -19,9 +19,10 @@ from .limits.eventloop import clock
 from .verdict.answer import PARSED_UP_TO, is_answer, is_transcript
 from .verdict.envelope import parse_envelope
 from .verdict.vocabulary import BodyKind, Fault, Observation, Operation, Signal
+from .wire.encoding import is_undecodable
 from .wire.family import fault_of
 from .wire.request import Due, event_watch
-from .wire.response import close, observe, observe_event, observe_fault, read_bounded
+from .wire.response import BODY_CAP, close, observe, observe_event, observe_fault, read_bounded
 from .wire.stream import Head, look_ahead, watch
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _READ_WHOLE: Final = (Due.JSON, Due.TRANSCRIPT)
 _WITHOUT_BODY: Final = (204, 205)
 _ACCEPTED: Final = 202
 _JSON: Final = "application/json"
+_UNDECODABLE: Final = "the body is not encoded as its header says"
 _IS_JSON = re.compile(r"[/+]json\b", re.IGNORECASE)
 
 
@@ -87,10 +89,12 @@ async def _receive_whole(journey: Journey, response: Any, lease: Lease) -> Any:
         body = await response.aread()
     except Exception as error:  # noqa: BLE001 - raised again unless it is a fault
         await close(response)
+        if is_undecodable(error):
+            return _undecodable(journey, response)
         return faulted(journey, error, response.status_code)
     response.elapsed = timedelta(seconds=journey.here.now() - journey.sent_at)
     if not _is_answer(journey, response, body):
-        return _refused(journey, response, body)
+        return _refused(journey, response, body[:BODY_CAP])
     if journey.info.operation is Operation.JOB:
         journey.new_tasks.note(journey.request.url, body, clock())
     lease.release(Signal.SUCCESS, here=journey.here)
@@ -143,6 +147,8 @@ async def _receive_stream(journey: Journey, response: Any, lease: Lease) -> Any:
 def _judge_head(journey: Journey, response: Any, head: Head) -> Failure | None:
     """Why a stream's beginning is no answer, ``None`` if it is one."""
     operation, status = journey.info.operation, response.status_code
+    if head.error is not None and is_undecodable(head.error):
+        return _undecodable(journey, response)
     if head.error is not None:
         return faulted(journey, head.error, status)
     if head.stalled:
@@ -161,7 +167,10 @@ def _judge_head(journey: Journey, response: Any, head: Head) -> Failure | None:
 def _hand_over(journey: Journey, response: Any, lease: Lease, head: Head | None) -> Any:
     """Give a body to the caller as it comes; the slot stays held until the body ends."""
     lease.accepted()
-    events = None if head is None or head.unreadable else event_watch(journey.outgoing)
+    is_watched = head is not None and not head.unreadable
+    if head is not None and head.oversized and response.headers.get("content-encoding"):
+        is_watched = False  # a bomb, most likely: looked into once, and not again as it passes
+    events = event_watch(journey.outgoing) if is_watched else None
     delivery = Delivery(journey, lease, response, events)
     watch(response, head or Head(), delivery, None if delivery.stall is None else delivery)
     journey.note_success(response)
@@ -174,6 +183,14 @@ def _refused(journey: Journey, response: Any, body: bytes) -> Failure:
         seen = replace(seen, new_task=True)
     verdict = journey.judge(seen)
     return Failure(seen=seen, verdict=verdict, response=response, body=body)
+
+
+def _undecodable(journey: Journey, response: Any) -> Failure:
+    """A body that nobody can read: the status alone tells, and a success holds no answer."""
+    observation = observe(response, b"", journey.info.operation)
+    observation = replace(observation, body=BodyKind.BINARY, message=_UNDECODABLE)
+    verdict = classify(observation, journey.rules)
+    return Failure(seen=observation, verdict=verdict, response=response)
 
 
 def _failed(journey: Journey, seen: Observation, error: Exception) -> Failure:

@@ -1,9 +1,10 @@
 """Server-sent events, as far as a transport has to understand them. No I/O.
 
-Two readers of the same format (WHATWG HTML, "server-sent events"): ``FirstEvent`` parses the
-beginning of a stream line by line until something real has come; ``EventWatch`` then only counts
-and looks out for three things in the bytes that pass by: the terminal sign, ``[DONE]`` and an
-error. It runs for each chunk of each stream, so it searches instead of parsing.
+``EventScanner`` splits a stream into events (WHATWG HTML, "server-sent events") as the SDK does,
+however it is sliced: each byte is looked at once, and what is kept of an unfinished event is
+bounded. ``FirstEvent`` reads the beginning of a stream with it until something real has come;
+``EventWatch`` then counts, and looks out for three things: the terminal sign, ``[DONE]`` and an
+error.
 """
 
 from __future__ import annotations
@@ -12,25 +13,41 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..verdict.envelope import is_error
 
 #: What precedes the first event is kept up to this size; a longer first event counts as begun.
-HEAD_CAP: Final = 1_048_576
+HEAD_CAP: Final = 524_288
 #: Lines that are no events (a bare JSON error, a web page) are kept up to this size.
 STRAY_CAP: Final = 65_536
+#: Of a longer event only the terminal sign is looked for.
+EVENT_CAP: Final = 65_536
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
 _BOM: Final = b"\xef\xbb\xbf"
+_CR, _LF = b"\r\n"
+_LINE = re.compile(rb"[^\r\n]*(?:\r\n?|\n)")
+#: The lines of a block that ends with a line end: data, an event's name, blank lines, others.
+_LINES = re.compile(
+    rb"data(?:: ?([^\r\n]*)|())(?:\r\n?|\n)|event: ?([^\r\n]*)(?:\r\n?|\n)|([\r\n]+)"
+    rb"|([^\r\n]+)(?:\r\n?|\n)"
+)
+_DATA, _BARE_DATA, _NAME, _BLANK, _OTHER = 1, 2, 3, 4, 5
+#: Fields that the SDK knows besides, and comments: what is none of them belongs to no event.
+_KNOWN_LINE = re.compile(rb"(?:id|retry)?:|(?:id|retry|event)\Z")
 #: Without one of these an event's data is no error, in whatever form.
 _ERROR_WORDS: Final = ('"error"', '"response.failed"', '"message"', '"success"', '"detail"')
+_MAYBE_ERROR = re.compile(rb'"(?:error|response\.failed|message|success|detail)"')
+_FAILURES: Final = (b"error", b"response.failed")
 _PINGS: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
+_PING_NAMES: Final = frozenset(name.encode() for name in _PINGS)
+#: How the JSON of an event ends that is whole.
+_WHOLE: Final = (b"}", b"]")
 
-#: Enough of the last chunk to find a sign that is split between two.
+#: Enough of a long line to find a sign that is split between two chunks.
 _OVERLAP: Final = 96
-#: A line that may hold an error is waited for up to this size.
-_ERROR_CAP: Final = 65_536
+#: A long line is searched in parts of this size.
+_LONG_PART: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +78,6 @@ TERMINALS: Final = {
     "/images/generations": Terminal(re.compile(rb'"type"\s*:\s*"image_generation\.completed"'), ()),
     "/images/edits": Terminal(re.compile(rb'"type"\s*:\s*"image_edit\.completed"'), ()),
 }
-_DATA_LINE = re.compile(rb"(?:\A|[\r\n])data:")
-_DONE = re.compile(rb"(?:\A|(?<=[\r\n]))data: ?\[DONE\]")
-#: An event whose data breaks off before the end of its JSON.
-_TORN = re.compile(rb"(?:\A|(?<=[\r\n]))data:[^\r\n]*[^\s\]}][ \t]*(?:\r\n\r\n|\n\n|\r\r)")
-_WHOLE_END = re.compile(rb"(?:\A|\r\n\r\n|\n\n|\r\r|[\r\n]:[^\r\n]*[\r\n]*)\s*\Z")
-_MAYBE_ERROR = re.compile(rb'"error"\s*:\s*[{"]|event: ?(?:error|response\.failed)\b')
-_ERROR_LINE = re.compile(
-    rb"(?:\A|(?<=[\r\n]))(?:"
-    rb'data: ?(\{[^\r\n]*"error"\s*:\s*[{"][^\r\n]*)|'
-    rb"event: ?(?:error|response\.failed)(?:\r\n|\r|\n)data: ?([^\r\n]*)"
-    rb")[\r\n]"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,65 +124,213 @@ class Event:
             return None
 
 
-class FirstEvent:
-    """Reads the beginning of a stream until its first real event.
+class Scanned(NamedTuple):
+    """An event as it came: its name and data, and where in the last chunk it lies.
 
-    ``stray`` holds the lines that belong to no event: where the stream is none after all, they
-    are its body.
+    ``start`` is 0 if it began before that chunk, ``end`` is behind its blank line. Of an event
+    that is too long there is no data, but ``signs``, and ``last`` is what its data ends with.
     """
 
-    def __init__(self) -> None:
+    name: bytes
+    data: bytes
+    start: int
+    end: int
+    last: bytes
+    signs: int
+
+    @property
+    def as_event(self) -> Event:
+        """The same as text."""
+        return Event(self.name.decode("utf-8", "replace"), self.data.decode("utf-8", "replace"))
+
+
+class EventScanner:
+    """Splits a stream into events, at most ``cap`` bytes of an unfinished one being kept.
+
+    In an event that is longer the matches of ``sign`` are counted as it passes. ``stray`` holds
+    the lines that belong to no event: where the stream is none after all, they are its body.
+    """
+
+    __slots__ = ("_after_cr", "_cap", "_counted", "_data", "_is_open", "_last", "_line",
+                 "_long", "_name", "_sign", "_signs", "_size", "_start", "stray")  # fmt: skip
+
+    def __init__(self, cap: int, sign: re.Pattern[bytes] | None = None) -> None:
         self.stray: bytearray = bytearray()
+        self._cap = cap
+        self._sign = sign
+        self._line = bytearray()  # a line whose end has not come, or the last of a long one
+        self._long = 0  # what kind of line it is, where it is a long one
+        self._counted = 0  # how much of a long line's rest was searched for signs before
+        self._after_cr = False
+        self._start = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._is_open = False
+        self._name = b""
+        self._data: list[bytes] = []
+        self._size = 0
+        self._last = b""
+        self._signs = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the next byte begins a line of a new event."""
+        return not (self._is_open or self._line or self._after_cr)
+
+    @property
+    def unfinished(self) -> bytes:
+        """The end of what would be lost if the stream ended here; comments are no loss."""
+        line = bytes(self._line) if self._line[:1] != b":" else b""
+        return b"\n".join((*self._data, line)) or (b"..." if self._is_open else b"")
+
+    def feed(self, chunk: bytes) -> Iterator[Scanned]:
+        """Read on; the events that this chunk completes."""
+        at = 0
+        if self._after_cr and chunk:
+            self._after_cr = False
+            at = 1 if chunk[0] == _LF else 0
+        end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1
+        if not (self._is_open or self._line):
+            self._start = at
+        else:
+            self._start = 0
+        if end > at:
+            yield from self._lines(chunk, at, end)
+            self._after_cr = chunk[end - 1] == _CR
+            at = end
+        if at < len(chunk):
+            self._hold(chunk[at:])
+
+    def finish(self) -> Scanned | None:
+        """Return the event that its end is missing from where the stream has ended, if any."""
+        events = [*self.feed(b"\n"), *self.feed(b"\n")]
+        return events[0] if events else None
+
+    def _lines(self, chunk: bytes, at: int, end: int) -> Iterator[Scanned]:
+        """Take the block of whole lines between ``at`` and ``end``, with what was held before."""
+        block, offset = chunk[at:end], at
+        if self._line:
+            block, offset = bytes(self._line) + block, at - len(self._line)
+            self._line.clear()
+        at = self._end_long_line(block) if self._long else 0
+        for line in _LINES.finditer(block, at):
+            if line.lastindex != _BLANK:
+                self._take(line, line.end() + offset)
+                continue
+            if self._is_open:
+                yield self._dispatched(line.end() + offset)
+            self._start = line.end() + offset
+
+    def _take(self, line: re.Match[bytes], end: int) -> None:
+        """Take a line that is not blank."""
+        kind = line.lastindex
+        if kind in (_DATA, _BARE_DATA):
+            self._add(line[kind])
+        elif kind == _NAME:
+            self._name, self._is_open = line[_NAME], True
+        elif not _KNOWN_LINE.match(line[_OTHER]):
+            self._stray_line(line[_OTHER])
+        elif not self._is_open:  # a comment before an event is no part of it
+            self._start = end
+
+    def _dispatched(self, end: int) -> Scanned:
+        data = b"\n".join(self._data)
+        signs = self._signs + self._count(data, 0)
+        event = Scanned(self._name, data, max(0, self._start), end, self._last, signs)
+        self._reset()
+        return event
+
+    def _add(self, value: bytes) -> None:
+        """Take a line of data; beyond the cap its signs alone."""
+        self._is_open = True
+        self._size += len(value) + 1
+        self._last = value[-_OVERLAP:]
+        self._data.append(value)
+        if self._size > self._cap:
+            self._forget_data()
+
+    def _forget_data(self) -> None:
+        for line in self._data:
+            self._signs += self._count(line, 0)
+        self._data = []
+
+    def _count(self, text: bytes, old: int) -> int:
+        """Signs that were not whole in the ``old`` bytes that were looked at before."""
+        if self._sign is None:
+            return 0
+        return sum(match.end() > old for match in self._sign.finditer(text))
+
+    def _stray_line(self, line: bytes) -> None:
+        if len(self.stray) < STRAY_CAP:
+            self.stray += line[:STRAY_CAP] + b"\n"
+
+    def _hold(self, part: bytes) -> None:
+        """Keep the beginning of a line whose end has not come; of a long one no more than that."""
+        self._line += part
+        if len(self._line) <= (_LONG_PART if self._long else self._cap - self._size):
+            return
+        if not self._long:
+            self._begin_long_line()
+        self._search(bytes(self._line))
+        del self._line[:-_OVERLAP]
+        self._counted = len(self._line)
+
+    def _begin_long_line(self) -> None:
+        self._counted = 0
+        self._long = _DATA if self._line.startswith(b"data:") else _OTHER
+        if self._long == _DATA:
+            self._is_open = True
+            self._forget_data()
+        elif not self._line.startswith(b":"):
+            self._stray_line(bytes(self._line))
+
+    def _end_long_line(self, block: bytes) -> int:
+        """Take the rest of a long line; where the next one begins."""
+        rest = _LINE.match(block)
+        line = rest[0] if rest else b""
+        self._search(line)
+        if self._long == _DATA:
+            self._last = line.rstrip()[-_OVERLAP:]
+            self._size = self._cap  # of more lines of this event the signs are counted as well
+        self._long = 0
+        return len(line)
+
+    def _search(self, line: bytes) -> None:
+        if self._long == _DATA:
+            self._signs += self._count(line, self._counted)
+
+
+class FirstEvent:
+    """Reads the beginning of a stream until its first real event."""
+
+    def __init__(self) -> None:
         self.seen_bytes: int = 0
-        self._rest = b""
-        self._name = ""
-        self._data: list[str] = []
+        self._scanner = EventScanner(HEAD_CAP)
+        self._head: bytes | None = b""
+
+    @property
+    def stray(self) -> bytes:
+        """The lines that belong to no event."""
+        return bytes(self._scanner.stray)
 
     def feed(self, data: bytes) -> Event | None:
         """Read on; the first event that is no ping, once it is complete."""
-        if self.seen_bytes < len(_BOM):
-            data = (self._rest + data).removeprefix(_BOM)
-            self._rest = b""
         self.seen_bytes += len(data)
-        for line in self._lines(data):
-            event = self._line(line)
-            if event is not None and not event.is_ping:
-                return event
-        return None
+        if self._head is not None:
+            data = self._head + data
+            if len(data) < len(_BOM) and _BOM.startswith(data):
+                self._head = data
+                return None
+            self._head, data = None, data.removeprefix(_BOM)
+        events = (scanned.as_event for scanned in self._scanner.feed(data))
+        return next((event for event in events if not event.is_ping), None)
 
     def finish(self) -> Event | None:
         """The stream has ended: an event that its blank line was missing from, if any."""
-        event = self._line(self._rest) if self._rest else None
-        event = event or self._line(b"")
+        last = self._scanner.finish()
+        event = None if last is None else last.as_event
         return event if event is not None and not event.is_ping else None
-
-    def _lines(self, data: bytes) -> Iterator[bytes]:
-        data = self._rest + data
-        start = 0
-        for end in _LINE_END.finditer(data):
-            if end.group() == b"\r" and end.end() == len(data):
-                break  # the other half of a CRLF may follow
-            yield data[start : end.start()]
-            start = end.end()
-        self._rest = data[start:]
-
-    def _line(self, line: bytes) -> Event | None:
-        if not line:
-            return self._dispatch()
-        field, _, value = line.partition(b":")
-        text = value.removeprefix(b" ").decode("utf-8", "replace")
-        if field == b"data":
-            self._data.append(text)
-        elif field == b"event":
-            self._name = text
-        elif field not in (b"", b"id", b"retry") and len(self.stray) < STRAY_CAP:
-            self.stray += line[:STRAY_CAP] + b"\n"
-        return None
-
-    def _dispatch(self) -> Event | None:
-        name, data = self._name, self._data
-        self._name, self._data = "", []
-        return Event(name, "\n".join(data)) if name or data else None
 
 
 class EventWatch:
@@ -191,8 +344,8 @@ class EventWatch:
     behind it where it is handed on as an event.
     """
 
-    __slots__ = ("_absent", "_aligned", "_done", "_missing", "_sign", "_tail", "done_at", "error",
-                 "events", "silent_at", "torn_at")  # fmt: skip
+    __slots__ = ("_absent", "_done", "_missing", "_scanner", "_sign", "done_at", "error", "events",
+                 "silent_at", "torn_at")  # fmt: skip
 
     def __init__(self, terminal: Terminal | None, needed: int) -> None:
         self.events: int = 0
@@ -204,8 +357,7 @@ class EventWatch:
         self._absent = terminal.absent if terminal else ()
         self._missing = needed if terminal else 0
         self._done = False
-        self._tail = b""
-        self._aligned = True
+        self._scanner = EventScanner(EVENT_CAP, self._sign)
 
     @property
     def is_complete(self) -> bool:
@@ -215,67 +367,67 @@ class EventWatch:
     @property
     def ends_whole(self) -> bool:
         """Whether an end here would lose nothing: the last event has its blank line."""
-        return self.is_complete and (
-            self._aligned or self._done or _WHOLE_END.search(self._tail) is not None
-        )
+        rest = self._scanner.unfinished
+        return self.is_complete and (self._done or not rest or rest.lstrip().endswith(b"[DONE]"))
 
     def feed(self, data: bytes) -> bool:
         """Look at the next bytes, decoded; whether there is anything to look at in this watch."""
         # Nearly every chunk of nearly every stream is one whole event of content. For those a
         # few literal searches tell all; everything else takes the thorough way.
         if (
-            self._aligned
-            and data.endswith(b"}\n\n")
+            data.endswith(b"}\n\n")
             and data.startswith(b"data:")
             and b"error" not in data
             and data.find(b"\n\n") == len(data) - 2
+            and self._scanner.is_idle
         ):
             for literal in self._absent:
                 if literal in data:
                     self.events += 1
                     return False
-        self._look(data)
-        return True
+        return self._look(data)
 
-    def _look(self, data: bytes) -> None:
-        old = len(self._tail)
-        text = self._tail + data
-        self.events += _count(_DATA_LINE, text, old)
-        if self._missing > 0 and self._sign is not None:
-            self._missing -= _count(self._sign, text, old)
-        self.done_at = _place_of(_DONE, text, old) if b"[DONE]" in text else -1
-        self._done = self._done or self.done_at >= 0
-        self.torn_at = -1 if self._sign is None else _place_of(_TORN, text, old)
-        self.silent_at = -1
-        unfinished = not self.error and self._find_error(text, old)
-        self._aligned = not unfinished and text.endswith((b"\n\n", b"\r\n\r\n"))
-        self._tail = b"" if self._aligned else text[-_ERROR_CAP if unfinished else -_OVERLAP :]
+    def finish(self) -> None:
+        """The stream has ended: an error whose blank line is missing is one all the same."""
+        event = self._scanner.finish()
+        stray = bytes(self._scanner.stray)
+        if event is not None and not self._done:
+            self._find_error(event)
+        elif stray.lstrip()[:1] == b"{" and not self.is_complete:
+            self._find_error(Scanned(b"", stray, 0, 0, b"", 0))
 
-    def _find_error(self, text: bytes, old: int) -> bool:
-        """Look for an error event; whether one may have begun whose line is not whole yet."""
-        maybe = _MAYBE_ERROR.search(text)
-        if maybe is None:
-            return False
-        found = _ERROR_LINE.search(text)
-        if found is None:
-            return not re.search(rb"[\r\n].*[\r\n]", text[maybe.end() :], re.DOTALL)
-        data = found.group(1) or found.group(2)
-        event = Event("", data.decode("utf-8", "replace"))
-        if event.is_error or found.group(2):
-            self.error = data
-            if not event.is_raised and self._sign is _FINISH.sign:
-                self.silent_at = max(0, found.start() - old)
-            elif not event.is_raised and self._missing > 0:
-                self.silent_at = len(text) - old
-        return False
+    def _look(self, data: bytes) -> bool:
+        self.done_at = self.torn_at = self.silent_at = -1
+        found = False
+        for event in self._scanner.feed(data):
+            found = True
+            if not self._done:
+                self._note(event)
+        return found
 
+    def _note(self, event: Scanned) -> None:
+        if event.data.startswith(b"[DONE]"):
+            self._done, self.done_at = True, event.start
+            return
+        if event.last and event.name not in _PING_NAMES:
+            self.events += 1
+        if self._sign is not None and event.last.rstrip()[-1:] not in _WHOLE and event.last:
+            self.torn_at = event.start if self.torn_at < 0 else self.torn_at
+        self._missing -= event.signs
+        if not self.error:
+            self._find_error(event)
 
-def _place_of(pattern: re.Pattern[bytes], text: bytes, old: int) -> int:
-    """Where a match begins behind the ``old`` bytes, 0 if before them, -1 if nowhere."""
-    found = pattern.search(text)
-    return max(0, found.start() - old) if found and found.end() > old else -1
-
-
-def _count(pattern: re.Pattern[bytes], text: bytes, old: int) -> int:
-    """Matches that were not whole in the ``old`` bytes that were looked at before."""
-    return sum(match.end() > old for match in pattern.finditer(text))
+    def _find_error(self, scanned: Scanned) -> None:
+        is_named = scanned.name in _FAILURES
+        if not is_named and not _MAYBE_ERROR.search(scanned.data):
+            return
+        event = scanned.as_event
+        if not event.is_error:
+            return
+        self.error = scanned.data
+        if event.is_raised:
+            return
+        if self._sign is _FINISH.sign:
+            self.silent_at = scanned.start
+        elif self._missing > 0:
+            self.silent_at = scanned.end

@@ -11,16 +11,19 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import anyio
 
-from .encoding import stream_decoder
+from .encoding import Decoder, OutOfReachError, decoder_of
 from .family import family_of
 from .response import CLOSE_SECONDS
 from .sse import HEAD_CAP, Event, FirstEvent
 
 CloseInner = Callable[[], Awaitable[None]]
+
+#: A chunk that is kept costs this much besides its bytes: many small ones are no way round a cap.
+_CHUNK_COST: Final = 64
 
 
 class Watcher(Protocol):
@@ -65,8 +68,8 @@ class Head:
 
     ``iterator`` gives the rest: a stream must not be iterated twice. Without an event the stream
     has ended, and ``stray`` is what it held instead; ``error`` is the exception that ended it, if
-    any. ``unreadable`` says that nobody here can decode it, ``oversized`` that its first event is
-    too large to be waited for.
+    any. ``unreadable`` says that nobody here can decode it, or not within bounds, ``oversized``
+    that its first event is too large to be waited for.
     """
 
     iterator: Any = None
@@ -82,23 +85,35 @@ class Head:
 async def look_ahead(response: Any, patience: float | None) -> Head:
     """Read a stream until its first real event, at most ``patience`` seconds."""
     head, first = Head(iterator=response.stream.__aiter__()), FirstEvent()
-    decode = stream_decoder(response.headers.get("content-encoding", ""))
-    if decode is None:
+    decoder = decoder_of(response.headers.get("content-encoding", ""))
+    if decoder is None:
         return Head(unreadable=True)
     with anyio.move_on_after(patience) as scope:
         try:
-            async for chunk in head.iterator:
-                head.chunks.append(chunk)
-                head.event = first.feed(decode(chunk))
-                head.oversized = first.seen_bytes > HEAD_CAP
-                if head.event is not None or head.oversized:
-                    return head
-            head.event = first.finish()
+            await _read_head(head, first, decoder)
+        except OutOfReachError:
+            head.unreadable = True
         except Exception as error:  # noqa: BLE001 - judged by the caller of this function
             head.error = error
-    head.stray = bytes(first.stray)
+    head.stray = first.stray
     head.stalled = scope.cancelled_caught
     return head
+
+
+async def _read_head(head: Head, first: FirstEvent, decoder: Decoder) -> None:
+    held = 0
+    async for chunk in head.iterator:
+        head.chunks.append(chunk)
+        held += len(chunk) + _CHUNK_COST
+        for piece in decoder(chunk):
+            head.event = first.feed(piece)
+            head.oversized = first.seen_bytes > HEAD_CAP
+            if head.event is not None or head.oversized:
+                return
+        if held > HEAD_CAP:
+            head.oversized = True
+            return
+    head.event = first.finish()
 
 
 def watch(
