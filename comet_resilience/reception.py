@@ -189,7 +189,7 @@ def _undecodable(journey: Journey, response: Any) -> Failure:
     """A body that nobody can read: the status alone tells, and a success holds no answer."""
     observation = observe(response, b"", journey.info.operation)
     observation = replace(observation, body=BodyKind.BINARY, message=_UNDECODABLE)
-    verdict = classify(observation, journey.rules)
+    verdict = journey.judge(observation)
     return Failure(seen=observation, verdict=verdict, response=response)
 
 

@@ -49,7 +49,8 @@ class Flushing:
 
     def packed(self, parts: list[bytes]) -> bytes:
         """All parts, a flush between any two."""
-        return b"".join(self._pack(part) + self._flush() for part in parts) + self._finish()
+        packed: bytes = b"".join(self._pack(part) + self._flush() for part in parts)
+        return packed + bytes(self._finish())
 
 
 CODECS = ["", "gzip", "deflate", "raw"]
