@@ -20,6 +20,12 @@ RetryAmbiguous = Literal["all", "text", "none"]
 
 #: Edge statuses after which nobody knows whether the provider did the work.
 _AMBIGUOUS_STATUS: Final = frozenset({502, 504, 520, 522, 524})
+#: A client's error that means no refusal: somebody waited for the work too long.
+_TIMED_OUT: Final = frozenset({408, 499})
+_REDIRECTED: Final = 300
+_SERVER_ERROR: Final = 500
+#: Error types of gateways that give the money back when they answer with an error.
+REFUNDING_TYPES: Final = frozenset({"comet_api_error", "new_api_error", "one_api_error"})
 
 #: A hint is stretched by at most this share, so that clients told the same time do not return
 #: together; it is never shortened.
@@ -90,21 +96,31 @@ def decide(policy: RetryPolicy, now: Situation) -> RetryIn | GiveUp:
 
 
 def may_be_billed(seen: Observation, verdict: Verdict | None = None) -> bool:
-    """Whether the provider may have done, and billed, the work although no answer arrived.
+    """Tell whether the provider may have done, and billed, the work although no answer arrived.
 
-    An error in the gateway's own JSON means unbilled: the gateway refunds what it answers with
-    an error. Faults after sending, timeouts of the edge and what the table calls ambiguous leave
-    it open.
+    Of paid media the answer itself has to prove that nothing was begun: a refusal (4xx), an
+    overload or a limit by name, a code of a gateway that refunds what it answers with an error.
+    JSON proves nothing by itself: many gateways write it for a provider that took the request and
+    then broke off. Of anything else only timeouts and broken answers leave it open.
     """
-    if verdict is not None and verdict.ambiguous:
-        return True
     if seen.fault is not None:
-        return not seen.fault.before_sending
-    if seen.status is not None and seen.status < 300:
+        return (verdict is not None and bool(verdict.ambiguous)) or not seen.fault.before_sending
+    if seen.status is None:
+        return False
+    if seen.status < _REDIRECTED:
         return True
+    if verdict is not None and verdict.ambiguous is not None:
+        return verdict.ambiguous
+    if seen.operation.is_paid_media:
+        return seen.status in _TIMED_OUT or seen.status >= _SERVER_ERROR
+    return seen.status in _AMBIGUOUS_STATUS and not _is_refunded(seen)
+
+
+def _is_refunded(seen: Observation) -> bool:
+    """Tell whether a gateway that refunds failed calls has written an error itself."""
     from_edge = seen.edge_retryable is not None or bool(seen.edge_code)
-    from_gateway = seen.body is BodyKind.JSON and not from_edge
-    return seen.status in _AMBIGUOUS_STATUS and not from_gateway
+    signed = seen.type.lower() in REFUNDING_TYPES or bool(seen.ids.gateway)
+    return seen.body is BodyKind.JSON and signed and not from_edge
 
 
 @lru_cache(maxsize=4_096)

@@ -30,6 +30,16 @@ from .vocabulary import (
 #: Longer messages are cut before they are searched: time stays bounded whatever a server sends.
 MESSAGE_SEARCHED: Final = 4_000
 
+#: Kinds of a request that was refused before anybody worked on it.
+_REFUSED: Final = frozenset(
+    {
+        FailureKind.INVALID_REQUEST, FailureKind.AUTHENTICATION, FailureKind.PERMISSION,
+        FailureKind.QUOTA, FailureKind.WRONG_PATH, FailureKind.NOT_FOUND, FailureKind.TOO_LARGE,
+        FailureKind.MODEL_UNAVAILABLE, FailureKind.UNSUPPORTED, FailureKind.NOT_READY,
+        FailureKind.RATE_LIMITED, FailureKind.EDGE_BLOCKED, FailureKind.LOCAL,
+    }
+)  # fmt: skip
+
 _WORDS: Final = ("code", "type", "label", "edge_code")
 _SETS: Final = (*_WORDS, "status", "fault", "body", "operation")
 
@@ -57,7 +67,9 @@ class Rule:
     may be a range or a set; ``label`` holds if the code or the type is one of these words.
     ``key_worked``, ``model_worked`` and ``place_worked`` ask what this client has seen before
     (``Evidence``). ``wait`` (seconds, 0 or more), ``at_most`` (retries) and ``ambiguous`` are as
-    in ``Verdict``. ``advice`` defaults to the steps for the kind.
+    in ``Verdict``; where a row leaves ``ambiguous`` open, kinds that refuse a request before any
+    work (a malformed one, a key, a limit) prove that nothing was begun. ``advice`` defaults to the
+    steps for the kind.
     """
 
     name: str
@@ -68,7 +80,7 @@ class Rule:
     signal: Signal = Signal.IGNORED
     wait: float = 0.0
     at_most: int | None = None
-    ambiguous: bool = False
+    ambiguous: bool | None = None
     advice: tuple[str, ...] = ()
     section: str = ""
     status: Container[int] | None = None
@@ -147,7 +159,7 @@ class Rule:
             section=self.section or SECTIONS[self.kind],
             wait=self.wait,
             at_most=self.at_most,
-            ambiguous=self.ambiguous,
+            ambiguous=self._ambiguous,
             rests_on=self._rests_on,
         )
 
@@ -156,6 +168,10 @@ class Rule:
         if self.action is Action.FAIL:
             return ""
         return "model" if self.model_worked else "place" if self.place_worked else ""
+
+    @property
+    def _ambiguous(self) -> bool | None:
+        return False if self.ambiguous is None and self.kind in _REFUSED else self.ambiguous
 
 
 def _as_set(allowed: object, *, words: bool) -> object:

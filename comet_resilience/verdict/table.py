@@ -7,7 +7,10 @@ from typing import Any
 
 from .rule import Rule
 from .rules import RULES
-from .vocabulary import Action, Signal, Verdict
+from .vocabulary import Action, Fault, Signal, Verdict
+
+#: Statuses that prove nothing about the work: a success that is none, and a server's failure.
+_OPEN = (*range(200, 300), 408, 499, *range(500, 600))
 
 
 def failures_table(rules: Iterable[Rule] = RULES) -> str:
@@ -50,9 +53,19 @@ def consequence(rule: Rule | Verdict) -> str:
     done = often or f"retried {rule.at_most} times"
     if rule.wait:
         done += f", after {rule.wait:g} s or more"
-    if rule.ambiguous:
+    if _may_have_been_done(rule):
         done += ", paid media only if asked to"
     return done + ("; cuts the limit" if rule.signal is Signal.OVERLOAD else "")
+
+
+def _may_have_been_done(rule: Rule | Verdict) -> bool:
+    """Tell whether some answer that the row judges leaves open that the work was done."""
+    verdict = rule.verdict() if isinstance(rule, Rule) else rule
+    if verdict.ambiguous is not None or not isinstance(rule, Rule):
+        return bool(verdict.ambiguous)
+    if rule.fault is not None:
+        return any(fault in rule.fault and not fault.before_sending for fault in Fault)
+    return rule.status is None or any(status in rule.status for status in _OPEN)
 
 
 def _edge(retryable: bool | None) -> str:

@@ -186,9 +186,11 @@ class Verdict:
     heading of the gateway's error-handling guide to read, ``advice`` lists steps in order,
     ``wait`` is the least number of seconds before a retry makes sense where the server names
     none, and ``at_most`` bounds the retries below the client's own number where more of them
-    cannot help. ``ambiguous`` says that the provider may have done the work although the answer
-    is an error. ``rests_on`` names what the verdict takes for granted because it worked before, and
-    retries may disprove: ``"model"``, ``"place"`` or nothing.
+    cannot help. ``ambiguous`` tells whether the provider may have done the work, and billed it,
+    although the answer is an error: ``False`` where the answer proves that nothing was begun, or
+    that what was begun is refunded, ``None`` where the row does not say. ``rests_on`` names what
+    the verdict takes for granted because it worked before, and retries may disprove: ``"model"``,
+    ``"place"`` or nothing.
     """
 
     kind: FailureKind
@@ -201,7 +203,7 @@ class Verdict:
     section: str
     wait: float = 0.0
     at_most: int | None = None
-    ambiguous: bool = False
+    ambiguous: bool | None = None
     rests_on: str = ""
 
     @property

@@ -157,6 +157,76 @@ async def test_fm15_lost_replies_are_asked_for_again_by_policy_only(
         assert diagnose(caught.value).may_be_billed
 
 
+async def _edit(client: Any) -> object:
+    return await client.images.edit(model="m", image=b"png", prompt="a cat")
+
+
+async def _providers_job(client: Any) -> object:
+    return await client.post("/suno/submit/music", body={"prompt": "p"}, cast_to=object)
+
+
+def _said(status: int, **error: Any) -> Answer:
+    return (status, {"error": {"message": "m", "type": None, "code": None, **error}}, {})
+
+
+PAID_MEDIA = [_image, _edit, _speech, _video, _providers_job]
+#: A provider that took the request and then broke off, as the gateways in between report it.
+OPEN: list[Answer] = [
+    _said(500, message="Connection error.", type="internal_server_error", code="500"),
+    _said(500, message="an error", type="comet_api_error", code=""),
+    _said(502, message="Error code: 502", type="internal_server_error", code="502"),
+    _said(504, message="Timeout Error: Error code: 504", code="504"),
+    _said(500, message="unexpected EOF", code="read_response_body_failed"),
+    (500, {"html-message": "Message: fetch failed Cause: SocketError: other side closed"}, {}),
+    (500, {"status": "failure", "message": "Something went wrong"}, {}),
+    (502, "<html><title>502 Bad Gateway</title></html>", {"content-type": "text/html"}),
+    (524, "<html><title>524: A timeout occurred</title></html>", {"content-type": "text/html"}),
+    _said(408, message="Request timed out.", type="timeout_error"),
+]
+#: Answers that prove that nothing was begun, or that it is refunded.
+PROVEN: list[Answer] = [
+    LIMITED,
+    _said(503, message="The model is overloaded", code="overloaded"),
+    _said(529, message="Overloaded", type="overloaded_error"),
+    _said(500, message="do request failed", code="do_request_failed"),
+    _said(500, message="no channel left", code="get_channel_failed"),
+]
+
+
+@pytest.mark.parametrize("call", PAID_MEDIA)
+@pytest.mark.parametrize("answer", OPEN)
+async def test_fm15_paid_media_are_asked_for_once_where_the_answer_proves_nothing(
+    call: Callable[[Any], Awaitable[object]], answer: Answer
+) -> None:
+    """JSON, a page or a bare status of a server: the picture may have been made, and is billed."""
+    client, inner = scripted(answer, answer, answer, **FAST)
+    with pytest.raises(openai.APIStatusError) as caught:
+        await call(client)
+    assert len(inner.sent) == 1
+    assert diagnose(caught.value).may_be_billed
+
+
+@pytest.mark.parametrize("call", PAID_MEDIA)
+@pytest.mark.parametrize("answer", PROVEN)
+async def test_fm15_paid_media_are_sent_again_where_nothing_was_begun(
+    call: Callable[[Any], Awaitable[object]], answer: Answer
+) -> None:
+    """A limit, an overload by name, a refund, no connection: nothing is owed."""
+    client, inner = scripted(answer, answer, max_retries=1, **FAST)
+    with pytest.raises(openai.APIStatusError) as caught:
+        await call(client)
+    assert len(inner.sent) == 2
+    assert not diagnose(caught.value).may_be_billed
+
+
+@pytest.mark.parametrize("answer", OPEN)
+async def test_fm15_text_is_sent_again_behind_the_same_answers(answer: Answer) -> None:
+    """Two answers of text cost little, and the caller wants one."""
+    client, inner = scripted(answer, OK, max_retries=1, **FAST)
+    await ask(client)
+    assert len(inner.sent) == 2
+
+
 async def test_fm15_idempotency_key_of_the_caller_is_the_same_at_each_attempt() -> None:
     """What names the logical request is sent unchanged; only the count of retries moves."""
     client, inner = scripted(LIMITED, BROKEN, httpx.ReadError("cut"), OK, **FAST)

@@ -20,7 +20,13 @@ from comet_resilience.verdict.retry import (
     may_be_billed,
 )
 from comet_resilience.verdict.rules import classify
-from comet_resilience.verdict.vocabulary import BodyKind, Fault, Observation, Operation
+from comet_resilience.verdict.vocabulary import (
+    BodyKind,
+    Fault,
+    Observation,
+    Operation,
+    RequestIds,
+)
 
 POLICY = RetryPolicy(
     backoff_initial=0.5, backoff_max=30.0, max_retry_after=60.0, retry_ambiguous="text"
@@ -75,6 +81,9 @@ def test_the_table_comes_first() -> None:
         Observation(status=408, body=BodyKind.JSON),
         Observation(status=500, body=BodyKind.JSON, code="bad_response_body"),
         Observation(status=200, body=BodyKind.EMPTY),
+        Observation(status=502, body=BodyKind.JSON, message="bad gateway"),
+        Observation(status=504, body=BodyKind.JSON),
+        Observation(status=504, body=BodyKind.JSON, code="bad_response_status_code"),
     ],
 )
 def test_paid_media_are_not_sent_again_blindly(seen: Observation, operation: Operation) -> None:
@@ -91,11 +100,13 @@ def test_paid_media_are_not_sent_again_blindly(seen: Observation, operation: Ope
 @pytest.mark.parametrize(
     "seen",
     [
-        Observation(status=504, body=BodyKind.JSON),
-        Observation(status=524, body=BodyKind.JSON),
-        Observation(status=503, body=BodyKind.HTML),
+        Observation(status=503, body=BodyKind.HTML, message="503 Service Temporarily Unavailable"),
+        Observation(status=503, body=BodyKind.JSON, code="overloaded"),
+        Observation(status=529, body=BodyKind.JSON),
         Observation(status=521, body=BodyKind.HTML),
+        Observation(status=523, body=BodyKind.JSON, edge_retryable=True),
         Observation(status=500, body=BodyKind.JSON, code="do_request_failed"),
+        Observation(status=502, body=BodyKind.JSON, code="bad_response_status_code"),
         Observation(status=429, body=BodyKind.EMPTY),
         Observation(fault=Fault.CONNECT),
         Observation(fault=Fault.POOL_TIMEOUT),
@@ -105,10 +116,44 @@ def test_paid_media_are_not_sent_again_blindly(seen: Observation, operation: Ope
 def test_what_was_not_done_is_sent_again(
     seen: Observation, ambiguous: Literal["text", "all", "none"]
 ) -> None:
-    """An error in the gateway's own words is unbilled, and what was never sent was never done."""
+    """A refusal, an overload by name, a code of a gateway that refunds: nothing is owed."""
     media = replace(seen, operation=Operation.MEDIA)
     assert not may_be_billed(media, classify(media))
     assert " s, " in _step(media, replace(POLICY, retry_ambiguous=ambiguous))
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        Observation(status=500, body=BodyKind.JSON, message="Connection error."),
+        Observation(status=500, body=BodyKind.HTML),
+        Observation(status=500, body=BodyKind.JSON, type="comet_api_error"),
+        Observation(status=503, body=BodyKind.JSON, message="upstream connect error"),
+        Observation(status=530, body=BodyKind.HTML),
+        Observation(status=599, body=BodyKind.TEXT),
+    ],
+)
+def test_a_servers_failure_proves_nothing_about_paid_media(seen: Observation) -> None:
+    """A picture may have been made behind any 5xx that does not say more; text is no matter."""
+    media = replace(seen, operation=Operation.JOB)
+    assert may_be_billed(media, classify(media))
+    assert "may have been done and billed" in _step(media)
+    text = replace(seen, operation=Operation.TEXT)
+    assert not may_be_billed(text, classify(text))
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_text_is_unbilled_where_a_gateway_that_refunds_says_so(status: int) -> None:
+    """JSON alone is nobody's word; the family's type, or its request id, is."""
+    bare = Observation(status=status, body=BodyKind.JSON, operation=Operation.TEXT)
+    assert may_be_billed(bare, classify(bare))
+    for signed in (
+        replace(bare, type="comet_api_error"),
+        replace(bare, ids=RequestIds(gateway="20261102031415926535897Qx7LmZ2p")),
+    ):
+        assert not may_be_billed(signed, classify(signed))
+    edge = replace(bare, type="comet_api_error", edge_code=str(status))
+    assert may_be_billed(edge, classify(edge))
 
 
 def test_without_a_verdict_the_facts_decide() -> None:

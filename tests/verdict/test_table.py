@@ -9,7 +9,7 @@ import pytest
 from comet_resilience.verdict.rule import Like, Rule
 from comet_resilience.verdict.rules import RULES
 from comet_resilience.verdict.table import condition, consequence, failures_table
-from comet_resilience.verdict.vocabulary import Action, BodyKind, FailureKind, Signal
+from comet_resilience.verdict.vocabulary import Action, BodyKind, FailureKind, Fault, Signal
 
 
 def _rule(**changes: Any) -> Rule:
@@ -66,10 +66,20 @@ def test_condition_in_words(changes: dict[str, Any], words: str) -> None:
     ("changes", "words"),
     [
         ({"action": Action.FAIL}, "not retried"),
-        ({}, "retried"),
-        ({"at_most": 1}, "retried once"),
-        ({"at_most": 2, "wait": 5.0}, "retried twice, after 5 s or more"),
-        ({"at_most": 3, "signal": Signal.OVERLOAD}, "retried 3 times; cuts the limit"),
+        ({}, "retried, paid media only if asked to"),
+        ({"status": 429}, "retried"),
+        ({"status": range(500, 600)}, "retried, paid media only if asked to"),
+        ({"status": 408}, "retried, paid media only if asked to"),
+        ({"status": 500, "ambiguous": False}, "retried"),
+        ({"status": 500, "kind": FailureKind.RATE_LIMITED}, "retried"),
+        ({"fault": Fault.CONNECT}, "retried"),
+        ({"fault": {Fault.CONNECT, Fault.READ}}, "retried, paid media only if asked to"),
+        ({"status": 429, "at_most": 1}, "retried once"),
+        ({"status": 429, "at_most": 2, "wait": 5.0}, "retried twice, after 5 s or more"),
+        (
+            {"status": 429, "at_most": 3, "signal": Signal.OVERLOAD},
+            "retried 3 times; cuts the limit",
+        ),
         ({"ambiguous": True}, "retried, paid media only if asked to"),
     ],
 )
