@@ -37,8 +37,11 @@ def parse_dotenv(text: str) -> dict[str, str]:
         matched = _LINE.match(line)
         if matched:
             name, value = matched[1], matched[2].strip()
-            quoted = re.match(r"(['\"])(.*?)\1", value)
-            found[name] = quoted.group(2) if quoted else re.sub(r"(?<!\s)\s+#.*", "", value)
+            quote = value[:1]
+            is_quoted = quote in ("'", '"') and quote in value[1:]
+            found[name] = (
+                value[1:].partition(quote)[0] if is_quoted else re.sub(r"(?<!\s)\s+#.*", "", value)
+            )
     return found
 
 

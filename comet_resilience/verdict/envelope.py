@@ -151,7 +151,7 @@ def _from_html(text: str) -> Envelope:
     edge_code, ray = _EDGE_CODE.search(text), _RAY_ID.search(text)
     return Envelope(
         kind=BodyKind.HTML,
-        message=" ".join(re.sub(r"<[^>]{0,200}>", " ", words).split())[:200],
+        message=" ".join(re.sub(r"<[^<>]{0,200}+>", " ", words).split())[:200],
         edge_code=edge_code.group(1) if edge_code else "",
         edge_id=ray.group(1) if ray else "",
     )

@@ -113,7 +113,7 @@ _MAKES_MEDIA = re.compile(
 )
 _LOOKS_LIKE_ID = re.compile(r"(?=[^/]*\d)[A-Za-z0-9_-]{8,}")
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)(/.*)")
-_VERSIONED = re.compile(r".*?/v\d+(?:beta)?(?=/)")
+_VERSIONED = re.compile(r"\A.*?/v\d+(?:beta)?(?=/)")
 _MODEL_IN_JSON = re.compile(rb'"model"\s*:\s*"((?:[^"\\]|\\.){1,200}+)"')
 _STREAM_IN_JSON = re.compile(rb'"stream"\s*:\s*true\b')
 _MODEL_IN_FORM = re.compile(rb'name="model"\r\n\r\n([^\r]{1,200})\r\n')
