@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
@@ -23,7 +23,7 @@ _REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT)
 Fits = Callable[[str], bool]
 
 
-class TooManySteps(Exception):
+class TooManyStepsError(Exception):
     """A match that did not end within the most steps."""
 
 
@@ -54,7 +54,7 @@ class StepCounter:
             while True:
                 self.steps += 1
                 if self.steps > MOST_STEPS:
-                    raise TooManySteps
+                    raise TooManyStepsError
                 step = self.program[pc]
                 name = step[0]
                 if name == "char":
@@ -104,7 +104,8 @@ class StepCounter:
         elif kind is sre.BRANCH:
             self._branch(value[1], flags)
         elif kind in _REPEATS:
-            self._repeat(kind, *value, flags)
+            least, most, inner = value
+            self._repeat(kind, least, most, inner, flags)
         elif kind is sre.ATOMIC_GROUP:
             self._apart("atomic", lambda: self._sequence(value, flags))
         elif kind in (sre.ASSERT, sre.ASSERT_NOT):
@@ -136,8 +137,7 @@ class StepCounter:
 
     def _repeat(self, kind: Any, least: int, most: Any, inner: Any, flags: int) -> None:
         if kind is sre.POSSESSIVE_REPEAT:
-            body = (sre.MAX_REPEAT, least, most, inner, flags)
-            self._apart("atomic", lambda: self._repeat(*body))
+            self._apart("atomic", lambda: self._repeat(sre.MAX_REPEAT, least, most, inner, flags))
             return
         assert inner.getwidth()[0] > 0 or most is not sre.MAXREPEAT, "a loop around nothing"
         for _ in range(least):
@@ -189,7 +189,7 @@ def _is_item(item: tuple[Any, Any], codes: set[int], char: str, flags: int) -> b
     return kind is sre.CATEGORY and _category(value, flags & re.ASCII).match(char) is not None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _category(value: Any, ascii_only: int) -> re.Pattern[str]:
     letter = {"DIGIT": "d", "SPACE": "s", "WORD": "w"}[str(value).rpartition("_")[2]]
     letter = letter.upper() if "NOT" in str(value) else letter
@@ -215,7 +215,7 @@ def _position(value: Any, flags: int) -> Callable[[str, int], bool]:
 
 def hard_texts(counter: StepCounter, size: int) -> Iterator[str]:
     """Texts of about this size out of the pattern's own parts, the same ones for each size."""
-    dice = random.Random(repr(counter.tree))  # noqa: S311 - no secret
+    dice = random.Random(repr(counter.tree))
     parts = sorted(
         {part for part in _parts(counter.tree, dice) if part}, key=lambda part: (len(part), part)
     )

@@ -20,7 +20,7 @@ import pytest
 import comet_resilience
 from comet_resilience.verdict.rules import RULES
 
-from .pattern_work import StepCounter, TooManySteps, hard_texts
+from .pattern_work import StepCounter, TooManyStepsError, hard_texts
 
 PACKAGE = Path(comet_resilience.__file__).parent
 #: Sizes that are compared: linear work grows by four between them, quadratic by sixteen.
@@ -125,7 +125,7 @@ def growth_of(pattern: re.Pattern[Any], *, anchored: bool) -> tuple[float, str]:
                 continue
             quarter = text[: SMALL - 1] + text[-1]
             before = steps(counter, quarter, pattern, anchored=anchored)
-        except TooManySteps:
+        except TooManyStepsError:
             return float("inf"), text
         worst = max(worst, (after / before, text))
     return worst

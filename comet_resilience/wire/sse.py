@@ -30,7 +30,7 @@ _LINE = re.compile(rb"[^\r\n]*(?:\r\n?|\n)")
 #: The lines of a block that ends with a line end: data, an event's name, blank lines, others.
 _LINES = re.compile(
     rb"data(?:: ?([^\r\n]*)|())(?:\r\n?|\n)|event: ?([^\r\n]*)(?:\r\n?|\n)|([\r\n]+)"
-    rb"|([^\r\n]+)(?:\r\n?|\n)"
+    rb"|([^\r\n]+)(?:\r\n?|\n|\Z)"
 )
 _DATA, _BARE_DATA, _NAME, _BLANK, _OTHER = 1, 2, 3, 4, 5
 #: Fields that the SDK knows besides, and comments: what is none of them belongs to no event.
