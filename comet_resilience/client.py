@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar, Unpack, cast
 from urllib.parse import urlsplit
@@ -12,13 +13,24 @@ from weakref import ref
 import openai
 from openai import AsyncOpenAI
 
-from .config import Config, Options
+from .config import (
+    AlgorithmFactory,
+    Config,
+    IncompleteStream,
+    Journal,
+    Options,
+    Partition,
+)
+from .events import Observer
 from .failure import explain
-from .fleet.scope import account_of
+from .fleet.scope import Fleet, RedisSource, account_of
+from .keywords import implemented_by
 from .limits.snapshot import Snapshot
 from .support.diagnosis import Diagnosis
 from .transport import Engine, ResilientTransport
 from .verdict.advice import CORRECT_BASE_URL
+from .verdict.retry import RetryAmbiguous
+from .verdict.rule import Rule
 from .wire.family import transport_of, with_transport
 from .wire.request import EXTENSION, Call, authorization_of, of_json
 
@@ -59,22 +71,7 @@ class _Unprepared:
 _unprepared = _Unprepared()
 
 
-def wrap(client: ClientT, **options: Unpack[Options]) -> ClientT:
-    """Make a client that retries and limits by itself; the given one stays as it is.
-
-    The result has the same type, resources and settings, and shares the connection pool, which
-    it keeps open as long as it or a stream of it lives. Wrapping a wrapped client gives the same
-    client back. The keywords are described in ``Config`` and in the README's table. A
-    ``max_retries`` that was given to the client itself (other than the SDK's default) stands
-    unless it is given here.
-
-    Raises:
-        TypeError: If ``client`` is no ``AsyncOpenAI`` or a keyword is unknown.
-        ValueError: If a keyword's value is out of its bounds, the client is wrapped already and
-            keywords are given, or its http client was taken out of another wrapped client.
-        ImportError: If ``fleet`` is a URL and redis-py is not installed.
-
-    """
+def _wrap(client: AsyncOpenAI, **options: Unpack[Options]) -> AsyncOpenAI:
     _check_client(client)
     config = Config.from_options(options)
     if _is_wrapped(client):
@@ -91,6 +88,83 @@ def wrap(client: ClientT, **options: Unpack[Options]) -> ClientT:
     if "max_retries" in options or client.max_retries == openai.DEFAULT_MAX_RETRIES:
         wrapped.max_retries = config.max_retries
     return wrapped
+
+
+@implemented_by(_wrap)
+def wrap(
+    client: ClientT,
+    *,
+    max_retries: int = 6,
+    backoff_initial: float = 0.5,
+    backoff_max: float = 30.0,
+    max_retry_after: float = 60.0,
+    retry_ambiguous: RetryAmbiguous = "text",
+    deadline: float | None = None,
+    initial_concurrency: int = 8,
+    min_concurrency: int = 1,
+    max_concurrency: int = 512,
+    max_queue: int | None = 10000,
+    queue_timeout: float | None = None,
+    stall_timeout: float | None = None,
+    incomplete_stream: IncompleteStream = "raise",
+    partition: Partition | None = None,
+    algorithm: AlgorithmFactory | None = None,
+    fleet: RedisSource | Fleet | None = None,
+    rules: Sequence[Rule] = (),
+    on_event: Observer | Sequence[Observer] | None = None,
+    journal: Journal | None = None,
+) -> ClientT:
+    """Make a client that retries and limits by itself; the given one stays as it is.
+
+    The result has the same type, resources and settings, and shares the connection pool, which
+    it keeps open as long as it or a stream of it lives. Wrapping a wrapped client gives the same
+    client back. A ``max_retries`` that was given to the client itself (other than the SDK's
+    default) stands unless it is given here.
+
+    Args:
+        client: The client to wrap; it stays as it is.
+        max_retries: Attempts after the first one (retries, a whole number, 0 to 1000).
+        backoff_initial: Longest wait before the first retry; doubles each time (s, a number, 0 to
+            3600).
+        backoff_max: No wait of our own is longer than this (s, a number, 0 to 86400).
+        max_retry_after: Give up at once if the server asks for a longer wait (s, a number, 0 to
+            86400).
+        retry_ambiguous: Which requests are sent again although the first may have been done and
+            billed: ``text`` (all but images, videos, speech), ``all``, ``none``.
+        deadline: For the whole request, queue, attempts and waits, until its answer begins (s, a
+            number, 0.001 to 86400, or None).
+        initial_concurrency: What each partition starts with, within the next two (requests, a
+            whole number, 1 to 100000).
+        min_concurrency: An open partition's limit stays at or above this (requests, a whole
+            number, 1 to 100000).
+        max_concurrency: A partition's limit stays at or below this (requests, a whole number, 1 to
+            100000).
+        max_queue: How many may wait in one partition; more are refused before they are sent
+            (requests, a whole number, 0 to 10000000, or None).
+        queue_timeout: Longest wait for a slot (s, a number, 0 to 86400, or None).
+        stall_timeout: Longest wait for the first event of a stream and between events; keep-alives
+            do not count (s, a number, 0.001 to 86400, or None).
+        incomplete_stream: A stream that ends without its terminal sign: ``raise``, or only
+            ``warn``.
+        partition: Function from a request to what it shares a limit with: (route, model).
+        algorithm: Makes each partition's limit algorithm; ``lambda: FixedLimit(5)`` fixes it.
+        fleet: Share each limit with other processes through Redis or Valkey: a URL, a function
+            that makes a client, or ``Fleet(...)``.
+        rules: Rows of your own, tried before the table's.
+        on_event: Called with each event, one function or several.
+        journal: A file, or a function, that gets one line per attempt, without content.
+
+    Returns:
+        A client of the same type.
+
+    Raises:
+        TypeError: If ``client`` is no ``AsyncOpenAI`` or a keyword is unknown.
+        ValueError: If a keyword's value is out of its bounds, the client is wrapped already and
+            keywords are given, or its http client was taken out of another wrapped client.
+        ImportError: If ``fleet`` is a URL and redis-py is not installed.
+
+    """
+    raise NotImplementedError
 
 
 def snapshot(client: AsyncOpenAI) -> Snapshot:
@@ -126,8 +200,7 @@ def _account_of(client: AsyncOpenAI, config: Config) -> str:
 
 def _check_client(client: object) -> None:
     if not isinstance(client, AsyncOpenAI):
-        hint = "; use AsyncOpenAI instead of OpenAI" if isinstance(client, openai.OpenAI) else ""
-        raise TypeError(f"wrap() takes an AsyncOpenAI, got {type(client).__name__}{hint}")
+        raise TypeError(f"wrap() takes an AsyncOpenAI, got {_described(client)}")
     auth = getattr(client, "_workload_identity_auth", None)
     if auth is not None and "X509" in type(auth).__name__:
         raise TypeError(
@@ -152,6 +225,18 @@ def _is_wrapped(client: AsyncOpenAI) -> bool:
             " the new client an http client of its own, or use with_options() of the wrapped one"
         )
     return True
+
+
+def _described(client: object) -> str:
+    """Say what was given in place of a client, and which one to give."""
+    if isinstance(client, type):
+        return f"the class {client.__name__}: give it a client, {client.__name__}(...)"
+    name = type(client).__name__
+    for base in type(client).__mro__ if isinstance(client, openai.OpenAI) else ():
+        package = sys.modules.get(base.__module__.partition(".")[0])
+        if hasattr(package, f"Async{base.__name__}"):
+            return f"{name}, which is synchronous: use Async{base.__name__} instead"
+    return name
 
 
 def _warn_of_base_url(base_url: str) -> None:

@@ -7,7 +7,7 @@ defaults and checks the values. Nothing else in the package gives a number a def
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
@@ -23,6 +23,7 @@ from .keywords import (
     check_sequence,
     check_shareable,
     keyword,
+    refuse_unknown,
 )
 from .limits.algorithm import LimitAlgorithm, StepBack
 from .verdict.retry import RetryAmbiguous, RetryPolicy
@@ -189,7 +190,7 @@ class Config:
         known = {declared.name for declared in fields(cls)}
         for name in options:
             if name not in known:
-                raise TypeError(f"unknown keyword {name!r}; known are: {', '.join(sorted(known))}")
+                raise refuse_unknown(name, known)
         return cls(**options)  # type: ignore[arg-type]
 
     @property
@@ -231,6 +232,15 @@ class Config:
             max_retry_after=self.max_retry_after,
             retry_ambiguous=self.retry_ambiguous,
         )
+
+
+def described(declared: Field[Any]) -> str:
+    """Return the meaning of a keyword with its unit and bounds, as docstrings have it."""
+    bounds: Number | None = declared.metadata["bounds"]
+    unit: str = declared.metadata["unit"]
+    meaning: str = declared.metadata["meaning"].replace("`", "``")
+    limits = ", ".join(filter(None, [unit, bounds.describe() if bounds else ""]))
+    return meaning[0].upper() + meaning[1:] + (f" ({limits})." if limits else ".")
 
 
 def keywords_table() -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import update_wrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .limits.algorithm import StepBack
 from .limits.fixed import FixedLimit
+
+Declared = TypeVar("Declared", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,29 @@ def keyword(
     """Declare a field of ``Config``; one that may hold a secret is not ``shown`` by its repr."""
     metadata = {"bounds": bounds, "unit": unit, "meaning": meaning}
     return field(default=default, repr=shown, metadata=metadata)
+
+
+def implemented_by(function: Callable[..., Any]) -> Callable[[Declared], Declared]:
+    """Give a function the face of a declaration: its name, signature and docstring.
+
+    The declaration spells out keywords, types, defaults and meanings for ``help()`` and for
+    editors, which read the source. The function takes only the keywords that were given, so it
+    can tell a default from the same value given, and leaves the values to ``Config``.
+    """
+
+    def lend(declared: Declared) -> Declared:
+        return update_wrapper(function, declared)  # type: ignore[return-value]
+
+    return lend
+
+
+def refuse_unknown(name: str, known: Iterable[str]) -> TypeError:
+    """Make the error for a keyword that does not exist: those meant, or all that there are."""
+    names = sorted(known)
+    meant = get_close_matches(name, names, n=3)
+    if meant:
+        return TypeError(f"unknown keyword {name!r}: did you mean {' or '.join(meant)}?")
+    return TypeError(f"unknown keyword {name!r}; known are: {', '.join(names)}")
 
 
 def check_number(name: str, value: object, bounds: Number | None) -> None:

@@ -20,7 +20,9 @@ from contextvars import ContextVar, Token
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from .config import Config, PerCallOptions
+from .config import Config, IncompleteStream, PerCallOptions
+from .keywords import implemented_by
+from .verdict.retry import RetryAmbiguous
 
 if TYPE_CHECKING:
     from .limits.limiter import Limiter
@@ -140,18 +142,18 @@ def _left_in_order(entry: _Entry) -> bool:
     return True
 
 
-def override(**options: Unpack[PerCallOptions]) -> Override:
-    """Change keywords of ``wrap`` for the requests that begin inside a ``with`` block.
+class _Unchanged:
+    """The default of a keyword that a block leaves to the code around it."""
 
-    ``with override(deadline=3, max_retries=0): ...`` works in sync and async code, for every
-    wrapped client, and for the tasks that begin inside. Blocks nest: what an inner one does not
-    name it inherits. ``max_retries`` here also counts more than ``with_options(max_retries=...)``.
+    def __repr__(self) -> str:
+        return "unchanged"
 
-    Raises:
-        TypeError: If a keyword is unknown, or none of a single request's; the message says why.
-        ValueError: If a value is out of its bounds.
 
-    """
+#: A keyword that is not given keeps the value of the block around, or of the client.
+UNCHANGED: Final[Any] = _Unchanged()
+
+
+def _override(**options: Unpack[PerCallOptions]) -> Override:
     checked = Config.from_options(options)
     for name in options:
         if name not in PER_CALL:
@@ -160,3 +162,47 @@ def override(**options: Unpack[PerCallOptions]) -> Override:
                 f" a block can change: {', '.join(sorted(PER_CALL))}"
             )
     return Override({name: getattr(checked, name) for name in options})
+
+
+@implemented_by(_override)
+def override(
+    *,
+    max_retries: int = UNCHANGED,
+    backoff_initial: float = UNCHANGED,
+    backoff_max: float = UNCHANGED,
+    max_retry_after: float = UNCHANGED,
+    retry_ambiguous: RetryAmbiguous = UNCHANGED,
+    deadline: float | None = UNCHANGED,
+    queue_timeout: float | None = UNCHANGED,
+    stall_timeout: float | None = UNCHANGED,
+    incomplete_stream: IncompleteStream = UNCHANGED,
+) -> Override:
+    """Change keywords of ``wrap`` for the requests that begin inside a ``with`` block.
+
+    ``with override(deadline=3, max_retries=0): ...`` works in sync and async code, for every
+    wrapped client, and for the tasks that begin inside. Blocks nest: what an inner one does not
+    name it inherits. ``max_retries`` here also counts more than ``with_options(max_retries=...)``.
+
+    Args:
+        max_retries: Attempts after the first one (retries, a whole number, 0 to 1000).
+        backoff_initial: Longest wait before the first retry; doubles each time (s, a number, 0 to
+            3600).
+        backoff_max: No wait of our own is longer than this (s, a number, 0 to 86400).
+        max_retry_after: Give up at once if the server asks for a longer wait (s, a number, 0 to
+            86400).
+        retry_ambiguous: Which requests are sent again although the first may have been done and
+            billed: ``text`` (all but images, videos, speech), ``all``, ``none``.
+        deadline: For the whole request, queue, attempts and waits, until its answer begins (s, a
+            number, 0.001 to 86400, or None).
+        queue_timeout: Longest wait for a slot (s, a number, 0 to 86400, or None).
+        stall_timeout: Longest wait for the first event of a stream and between events; keep-alives
+            do not count (s, a number, 0.001 to 86400, or None).
+        incomplete_stream: A stream that ends without its terminal sign: ``raise``, or only
+            ``warn``.
+
+    Raises:
+        TypeError: If a keyword is unknown, or none of a single request's; the message says why.
+        ValueError: If a value is out of its bounds.
+
+    """
+    raise NotImplementedError

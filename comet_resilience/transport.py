@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
-from .config import Config, Options, by_route_and_model
-from .events import Follower, Observers, Outcome, Story
-from .fleet.scope import account_of
+from .config import (
+    AlgorithmFactory,
+    Config,
+    IncompleteStream,
+    Journal,
+    Options,
+    Partition,
+    by_route_and_model,
+)
+from .events import Follower, Observer, Observers, Outcome, Story
+from .fleet.scope import Fleet, RedisSource, account_of
 from .journey import Journey
+from .keywords import implemented_by
 from .limits.eventloop import clock, running_loop
 from .limits.limiter import Limiter
 from .limits.snapshot import Snapshot
@@ -16,7 +25,10 @@ from .support.journal import observer_for
 from .support.nesting import NestingWatch
 from .tasks import NewTasks
 from .track_record import TrackRecord
+from .verdict.retry import RetryAmbiguous
+from .verdict.rule import Rule
 from .wire.closing import OpenConnections, connections_of
+from .wire.family import default_transport
 from .wire.forking import forget_in_children
 from .wire.request import EXTENSION, is_elsewhere, read_request, strip_private_headers
 from .wire.stream import CloseInner, Head, watch
@@ -24,7 +36,6 @@ from .wire.stream import CloseInner, Head, watch
 if TYPE_CHECKING:
     from .fleet.coordinator import Coordinator
     from .verdict.retry import RetryPolicy
-    from .verdict.rule import Rule
     from .verdict.vocabulary import RequestInfo
 
 
@@ -76,12 +87,61 @@ def _coordinator(config: Config, account: str) -> Coordinator | None:
     return coordinator_for(config, account)
 
 
+def _build(self: ResilientTransport, inner: Any = None, **options: Unpack[Options]) -> None:
+    if inner is None:
+        inner = default_transport()
+    if not hasattr(inner, "handle_async_request"):
+        raise TypeError(f"inner={inner!r}: expected an async transport of httpx2 or httpx")
+    config = Config.from_options(options)
+    fleet = config.as_fleet
+    if fleet is not None and fleet.account is None:
+        raise ValueError("fleet: expected Fleet(..., account=...): no client's key names it")
+    forget_in_children(inner)
+    engine = Engine(config, account_of("", "", fleet.account if fleet else None))
+    self.__dict__.update(_inner=inner, _engine=engine, _only_calls=False)
+
+
 class ResilientTransport:
     """An async transport for httpx2 or httpx that retries and limits what the inner one sends.
 
     ``wrap`` puts it into a client; build it yourself only for an http client of your own:
-    ``AsyncOpenAI(http_client=httpx2.AsyncClient(transport=ResilientTransport(inner)))``. The
-    keywords are those of ``wrap``.
+    ``AsyncOpenAI(http_client=httpx2.AsyncClient(transport=ResilientTransport()))``. Proxies of
+    the environment do not apply to an http client that is given a transport, whosever it is.
+
+    Args:
+        inner: The transport that sends each attempt. By default a new one such as the SDK makes
+            for itself, of httpx2 or httpx, whichever the installed openai stands on; give one
+            for a proxy, certificates, a local address or connection limits of your own.
+        max_retries: Attempts after the first one (retries, a whole number, 0 to 1000).
+        backoff_initial: Longest wait before the first retry; doubles each time (s, a number, 0 to
+            3600).
+        backoff_max: No wait of our own is longer than this (s, a number, 0 to 86400).
+        max_retry_after: Give up at once if the server asks for a longer wait (s, a number, 0 to
+            86400).
+        retry_ambiguous: Which requests are sent again although the first may have been done and
+            billed: ``text`` (all but images, videos, speech), ``all``, ``none``.
+        deadline: For the whole request, queue, attempts and waits, until its answer begins (s, a
+            number, 0.001 to 86400, or None).
+        initial_concurrency: What each partition starts with, within the next two (requests, a
+            whole number, 1 to 100000).
+        min_concurrency: An open partition's limit stays at or above this (requests, a whole
+            number, 1 to 100000).
+        max_concurrency: A partition's limit stays at or below this (requests, a whole number, 1 to
+            100000).
+        max_queue: How many may wait in one partition; more are refused before they are sent
+            (requests, a whole number, 0 to 10000000, or None).
+        queue_timeout: Longest wait for a slot (s, a number, 0 to 86400, or None).
+        stall_timeout: Longest wait for the first event of a stream and between events; keep-alives
+            do not count (s, a number, 0.001 to 86400, or None).
+        incomplete_stream: A stream that ends without its terminal sign: ``raise``, or only
+            ``warn``.
+        partition: Function from a request to what it shares a limit with: (route, model).
+        algorithm: Makes each partition's limit algorithm; ``lambda: FixedLimit(5)`` fixes it.
+        fleet: Share each limit with other processes through Redis or Valkey: a URL, a function
+            that makes a client, or ``Fleet(...)``.
+        rules: Rows of your own, tried before the table's.
+        on_event: Called with each event, one function or several.
+        journal: A file, or a function, that gets one line per attempt, without content.
 
     Raises:
         TypeError: If ``inner`` is no async transport, or a keyword is unknown.
@@ -91,17 +151,36 @@ class ResilientTransport:
 
     """
 
-    def __init__(self, inner: Any, **options: Unpack[Options]) -> None:
-        if not hasattr(inner, "handle_async_request"):
-            raise TypeError(f"inner={inner!r}: expected an async transport of httpx2 or httpx")
-        self._inner = inner
-        forget_in_children(inner)
-        config = Config.from_options(options)
-        fleet = config.as_fleet
-        if fleet is not None and fleet.account is None:
-            raise ValueError("fleet: expected Fleet(..., account=...): no client's key names it")
-        self._engine = Engine(config, account_of("", "", fleet.account if fleet else None))
-        self._only_calls = False
+    _inner: Any
+    _engine: Engine
+    _only_calls: bool
+
+    @implemented_by(_build)
+    def __init__(
+        self,
+        inner: Any = None,
+        *,
+        max_retries: int = 6,
+        backoff_initial: float = 0.5,
+        backoff_max: float = 30.0,
+        max_retry_after: float = 60.0,
+        retry_ambiguous: RetryAmbiguous = "text",
+        deadline: float | None = None,
+        initial_concurrency: int = 8,
+        min_concurrency: int = 1,
+        max_concurrency: int = 512,
+        max_queue: int | None = 10000,
+        queue_timeout: float | None = None,
+        stall_timeout: float | None = None,
+        incomplete_stream: IncompleteStream = "raise",
+        partition: Partition | None = None,
+        algorithm: AlgorithmFactory | None = None,
+        fleet: RedisSource | Fleet | None = None,
+        rules: Sequence[Rule] = (),
+        on_event: Observer | Sequence[Observer] | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        raise NotImplementedError
 
     @classmethod
     def for_client(cls, inner: Any, engine: Engine) -> ResilientTransport:

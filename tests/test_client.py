@@ -12,6 +12,8 @@ import openai
 import pytest
 
 from comet_resilience import ResilientTransport, diagnose, snapshot, wrap
+from comet_resilience.testing import Gateway
+from comet_resilience.wire.family import family_of_sdk, transport_of
 
 from .conftest import (
     BASE_URL,
@@ -316,12 +318,38 @@ async def test_a_transport_of_ones_own_http_client() -> None:
     assert wrap(client) is client
 
 
+async def test_a_transport_without_words_is_that_of_the_sdk() -> None:
+    """``ResilientTransport()`` sends by a new transport of the family and limits of the SDK's."""
+    family = family_of_sdk()
+    async with Gateway() as gateway:
+        gateway.fail(503)
+        transport = ResilientTransport(**FAST)
+        theirs = openai.DefaultAsyncHttpxClient()
+        assert type(transport._inner) is type(transport_of(theirs))
+        assert transport._inner._pool._max_connections == 1_000
+        await theirs.aclose()
+        async with openai.AsyncOpenAI(
+            base_url=gateway.base_url,
+            api_key=gateway.api_key,
+            http_client=family.AsyncClient(transport=transport),
+        ) as client:
+            await ask(client)
+        assert len(gateway.requests) == 2
+
+
 def test_what_cannot_be_wrapped() -> None:
     """Anything but an AsyncOpenAI is refused by name, a sync client with the way out."""
-    with pytest.raises(TypeError, match="AsyncOpenAI instead of OpenAI"):
+    with pytest.raises(TypeError, match="OpenAI, which is synchronous: use AsyncOpenAI instead"):
         wrap(openai.OpenAI(api_key=KEY))  # type: ignore[type-var]
     with pytest.raises(TypeError, match="got str"):
         wrap("client")  # type: ignore[type-var]
+    with pytest.raises(TypeError, match=r"the class AsyncOpenAI: give it a client, AsyncOpenAI"):
+        wrap(openai.AsyncOpenAI)  # type: ignore[type-var]
+    azure = openai.AzureOpenAI(
+        api_key=KEY, azure_endpoint="https://x.example", api_version="2024-10-21"
+    )
+    with pytest.raises(TypeError, match="AzureOpenAI, .*: use AsyncAzureOpenAI instead"):
+        wrap(azure)  # type: ignore[type-var]
     with pytest.raises(TypeError, match="expected an async transport"):
         ResilientTransport(object())
     with pytest.raises(TypeError, match=r"made by wrap\(\)"):

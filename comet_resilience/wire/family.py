@@ -75,6 +75,12 @@ def family_of_sdk() -> Any:
     return _family(openai.DefaultAsyncHttpxClient)
 
 
+def default_transport() -> Any:
+    """Make a transport such as the SDK's default client has, of the installed SDK's family."""
+    family = family_of_sdk()
+    return family.AsyncHTTPTransport(limits=openai.DEFAULT_CONNECTION_LIMITS)
+
+
 @lru_cache(maxsize=256)
 def _family(cls: Any) -> Any:
     for base in cls.__mro__:
