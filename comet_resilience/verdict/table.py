@@ -55,6 +55,8 @@ def consequence(rule: Rule | Verdict) -> str:
         done += f", after {rule.wait:g} s or more"
     if _may_have_been_done(rule):
         done += ", paid media only if asked to"
+    if rule.signal.is_outage:
+        return done + "; counts as an outage"
     return done + ("; cuts the limit" if rule.signal is Signal.OVERLOAD else "")
 
 

@@ -43,11 +43,27 @@ class Action(StrEnum):
 
 
 class Signal(StrEnum):
-    """What the concurrency limiter may learn from an attempt."""
+    """What the limiter may learn from an attempt.
+
+    ``OVERLOAD`` moves the limit. The three outages do not: they count for the gate, and say whose
+    failure it was. ``OUTAGE``: the service behind the gateway failed. ``CUT``: the connection to
+    the host broke. ``UNREACHABLE``: none could be made, and nothing was sent.
+    """
 
     SUCCESS = "success"
     OVERLOAD = "overload"
+    OUTAGE = "outage"
+    CUT = "cut"
+    UNREACHABLE = "unreachable"
     IGNORED = "ignored"
+
+    @property
+    def is_outage(self) -> bool:
+        """Whether the failure was neither the request's fault nor a matter of load."""
+        return self in _OUTAGES
+
+
+_OUTAGES = frozenset({Signal.OUTAGE, Signal.CUT, Signal.UNREACHABLE})
 
 
 class Fault(StrEnum):
