@@ -8,10 +8,11 @@ loop, and should return at once.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .verdict.vocabulary import FailureKind, RequestInfo
 
@@ -159,21 +160,25 @@ class Story(Protocol):
         ...
 
 
-@runtime_checkable
-class Follower(Protocol):
+class Follower(ABC):
     """An observer that also follows each request from its beginning to its end.
 
-    An ``on_event`` observer with these two methods is one. All events of a request carry the very
-    same ``request`` object that ``follow`` was given.
+    Who derives from this class is one, and nobody else: an ``on_event`` observer that merely
+    happens to have methods of these names is told events and nothing more. All events of a request
+    carry the very same ``request`` object that ``follow`` was given.
     """
 
+    @abstractmethod
+    def __call__(self, event: Event) -> object:
+        """Something happened, as every observer is told."""
+
+    @abstractmethod
     def watch(self, limiter: Limiter) -> object:
         """The limiter of a client that will be followed; told once."""
-        ...
 
+    @abstractmethod
     def follow(self, request: RequestInfo) -> Story:
         """A request begins. Called in its task, before its first event."""
-        ...
 
 
 class Observers:

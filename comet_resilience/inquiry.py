@@ -12,7 +12,7 @@ from .support.report import SupportReport, report_of
 from .verdict.rule import Rule
 from .verdict.rules import classify
 from .verdict.vocabulary import Action, FailureKind, Fault, Observation, RequestInfo
-from .wire.family import fault_of
+from .wire.family import family_of, fault_of
 from .wire.request import EXTENSION, STREAM_EXTENSION, read_request
 from .wire.response import observe
 
@@ -100,9 +100,10 @@ def _request_of(error: object) -> Any:
     """The request of an SDK's exception, ``None`` if it has none, or one of another library."""
     try:
         request = getattr(error, "request", None)
-    except RuntimeError:  # the HTTP libraries raise where none was set
+        family_of(request)
+    except Exception:  # noqa: BLE001 - none was set, or whatever an exception of the user's does
         return None
-    return request if hasattr(request, "extensions") else None
+    return request
 
 
 def _body_of(response: Any) -> bytes:

@@ -434,6 +434,22 @@ async def test_diagnose_finds_what_others_wrapped() -> None:
     assert diagnose(original.response).rule == "status-400"  # type: ignore[arg-type]
 
 
+class ForeignError(Exception):
+    """An exception of somebody else's, whose attributes mean something else."""
+
+    exceptions = None
+    extensions = None
+    diagnosis = "flu"
+    request = "a request for leave"
+
+
+async def test_diagnose_takes_nothing_for_what_it_only_looks_like() -> None:
+    """Names that an exception shares with ours and with the HTTP libraries' are no trap."""
+    found = diagnose(ForeignError("no"))
+    assert found is not None
+    assert "ForeignError" in str(found)
+
+
 async def test_diagnose_without_us() -> None:
     """An error of a client that is not wrapped is diagnosed from what it carries itself."""
     client = bare_client(Scripted([(503, envelope("model_not_found", "no"), {})]), max_retries=0)

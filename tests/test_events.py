@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -16,7 +18,9 @@ from comet_resilience import (
     RetryScheduled,
     StreamAbandoned,
 )
-from comet_resilience.events import Observers, describe
+from comet_resilience.events import Follower, Observers, describe
+
+from .conftest import OK, ask, scripted
 
 INFO = RequestInfo(route="POST /chat/completions", model="m")
 FINISHED = AttemptFinished(
@@ -94,3 +98,46 @@ def test_nobody_listens() -> None:
     """Without observers and DEBUG logging no event need be made for a success."""
     assert not Observers([]).wanted()
     assert Observers([print]).wanted()
+
+
+class Bus:
+    """A user's event bus, whose methods have names of their own meaning."""
+
+    def __init__(self) -> None:
+        self.heard: list[object] = []
+
+    def __call__(self, event: Event) -> None:
+        self.heard.append(event)
+
+    def watch(self, *_: object) -> None:
+        raise AssertionError("it was handed something of ours")
+
+    follow = answered = finished = view = watch
+
+
+class Registered(Follower):
+    """An observer that says what it is."""
+
+    def __init__(self) -> None:
+        self.watched: list[object] = []
+        self.followed: list[object] = []
+
+    def __call__(self, event: Event) -> None:
+        pass
+
+    def watch(self, limiter: object) -> None:
+        self.watched.append(limiter)
+
+    def follow(self, request: RequestInfo) -> Any:
+        self.followed.append(request)
+
+
+@pytest.mark.anyio
+async def test_only_who_says_so_follows_requests() -> None:
+    """Methods that happen to have the right names get events, and nothing else of ours."""
+    bus, registered, mock = Bus(), Registered(), MagicMock()
+    client, _ = scripted(OK, on_event=[bus, registered, mock])
+    await ask(client)
+    assert [type(event) for event in bus.heard] == [AttemptFinished]
+    assert [call[0] for call in mock.method_calls] == []
+    assert len(registered.watched) == len(registered.followed) == 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import Any, Generic, TypeVar, cast
 
 ItemT = TypeVar("ItemT")
@@ -33,9 +33,9 @@ class Source(Generic[ItemT]):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Let an async generator clean up while its event loop runs."""
-        if hasattr(self._later, "aclose"):
-            await cast("Any", self._later).aclose()
+        """Let an async generator clean up while its event loop runs; all else is its owner's."""
+        if isinstance(self._later, AsyncGenerator):
+            await self._later.aclose()
 
 
 def size_of(items: object) -> int | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..events import FleetState
 from ..limits.algorithm import LimitAlgorithm, StepBack, Ticket
 from ..limits.fixed import FixedLimit
-from ..limits.snapshot import FleetView
+from ..limits.snapshot import FleetView, InFleet
 from .message import Answer, Ask
 from .pace import IDLE, KEPT, LEARN_RENEWALS, Need, next_renewal, renew_every, time_to_live
 from .renewal import Renewal, Report
@@ -33,7 +33,7 @@ _RATE_MEMORY: Final = 1.0
 MakeAlgorithm = Callable[[], LimitAlgorithm]
 
 
-class FleetShare:
+class FleetShare(InFleet):
     """A share of the fleet's limit, or a limit of its own while there is none.
 
     ``make`` makes the algorithm that decides the fleet's limit. ``wake`` is called, under the

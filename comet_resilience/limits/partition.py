@@ -15,7 +15,7 @@ from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm, Ticket
 from .eventloop import EventLoop, Parking
 from .lookout import Lookout
-from .snapshot import PartitionSnapshot
+from .snapshot import InFleet, PartitionSnapshot
 
 if TYPE_CHECKING:
     from .limiter import Limiter
@@ -271,5 +271,5 @@ class Partition:
             other=self.other,
             closed_for=None if closed_until is None else max(0.0, closed_until - now),
             changes=tuple(self.changes),
-            fleet=getattr(self.algorithm, "view", None),
+            fleet=self.algorithm.view if isinstance(self.algorithm, InFleet) else None,
         )

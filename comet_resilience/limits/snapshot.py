@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,6 +30,15 @@ class FleetView:
     share: int
     limit: int | None
     members: int | None
+
+
+class InFleet(ABC):
+    """A limit algorithm that stands in a fleet; one of the user's is never taken for one."""
+
+    @property
+    @abstractmethod
+    def view(self) -> FleetView:
+        """How it stands to its fleet now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..wire.body import form_fields
 from ..wire.family import family_of
 from .content import (
     CUTS,
@@ -175,7 +176,7 @@ def _texts(request: Any) -> Iterator[tuple[str, str]]:
 
 def _fields(request: Any) -> Iterator[Any]:
     """The first fields of a multipart body."""
-    yield from list(getattr(getattr(request, "stream", None), "fields", ()))[:50]
+    yield from form_fields(request)[:50]
 
 
 def _text_of(field: Any) -> str | None:

@@ -193,8 +193,7 @@ def related(error: object) -> Iterator[object]:
             continue
         seen.add(id(candidate))
         yield candidate
-        waiting += [
-            getattr(candidate, "__cause__", None),
-            getattr(candidate, "__context__", None),
-            *getattr(candidate, "exceptions", ()),
-        ]
+        if isinstance(candidate, BaseException):
+            waiting += [candidate.__cause__, candidate.__context__]
+        if isinstance(candidate, BaseExceptionGroup):
+            waiting += candidate.exceptions

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from .family import NAMES
+
 
 def loaded_body(request: Any) -> bytes | None:
     """The body if it is in memory, else ``None``: it is then a stream of some kind."""
@@ -17,23 +19,34 @@ def loaded_body(request: Any) -> bytes | None:
 
 def why_not_replayable(stream: Any) -> str:
     """Why a body that is not in memory cannot be sent twice, ``""`` if it can."""
-    fields = getattr(stream, "fields", None)
-    if fields is None:
+    if not _is_multipart(stream):
         return "it is a stream that can be read only once"
-    for field in fields:
+    for field in stream.fields:
         file = getattr(field, "file", b"")
         if not isinstance(file, (bytes, str)) and not _seekable(file):
             return "it holds a file that cannot be rewound"
     return ""
 
 
+def form_fields(request: Any) -> list[Any]:
+    """The fields of a multipart body; none of other bodies, a caller's own stream among them."""
+    stream: Any = getattr(request, "stream", None)
+    return list(stream.fields) if _is_multipart(stream) else []
+
+
 def part_sizes(request: Any) -> dict[str, int]:
     """The sizes in bytes of a multipart body's fields, by name; empty for other bodies."""
     sizes: dict[str, int] = {}
-    for field in getattr(getattr(request, "stream", None), "fields", ()):
+    for field in form_fields(request):
         with contextlib.suppress(Exception):  # a caller's file object may do anything
             sizes[str(field.name)] = int(field.get_length() or 0)
     return sizes
+
+
+def _is_multipart(stream: object) -> bool:
+    """Whether a stream is the form of either HTTP library."""
+    cls = type(stream)
+    return cls.__name__ == "MultipartStream" and cls.__module__.partition(".")[0] in NAMES
 
 
 def _seekable(file: Any) -> bool:

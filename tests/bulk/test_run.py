@@ -192,6 +192,20 @@ async def test_items_may_come_from_an_async_generator_which_is_closed() -> None:
     assert closed == [True, True]
 
 
+async def test_a_source_of_the_callers_stays_theirs_to_close() -> None:
+    """A channel is no generator: what is left in it is still there after the loop."""
+    service = Service(limit=1)
+    send, receive = anyio.create_memory_object_stream[int](50)
+    async with send, receive:
+        for item in range(50):
+            send.send_nowait(item)
+        async with run_all(service.ask, receive, client=service.client) as results:
+            async for _ in results:
+                break
+        assert receive.statistics().open_receive_streams == 1
+        assert receive.receive_nowait() > 0
+
+
 async def test_an_error_of_the_items_comes_after_all_results() -> None:
     """What was paid for is handed over first."""
     service = Service()

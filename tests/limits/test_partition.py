@@ -12,7 +12,7 @@ from comet_resilience.events import FleetState
 from comet_resilience.limits.algorithm import Ticket
 from comet_resilience.limits.partition import Lease, Partition
 from comet_resilience.limits.partitions import FORGET_AFTER, IDLE_KEPT, Partitions
-from comet_resilience.limits.snapshot import FleetView
+from comet_resilience.limits.snapshot import FleetView, InFleet
 from comet_resilience.verdict.vocabulary import Signal
 
 
@@ -20,7 +20,6 @@ class Told(FixedLimit):
     """A limit that notes what it is told and moves when the test says so."""
 
     told: list[tuple[Any, ...]]
-    view: FleetView | None = None
 
     def __init__(self, limit: int = 10) -> None:
         super().__init__(limit)
@@ -242,13 +241,27 @@ def test_a_closed_gate_says_how_long_still(now: float, closed_for: float) -> Non
     assert (shown.closed_for, shown.limit, shown.partition) == (closed_for, 7, "key")
 
 
+class Shared(Told, InFleet):
+    """A limit that stands in a fleet."""
+
+    @property
+    def view(self) -> FleetView:
+        return FleetView(state=FleetState.SHARED, share=3, limit=20, members=6)
+
+
+class Viewed(Told):
+    """A user's limit that happens to have a view of its own."""
+
+    @property
+    def view(self) -> str:
+        raise LookupError("what is asked of me here?")
+
+
 def test_a_share_of_a_fleet_is_shown_as_such() -> None:
-    """An algorithm that has a view of its fleet hands it on; others have none."""
-    partition, algorithm = partition_of()
-    view = FleetView(state=FleetState.SHARED, share=3, limit=20, members=6)
-    assert partition.snapshot(0.0).fleet is None
-    algorithm.view = view
-    assert partition.snapshot(0.0).fleet is view
+    """An algorithm that is made for a fleet shows how it stands; no other is asked."""
+    shared = Shared()
+    assert Partition("key", shared).snapshot(0.0).fleet == shared.view
+    assert Partition("key", Viewed()).snapshot(0.0).fleet is None
 
 
 # -- All partitions ------------------------------------------------------------------------------

@@ -44,6 +44,23 @@ def test_which_bodies_can_be_sent_again() -> None:
     assert "once" in read_request(request("POST", "/x", content=chunks())).not_replayable
 
 
+class Fielded(httpx.AsyncByteStream):  # type: ignore[misc]
+    """A caller's own stream that happens to have fields."""
+
+    fields = ("a", "b")
+
+    async def __aiter__(self) -> Any:
+        yield b"{}"
+
+
+def test_a_stream_of_the_callers_is_no_form() -> None:
+    """Whatever attributes it has, it can be read once and has no parts."""
+    sent = request("POST", "/audio/transcriptions", stream=Fielded())
+    sent.headers["transfer-encoding"] = "chunked"
+    assert "once" in read_request(sent).not_replayable
+    assert part_sizes(sent) == {}
+
+
 def test_sizes_of_parts() -> None:
     """Each field of a multipart body has its size; other bodies have no parts."""
     files = {"image": ("a.png", io.BytesIO(b"x" * 5_000))}
