@@ -10,10 +10,10 @@ several gzip members the first, of several zstd frames all.
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from functools import reduce
-from importlib import import_module
 from typing import Any, Final
 
 from .family import NAMES
@@ -38,6 +38,10 @@ _ZSTANDARD_STEP: Final = 8
 _OLD_BROTLI_STEP: Final = 4
 #: A window is memory that is taken before the first byte comes out; the RFC recommends this much.
 _WINDOW_BITS: Final = 23
+#: The same in brotli's first byte, where one window more is common; nothing is taken for it
+#: before that many bytes have come.
+_BROTLI_WINDOW: Final = 5
+_BROTLI_HEAD: Final = 4
 _CODEC_MODULES: Final = frozenset(
     {"zlib", "brotli", "_brotli", "brotlicffi", "zstandard", "compression", "backports", "_zstd"}
 )
@@ -100,7 +104,7 @@ def _codec(name: str, all_members: bool) -> Decoder | None:
     if name == "deflate":
         return _Deflate()
     if name == "br":
-        return _brotli()
+        return _brotli(bounded=not all_members)
     return _zstd() if name == "zstd" else None
 
 
@@ -122,6 +126,8 @@ def _guarded(decoder: Decoder) -> Decoder:
     def decoded(data: bytes) -> Iterator[bytes]:
         try:
             yield from decoder(data)
+        except OutOfReachError:
+            raise
         except Exception as error:
             if "too much memory" in str(error):
                 raise OutOfReachError(str(error)) from error
@@ -180,8 +186,12 @@ class _Deflate:
         yield from self._inflate(data)
 
 
-def _brotli() -> Decoder | None:
-    """Return a decoder of whichever package is there, in the order of the HTTP libraries."""
+def _brotli(*, bounded: bool) -> Decoder | None:
+    """Return a decoder of whichever package is there, in the order of the HTTP libraries.
+
+    ``bounded`` refuses a window beyond what is common, in which a bomb is unpacked before any of
+    it comes out; for an error body the SDK takes as much as well.
+    """
     module = _first_module("brotli", "brotlicffi")
     if module is None:
         return None
@@ -197,6 +207,26 @@ def _brotli() -> Decoder | None:
         while piece:
             yield piece
             piece = process(b"", output_buffer_limit=PIECE)
+
+    return _within_window(decoded, codec) if bounded else decoded
+
+
+def _within_window(decoder: Decoder, codec: Any) -> Decoder:
+    """Stop before the first meta-block of brotli with a large window, unless it is nonsense."""
+    head = b""
+
+    def decoded(data: bytes) -> Iterator[bytes]:
+        nonlocal head
+        if len(head) < _BROTLI_HEAD:
+            at = _BROTLI_HEAD - len(head)
+            head += data[:at]
+            yield from decoder(data[:at])
+            data = data[at:]
+            is_large = head[:1] != b"" and head[0] & 1 and (head[0] >> 1) & 7 > _BROTLI_WINDOW
+            if is_large and len(head) == _BROTLI_HEAD and not codec.is_finished():
+                raise OutOfReachError("too large a window")
+        if data:
+            yield from decoder(data)
 
     return decoded
 
@@ -253,10 +283,9 @@ def _stepped(process: Callable[[bytes], bytes], size: int) -> Decoder:
 
 
 def _first_module(*names: str) -> Any:
-    """Import the first of these modules that is installed; they stay optional that way."""
-    for name in names:
-        try:
-            return import_module(name)
-        except ImportError:
-            continue
-    return None
+    """Return the first of these modules that is in use.
+
+    None is imported here: the HTTP library has imported those with which it decodes, and what it
+    does not decode the caller does not get to see decoded.
+    """
+    return next((module for name in names if (module := sys.modules.get(name))), None)
