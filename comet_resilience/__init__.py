@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         Event,
         FleetChanged,
         FleetState,
+        GateClosed,
+        GateOpened,
         GaveUp,
         LimitChanged,
         RetryScheduled,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from .inquiry import diagnose, support_report
     from .limits.algorithm import LimitAlgorithm, StepBack
     from .limits.fixed import FixedLimit
-    from .limits.snapshot import FleetView, PartitionSnapshot, Snapshot
+    from .limits.snapshot import FleetView, GateView, PartitionSnapshot, Snapshot
     from .overrides import Override, override
     from .support.diagnosis import Attempt, Diagnosis, LimiterState
     from .support.report import SupportReport
@@ -58,6 +60,9 @@ __all__ = [
     "FleetChanged",
     "FleetState",
     "FleetView",
+    "GateClosed",
+    "GateOpened",
+    "GateView",
     "GaveUp",
     "IncompleteStreamError",
     "InvalidAnswerError",
@@ -103,14 +108,14 @@ _ROOMS: Final = {
         "QueueTimeoutError ResilienceError WrongEndpointError"
     ),
     "events": (
-        "AttemptFinished Event FleetChanged FleetState GaveUp LimitChanged RetryScheduled "
-        "StreamAbandoned StreamBroken"
+        "AttemptFinished Event FleetChanged FleetState GateClosed GateOpened GaveUp LimitChanged "
+        "RetryScheduled StreamAbandoned StreamBroken"
     ),
     "fleet.scope": "Fleet",
     "inquiry": "diagnose support_report",
     "limits.algorithm": "LimitAlgorithm StepBack",
     "limits.fixed": "FixedLimit",
-    "limits.snapshot": "FleetView PartitionSnapshot Snapshot",
+    "limits.snapshot": "FleetView GateView PartitionSnapshot Snapshot",
     "overrides": "Override override",
     "support.diagnosis": "Attempt Diagnosis LimiterState",
     "support.report": "SupportReport",

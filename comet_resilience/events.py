@@ -107,6 +107,30 @@ class FleetChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateClosed:
+    """An outage has closed a gate: requests wait, and a canary at a time tests whether it is over.
+
+    ``scope`` is a partition, or the URL of a host where no connection could be made or kept, for
+    all its partitions. ``seen`` is what closed it, in words; ``waiting`` requests are held, and
+    the first canary goes out after ``canary_in`` seconds.
+    """
+
+    scope: Hashable
+    seen: str
+    waiting: int
+    canary_in: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateOpened:
+    """A gate is open again ``after`` so many seconds; ``waiting`` requests go on, step by step."""
+
+    scope: Hashable
+    after: float
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamAbandoned:
     """A response was dropped without being closed; its slot was taken back."""
 
@@ -129,6 +153,8 @@ Event: TypeAlias = (
     | GaveUp
     | LimitChanged
     | FleetChanged
+    | GateClosed
+    | GateOpened
     | StreamAbandoned
     | StreamBroken
 )
@@ -220,8 +246,9 @@ class Observers:
 def log_event(event: Event) -> None:
     """Write an event to the log.
 
-    A WARNING for each 429, each retry, each broken or abandoned stream and each change of the
-    fleet's state but the first share that comes; DEBUG for the rest.
+    A WARNING for each 429, each retry, each broken or abandoned stream, each gate that closes and
+    each change of the fleet's state but the first share that comes; INFO where a gate opens; DEBUG
+    for the rest.
     """
     level = _level(event)
     if logger.isEnabledFor(level):
@@ -237,6 +264,8 @@ def describe(event: Event) -> str:
         )
     if isinstance(event, FleetChanged):
         return f"fleet {event.old} -> {event.new}: {event.reason}"
+    if isinstance(event, GateClosed | GateOpened):
+        return _describe_gate(event)
     name = f"{event.request.route} model={event.request.model or '-'}"
     if isinstance(event, AttemptFinished):
         outcome = event.fault or event.status
@@ -258,9 +287,23 @@ def describe(event: Event) -> str:
     )
 
 
+def _describe_gate(event: GateClosed | GateOpened) -> str:
+    if isinstance(event, GateOpened):
+        return (
+            f"gate of {event.scope!r} open again after {event.after:.1f} s:"
+            f" a canary was answered ({event.waiting} waiting go on)"
+        )
+    return (
+        f"gate of {event.scope!r} closed: {event.seen}"
+        f" ({event.waiting} waiting, first canary in {event.canary_in:.1f} s)"
+    )
+
+
 def _level(event: Event) -> int:
-    if isinstance(event, RetryScheduled | StreamAbandoned | StreamBroken):
+    if isinstance(event, RetryScheduled | StreamAbandoned | StreamBroken | GateClosed):
         return logging.WARNING
+    if isinstance(event, GateOpened):
+        return logging.INFO
     if isinstance(event, FleetChanged):
         as_expected = (event.old, event.new) == (FleetState.JOINING, FleetState.SHARED)
         return logging.DEBUG if as_expected else logging.WARNING

@@ -12,6 +12,8 @@ from comet_resilience import (
     AttemptFinished,
     Event,
     FailureKind,
+    GateClosed,
+    GateOpened,
     GaveUp,
     LimitChanged,
     RequestInfo,
@@ -62,6 +64,16 @@ EVENTS: list[tuple[Event, int, str]] = [
         LimitChanged(partition=("r", "m"), old=8, new=4, reason="less", in_flight=4, waiting=2),
         logging.DEBUG,
         "8 -> 4: less (4 in flight, 2 waiting)",
+    ),
+    (
+        GateClosed(scope="https://api.test", seen="3 refused", waiting=99, canary_in=0.4),
+        logging.WARNING,
+        "gate of 'https://api.test' closed: 3 refused (99 waiting, first canary in 0.4 s)",
+    ),
+    (
+        GateOpened(scope=("r", "m"), after=11.31, waiting=99),
+        logging.INFO,
+        "gate of ('r', 'm') open again after 11.3 s: a canary was answered (99 waiting go on)",
     ),
     (StreamAbandoned(request=INFO), logging.WARNING, "async with"),
 ]

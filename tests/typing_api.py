@@ -30,6 +30,9 @@ from comet_resilience import (
     FleetChanged,
     FleetState,
     FleetView,
+    GateClosed,
+    GateOpened,
+    GateView,
     GaveUp,
     IncompleteStreamError,
     InvalidAnswerError,
@@ -125,6 +128,8 @@ def heard(event: Event) -> object:
             return assert_type(event.new, int)
         case FleetChanged():
             return assert_type(event.new, FleetState)
+        case GateClosed() | GateOpened():
+            return assert_type(event.waiting, int)
         case _:
             assert_never(event)
 
@@ -134,6 +139,7 @@ def seen(client: AsyncOpenAI) -> None:
     for partition in take_snapshot(client).partitions:
         assert_type(partition, PartitionSnapshot)
         assert_type(partition.fleet, FleetView | None)
+        assert_type(partition.gate, GateView | None)
 
 
 def failed(error: Exception) -> None:

@@ -42,13 +42,29 @@ class InFleet(ABC):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateView:
+    """A gate that an outage has closed.
+
+    ``seen`` is what closed it, in words; ``closed`` says since how many seconds, ``canary_in`` in
+    how many the next canary goes out. ``scope`` is the partition, or the URL of the host that is
+    shut for all its partitions.
+    """
+
+    scope: Hashable
+    seen: str
+    closed: float
+    canary_in: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionSnapshot:
     """One partition: what it permits, what runs and waits, what happened so far.
 
     ``closed_for`` is the number of seconds until a canary is sent, ``None`` while the gate is
-    open. ``changes`` are the last moves of the limit, oldest first. ``ok``, ``refused`` and
-    ``other`` count attempts: answered, refused for load, failed otherwise. ``fleet`` is how the
-    process stands to its fleet, ``None`` without one; ``limit`` is then its share.
+    open; ``gate`` tells more where an outage has closed it. ``changes`` are the last moves of the
+    limit, oldest first. ``ok``, ``refused`` and ``other`` count attempts: answered, refused for
+    load, failed otherwise. ``fleet`` is how the process stands to its fleet, ``None`` without one;
+    ``limit`` is then its share.
     """
 
     partition: Hashable
@@ -61,6 +77,7 @@ class PartitionSnapshot:
     closed_for: float | None
     changes: tuple[LimitChanged, ...]
     fleet: FleetView | None = None
+    gate: GateView | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +105,18 @@ class Snapshot:
 def _row(shown: PartitionSnapshot) -> tuple[str, ...]:
     key = shown.partition
     name = " ".join(map(str, key)) if isinstance(key, tuple) else str(key)
-    gate = "open" if shown.closed_for is None else f"closed {shown.closed_for:.1f} s"
     counts = (shown.limit, shown.in_flight, shown.waiting, shown.ok, shown.refused, shown.other)
-    return (name[:60], *map(str, counts), gate)
+    return (name[:60], *map(str, counts), _gate_of(shown))
+
+
+def _gate_of(shown: PartitionSnapshot) -> str:
+    if shown.gate is not None:
+        whose = "host " if shown.gate.scope != shown.partition else ""
+        return (
+            f"{whose}closed for {shown.gate.closed:.1f} s, canary in"
+            f" {shown.gate.canary_in:.1f} s: {shown.gate.seen}"
+        )
+    return "open" if shown.closed_for is None else f"closed {shown.closed_for:.1f} s"
 
 
 def _fleet_of(shown: PartitionSnapshot) -> str:

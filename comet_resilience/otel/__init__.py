@@ -26,7 +26,7 @@ except ImportError as _missing:
         "comet_resilience.otel needs opentelemetry-api: pip install 'comet-resilience[otel]'"
     ) from _missing
 
-from ..events import Event, FleetChanged, Follower, LimitChanged
+from ..events import Event, FleetChanged, Follower, GateClosed, GateOpened, LimitChanged
 from ..verdict.vocabulary import RequestInfo
 from .gauges import gauges_of
 from .labels import Labels
@@ -89,7 +89,7 @@ class OpenTelemetry(Follower):
             span = current_span()
             if span is not None:
                 span.note_limit(event)
-        elif not isinstance(event, FleetChanged):
+        elif not isinstance(event, FleetChanged | GateClosed | GateOpened):
             story = self._stories.get(id(event.request))
             if story is not None:
                 story.hear(event)

@@ -10,6 +10,8 @@ from ..events import (
     AttemptFinished,
     Event,
     FleetChanged,
+    GateClosed,
+    GateOpened,
     LimitChanged,
     Outcome,
     RetryScheduled,
@@ -71,6 +73,11 @@ class Metrics:
             PREFIX + "fleet.changes", "{change}", "Changes of how the process stands to its fleet"
         )
 
+        self._closures = meter.create_counter(
+            PREFIX + "gate.closures", "{closure}", "Gates that an outage has closed"
+        )
+        self._closed = _histogram(meter, "gate.closed.duration", "How long a gate was closed")
+
     def count(self, event: Event) -> None:
         """Count an event."""
         if isinstance(event, AttemptFinished):
@@ -81,6 +88,8 @@ class Metrics:
             if event.new < event.old:
                 where = self._labels.of_partition(event.partition)
                 self._decreases.add(1, where | {REASON: self._labels.reason(event.reason)})
+        elif isinstance(event, GateClosed | GateOpened):
+            self._count_gate(event)
         elif isinstance(event, StreamAbandoned):
             self._reclaimed.add(1, self._labels.of(event.request))
         elif isinstance(event, FleetChanged):
@@ -99,6 +108,13 @@ class Metrics:
     def measure_wait(self, request: RequestInfo, queued: float) -> None:
         """Measure a wait for a slot, whether it got one or not."""
         self._queued.record(queued, self._labels.of(request))
+
+    def _count_gate(self, event: GateClosed | GateOpened) -> None:
+        where = self._labels.of_partition(event.scope)
+        if isinstance(event, GateClosed):
+            self._closures.add(1, where)
+        else:
+            self._closed.record(event.after, where)
 
     def _count_attempt(self, event: AttemptFinished) -> None:
         self.measure_wait(event.request, event.queued)

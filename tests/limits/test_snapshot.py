@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comet_resilience import PartitionSnapshot, Snapshot
+from comet_resilience import GateView, PartitionSnapshot, Snapshot
 from comet_resilience.events import FleetState
 from comet_resilience.limits.snapshot import FleetView
 
@@ -44,6 +44,22 @@ def test_the_table_as_a_whole() -> None:
         "POST /x m      8          3      120  1000        2      0  open",
         "mine           0          0        7     5       30      1  closed 2.5 s",
     ]
+
+
+@pytest.mark.parametrize(("scope", "whose"), [("mine", ""), ("https://api.test", "host ")])
+def test_a_gate_closed_by_an_outage_says_why_and_since_when(scope: str, whose: str) -> None:
+    """Whose gate, for how long already, how long still, and what was seen."""
+    gate = GateView(scope=scope, seen="502 five times in a row", closed=12.04, canary_in=2.5)
+    closed = PartitionSnapshot(
+        partition="mine", limit=8, in_flight=1, waiting=7, ok=5, refused=0, other=9,
+        closed_for=2.5, changes=(), gate=gate,
+    )  # fmt: skip
+    head, row = str(Snapshot(partitions=(closed,))).splitlines()
+    assert head == "partition  limit  in flight  waiting  ok  refused  other  gate"
+    assert row == (
+        "mine           8          1        7   5        0      9"
+        f"  {whose}closed for 12.0 s, canary in 2.5 s: 502 five times in a row"
+    )
 
 
 def test_in_a_fleet_the_table_says_how_the_process_stands_to_it() -> None:

@@ -25,7 +25,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, generate_latest
 
 from comet_resilience import wrap
-from comet_resilience.events import FleetChanged, FleetState
+from comet_resilience.events import FleetChanged, FleetState, GateClosed, GateOpened
 from comet_resilience.limits.snapshot import FleetView
 from comet_resilience.otel import OpenTelemetry
 from comet_resilience.testing import Gateway
@@ -79,6 +79,12 @@ def fleet_news(observer: OpenTelemetry) -> Shown:
     return shown  # type: ignore[no-any-return]
 
 
+def gate_news(observer: OpenTelemetry) -> None:
+    """An outage that closed a gate, and its end."""
+    observer(GateClosed(scope=(ROUTE, "m"), seen="502", waiting=0, canary_in=0.4))
+    observer(GateOpened(scope=(ROUTE, "m"), after=2.0, waiting=0))
+
+
 @pytest.fixture(scope="module")
 def scrape() -> dict[str, set[str]]:
     """The labels of each series that the exporter answers with after real traffic."""
@@ -86,6 +92,7 @@ def scrape() -> dict[str, set[str]]:
     provider = MeterProvider([PrometheusMetricReader(registry=registry)])
     observer = OpenTelemetry(meter_provider=provider)
     anyio.run(real_traffic, observer)
+    gate_news(observer)
     fleet = fleet_news(observer)
     text = generate_latest(registry).decode()
     del fleet

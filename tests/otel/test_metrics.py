@@ -25,7 +25,7 @@ from comet_resilience import (
     Snapshot,
     wrap,
 )
-from comet_resilience.events import FleetChanged, FleetState
+from comet_resilience.events import FleetChanged, FleetState, GateClosed, GateOpened
 from comet_resilience.limits.snapshot import FleetView
 from comet_resilience.otel import OpenTelemetry
 from comet_resilience.otel.labels import REASONS_KEPT, ROUTES_KEPT
@@ -48,6 +48,8 @@ UNITS = {
     "concurrency.in_use": "{request}",
     "cooldown.remaining": "s",
     "limit.decreases": "{decrease}",
+    "gate.closures": "{closure}",
+    "gate.closed.duration": "s",
     "slots.reclaimed": "{slot}",
     "fleet.share": "{request}",
     "fleet.limit": "{request}",
@@ -128,6 +130,8 @@ async def test_every_instrument_has_its_name_and_unit(telemetry: Telemetry) -> N
     stories: list[Event] = [
         FleetChanged(old=FleetState.JOINING, new=FleetState.SHARED, reason="in"),
         change_of(("r", "m"), 4),
+        GateClosed(scope=("r", "m"), seen="502 in a row", waiting=9, canary_in=0.4),
+        GateOpened(scope=("r", "m"), after=11.5, waiting=9),
     ]
     for event in stories:
         observer(event)
@@ -309,6 +313,21 @@ def test_events_of_requests_that_nobody_followed(telemetry: Telemetry) -> None:
         )
     )  # fmt: skip
     assert telemetry.points("retry.delay") == [({"route": ROUTE}, (1, 1.5))]
+    assert telemetry.spans() == []
+
+
+@pytest.mark.parametrize(
+    ("scope", "where"), [((ROUTE, "m"), {"route": ROUTE}), ("https://api.test", {})]
+)
+def test_gates_that_close_are_counted_and_timed(
+    telemetry: Telemetry, scope: Any, where: dict[str, str]
+) -> None:
+    """A partition's by its route; a host's without, for its name is the application's own."""
+    observer = telemetry.observer()
+    observer(GateClosed(scope=scope, seen="502 in a row", waiting=9, canary_in=0.4))
+    observer(GateOpened(scope=scope, after=11.5, waiting=9))
+    assert telemetry.points("gate.closures") == [(where, 1)]
+    assert telemetry.points("gate.closed.duration") == [(where, (1, 11.5))]
     assert telemetry.spans() == []
 
 
