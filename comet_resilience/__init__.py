@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from .verdict.rule import Rule
     from .verdict.vocabulary import Action, FailureKind, Fault, Operation, RequestInfo, Signal
 
+#: Read from here by the build, too.
+__version__ = "0.1.0"
+
 __all__ = [
     "Action",
     "Attempt",

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Unpack, cast
 from urllib.parse import urlsplit
 from weakref import ref
 
+import backoff
 import openai
 from openai import AsyncOpenAI
 
@@ -29,7 +30,7 @@ from .limits.snapshot import Snapshot
 from .support.diagnosis import Diagnosis
 from .transport import Engine, ResilientTransport
 from .verdict.advice import CORRECT_BASE_URL
-from .verdict.retry import RetryAmbiguous
+from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
 from .verdict.rule import Rule
 from .wire.family import transport_of, with_transport
 from .wire.request import EXTENSION, Call, authorization_of, of_json
@@ -98,6 +99,8 @@ def wrap(
     backoff_initial: float = 0.5,
     backoff_max: float = 30.0,
     max_retry_after: float = 60.0,
+    wait: WaitGenerator = backoff.expo,
+    jitter: Jitter | None = None,
     retry_ambiguous: RetryAmbiguous = "text",
     deadline: float | None = None,
     initial_concurrency: int = 8,
@@ -129,6 +132,11 @@ def wrap(
         backoff_max: No wait of our own is longer than this (s, a number, 0 to 86400).
         max_retry_after: Give up at once if the server asks for a longer wait (s, a number, 0 to
             86400).
+        wait: Wait generator of ``backoff`` or of its kind: ``backoff.fibo``,
+            ``partial(backoff.constant, interval=2)``; ``expo`` begins with ``backoff_initial``,
+            those of others are seconds as they come.
+        jitter: Function from the longest wait to the one that is waited, such as
+            ``backoff.random_jitter``; ours draws evenly from all that are no longer.
         retry_ambiguous: Which requests are sent again although the first may have been done and
             billed: ``text`` (all but images, videos, speech), ``all``, ``none``.
         deadline: For the whole request, queue, attempts and waits, until its answer begins (s, a

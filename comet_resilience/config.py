@@ -11,22 +11,26 @@ from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
+import backoff
+
 from .events import Observer
 from .fleet.scope import Fleet, RedisSource
 from .keywords import (
     Number,
     check_callable,
     check_choice,
+    check_jitter,
     check_journal,
     check_number,
     check_order,
     check_sequence,
     check_shareable,
+    check_wait,
     keyword,
     refuse_unknown,
 )
 from .limits.algorithm import LimitAlgorithm, StepBack
-from .verdict.retry import RetryAmbiguous, RetryPolicy
+from .verdict.retry import Jitter, RetryAmbiguous, RetryPolicy, WaitGenerator
 from .verdict.rule import Rule
 from .verdict.vocabulary import RequestInfo
 
@@ -44,6 +48,8 @@ class PerCallOptions(TypedDict, total=False):
     backoff_initial: float
     backoff_max: float
     max_retry_after: float
+    wait: WaitGenerator
+    jitter: Jitter | None
     retry_ambiguous: RetryAmbiguous
     deadline: float | None
     queue_timeout: float | None
@@ -92,6 +98,21 @@ class Config:
     )
     max_retry_after: float = keyword(
         60.0, Number(0, 86_400), "s", "give up at once if the server asks for a longer wait"
+    )
+    wait: WaitGenerator = keyword(
+        backoff.expo,
+        None,
+        "",
+        "wait generator of `backoff` or of its kind: `backoff.fibo`,"
+        " `partial(backoff.constant, interval=2)`; `expo` begins with `backoff_initial`,"
+        " those of others are seconds as they come",
+    )
+    jitter: Jitter | None = keyword(
+        None,
+        None,
+        "",
+        "function from the longest wait to the one that is waited, such as `backoff.random_jitter`;"
+        " ours draws evenly from all that are no longer",
     )
     retry_ambiguous: RetryAmbiguous = keyword(
         "text",
@@ -169,6 +190,8 @@ class Config:
             check_number(declared.name, getattr(self, declared.name), declared.metadata["bounds"])
         check_choice("retry_ambiguous", self.retry_ambiguous, get_args(RetryAmbiguous))
         check_choice("incomplete_stream", self.incomplete_stream, get_args(IncompleteStream))
+        check_wait(self.wait)
+        check_jitter(self.jitter)
         check_callable("partition", self.partition)
         check_callable("algorithm", self.algorithm)
         check_order("min_concurrency", "max_concurrency", self)
@@ -231,6 +254,8 @@ class Config:
             backoff_max=self.backoff_max,
             max_retry_after=self.max_retry_after,
             retry_ambiguous=self.retry_ambiguous,
+            wait=self.wait,
+            jitter=self.jitter,
         )
 
 
@@ -243,13 +268,18 @@ def described(declared: Field[Any]) -> str:
     return meaning[0].upper() + meaning[1:] + (f" ({limits})." if limits else ".")
 
 
+def _named(default: object) -> str:
+    """Return a default as one would write it."""
+    return "backoff.expo" if default is backoff.expo else repr(default)
+
+
 def keywords_table() -> str:
     """The README's table of keywords, from their declarations."""
     rows = ["| keyword | default | bounds | meaning |", "|---|---|---|---|"]
     for declared in fields(Config):
         bounds: Number | None = declared.metadata["bounds"]
         unit = f" {declared.metadata['unit']}" if declared.metadata["unit"] else ""
-        shown = f"`{declared.default!r}`" + (unit if declared.default is not None else "")
+        shown = f"`{_named(declared.default)}`" + (unit if declared.default is not None else "")
         limits = bounds.describe() if bounds else ""
         rows.append(f"| `{declared.name}` | {shown} | {limits} | {declared.metadata['meaning']} |")
     return "\n".join(rows)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import update_wrapper
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,6 +92,30 @@ def check_callable(name: str, value: object) -> None:
     """Raise ``ValueError`` unless a value is a function or ``None``."""
     if value is not None and not callable(value):
         raise ValueError(f"{name}={value!r}: expected a function or None")
+
+
+def check_wait(value: Any) -> None:
+    """Raise ``ValueError`` unless a value makes a generator of waits, as ``backoff.expo`` does."""
+    expected = f"wait={value!r}: expected a wait generator such as backoff.fibo"
+    try:
+        waits = list(islice(value(), 1, 4))  # the first value is a primer, as in backoff
+    except Exception as error:
+        raise ValueError(f"{expected}; called without arguments it raised {error!r}") from error
+    if not waits or not all(map(Number(0).accepts, waits)):
+        raise ValueError(f"{expected}, which yields a primer and then seconds; it yielded {waits}")
+
+
+def check_jitter(value: Any) -> None:
+    """Raise ``ValueError`` unless a value makes one wait of another, as ``backoff`` does it."""
+    if value is None:
+        return
+    expected = f"jitter={value!r}: expected a function such as backoff.full_jitter, or None"
+    try:
+        waited = value(1.0)
+    except Exception as error:
+        raise ValueError(f"{expected}; called with 1.0 it raised {error!r}") from error
+    if not Number(0).accepts(waited):
+        raise ValueError(f"{expected}; called with 1.0 it returned {waited!r}")
 
 
 def check_journal(value: object) -> None:

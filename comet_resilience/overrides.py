@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from .config import Config, IncompleteStream, PerCallOptions
 from .keywords import implemented_by
-from .verdict.retry import RetryAmbiguous
+from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
 
 if TYPE_CHECKING:
     from .limits.limiter import Limiter
@@ -171,6 +171,8 @@ def override(
     backoff_initial: float = UNCHANGED,
     backoff_max: float = UNCHANGED,
     max_retry_after: float = UNCHANGED,
+    wait: WaitGenerator = UNCHANGED,
+    jitter: Jitter | None = UNCHANGED,
     retry_ambiguous: RetryAmbiguous = UNCHANGED,
     deadline: float | None = UNCHANGED,
     queue_timeout: float | None = UNCHANGED,
@@ -190,6 +192,11 @@ def override(
         backoff_max: No wait of our own is longer than this (s, a number, 0 to 86400).
         max_retry_after: Give up at once if the server asks for a longer wait (s, a number, 0 to
             86400).
+        wait: Wait generator of ``backoff`` or of its kind: ``backoff.fibo``,
+            ``partial(backoff.constant, interval=2)``; ``expo`` begins with ``backoff_initial``,
+            those of others are seconds as they come.
+        jitter: Function from the longest wait to the one that is waited, such as
+            ``backoff.random_jitter``; ours draws evenly from all that are no longer.
         retry_ambiguous: Which requests are sent again although the first may have been done and
             billed: ``text`` (all but images, videos, speech), ``all``, ``none``.
         deadline: For the whole request, queue, attempts and waits, until its answer begins (s, a

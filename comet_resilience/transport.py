@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
+import backoff
+
 from .config import (
     AlgorithmFactory,
     Config,
@@ -25,7 +27,7 @@ from .support.journal import observer_for
 from .support.nesting import NestingWatch
 from .tasks import NewTasks
 from .track_record import TrackRecord
-from .verdict.retry import RetryAmbiguous
+from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
 from .verdict.rule import Rule
 from .wire.closing import OpenConnections, connections_of
 from .wire.family import default_transport
@@ -118,6 +120,11 @@ class ResilientTransport:
         backoff_max: No wait of our own is longer than this (s, a number, 0 to 86400).
         max_retry_after: Give up at once if the server asks for a longer wait (s, a number, 0 to
             86400).
+        wait: Wait generator of ``backoff`` or of its kind: ``backoff.fibo``,
+            ``partial(backoff.constant, interval=2)``; ``expo`` begins with ``backoff_initial``,
+            those of others are seconds as they come.
+        jitter: Function from the longest wait to the one that is waited, such as
+            ``backoff.random_jitter``; ours draws evenly from all that are no longer.
         retry_ambiguous: Which requests are sent again although the first may have been done and
             billed: ``text`` (all but images, videos, speech), ``all``, ``none``.
         deadline: For the whole request, queue, attempts and waits, until its answer begins (s, a
@@ -164,6 +171,8 @@ class ResilientTransport:
         backoff_initial: float = 0.5,
         backoff_max: float = 30.0,
         max_retry_after: float = 60.0,
+        wait: WaitGenerator = backoff.expo,
+        jitter: Jitter | None = None,
         retry_ambiguous: RetryAmbiguous = "text",
         deadline: float | None = None,
         initial_concurrency: int = 8,

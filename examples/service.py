@@ -16,14 +16,12 @@ import json
 import logging
 import math
 import os
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import uvicorn
-from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
 from openai import APITimeoutError, AsyncOpenAI, AsyncStream, OpenAIError
 from pydantic import BaseModel, Field
 
@@ -36,6 +34,13 @@ from comet_resilience import (
     snapshot,
     wrap,
 )
+
+try:
+    import uvicorn
+    from fastapi import FastAPI, HTTPException, Request, Response
+    from fastapi.responses import JSONResponse, StreamingResponse
+except ImportError as missing:
+    sys.exit(f"{missing.name} is not installed. Do: pip install comet-resilience fastapi uvicorn")
 
 T = TypeVar("T")
 log = logging.getLogger("service")
@@ -198,4 +203,6 @@ def retry_after(request: Request) -> str:
 
 
 if __name__ == "__main__":
+    if not os.environ.get("COMETAPI_KEY"):
+        sys.exit("COMETAPI_KEY is not set. Do: export COMETAPI_KEY=sk-...")
     uvicorn.run(app, host="127.0.0.1", port=8000, timeout_graceful_shutdown=GRACE)

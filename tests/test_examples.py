@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -106,6 +107,50 @@ def test_the_demo_ignores_a_key_when_told_so(tmp_path: Path, gateway: Gateway) -
     assert done.returncode == 0, done.stdout + done.stderr
     assert "bare SDK" in done.stdout
     assert gateway.requests == []
+
+
+#: Examples that are started as they are; each says what it needs besides the package.
+SCRIPTS = sorted(
+    path.relative_to(ROOT / "examples").as_posix()
+    for path in (ROOT / "examples").rglob("*.py")
+    if "__main__" in path.read_text(encoding="utf-8")
+)
+#: What is there wherever the package is.
+PRESENT = {"openai", "anyio", "backoff", "pydantic", "comet_resilience", *sys.stdlib_module_names}
+
+
+def imported_by(script: Path) -> set[str]:
+    """Return the packages that a script imports from outside of the examples."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").partition(".")[0])
+    return {name for name in found - PRESENT if not (script.parent / f"{name}.py").exists()}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_an_example_says_what_it_needs(script: str) -> None:
+    """Without what it imports it ends with the command that installs it, and no traceback."""
+    path = ROOT / "examples" / script
+    needed = sorted(imported_by(path))
+    if not needed:
+        pytest.skip("it needs the package alone")
+    code = (
+        f"import runpy, sys; sys.path.insert(0, {str(path.parent)!r})\n"
+        f"sys.modules.update(dict.fromkeys({needed}))\n"
+        f"runpy.run_path({str(path)!r}, run_name='__main__')"
+    )
+    done = subprocess.run(  # noqa: S603 - our own file
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"\S+ is not installed\. Do: pip install .+\n", done.stderr), done.stderr
 
 
 def test_help_names_the_options(tmp_path: Path) -> None:

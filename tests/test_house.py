@@ -64,6 +64,7 @@ def imports_of(path: Path) -> Iterator[tuple[str, int]]:
             yield from ((alias.name, 0) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             names = [node.module] if node.module else [alias.name for alias in node.names]
+            names = ["__init__" if name == "__version__" else name for name in names]
             yield from ((name, node.level) for name in names)
 
 

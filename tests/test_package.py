@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 import comet_resilience
+from comet_resilience.cli import main
 
 from .test_house import FLOORS
 
@@ -77,13 +78,21 @@ def test_the_typing_checks_know_every_name() -> None:
 
 
 def test_the_installed_version_is_the_projects() -> None:
-    """What is installed is what pyproject.toml describes."""
+    """What is installed is what the sources say."""
     try:
         found = metadata("comet-resilience")
     except PackageNotFoundError:
         pytest.skip("the package is not installed, only on the path")
-    assert found["Version"] == PROJECT["version"]
+    assert found["Version"] == comet_resilience.__version__
     assert found["Requires-Python"] == PROJECT["requires-python"]
+
+
+def test_the_command_line_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """`comet-resilience --version` is the first thing that somebody who helps asks for."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"comet-resilience {comet_resilience.__version__}\n"
 
 
 def test_the_changelog_knows_the_version_or_what_comes() -> None:
@@ -91,7 +100,7 @@ def test_the_changelog_knows_the_version_or_what_comes() -> None:
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## \[?([^\]\s]+)", changes, re.MULTILINE)
     assert newest is not None
-    assert newest[1] in ("Unreleased", PROJECT["version"])
+    assert newest[1] in ("Unreleased", comet_resilience.__version__)
 
 
 def test_contributing_has_the_floor_plan_of_the_house() -> None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from .. import __version__
 from . import doctor, explain, saturation
 
 _EPILOG = "Without a terminal everything is plain text. Start with: comet-resilience explain --help"
@@ -18,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Find out what an answer of CometAPI, or of a gateway of its kind, means.",
         epilog=_EPILOG,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     doctor.add_to(commands)
     explain.add_to(commands)

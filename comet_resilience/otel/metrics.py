@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry import metrics
 
+from .. import __version__
 from ..events import (
     AttemptFinished,
     Event,
@@ -43,7 +44,7 @@ SUCCESS: Final = "success"
 
 def meter_of(provider: MeterProvider | None) -> Meter:
     """The meter of this library."""
-    return metrics.get_meter("comet_resilience", meter_provider=provider)
+    return metrics.get_meter("comet_resilience", __version__, meter_provider=provider)
 
 
 class Metrics:

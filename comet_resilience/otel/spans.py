@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import context, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
+from .. import __version__
 from ..events import AttemptFinished, GaveUp, LimitChanged, Outcome, RetryScheduled, StreamBroken
 from ..support.redaction import printable
 from ..verdict.vocabulary import RequestInfo
@@ -54,7 +55,7 @@ async def async_request_hook(_span: trace.Span, _request: object) -> None:
 
 def tracer_of(provider: TracerProvider | None) -> Tracer:
     """The tracer of this library."""
-    return trace.get_tracer("comet_resilience", tracer_provider=provider)
+    return trace.get_tracer("comet_resilience", __version__, tracer_provider=provider)
 
 
 def current_span() -> RequestSpan | None:

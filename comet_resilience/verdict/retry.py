@@ -7,16 +7,21 @@ randomness come in as arguments.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import backoff
 
 from .vocabulary import Action, BodyKind, Observation, Verdict
 
 RetryAmbiguous = Literal["all", "text", "none"]
+#: As ``backoff`` has them: a function that makes a generator, whose first value is a primer and
+#: whose later ones are seconds; and one from the longest wait to the one that is waited.
+WaitGenerator = Callable[..., Generator[Any, Any, None]]
+Jitter = Callable[[float], float]
 
 #: Edge statuses after which nobody knows whether the provider did the work.
 _AMBIGUOUS_STATUS: Final = frozenset({502, 504, 520, 522, 524})
@@ -40,6 +45,8 @@ class RetryPolicy:
     backoff_max: float
     max_retry_after: float
     retry_ambiguous: RetryAmbiguous
+    wait: WaitGenerator = backoff.expo
+    jitter: Jitter | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,12 +132,27 @@ def _is_refunded(seen: Observation) -> bool:
 
 @lru_cache(maxsize=4_096)
 def backoff_ceiling(policy: RetryPolicy, retry: int) -> float:
-    """The longest wait before retry number ``retry`` (from 1): ``initial * 2**(retry-1)``, capped.
+    """Return the longest wait before retry number ``retry`` (from 1), within ``backoff_max``.
 
-    The wait itself is drawn uniformly below it ("full jitter": AWS Architecture Blog, 2015).
+    By default ``backoff_initial * 2**(retry-1)``; a generator that ends goes on with its last
+    value. The wait itself is drawn uniformly below it ("full jitter": AWS Architecture Blog, 2015)
+    or made of it by the caller's ``jitter``.
     """
-    waits = backoff.expo(factor=policy.backoff_initial, max_value=policy.backoff_max)
-    return float(next(islice(waits, retry, None)))  # the generator's first value is a primer
+    if policy.wait is backoff.expo:
+        waits = backoff.expo(factor=policy.backoff_initial, max_value=policy.backoff_max)
+    else:
+        waits = policy.wait()
+    ceiling = 0.0
+    for seconds in islice(waits, 1, retry + 1):  # the generator's first value is a primer
+        ceiling = min(seconds, policy.backoff_max)
+    return float(ceiling)
+
+
+def _jittered(policy: RetryPolicy, now: Situation) -> tuple[float, str]:
+    ceiling = backoff_ceiling(policy, now.attempt)
+    if policy.jitter is None:
+        return now.draw * ceiling, "backoff with full jitter"
+    return min(max(policy.jitter(ceiling), 0.0), policy.backoff_max), "backoff"
 
 
 def _why_not(policy: RetryPolicy, now: Situation) -> str:
@@ -163,7 +185,7 @@ def _delay(policy: RetryPolicy, now: Situation) -> tuple[float, str]:
 
     The table's wait stands in for a hint: where the server names a time, the server knows better.
     """
-    delay = now.draw * backoff_ceiling(policy, now.attempt)
+    delay, kind = _jittered(policy, now)
     hint = now.seen.retry_after
     if hint is None:
         least, why = min(now.verdict.wait, policy.backoff_max), "least wait for this failure"
@@ -171,4 +193,4 @@ def _delay(policy: RetryPolicy, now: Situation) -> tuple[float, str]:
         least, why = hint, f"the server asked for {hint:g} s"
     if least > delay:
         return least * (1 + now.draw * _HINT_SPREAD), why
-    return delay, "backoff with full jitter"
+    return delay, kind

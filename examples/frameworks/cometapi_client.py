@@ -12,7 +12,10 @@ import json
 import sys
 from typing import Any
 
-from cometapi import AsyncCometAPI
+try:
+    from cometapi import AsyncCometAPI
+except ImportError as missing:
+    sys.exit(f"{missing.name} is not installed. Do: pip install comet-resilience h11 cometapi")
 from pydantic import BaseModel
 from rehearsal import CUT_STREAM, MODEL, Step, main
 

@@ -12,7 +12,10 @@ requests too, and is what to leave out.
 import sys
 from typing import Any
 
-import instructor
+try:
+    import instructor
+except ImportError as missing:
+    sys.exit(f"{missing.name} is not installed. Do: pip install comet-resilience h11 instructor")
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 from rehearsal import CUT_STREAM, MODEL, Step, main

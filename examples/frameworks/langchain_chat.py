@@ -10,9 +10,14 @@ given. `.with_retry()` on a model or chain is what to leave out.
 
 import sys
 
-from langchain_core.messages import HumanMessage, ToolMessage
-from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+try:
+    from langchain_core.messages import HumanMessage, ToolMessage
+    from langchain_core.tools import tool
+    from langchain_openai import ChatOpenAI
+except ImportError as missing:
+    sys.exit(
+        f"{missing.name} is not installed. Do: pip install comet-resilience h11 langchain-openai"
+    )
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 from rehearsal import CUT_STREAM, MODEL, Step, main

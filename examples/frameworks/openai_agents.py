@@ -9,7 +9,16 @@ The framework retries nothing by itself as long as `ModelSettings(retry=...)` is
 
 import sys
 
-from agents import Agent, OpenAIChatCompletionsModel, Runner, function_tool, set_tracing_disabled
+try:
+    from agents import (
+        Agent,
+        OpenAIChatCompletionsModel,
+        Runner,
+        function_tool,
+        set_tracing_disabled,
+    )
+except ImportError as missing:
+    sys.exit(f"{missing.name} is not installed. Do: pip install comet-resilience h11 openai-agents")
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 from rehearsal import CUT_STREAM, MODEL, Step, main

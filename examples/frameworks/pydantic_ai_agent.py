@@ -12,9 +12,16 @@ import sys
 
 from openai import AsyncOpenAI
 from pydantic import BaseModel
-from pydantic_ai import Agent
-from pydantic_ai.models.openai import OpenAIChatModel
-from pydantic_ai.providers.openai import OpenAIProvider
+
+try:
+    from pydantic_ai import Agent
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+except ImportError as missing:
+    sys.exit(
+        f"{missing.name} is not installed. Do:"
+        " pip install comet-resilience h11 'pydantic-ai-slim[openai]'"
+    )
 from rehearsal import CUT_STREAM, MODEL, Step, main
 
 from comet_resilience.testing import answer, tool_call
