@@ -9,13 +9,15 @@ its texts, which is shown only to those who ask for it and does not survive pick
 from __future__ import annotations
 
 import contextlib
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ..wire.body import form_fields
 from ..wire.family import family_of
+from ..wire.request import base_path_of
 from .content import (
     CUTS,
     KEPT,
@@ -34,10 +36,12 @@ from .redaction import (
     harmless,
     header_pairs,
     header_secrets,
+    path_secrets,
     query_secrets,
     redactor,
     shown_headers,
     shown_query,
+    unusual,
 )
 
 #: Texts of a request are looked for in its answer up to this many characters.
@@ -104,15 +108,18 @@ class Facts:
     http: str = ""
 
 
-def redactor_of(request: Any, body: bytes | None) -> Redactor:
-    """A redactor that knows what a request must keep secret; ``None`` knows nothing."""
+def redactor_of(request: Any, body: bytes | None, also: Iterable[str] = ()) -> Redactor:
+    """A redactor that knows what a request must keep secret; ``None`` knows nothing.
+
+    ``also`` are secrets besides: the keys of attempts before a renewal.
+    """
     if request is None:
         return Redactor()
-    secrets: list[str] = []
-    secrets += header_secrets(header_pairs(request.headers))
+    secrets = [*also, *header_secrets(header_pairs(request.headers)), *_proxy_secrets()]
     url = request.url
-    secrets += (url.username, url.password)
+    secrets += (url.password, *(unusual(url.username) if url.password else (url.username,)))
     secrets += query_secrets(url.params.multi_items())
+    secrets += path_secrets(base_path_of(request))
     data, fields = parsed(body), tuple(_texts(request))
     secrets += secrets_of(data, "")
     secrets += secrets_of(dict(fields), "")
@@ -121,6 +128,14 @@ def redactor_of(request: Any, body: bytes | None) -> Redactor:
         content += body[:_CONTENT_KEPT].decode("utf-8", "replace")
     content += "\0" + "\0".join(part for name, part in fields if name not in SETTINGS)
     return redactor(secrets, content[:_CONTENT_KEPT])
+
+
+def _proxy_secrets() -> Iterator[str]:
+    """The passwords of the proxies that the environment names."""
+    for name, value in os.environ.items():
+        if name.lower().endswith("_proxy"):
+            userinfo = value.rpartition("@")[0].rpartition("://")[2]
+            yield from (userinfo, userinfo.partition(":")[2])
 
 
 def capture(

@@ -12,12 +12,12 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote, quote_plus
+
+from .secrets import KnownSecrets, known_secrets
 
 #: A server's message is shown up to this many characters.
 MESSAGE_SHOWN: Final = 500
@@ -25,13 +25,10 @@ MESSAGE_SHOWN: Final = 500
 SCANNED: Final = 65_536
 SECRET: Final = "[secret]"  # noqa: S105 - what stands in its place
 
-#: Shorter values are too common in other words to be looked for.
-_SHORTEST_SECRET: Final = 6
 #: An echo of a request's content is recognised from this length on; it is looked for at each
 #: second half of it, so that one search in twelve finds it.
 _ECHO: Final = 12
 
-_BASE64_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{12,}+={0,2}")
 _ADDRESS = re.compile(
     r"(?<![\w:.])(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9A-F]{0,4}:){2,7}[0-9A-F.]{0,15})(?![\w:])",
     re.IGNORECASE,
@@ -72,8 +69,26 @@ _FORMS: Final[tuple[tuple[re.Pattern[str], Any], ...]] = tuple(
     )
 )  # fmt: skip
 _SECRET_NAME = re.compile(
-    r"(?:^|[_-])(?:(?:api)?key|token|sig)$|apikey|secret|password|authori[sz]ation|credential|cookie",
+    r"(?:^|[_-])(?:(?:api)?key|token|sig|auth)$|(?:access|refresh|session|id|auth)[_-]?token$"
+    r"|apikey|secret|passw(?:or)?d|passphrase|authori[sz]ation|credential|cookie|signature|\bjwt\b",
     re.IGNORECASE,
+)
+#: What stands before the credentials of a header that is named as one likes.
+_SCHEMES: Final = frozenset({"bearer", "basic", "token", "apikey", "api-key", "digest"})
+#: Shorter pieces of a path are names, whatever they look like.
+_SHORTEST_IN_PATH: Final = 8
+_ENDPOINT = re.compile(
+    r"/(?:(?:chat/)?completions|responses|embeddings|models|moderations|videos"
+    r"|images/[a-z]{1,20}|audio/[a-z]{1,20})/?\Z"
+)
+_KEY_START = re.compile(r"(?:sk|pk|rk|ak|pat|gh[opsu]|glpat|xox[a-z])[-_]|AIza|eyJ")
+_PIECES = re.compile(r"[\s,;=&\"'{}\[\]()<>]+")
+_JOINTS = re.compile(r"[-_./:@+~%|]+")
+#: A word as names are made of: letters of one case, a number, a version. Five consonants may
+#: stand together in one, not six.
+_ORDINARY = re.compile(
+    r"(?!.{0,12}?[bcdfghjklmnpqrstvwxzBCDFGHJKLMNPQRSTVWXZ]{6})"
+    r"(?:[A-Za-z]?[a-z]{0,11}|[A-Z]{1,12})(?:\d{0,3}|\d{8})|\d{1,8}[A-Za-z]{0,2}|v\d{1,2}(?:alpha|beta)\d?"
 )
 _SHOWN_HEADERS: Final = frozenset(
     {
@@ -85,7 +100,8 @@ _SHOWN_HEADERS: Final = frozenset(
 #: Request headers that hold nothing private, whoever set them.
 _HARMLESS_HEADERS: Final = frozenset(
     {"accept", "accept-encoding", "accept-language", "connection", "content-length",
-     "content-type", "host", "range", "transfer-encoding", "user-agent"}
+     "content-type", "host", "idempotency-key", "range", "traceparent", "tracestate",
+     "transfer-encoding", "user-agent", "x-client-request-id", "x-correlation-id", "x-request-id"}
 )  # fmt: skip
 _SHOWN_QUERY: Final = frozenset(
     {"after", "api-version", "before", "include", "include[]", "limit", "model", "order", "page",
@@ -116,14 +132,13 @@ class Redactor:
     ``Redactor()`` knows nothing and still finds secrets by their form.
     """
 
-    secrets: tuple[str, ...] = ()
-    forms: tuple[str, ...] = ()
+    secrets: KnownSecrets = field(default_factory=KnownSecrets)
     content: str = ""
     _runs: list[frozenset[str]] = field(default_factory=list, compare=False)
 
     def scrub(self, text: str) -> str:
         """The text without secrets, addresses, balances and embedded data; content stays."""
-        text = self._without_values(text[:SCANNED])
+        text = self.without_secrets(text[:SCANNED])
         text = _DATA_URL.sub(_data_url, text)
         text = _URL.sub(_url, text)
         text = _LONG_BASE64.sub(lambda run: f"[base64, {size_of(len(run[0]) * 3 // 4)}]", text)
@@ -133,7 +148,7 @@ class Redactor:
 
     def without_content(self, text: str) -> str:
         """The scrubbed text, also without what it echoes of the request's content."""
-        text = self._without_values(text[:SCANNED])
+        text = self.without_secrets(text[:SCANNED])
         if self.content and len(text) >= _ECHO:
             text = _without_echo(text, self._content_runs())
         return self.scrub(text)
@@ -141,6 +156,10 @@ class Redactor:
     def line(self, text: str) -> str:
         """The text as one printable line for a log, without secrets and content."""
         return printable(self.without_content(text)) if text else ""
+
+    def without_secrets(self, text: str) -> str:
+        """The text without the secrets that are known, or pieces of them; all else stays."""
+        return self.secrets.replaced_in(text, SECRET) if self.secrets else text
 
     def _content_runs(self) -> frozenset[str]:
         """Return every run of a dozen characters of the content, made once.
@@ -153,53 +172,30 @@ class Redactor:
             self._runs.append(frozenset(runs))
         return self._runs[0]
 
-    def _without_values(self, text: str) -> str:
-        if not self.secrets:
-            return text
-        for form in self.forms:
-            text = text.replace(form, SECRET)
-        text = _BASE64_RUN.sub(self._decoded, text)
-        return self._without_torn(text)
-
-    def _decoded(self, run: re.Match[str]) -> str:
-        """A run of base64, unless a secret is in it."""
-        plain = run[0].rstrip("=").replace("-", "+").replace("_", "/")[:SCANNED]
-        try:
-            data = base64.b64decode(plain[: len(plain) // 4 * 4])
-        except (binascii.Error, ValueError):
-            return run[0]
-        found = any(secret.encode("utf-8", "replace")[:-2] in data for secret in self.secrets)
-        return SECRET if found else run[0]
-
-    def _without_torn(self, text: str) -> str:
-        """A secret that a cut has left half of stands at the very end."""
-        for form in self.forms:
-            at = text.rfind(form[:_SHORTEST_SECRET], -len(form))
-            if at >= 0 and form.startswith(text[at:]):
-                return text[:at] + SECRET
-        return text
-
 
 def redactor(secrets: Iterable[str], content: str) -> Redactor:
     """A redactor that knows these secrets, in every form in which they may come back."""
-    known = {secret.strip() for secret in secrets}
-    known = {secret for secret in known if len(secret) >= _SHORTEST_SECRET}
-    forms = {form for secret in known for form in _forms_of(secret)}
-    return Redactor(
-        tuple(sorted(known)), tuple(sorted(forms, key=lambda form: (-len(form), form))), content
-    )
+    return Redactor(known_secrets(secrets), content)
 
 
 def header_secrets(headers: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """The values in a request's headers that are, or may be, secret: all that are not known."""
+    """The values in a request's headers that are, or may be, secret.
+
+    A header whose name says so holds one; of any other that is not known to be harmless, what
+    does not read as words: a routing header's ``openai`` is none.
+    """
     for name, value in headers:
         lowered = name.lower()
         if lowered in _HARMLESS_HEADERS or lowered.startswith("x-stainless-"):
             continue
-        yield value
-        scheme, _, credentials = value.partition(" ")
-        if credentials:
+        scheme, _, credentials = value.strip().partition(" ")
+        if credentials and scheme.lower() in _SCHEMES:
             yield credentials
+        elif is_secret_name(lowered):
+            yield value
+            yield credentials
+        else:
+            yield from unusual(value)
         if scheme.lower() == "basic":
             yield from _basic(credentials)
         if lowered == "cookie":
@@ -207,8 +203,25 @@ def header_secrets(headers: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def query_secrets(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """The values of a query that are not known to be harmless."""
-    return (value for name, value in pairs if name.lower() not in _SHOWN_QUERY)
+    """The values of a query that are secret by their name, or do not read as words."""
+    for name, value in pairs:
+        if name.lower() not in _SHOWN_QUERY:
+            own = _ENDPOINT.sub("", value)  # the SDK appends its paths to a base URL's query
+            yield from (own,) if is_secret_name(name) else unusual(own)
+
+
+def path_secrets(path: str) -> Iterator[str]:
+    """The segments of a base URL's path that are no names: a key may stand there."""
+    for segment in path.split("/"):
+        yield from (piece for piece in unusual(segment) if len(piece) >= _SHORTEST_IN_PATH)
+
+
+def unusual(value: str) -> Iterator[str]:
+    """The pieces of a value that do not read as words, versions or numbers."""
+    for piece in _PIECES.split(value[:SCANNED]):
+        words = _JOINTS.split(piece)
+        if _KEY_START.match(piece) or not all(map(_ORDINARY.fullmatch, words)):
+            yield piece
 
 
 def shown_query(pairs: Iterable[tuple[str, str]], known: Redactor) -> tuple[tuple[str, str], ...]:
@@ -240,25 +253,15 @@ def shown_page(page: str, known: Redactor) -> str:
     return f"[{', '.join(parts)}]"
 
 
-def _forms_of(secret: str) -> Iterator[str]:
-    for quoted in (quote(secret, safe=""), quote(secret), quote_plus(secret)):
-        yield quoted
-        yield re.sub(r"%[0-9A-F]{2}", lambda code: code[0].lower(), quoted)
-    escaped = json.dumps(secret)[1:-1]
-    yield from (secret, escaped, json.dumps(secret, ensure_ascii=False)[1:-1])
-    yield from (escaped.replace("/", "\\/"), json.dumps(escaped)[1:-1])
-    for text in (secret, escaped):  # as Python shows it, between either quotes
-        yield from (repr(text)[1:-1], text.replace("\\", "\\\\").replace("'", "\\'"))
-    yield base64.b64encode(secret.encode("utf-8", "replace")).decode()
-
-
 def _basic(credentials: str) -> Iterator[str]:
     try:
         user_and_key = base64.b64decode(credentials).decode("utf-8", "replace")
     except (binascii.Error, ValueError):
         return
+    user, _, key = user_and_key.partition(":")
     yield user_and_key
-    yield from user_and_key.split(":", 1)
+    yield key
+    yield from unusual(user) if key else (user,)
 
 
 def _without_echo(text: str, known: frozenset[str]) -> str:

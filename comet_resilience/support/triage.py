@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from ..verdict.vocabulary import FailureKind as Kind
 from .diagnosis import Diagnosis
-from .redaction import SECRET, Redactor, printable
+from .redaction import Redactor, printable
 
 #: The steps in their order, with the name that a person reads.
 TITLES: Final[Mapping[str, str]] = MappingProxyType(
@@ -282,9 +282,7 @@ def may_be_the_fields(kind: Kind) -> bool:
 
 def hide(text: str, known: Redactor) -> str:
     """A text without the known secrets, in whatever form they stand there."""
-    for form in known.forms:
-        text = text.replace(form, SECRET)
-    return text
+    return known.without_secrets(text)
 
 
 def hide_all(value: Any, known: Redactor) -> Any:

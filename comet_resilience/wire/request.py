@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
+from urllib.parse import unquote
 
 from ..verdict.vocabulary import Operation, RequestInfo
 from .body import loaded_body, why_not_replayable
@@ -112,6 +113,7 @@ _MAKES_MEDIA = re.compile(
     r"video|image|audio|music|speech|imagine|suno|kling|runway|/mj/|/generations", re.IGNORECASE
 )
 _LOOKS_LIKE_ID = re.compile(r"(?=[^/]*\d)[A-Za-z0-9_-]{8,}")
+_ORIGIN = re.compile(r"\A[a-z]++://[^/]*+")
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)(/.*)")
 _VERSIONED = re.compile(r"\A.*?/v\d+(?:beta)?(?=/)")
 _MODEL_IN_JSON = re.compile(rb'"model"\s*:\s*"((?:[^"\\]|\\.){1,200}+)"')
@@ -177,7 +179,7 @@ def _read_path(
 
 def _relative_path(path: str, base_url: str) -> tuple[str, str]:
     """The path below the base URL, and the model where Azure has it in the path."""
-    base = re.sub(r"^[a-z]+://[^/]*", "", base_url).rstrip("/")
+    base = unquote(_ORIGIN.sub("", base_url.partition("?")[0])).rstrip("/")
     if base and path.startswith(base + "/"):
         path = path[len(base) :]
     elif not base_url:
@@ -249,10 +251,15 @@ def authorization_of(request: Any) -> str | None:
 
 def base_url_of(request: Any) -> str:
     """The base URL in use, without credentials or query."""
-    url, call = request.url, request.extensions.get(EXTENSION)
-    origin = f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
-    path, _ = _relative_path(url.path, call.base_url if call else "")
-    return origin + str(url.path).removesuffix(path)
+    url = request.url
+    return f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{base_path_of(request)}"
+
+
+def base_path_of(request: Any) -> str:
+    """Return the path of the base URL in use."""
+    path, call = str(request.url.path), request.extensions.get(EXTENSION)
+    relative, _ = _relative_path(path, call.base_url if call else "")
+    return path.removesuffix(relative)
 
 
 def credential_of(request: Any, call: Call | None) -> int:
