@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .client import snapshot, wrap
     from .config import Config, Options, PerCallOptions
     from .errors import (
+        CallbackError,
         DeadlineExceededError,
         IncompleteStreamError,
         InvalidAnswerError,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         WrongEndpointError,
     )
     from .events import (
+        AlgorithmRetired,
         AttemptFinished,
         Event,
         FleetChanged,
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         GaveUp,
         LimitChanged,
         RetryScheduled,
+        Standstill,
         StreamAbandoned,
         StreamBroken,
     )
@@ -49,9 +52,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Action",
+    "AlgorithmRetired",
     "Attempt",
     "AttemptFinished",
     "BulkResults",
+    "CallbackError",
     "Config",
     "DeadlineExceededError",
     "Diagnosis",
@@ -87,6 +92,7 @@ __all__ = [
     "Rule",
     "Signal",
     "Snapshot",
+    "Standstill",
     "StepBack",
     "StreamAbandoned",
     "StreamBroken",
@@ -107,12 +113,12 @@ _ROOMS: Final = {
     "client": "snapshot wrap",
     "config": "Config Options PerCallOptions",
     "errors": (
-        "DeadlineExceededError IncompleteStreamError InvalidAnswerError QueueFullError "
-        "QueueTimeoutError ResilienceError WrongEndpointError"
+        "CallbackError DeadlineExceededError IncompleteStreamError InvalidAnswerError "
+        "QueueFullError QueueTimeoutError ResilienceError WrongEndpointError"
     ),
     "events": (
-        "AttemptFinished Event FleetChanged FleetState GateClosed GateOpened GaveUp LimitChanged "
-        "RetryScheduled StreamAbandoned StreamBroken"
+        "AlgorithmRetired AttemptFinished Event FleetChanged FleetState GateClosed GateOpened "
+        "GaveUp LimitChanged RetryScheduled Standstill StreamAbandoned StreamBroken"
     ),
     "fleet.scope": "Fleet",
     "inquiry": "diagnose support_report",

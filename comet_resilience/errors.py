@@ -32,6 +32,13 @@ class QueueTimeoutError(ResilienceError, TimeoutError):
     """
 
 
+class CallbackError(ResilienceError):
+    """A function given to ``wrap()``, ``partition`` or ``algorithm``, failed; not sent.
+
+    What it raised is the ``__cause__``.
+    """
+
+
 class DeadlineExceededError(openai.APITimeoutError, ResilienceError):
     """The request's ``deadline`` passed before its answer began."""
 

@@ -7,17 +7,22 @@ loop, and should return at once.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from .verdict.vocabulary import FailureKind, RequestInfo
 
 if TYPE_CHECKING:
     from .limits.limiter import Limiter
+
+#: What an observer, or other foreign code, may raise to be felt.
+ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit)
 
 logger: logging.Logger = logging.getLogger("comet_resilience")
 logger.addHandler(logging.NullHandler())  # silent until the application configures logging
@@ -82,6 +87,35 @@ class LimitChanged:
     reason: str
     in_flight: int
     waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlgorithmRetired:
+    """A limit algorithm of the caller's raised, or returned what means nothing.
+
+    The partition goes on without it, with at most ``limit`` at once.
+    """
+
+    partition: Hashable
+    reason: str
+    error: BaseException
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standstill:
+    """Requests wait for a slot, and for ``seconds`` none has come back.
+
+    ``held`` of the slots belong to answers that the caller has in hand; ``reason`` says what that
+    means and what to do. Told once, and again only after something has moved.
+    """
+
+    partition: Hashable
+    limit: int
+    held: int
+    waiting: int
+    seconds: float
+    reason: str
 
 
 class FleetState(StrEnum):
@@ -152,6 +186,8 @@ Event: TypeAlias = (
     | RetryScheduled
     | GaveUp
     | LimitChanged
+    | AlgorithmRetired
+    | Standstill
     | FleetChanged
     | GateClosed
     | GateOpened
@@ -226,7 +262,7 @@ class Observers:
 
     def emit(self, event: Event) -> None:
         """Tell the log and each observer."""
-        log_event(event)
+        self.tell(log_event, log_event, event)
         for observer in self._observers:
             self.tell(observer, observer, event)
 
@@ -234,20 +270,30 @@ class Observers:
         """What a function of an observer returns, ``None`` if it raised."""
         try:
             return function(*arguments)
-        except (KeyboardInterrupt, SystemExit):
+        except ENDS_THE_PROGRAM:
             raise
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - logged below
             if id(observer) not in self._failed:
                 self._failed.add(id(observer))
-                logger.exception("an on_event observer failed; further failures are silent")
+                _complain("an on_event observer failed; further failures are silent")
             return None
+
+
+def _complain(what: str) -> None:
+    """Log the exception being handled; without the log where that is what fails."""
+    try:
+        logger.exception(what)  # noqa: LOG004 - called by a handler
+    except Exception:  # noqa: BLE001 - foreign code as well
+        with contextlib.suppress(Exception):
+            traceback.print_exc()
 
 
 def log_event(event: Event) -> None:
     """Write an event to the log.
 
-    A WARNING for each 429, each retry, each broken or abandoned stream, each gate that closes and
-    each change of the fleet's state but the first share that comes; INFO where a gate opens; DEBUG
+    An ERROR where an algorithm failed; a WARNING for each 429, each retry, each broken or
+    abandoned stream, each gate that closes, each standstill and each change of the fleet's state
+    but the first share that comes; INFO where a gate opens; DEBUG
     for the rest.
     """
     level = _level(event)
@@ -257,15 +303,10 @@ def log_event(event: Event) -> None:
 
 def describe(event: Event) -> str:
     """An event as one line for a log."""
-    if isinstance(event, LimitChanged):
-        return (
-            f"limit of {event.partition!r} {event.old} -> {event.new}: {event.reason}"
-            f" ({event.in_flight} in flight, {event.waiting} waiting)"
-        )
-    if isinstance(event, FleetChanged):
-        return f"fleet {event.old} -> {event.new}: {event.reason}"
     if isinstance(event, GateClosed | GateOpened):
         return _describe_gate(event)
+    if isinstance(event, LimitChanged | AlgorithmRetired | Standstill | FleetChanged):
+        return _describe_limit(event)
     name = f"{event.request.route} model={event.request.model or '-'}"
     if isinstance(event, AttemptFinished):
         outcome = event.fault or event.status
@@ -299,8 +340,27 @@ def _describe_gate(event: GateClosed | GateOpened) -> str:
     )
 
 
+def _describe_limit(event: LimitChanged | AlgorithmRetired | Standstill | FleetChanged) -> str:
+    """An event that is about no single request."""
+    if isinstance(event, LimitChanged):
+        return (
+            f"limit of {event.partition!r} {event.old} -> {event.new}: {event.reason}"
+            f" ({event.in_flight} in flight, {event.waiting} waiting)"
+        )
+    if isinstance(event, AlgorithmRetired):
+        return (
+            f"the limit algorithm of {event.partition!r} failed in {event.reason}; it is asked no"
+            f" more, and at most {event.limit} are sent at once"
+        )
+    if isinstance(event, Standstill):
+        return f"{event.partition!r} stands still for {event.seconds:.0f} s: {event.reason}"
+    return f"fleet {event.old} -> {event.new}: {event.reason}"
+
+
 def _level(event: Event) -> int:
-    if isinstance(event, RetryScheduled | StreamAbandoned | StreamBroken | GateClosed):
+    if isinstance(event, AlgorithmRetired):
+        return logging.ERROR
+    if isinstance(event, RetryScheduled | Standstill | StreamAbandoned | StreamBroken | GateClosed):
         return logging.WARNING
     if isinstance(event, GateOpened):
         return logging.INFO

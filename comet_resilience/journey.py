@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from .errors import DeadlineExceededError, ResilienceError
+from .errors import CallbackError, DeadlineExceededError, ResilienceError
 from .events import AttemptFinished, GaveUp, Observers, RetryScheduled
 from .failure import Circumstances, Failure, diagnose_failure, explain, hand_on, shown_ids
 from .limits.eventloop import EventLoop, clock, running_loop
+from .limits.guarded import words_of
 from .overrides import current_block
 from .reception import faulted, receive
 from .support.capture import redactor_of
@@ -26,19 +27,35 @@ from .support.redaction import Redactor
 from .track_record import Circumstance
 from .verdict.evidence import Evidence
 from .verdict.retry import GiveUp, RetryIn, Situation, decide, may_be_billed
+from .verdict.rule import Rule
 from .verdict.rules import classify
-from .verdict.vocabulary import Fault, Observation, RequestInfo, Signal, Verdict
+from .verdict.vocabulary import (
+    Action,
+    FailureKind,
+    Fault,
+    Observation,
+    RequestInfo,
+    Signal,
+    Verdict,
+)
 from .wire.body import loaded_body
 from .wire.request import Outgoing, base_url_of, credential_of, renew_headers
 from .wire.response import close, observe
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from .config import Config
     from .limits.partition import Lease
     from .tasks import NewTasks
     from .transport import Engine
-    from .verdict.rule import Rule
 
+#: For what the caller's own functions have done.
+_CALLBACK: Final = Rule(
+    name="callback", kind=FailureKind.LOCAL, action=Action.FAIL, source="inferred",
+    reason="a function given to wrap() failed before anything was sent",
+    advice=("Mend the function: the exception's cause is what it raised.",),
+)  # fmt: skip
 #: A length with more digits than this is nonsense.
 _MOST_DIGITS: Final = 19
 
@@ -47,7 +64,7 @@ class Journey:
     """One request on its way; everything mutable about it is in here."""
 
     __slots__ = (
-        "_engine", "_evidence", "_in_flight", "_inner", "_key", "_known", "_limit",
+        "_engine", "_evidence", "_flaw", "_in_flight", "_inner", "_key", "_known", "_limit",
         "_max_retries", "_number", "_order", "_queued", "_started", "attempts", "config", "here",
         "info", "new_tasks", "observers", "outgoing", "request", "rules", "sent_at",
         "waiting_since",
@@ -63,13 +80,13 @@ class Journey:
         self.info: RequestInfo = outgoing.info
         self.attempts: tuple[Attempt, ...] = ()
         self._engine, self._inner = engine, inner
-        self._key = engine.partition(outgoing.info)
+        self._key, self._flaw = _partition_of(engine, outgoing.info)
         call, block = outgoing.call, current_block()
         self._max_retries = self.config.max_retries if call is None else call.max_retries
         if block is not None:
             self.config = block.over(engine.config)
             self._max_retries = block.options.get("max_retries", self._max_retries)
-            if block.witness is not None:
+            if block.witness is not None and self._flaw is None:
                 block.witness(engine.limiter, self._key)
         self._order: int | None = None
         self._number = self._in_flight = self._limit = 0
@@ -83,13 +100,16 @@ class Journey:
         """Attempts until there is an answer or a reason to stop, within the deadline.
 
         Raises:
-            ResilienceError: If the queue is full or too slow, or the deadline passes.
+            ResilienceError: If the queue is full or too slow, the deadline passes, or a function
+                that decides about the limit fails.
 
         """
         self.here: EventLoop = running_loop()
         seconds = self.config.deadline
         self._started = self.sent_at = self.here.now()
         try:
+            if self._flaw is not None:
+                raise self._flaw
             if seconds is None:
                 return await self._loop(math.inf)
             with anyio.move_on_after(seconds):
@@ -272,7 +292,8 @@ class Journey:
         """Diagnose what this library itself refused: no slot, or no time."""
         fault = Fault.DEADLINE if isinstance(error, DeadlineExceededError) else Fault.QUEUE
         seen = Observation(fault=fault, message=str(error), operation=self.info.operation)
-        failure = Failure(seen=seen, verdict=classify(seen))
+        rules = (_CALLBACK,) if isinstance(error, CallbackError) else ()
+        failure = Failure(seen=seen, verdict=classify(seen, rules))
         if self._number > len(self.attempts):  # the deadline has cut one off
             self._keep(failure, None)
         self._note_give_up(failure, str(error))
@@ -315,6 +336,20 @@ class Journey:
             request_bytes=declared_size(self.request.headers),
             response_bytes=size,
         )
+
+
+def _partition_of(engine: Engine, info: RequestInfo) -> tuple[Hashable, CallbackError | None]:
+    """What a request shares a limit with, or why that is not known."""
+    try:
+        key = engine.partition(info)
+        hash(key)
+    except Exception as error:  # noqa: BLE001 - raised with a diagnosis where the request runs
+        flaw = CallbackError(
+            f"partition: expected a function that gives a hashable value ({words_of(error)})"
+        )
+        flaw.__cause__ = error
+        return None, flaw
+    return key, None
 
 
 def declared_size(headers: Any) -> int | None:

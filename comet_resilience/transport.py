@@ -33,6 +33,7 @@ from .wire.closing import OpenConnections, connections_of
 from .wire.family import default_transport
 from .wire.forking import forget_in_children
 from .wire.request import EXTENSION, is_elsewhere, read_request, strip_private_headers
+from .wire.response import close
 from .wire.stream import CloseInner, Head, watch
 
 if TYPE_CHECKING:
@@ -270,8 +271,12 @@ class _Following:
         if EXTENSION in response.extensions:  # the diagnosis of what was given up
             self._finish(Outcome.FAILED)
             return response
-        for follower, story in self._stories:
-            journey.observers.tell(follower, story.answered)
+        try:
+            for follower, story in self._stories:
+                journey.observers.tell(follower, story.answered)
+        except BaseException:  # only what ends the program passes, but not with the slot
+            await close(response)
+            raise
         watch(response, Head(), self)
         return response
 

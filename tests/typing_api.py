@@ -16,9 +16,11 @@ from openai import AsyncAzureOpenAI, AsyncOpenAI
 
 from comet_resilience import (
     Action,
+    AlgorithmRetired,
     Attempt,
     AttemptFinished,
     BulkResults,
+    CallbackError,
     Config,
     DeadlineExceededError,
     Diagnosis,
@@ -54,6 +56,7 @@ from comet_resilience import (
     Rule,
     Signal,
     Snapshot,
+    Standstill,
     StepBack,
     StreamAbandoned,
     StreamBroken,
@@ -126,6 +129,10 @@ def heard(event: Event) -> object:
             return assert_type(event.request, RequestInfo)
         case LimitChanged():
             return assert_type(event.new, int)
+        case AlgorithmRetired():
+            return assert_type(event.error, BaseException)
+        case Standstill():
+            return assert_type(event.held, int)
         case FleetChanged():
             return assert_type(event.new, FleetState)
         case GateClosed() | GateOpened():
@@ -150,7 +157,7 @@ def failed(error: Exception) -> None:
     assert_type(support_report(error, include_content=True), SupportReport)
     if isinstance(error, ResilienceError):
         assert_type(error.diagnosis, Diagnosis | None)
-    refusals: list[type[openai.OpenAIError]] = [QueueFullError, QueueTimeoutError]
+    refusals: list[type[openai.OpenAIError]] = [QueueFullError, QueueTimeoutError, CallbackError]
     statuses: list[type[openai.APIStatusError]] = [InvalidAnswerError, WrongEndpointError]
     breaks: list[type[openai.APIConnectionError]] = [IncompleteStreamError, DeadlineExceededError]
     del refusals, statuses, breaks

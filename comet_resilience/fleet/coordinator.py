@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from ..config import Config
 from ..events import FleetChanged, FleetState
 from ..limits.eventloop import clock
+from ..limits.guarded import words_of
 from .merge import ceiling
 from .renewal import exchange
 from .scope import keys_of
@@ -77,19 +78,29 @@ class Coordinator:
         share = partition.algorithm
         if isinstance(share, FleetShare):
             share.bind(partition, keys_of(self._account, partition.key))
+            if self._limiter is not None:
+                share.retired = self._limiter.note_retired(partition.key)
             with self._lock:
                 self._shares.append(weakref.ref(share))
 
-    def wake(self) -> None:
-        """A renewal is due sooner than the thread knows."""
+    def wake(self) -> str:
+        """Have a renewal made that is due sooner than the thread knows.
+
+        Returns why that cannot be, "" if it can. Called under the limiter's lock.
+        """
         with self._lock:
             self._is_closing = False
             self._word.set()
             if self._thread is None:
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._run, name="comet_resilience fleet", daemon=True
                 )
-                self._thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as error:  # no more threads, or the interpreter is ending
+                    return f"the thread that asks the fleet cannot start: {error}"
+                self._thread = thread
+        return ""
 
     def close(self) -> threading.Thread | None:
         """Have the thread give back what is not in use, and end: it is returned if it runs.
@@ -102,6 +113,14 @@ class Coordinator:
             return self._thread
 
     def _run(self) -> None:
+        try:
+            self._renew_until_idle()
+        finally:
+            with self._lock:  # whatever ended it, the next request starts another
+                if self._thread is threading.current_thread():
+                    self._thread = None
+
+    def _renew_until_idle(self) -> None:
         while self._goes_on():
             for share in self._all():
                 now = clock()
@@ -150,8 +169,8 @@ class Coordinator:
         try:
             send = partial(self._store.send, share.keys, maximum=self._maximum)
             renewal = exchange(send, report, self._make, share.remembered, self._draw())
-        except StoreError as error:
-            why = str(error)
+        except Exception as error:  # noqa: BLE001 - an algorithm of the user's may raise anything
+            why = str(error) if isinstance(error, StoreError) else words_of(error)
             self._under_lock(share, lambda now: share.fail(report, now, why))
         else:
             self._under_lock(share, lambda now: share.take(report, renewal, now))

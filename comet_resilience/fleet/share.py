@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..events import FleetState
 from ..limits.algorithm import LimitAlgorithm, StepBack, Ticket
 from ..limits.fixed import FixedLimit
+from ..limits.guarded import Retired, contained, words_of
 from ..limits.snapshot import FleetView, InFleet
 from .message import Answer, Ask
 from .pace import IDLE, KEPT, LEARN_RENEWALS, Need, next_renewal, renew_every, time_to_live
@@ -37,21 +38,25 @@ class FleetShare(InFleet):
     """A share of the fleet's limit, or a limit of its own while there is none.
 
     ``make`` makes the algorithm that decides the fleet's limit. ``wake`` is called, under the
-    limiter's lock, when a renewal is due sooner than ``planned``; ``moved`` with each new state
-    and its reason.
+    limiter's lock, when a renewal is due sooner than ``planned``, and says why if none can be
+    made; ``moved`` with each new state and its reason.
     """
+
+    #: What a user's algorithm does in here is contained in here.
+    is_contained: ClassVar[bool] = True
 
     def __init__(
         self,
         member: str,
         make: MakeAlgorithm,
-        wake: Callable[[], None],
+        wake: Callable[[], str | None],
         moved: Callable[[FleetState, str], None],
         draw: Callable[[], float],
     ) -> None:
         self.member = member
         self.make = make
         self.partition: Partition | None = None
+        self.retired: Retired = lambda *_: None
         self.keys: tuple[str, str] = ("", "")
         self.state: FleetState = FleetState.JOINING
         self.reason: str = "waiting for a share of the fleet's limit"
@@ -158,7 +163,9 @@ class FleetShare(InFleet):
             self._seen.settle(now)
         if self.due() < self.planned:
             self.planned = -math.inf  # no need to say it twice
-            self._wake()
+            why = self._wake()
+            if why:
+                self._wait_in_vain(now, why)
 
     def due(self) -> float:
         """When the next renewal is due, on this process' clock; never while nobody is there."""
@@ -252,10 +259,16 @@ class FleetShare(InFleet):
 
         It does not grow beyond that part, because the others go on with theirs.
         """
-        self._alone = alone(self.make(), self._answer)
+        self._alone = contained(self._make_alone(), self.retired)
         self._seen = Seen()
         self._move(FleetState.LOCAL, why)
         self._tick_alone(self._alone, now)
+
+    def _wait_in_vain(self, now: float, why: str) -> None:
+        """Nobody can ask: go on alone, or with the share while it lasts, and try again later."""
+        self._asked_at, self.planned = now, math.inf
+        if self._alone is None and self._answer is None:
+            self.go_alone(now, why)
 
     def farewell(self) -> Ask:
         """Give everything back; the next request asks for a share again."""
@@ -276,6 +289,13 @@ class FleetShare(InFleet):
     @property
     def _members(self) -> int:
         return self._answer.members if self._answer is not None else 1
+
+    def _make_alone(self) -> LimitAlgorithm:
+        try:
+            return alone(self.make(), self._answer)
+        except Exception as error:  # noqa: BLE001 - the user's factory, called under the lock
+            self.retired(f"its factory: {words_of(error)}", error, 1)
+            return StepBack(1, 1, 1)
 
     def _tick_alone(self, algorithm: LimitAlgorithm, now: float) -> None:
         algorithm.tick(now)

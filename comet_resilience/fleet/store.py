@@ -116,7 +116,7 @@ class Store:
             if self._client is None:
                 self._client = self._make()
             return self._evaluate(self._client, (*keys, *ask.arguments()))
-        except Exception as error:  # noqa: BLE001 - whatever a client raises: there is no answer
+        except BaseException as error:  # noqa: BLE001 - whatever a client raises: no answer
             raise StoreError(f"{type(error).__name__}: {_words(error)}") from None
 
     def _evaluate(self, client: Any, arguments: tuple[str, ...]) -> object:
@@ -129,5 +129,5 @@ class Store:
             return client.eval(script(), 2, *arguments)
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     return printable(str(error))[:_MOST_WORDS]

@@ -23,11 +23,12 @@ from weakref import WeakSet
 
 import anyio
 
-from ..errors import QueueFullError, QueueTimeoutError
-from ..events import FleetChanged, LimitChanged, Observers
+from ..errors import CallbackError, QueueFullError, QueueTimeoutError
+from ..events import ENDS_THE_PROGRAM, AlgorithmRetired, FleetChanged, LimitChanged, Observers
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm
 from .eventloop import EventLoop, running_loop, time_and_loop
+from .guarded import Retired, contained, words_of
 from .partition import Lease, Partition, Waiter
 from .partitions import Partitions
 from .snapshot import Load, Snapshot
@@ -64,7 +65,7 @@ class Limiter:
         # The mutable state of this class. A forked child starts with its own, empty.
         self._lock = threading.Lock()
         self._partitions = Partitions(self._make_partition)
-        self._events: deque[LimitChanged | FleetChanged] = deque()
+        self._events: deque[LimitChanged | FleetChanged | AlgorithmRetired] = deque()
         self._abandoned: deque[Lease] = deque()
 
     async def acquire(
@@ -100,7 +101,7 @@ class Limiter:
                     taken = True
         finally:
             if not taken:
-                self._leave(waiter, key)
+                self._leave(waiter)
         if waiter.lease is None or not taken:
             raise QueueTimeoutError(
                 f"no slot for {key!r} was free within queue_timeout={queue_timeout:g} s"
@@ -163,9 +164,17 @@ class Limiter:
         self._emit()
         return result
 
-    def note(self, event: FleetChanged) -> None:
+    def note(self, event: FleetChanged | AlgorithmRetired) -> None:
         """Tell the observers once the lock is free; called under it."""
         self._events.append(event)
+
+    def note_retired(self, key: Hashable) -> Retired:
+        """Return what is told of an algorithm that failed, under the lock; see ``note``."""
+
+        def retired(reason: str, error: BaseException, limit: int) -> None:
+            self.note(AlgorithmRetired(partition=key, reason=reason, error=error, limit=limit))
+
+        return retired
 
     def snapshot(self) -> Snapshot:
         """The state of every partition, as a frozen value."""
@@ -199,11 +208,11 @@ class Limiter:
             self._pump(partition, now, here)
         return waiter
 
-    def _leave(self, waiter: Waiter, key: Hashable) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         """A waiter goes without its slot, cancelled or out of time: it goes to the next."""
         now, here = time_and_loop()
         with self._lock:
-            partition = waiter.lease.partition if waiter.lease else self._partitions.touch(key, now)
+            partition = waiter.partition
             if waiter.lease is None:
                 partition.leave(waiter)
             else:
@@ -218,10 +227,17 @@ class Limiter:
         self._emit()
 
     def _make_partition(self, key: Hashable) -> Partition:
-        partition = Partition(key, self._make_algorithm())
+        partition = Partition(key, self._new_algorithm(key))
         if self._on_partition is not None:
             self._on_partition(partition)
         return partition
+
+    def _new_algorithm(self, key: Hashable) -> LimitAlgorithm:
+        try:
+            algorithm = self._make_algorithm()
+        except Exception as error:
+            raise CallbackError(f"algorithm: the function raised {words_of(error)}") from error
+        return contained(algorithm, self.note_retired(key))
 
     def _take_back_abandoned(self, now: float, here: EventLoop | None) -> None:
         while self._abandoned:
@@ -281,6 +297,8 @@ class Limiter:
             except IndexError:  # another thread took it
                 return
             self._observers.emit(event)
+            if isinstance(event, AlgorithmRetired) and isinstance(event.error, ENDS_THE_PROGRAM):
+                raise event.error
 
 
 _limiters: WeakSet[Limiter] = WeakSet()

@@ -67,9 +67,10 @@ class Lease:
 class Waiter:
     """A request in the queue: its place in the order, and how to wake it."""
 
-    __slots__ = ("lease", "left", "loop", "order", "parking")
+    __slots__ = ("lease", "left", "loop", "order", "parking", "partition")
 
-    def __init__(self, loop: EventLoop, order: int) -> None:
+    def __init__(self, partition: Partition, loop: EventLoop, order: int) -> None:
+        self.partition: Partition = partition
         self.loop: EventLoop = loop
         self.order: int = order
         self.parking: Parking = loop.park()
@@ -168,7 +169,7 @@ class Partition:
         """
         if order is None or self.algorithm.closed_until is not None:
             order = self.next_order()
-        waiter = Waiter(loop, order)
+        waiter = Waiter(self, loop, order)
         heapq.heappush(self._queue, waiter)
         if not self.waiting:
             self.lookout.begin(self.used_at, self._moved)

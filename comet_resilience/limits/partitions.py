@@ -36,5 +36,5 @@ class Partitions(dict[Hashable, Partition]):
         idle = sorted((p for p in self.values() if p.idle), key=lambda p: p.used_at)
         for place, partition in enumerate(idle):
             if place < len(idle) - IDLE_KEPT or partition.used_at < now - FORGET_AFTER:
-                del self[partition.key]
+                self.pop(partition.key, None)  # a key may have changed its hash
         self._sweep_at = max(_FIRST_SWEEP, 2 * len(self))

@@ -26,7 +26,16 @@ except ImportError as _missing:
         "comet_resilience.otel needs opentelemetry-api: pip install 'comet-resilience[otel]'"
     ) from _missing
 
-from ..events import Event, FleetChanged, Follower, GateClosed, GateOpened, LimitChanged
+from ..events import (
+    AlgorithmRetired,
+    Event,
+    FleetChanged,
+    Follower,
+    GateClosed,
+    GateOpened,
+    LimitChanged,
+    Standstill,
+)
 from ..verdict.vocabulary import RequestInfo
 from .gauges import gauges_of
 from .labels import Labels
@@ -89,7 +98,9 @@ class OpenTelemetry(Follower):
             span = current_span()
             if span is not None:
                 span.note_limit(event)
-        elif not isinstance(event, FleetChanged | GateClosed | GateOpened):
+        elif not isinstance(
+            event, FleetChanged | GateClosed | GateOpened | AlgorithmRetired | Standstill
+        ):
             story = self._stories.get(id(event.request))
             if story is not None:
                 story.hear(event)

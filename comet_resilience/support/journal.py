@@ -161,7 +161,7 @@ class Writer:
         self._queue: SimpleQueue[Any] = SimpleQueue()  # attempts with their time, and flushes
         self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
-        self._failed = self._told_of_drops = self._torn = False
+        self._failed = self._told_of_drops = self._torn = self._told_of_no_thread = False
 
     def observe(self, event: Event) -> None:
         """Take an attempt down; it is written within half a second."""
@@ -176,6 +176,11 @@ class Writer:
 
     def flush(self) -> None:
         """Wait until what was taken down so far is written, or for ``EXIT_PATIENCE``."""
+        if self._thread is None and not self._queue.empty():
+            self._start()
+            if self._thread is None:  # no thread to be had: then here and now
+                while batch := list(self._waiting()):
+                    self._write_batch(batch)
         if self._thread is not None:
             written = threading.Event()
             self._queue.put(written)
@@ -188,9 +193,19 @@ class Writer:
                 thread = threading.Thread(
                     target=self._run, name="comet_resilience journal", daemon=True
                 )
-                with suppress(RuntimeError):  # the interpreter is about to end
+                try:
                     thread.start()
+                except RuntimeError as error:  # no more threads, or the interpreter is ending
+                    self._tell_of_no_thread(error)
+                else:
                     self._thread = thread
+
+    def _tell_of_no_thread(self, error: RuntimeError) -> None:
+        """Once; the next attempt tries again, and until then the lines wait in the queue."""
+        if not self._told_of_no_thread:
+            self._told_of_no_thread = True
+            what = "the journal %s waits for a thread that cannot start: %s"
+            logger.warning(what, self.path, error)
 
     def _run(self) -> None:
         for first in iter(self._queue.get, None):

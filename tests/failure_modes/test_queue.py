@@ -122,7 +122,7 @@ def test_fm11_a_hundred_thousand_may_wait_at_a_kilobyte_each() -> None:
         (shown,) = slots.snapshot().partitions
         assert shown.waiting == MANY
         for waiter in waiters[::2]:
-            slots._leave(waiter, "k")
+            slots._leave(waiter)
         held.release(Signal.SUCCESS)
         for waiter in waiters[1::2]:
             await waiter.parking

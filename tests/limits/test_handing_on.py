@@ -291,7 +291,7 @@ def test_a_timer_moves_with_the_time_and_with_the_first_who_waits(
     algorithm.wake_at = SOON
     threads.limiter.adjust(partition, lambda now: None)
     assert list(one.timers) == [SOON]
-    threads.limiter._leave(first, KEY)
+    threads.limiter._leave(first)
     assert not one.timers
     other.turn()
     assert list(other.timers) == [SOON]
@@ -309,7 +309,7 @@ def test_one_who_leaves_hands_its_slot_on_at_that_moment(
     algorithm.limit = 2
     threads.limiter.adjust(threads.limiter._partitions[KEY], lambda now: None)
     threads.here, threads.now, algorithm.told = one, 101.0, []
-    threads.limiter._leave(first, KEY)
+    threads.limiter._leave(first)
     assert algorithm.told == [("ended", 2, 101.0, 1), ("sent", 101.0, 2)]
     assert second.lease is not None
     assert not second.parking.is_over

@@ -116,7 +116,7 @@ class LimiterMachine(RuleBasedStateMachine):
     def cancel(self, data: st.DataObject) -> None:
         """One who waits is cancelled."""
         waiter = self.queue.pop(data.draw(st.integers(0, len(self.queue) - 1)))
-        self.run(lambda: self.limiter._leave(waiter, KEY))
+        self.run(lambda: self.limiter._leave(waiter))
 
     @precondition(lambda self: self.held and self.queue)
     @rule(data=st.data())
@@ -130,7 +130,7 @@ class LimiterMachine(RuleBasedStateMachine):
             for waiter in waiting:
                 if waiter.lease is not None:
                     self.queue.remove(waiter)
-                    self.limiter._leave(waiter, KEY)
+                    self.limiter._leave(waiter)
 
         self.run(both)
 

@@ -318,3 +318,21 @@ def test_what_is_no_journal(value: Any) -> None:
     """A wrong value is named at the wrap."""
     with pytest.raises(ValueError, match="journal="):
         scripted(OK, journal=value)
+
+
+def test_a_journal_whose_thread_cannot_start_keeps_its_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It says so once, tries again with each line, and what waits is written at the flush."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    path = tmp_path / "journal.jsonl"
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    waiting = writer(path)
+    for _ in range(3):
+        waiting.observe(finished())
+    waiting.flush()
+    assert len(path.read_text().splitlines()) == 3
+    assert len([record for record in caplog.records if "cannot start" in record.message]) == 1
