@@ -5,6 +5,7 @@
     python examples/frameworks/cometapi_client.py --bare   # the same on the client as it is
 
 `wrap(AsyncCometAPI())` takes key and base URL from COMETAPI_KEY and COMETAPI_BASE_URL, as ever.
+Wrap `AsyncCometAPI`: the sync `CometAPI` is refused.
 The client's own `max_retries` becomes ours; nothing is to be switched off.
 """
 

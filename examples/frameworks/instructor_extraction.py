@@ -4,6 +4,8 @@
     python examples/frameworks/instructor_extraction.py          # every step is answered
     python examples/frameworks/instructor_extraction.py --bare   # the same on the SDK's own client
 
+What is made from an async client is async; there is no sync half.
+
 `max_retries=` as a number is about answers that do not validate, and is worth keeping: each such
 retry is another request, with the complaint in it. An `AsyncRetrying` in its place repeats failed
 requests too, and is what to leave out.

@@ -4,6 +4,10 @@
     python examples/frameworks/langchain_chat.py          # every step is answered
     python examples/frameworks/langchain_chat.py --bare   # the same on the SDK's own client
 
+Async methods only: `invoke`, `batch` and `stream` go through a client that LangChain makes itself.
+`base_url` and `api_key` are for that one, which would otherwise take both from the environment and
+send the prompts to wherever that points, api.openai.com by default.
+
 `ChatOpenAI(max_retries=...)` is for clients that it makes itself and does nothing to one that it is
 given. `.with_retry()` on a model or chain is what to leave out.
 """
@@ -19,7 +23,7 @@ except ImportError as missing:
         f"{missing.name} is not installed. Do: pip install comet-resilience h11 langchain-openai"
     )
 from openai import AsyncOpenAI
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from rehearsal import CUT_STREAM, MODEL, Step, main
 
 from comet_resilience.testing import answer, tool_call
@@ -39,7 +43,13 @@ def measure(city: str) -> str:
 
 def model_of(client: AsyncOpenAI) -> ChatOpenAI:
     """Connect the client: once for its chat completions, once for the rest."""
-    return ChatOpenAI(model=MODEL, async_client=client.chat.completions, root_async_client=client)
+    return ChatOpenAI(
+        model=MODEL,
+        async_client=client.chat.completions,
+        root_async_client=client,
+        base_url=str(client.base_url),
+        api_key=SecretStr(client.api_key),
+    )
 
 
 async def use_tool(client: AsyncOpenAI) -> str:

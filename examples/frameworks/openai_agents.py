@@ -4,6 +4,10 @@
     python examples/frameworks/openai_agents.py          # every step is answered
     python examples/frameworks/openai_agents.py --bare   # the same on the SDK's own client
 
+Its traces hold the prompts and go to OpenAI: switch them off. An agent that only names its model
+goes through the default client: `set_default_openai_client(client, use_for_tracing=False)`.
+`run_sync` runs the async half, and so goes through the wrapped client too.
+
 The framework retries nothing by itself as long as `ModelSettings(retry=...)` is left out.
 """
 

@@ -4,6 +4,8 @@
     python examples/frameworks/pydantic_ai_agent.py          # every step is answered
     python examples/frameworks/pydantic_ai_agent.py --bare   # the same on the SDK's own client
 
+`run_sync` runs the async half, and so goes through the wrapped client too.
+
 The framework repeats no failed request by itself. Its `retries=` are about answers that do not
 validate, which is another matter; its `AsyncHTTPX2TenacityTransport` is what to leave out.
 """

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ import openai
 import pytest
 
 from comet_resilience import wrap
-from comet_resilience.testing import Gateway
+from comet_resilience.testing import Gateway, GatewayInThread
+from comet_resilience.wire.family import family_of_sdk
 
 ROOT = Path(__file__).parents[2]
 #: How often a failing request is sent by a client of ``failing``.
@@ -64,11 +65,29 @@ async def gateway() -> AsyncIterator[Gateway]:
 
 
 @pytest.fixture
+def threaded() -> Iterator[GatewayInThread]:
+    """A gateway for those who have no event loop of their own."""
+    with GatewayInThread() as served:
+        yield served
+
+
+@pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
     """A wrapped client that sends each request twice at most and hardly waits."""
-    bare = openai.AsyncOpenAI(base_url=gateway.base_url, api_key=gateway.api_key)
-    async with wrap(bare, max_retries=ATTEMPTS - 1, backoff_initial=0.01) as wrapped:
+    async with client_of(gateway) as wrapped:
         yield wrapped
+
+
+def client_of(gateway: Gateway | GatewayInThread, **keywords: Any) -> openai.AsyncOpenAI:
+    """The same for any gateway."""
+    bare = openai.AsyncOpenAI(base_url=gateway.base_url, api_key=gateway.api_key, **keywords)
+    return wrap(bare, max_retries=ATTEMPTS - 1, backoff_initial=0.01)
+
+
+def client_without_loop(gateway: GatewayInThread) -> openai.AsyncOpenAI:
+    """The same for calls in several event loops: it keeps no connection."""
+    limits = family_of_sdk().Limits(max_keepalive_connections=0)
+    return client_of(gateway, http_client=openai.DefaultAsyncHttpxClient(limits=limits))
 
 
 @pytest.fixture
@@ -76,6 +95,26 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """A function that gives the warnings of nested retries so far."""
     caplog.set_level(logging.WARNING, logger="comet_resilience")
     return lambda: [text for text in caplog.messages if "above us" in text]
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[GatewayInThread]:
+    """The host that an environment names, as api.openai.com would be: nothing is to get there."""
+    with GatewayInThread() as served:
+        for name in "OPENAI_BASE_URL", "OPENAI_API_BASE":
+            monkeypatch.setenv(name, served.base_url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-of-another-account")
+        yield served
+
+
+def follow_readme(words: str, **names: Any) -> dict[str, Any]:
+    """Run the README's lines for a framework; the names that there are afterwards."""
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    part = page.partition("## Under a framework")[2].partition("```python\n")[2].partition("```")[0]
+    found = [lines for lines in part.split("\n\n") if lines.startswith(f"# {words}")]
+    assert len(found) == 1, words
+    exec(compile(found[0], "README.md", "exec"), names)
+    return names
 
 
 async def failure_of(call: Callable[[], Any]) -> Exception:

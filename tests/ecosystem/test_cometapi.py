@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from comet_resilience import diagnose, wrap
-from comet_resilience.testing import Gateway
-from tests.ecosystem.conftest import failure_of, rehearse
+from comet_resilience.testing import Gateway, GatewayInThread
+from tests.ecosystem.conftest import failure_of, follow_readme, rehearse
 
 cometapi = pytest.importorskip("cometapi")
 
@@ -62,3 +62,20 @@ async def test_key_and_base_url_come_from_its_own_settings(
         answer = await ask(client)
     assert answer.choices[0].message.content
     assert len(gateway.requests) == 2
+
+
+async def test_no_prompt_goes_to_another_host(
+    gateway: Gateway, elsewhere: GatewayInThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The README's client heeds its own variables alone, and has no sync half."""
+    assert str(cometapi.AsyncCometAPI(api_key="k").base_url).startswith("https://api.cometapi.com")
+    monkeypatch.setenv("COMETAPI_BASE_URL", gateway.base_url)
+    monkeypatch.setenv("COMETAPI_KEY", gateway.api_key)
+    gateway.script("server_error", "ok")
+    names = follow_readme("CometAPI's own client", cometapi=cometapi, wrap=wrap)
+    async with names["client"] as client:
+        await ask(client)
+    assert len(gateway.requests) == 2
+    assert elsewhere.requests == []
+    with pytest.raises(TypeError, match="AsyncOpenAI"):
+        wrap(cometapi.CometAPI())

@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from comet_resilience import diagnose
-from comet_resilience.testing import Gateway, tool_call
-from tests.ecosystem.conftest import ATTEMPTS, failure_of, rehearse
+from comet_resilience.testing import Gateway, GatewayInThread, tool_call
+from tests.ecosystem.conftest import ATTEMPTS, failure_of, follow_readme, rehearse
 
 instructor = pytest.importorskip("instructor")
 tenacity = pytest.importorskip("tenacity")
@@ -102,3 +102,18 @@ async def test_a_stream_that_breaks_in_the_middle_is_not_repeated(
     error = await failure_of(run)
     assert len(gateway.requests) == 1
     assert "2 events" in diagnose(error).reason
+
+
+async def test_no_prompt_goes_to_another_host(
+    gateway: Gateway, elsewhere: GatewayInThread, client: openai.AsyncOpenAI
+) -> None:
+    """The README's extractor has an async half only, which goes through the client."""
+    names = follow_readme("Instructor", client=client, instructor=instructor)
+    extractor = names["extractor"]
+    gateway.script("server_error", tool_call("City", name="Oslo"))
+    found = await extractor.create(model="m", messages=MESSAGES, response_model=City)
+    assert found.name == "Oslo"
+    assert isinstance(extractor, instructor.AsyncInstructor)
+    assert extractor.client is client
+    assert len(gateway.requests) == 2
+    assert elsewhere.requests == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +11,15 @@ import openai
 import pytest
 
 from comet_resilience import diagnose
-from comet_resilience.testing import Gateway
-from tests.ecosystem.conftest import ATTEMPTS, failure_of, rehearse
+from comet_resilience.testing import Gateway, GatewayInThread
+from tests.ecosystem.conftest import (
+    ATTEMPTS,
+    ROOT,
+    client_without_loop,
+    failure_of,
+    follow_readme,
+    rehearse,
+)
 
 langchain_openai = pytest.importorskip("langchain_openai")
 
@@ -88,3 +97,44 @@ async def test_a_stream_that_breaks_in_the_middle_is_not_repeated(
     error = await failure_of(run)
     assert len(gateway.requests) == 1
     assert "2 events" in diagnose(error).reason
+
+
+def test_no_prompt_goes_to_another_host(
+    threaded: GatewayInThread, elsewhere: GatewayInThread
+) -> None:
+    """Neither half of the README's model leaves the gateway."""
+    names = {"client": client_without_loop(threaded), "ChatOpenAI": langchain_openai.ChatOpenAI}
+    model = follow_readme("LangChain", **names)["model"]
+    threaded.script("server_error", "ok")
+    asyncio.run(model.ainvoke("Hello"))
+    assert len(threaded.requests) == 2
+    model.invoke("Hello")
+    model.batch(["Hello", "Hello"])
+    list(model.stream("Hello"))
+    model.root_client.close()
+    assert len(threaded.requests) == 6
+    keys = {sent.headers["authorization"] for sent in threaded.requests}
+    assert keys == {f"Bearer {threaded.api_key}"}
+    assert elsewhere.requests == []
+
+
+def test_what_the_two_lines_are_for(threaded: GatewayInThread, elsewhere: GatewayInThread) -> None:
+    """Without them the sync half goes where the environment says, with the key that is there."""
+    model = model_on(client_without_loop(threaded))
+    asyncio.run(model.ainvoke("Hello"))
+    assert (len(threaded.requests), len(elsewhere.requests)) == (1, 0)
+    model.invoke("Hello")
+    model.root_client.close()
+    assert (len(threaded.requests), len(elsewhere.requests)) == (1, 1)
+
+
+def test_the_example_names_the_gateway(
+    threaded: GatewayInThread, elsewhere: GatewayInThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So does the model of the example."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "frameworks"))
+    example = importlib.import_module("langchain_chat")
+    model = example.model_of(client_without_loop(threaded))
+    model.invoke("Hello")
+    model.root_client.close()
+    assert (len(threaded.requests), len(elsewhere.requests)) == (1, 0)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
 import pytest
 
 from comet_resilience import diagnose
-from comet_resilience.testing import Gateway, answer, tool_call
-from tests.ecosystem.conftest import ATTEMPTS, failure_of, rehearse
+from comet_resilience.testing import Gateway, GatewayInThread, answer, tool_call
+from tests.ecosystem.conftest import (
+    ATTEMPTS,
+    client_without_loop,
+    failure_of,
+    follow_readme,
+    rehearse,
+)
 
 agents = pytest.importorskip("agents")
+processors = pytest.importorskip("agents.tracing.processors")
+shared = pytest.importorskip("agents.models._openai_shared")
 
 pytestmark = pytest.mark.anyio
 NO_TRACES = agents.RunConfig(tracing_disabled=True)
@@ -121,3 +130,52 @@ async def test_a_stream_that_breaks_in_the_middle_is_not_repeated(
     error = await failure_of(run)
     assert len(gateway.requests) == 1
     assert "2 events" in diagnose(error).reason
+
+
+@pytest.fixture
+def traces_elsewhere(elsewhere: GatewayInThread) -> Iterator[GatewayInThread]:
+    """The same host for the exporter of traces, which has an address of its own."""
+    exporter = processors.default_exporter()
+    kept = exporter.endpoint, exporter._client
+    exporter.endpoint = f"{elsewhere.base_url}/chat/completions"
+    agents.set_tracing_disabled(False)
+    with type(exporter._client)() as exporter._client:
+        yield elsewhere
+    agents.set_tracing_disabled(True)
+    exporter.endpoint, exporter._client = kept
+    shared._default_openai_client = None
+
+
+@pytest.fixture
+def _loop_of_a_script() -> Iterator[None]:
+    """The event loop that ``run_sync`` finds and leaves open."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
+
+
+@pytest.mark.usefixtures("_loop_of_a_script")
+def test_no_prompt_and_no_trace_goes_to_another_host(
+    threaded: GatewayInThread, traces_elsewhere: GatewayInThread
+) -> None:
+    """Both halves go through the client, so does an agent that only names its model."""
+    names = follow_readme("openai-agents", client=client_without_loop(threaded), **vars(agents))
+    by_name = agents.Agent(name="By name", model="gpt-5.4")
+    threaded.script("server_error", "ok", "server_error", "ok", "server_error", "ok")
+    agents.Runner.run_sync(names["agent"], "Hello")
+    asyncio.run(agents.Runner.run(names["agent"], "Hello"))
+    asyncio.run(agents.Runner.run(by_name, "Hello"))
+    processors.default_processor().force_flush()
+    assert len(threaded.requests) == 6
+    assert traces_elsewhere.requests == []
+
+
+def test_what_the_line_about_traces_is_for(
+    threaded: GatewayInThread, traces_elsewhere: GatewayInThread
+) -> None:
+    """Without it the prompt leaves in a trace, with the key of the environment."""
+    asyncio.run(agents.Runner.run(agent_on(client_without_loop(threaded)), "my secret"))
+    processors.default_processor().force_flush()
+    assert any(b"my secret" in sent.body for sent in traces_elsewhere.requests)

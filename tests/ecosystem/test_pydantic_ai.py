@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,14 @@ import pytest
 from pydantic import BaseModel
 
 from comet_resilience import diagnose
-from comet_resilience.testing import Gateway, tool_call
-from tests.ecosystem.conftest import ATTEMPTS, failure_of, rehearse
+from comet_resilience.testing import Gateway, GatewayInThread, tool_call
+from tests.ecosystem.conftest import (
+    ATTEMPTS,
+    client_without_loop,
+    failure_of,
+    follow_readme,
+    rehearse,
+)
 
 pydantic_ai = pytest.importorskip("pydantic_ai")
 models = pytest.importorskip("pydantic_ai.models.openai")
@@ -99,3 +106,21 @@ async def test_a_stream_that_breaks_in_the_middle_is_not_repeated(
     error = await failure_of(run)
     assert len(gateway.requests) == 1
     assert "2 events" in diagnose(error).reason
+
+
+def test_no_prompt_goes_to_another_host(
+    threaded: GatewayInThread, elsewhere: GatewayInThread
+) -> None:
+    """Both halves of the README's agent go through the client, retries and all."""
+    names = follow_readme(
+        "Pydantic AI",
+        client=client_without_loop(threaded),
+        Agent=pydantic_ai.Agent,
+        OpenAIChatModel=models.OpenAIChatModel,
+        OpenAIProvider=providers.OpenAIProvider,
+    )
+    threaded.script("server_error", "ok", "server_error", "ok")
+    asyncio.run(names["agent"].run("Hello"))
+    names["agent"].run_sync("Hello")
+    assert len(threaded.requests) == 4
+    assert elsewhere.requests == []
