@@ -118,6 +118,31 @@ class Standstill:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateClosed:
+    """An outage: nothing but canaries is sent until one of them is answered.
+
+    ``partition`` is ``None`` where the whole ``host`` is out. ``reason`` is the latest failure,
+    ``waiting`` how many requests wait, ``next_canary`` the seconds until the next one is tried.
+    """
+
+    partition: Hashable
+    host: str
+    reason: str
+    waiting: int
+    next_canary: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateOpened:
+    """The outage is over, ``after`` so many seconds: those who wait are let go in steps."""
+
+    partition: Hashable
+    host: str
+    after: float
+    waiting: int
+
+
 class FleetState(StrEnum):
     """How a process stands to its fleet.
 
@@ -138,30 +163,6 @@ class FleetChanged:
     old: FleetState
     new: FleetState
     reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateClosed:
-    """An outage has closed a gate: requests wait, and a canary at a time tests whether it is over.
-
-    ``scope`` is a partition, or the URL of a host where no connection could be made or kept, for
-    all its partitions. ``seen`` is what closed it, in words; ``waiting`` requests are held, and
-    the first canary goes out after ``canary_in`` seconds.
-    """
-
-    scope: Hashable
-    seen: str
-    waiting: int
-    canary_in: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateOpened:
-    """A gate is open again ``after`` so many seconds; ``waiting`` requests go on, step by step."""
-
-    scope: Hashable
-    after: float
-    waiting: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,7 +305,7 @@ def log_event(event: Event) -> None:
 def describe(event: Event) -> str:
     """An event as one line for a log."""
     if isinstance(event, GateClosed | GateOpened):
-        return _describe_gate(event)
+        return _describe_outage(event)
     if isinstance(event, LimitChanged | AlgorithmRetired | Standstill | FleetChanged):
         return _describe_limit(event)
     name = f"{event.request.route} model={event.request.model or '-'}"
@@ -328,16 +329,13 @@ def describe(event: Event) -> str:
     )
 
 
-def _describe_gate(event: GateClosed | GateOpened) -> str:
+def _describe_outage(event: GateClosed | GateOpened) -> str:
+    where = event.host if event.partition is None else f"{event.partition!r} at {event.host}"
     if isinstance(event, GateOpened):
-        return (
-            f"gate of {event.scope!r} open again after {event.after:.1f} s:"
-            f" a canary was answered ({event.waiting} waiting go on)"
-        )
-    return (
-        f"gate of {event.scope!r} closed: {event.seen}"
-        f" ({event.waiting} waiting, first canary in {event.canary_in:.1f} s)"
-    )
+        over = f"outage of {where} over after {event.after:.1f} s"
+        return f"{over}: {event.waiting} requests waited, and go in steps"
+    waits = f"{event.waiting} requests wait, a canary goes out in {event.next_canary:.1f} s"
+    return f"outage of {where}: {event.reason}; {waits}"
 
 
 def _describe_limit(event: LimitChanged | AlgorithmRetired | Standstill | FleetChanged) -> str:

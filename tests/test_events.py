@@ -66,14 +66,14 @@ EVENTS: list[tuple[Event, int, str]] = [
         "8 -> 4: less (4 in flight, 2 waiting)",
     ),
     (
-        GateClosed(scope="https://api.test", seen="3 refused", waiting=99, canary_in=0.4),
+        GateClosed(partition=None, host="api.test", reason="connect", waiting=99, next_canary=0.4),
         logging.WARNING,
-        "gate of 'https://api.test' closed: 3 refused (99 waiting, first canary in 0.4 s)",
+        "outage of api.test: connect; 99 requests wait, a canary goes out in 0.4 s",
     ),
     (
-        GateOpened(scope=("r", "m"), after=11.31, waiting=99),
+        GateOpened(partition=("r", "m"), host="api.test", after=11.31, waiting=99),
         logging.INFO,
-        "gate of ('r', 'm') open again after 11.3 s: a canary was answered (99 waiting go on)",
+        "outage of ('r', 'm') at api.test over after 11.3 s",
     ),
     (StreamAbandoned(request=INFO), logging.WARNING, "async with"),
 ]

@@ -45,15 +45,16 @@ class InFleet(ABC):
 class GateView:
     """A gate that an outage has closed.
 
-    ``seen`` is what closed it, in words; ``closed`` says since how many seconds, ``canary_in`` in
-    how many the next canary goes out. ``scope`` is the partition, or the URL of the host that is
-    shut for all its partitions.
+    ``reason`` is the latest failure, ``since`` how many seconds ago it closed, ``next_canary`` the
+    seconds until the next one is tried. ``is_host`` says that all of the ``host`` is out, and not
+    the partition alone.
     """
 
-    scope: Hashable
-    seen: str
-    closed: float
-    canary_in: float
+    host: str
+    is_host: bool
+    reason: str
+    since: float
+    next_canary: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +111,10 @@ def _row(shown: PartitionSnapshot) -> tuple[str, ...]:
 
 
 def _gate_of(shown: PartitionSnapshot) -> str:
-    if shown.gate is not None:
-        whose = "host " if shown.gate.scope != shown.partition else ""
-        return (
-            f"{whose}closed for {shown.gate.closed:.1f} s, canary in"
-            f" {shown.gate.canary_in:.1f} s: {shown.gate.seen}"
-        )
+    gate = shown.gate
+    if gate is not None:
+        where = f"{gate.host} out" if gate.is_host else "out"
+        return f"{where} for {gate.since:.1f} s, canary in {gate.next_canary:.1f} s: {gate.reason}"
     return "open" if shown.closed_for is None else f"closed {shown.closed_for:.1f} s"
 
 

@@ -111,7 +111,7 @@ class Metrics:
         self._queued.record(queued, self._labels.of(request))
 
     def _count_gate(self, event: GateClosed | GateOpened) -> None:
-        where = self._labels.of_partition(event.scope)
+        where = self._labels.of_partition(event.partition)
         if isinstance(event, GateClosed):
             self._closures.add(1, where)
         else:

@@ -46,10 +46,12 @@ def test_the_table_as_a_whole() -> None:
     ]
 
 
-@pytest.mark.parametrize(("scope", "whose"), [("mine", ""), ("https://api.test", "host ")])
-def test_a_gate_closed_by_an_outage_says_why_and_since_when(scope: str, whose: str) -> None:
+@pytest.mark.parametrize(("is_host", "whose"), [(False, ""), (True, "api.test ")])
+def test_a_gate_closed_by_an_outage_says_why_and_since_when(is_host: bool, whose: str) -> None:
     """Whose gate, for how long already, how long still, and what was seen."""
-    gate = GateView(scope=scope, seen="502 five times in a row", closed=12.04, canary_in=2.5)
+    gate = GateView(
+        host="api.test", is_host=is_host, reason="502: bad", since=12.04, next_canary=2.5
+    )
     closed = PartitionSnapshot(
         partition="mine", limit=8, in_flight=1, waiting=7, ok=5, refused=0, other=9,
         closed_for=2.5, changes=(), gate=gate,
@@ -58,7 +60,7 @@ def test_a_gate_closed_by_an_outage_says_why_and_since_when(scope: str, whose: s
     assert head == "partition  limit  in flight  waiting  ok  refused  other  gate"
     assert row == (
         "mine           8          1        7   5        0      9"
-        f"  {whose}closed for 12.0 s, canary in 2.5 s: 502 five times in a row"
+        f"  {whose}out for 12.0 s, canary in 2.5 s: 502: bad"
     )
 
 

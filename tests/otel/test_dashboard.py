@@ -81,8 +81,12 @@ def fleet_news(observer: OpenTelemetry) -> Shown:
 
 def gate_news(observer: OpenTelemetry) -> None:
     """An outage that closed a gate, and its end."""
-    observer(GateClosed(scope=(ROUTE, "m"), seen="502", waiting=0, canary_in=0.4))
-    observer(GateOpened(scope=(ROUTE, "m"), after=2.0, waiting=0))
+    observer(
+        GateClosed(
+            partition=(ROUTE, "m"), host="api.test", reason="502", waiting=0, next_canary=0.4
+        )
+    )
+    observer(GateOpened(partition=(ROUTE, "m"), host="api.test", after=2.0, waiting=0))
 
 
 @pytest.fixture(scope="module")

@@ -130,8 +130,8 @@ async def test_every_instrument_has_its_name_and_unit(telemetry: Telemetry) -> N
     stories: list[Event] = [
         FleetChanged(old=FleetState.JOINING, new=FleetState.SHARED, reason="in"),
         change_of(("r", "m"), 4),
-        GateClosed(scope=("r", "m"), seen="502 in a row", waiting=9, canary_in=0.4),
-        GateOpened(scope=("r", "m"), after=11.5, waiting=9),
+        GateClosed(partition=("r", "m"), host="h", reason="502", waiting=9, next_canary=0.4),
+        GateOpened(partition=("r", "m"), host="h", after=11.5, waiting=9),
     ]
     for event in stories:
         observer(event)
@@ -317,15 +317,15 @@ def test_events_of_requests_that_nobody_followed(telemetry: Telemetry) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scope", "where"), [((ROUTE, "m"), {"route": ROUTE}), ("https://api.test", {})]
+    ("key", "where"), [((ROUTE, "m"), {"route": ROUTE}), (None, {}), ("mine", {})]
 )
 def test_gates_that_close_are_counted_and_timed(
-    telemetry: Telemetry, scope: Any, where: dict[str, str]
+    telemetry: Telemetry, key: Any, where: dict[str, str]
 ) -> None:
-    """A partition's by its route; a host's without, for its name is the application's own."""
+    """By their route; a host's and those of an application's own keys have none."""
     observer = telemetry.observer()
-    observer(GateClosed(scope=scope, seen="502 in a row", waiting=9, canary_in=0.4))
-    observer(GateOpened(scope=scope, after=11.5, waiting=9))
+    observer(GateClosed(partition=key, host="h", reason="502", waiting=9, next_canary=0.4))
+    observer(GateOpened(partition=key, host="h", after=11.5, waiting=9))
     assert telemetry.points("gate.closures") == [(where, 1)]
     assert telemetry.points("gate.closed.duration") == [(where, (1, 11.5))]
     assert telemetry.spans() == []
