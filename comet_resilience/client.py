@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, TypeVar, Unpack, cast
 from urllib.parse import urlsplit
@@ -39,6 +39,15 @@ ClientT = TypeVar("ClientT", bound=AsyncOpenAI)
 
 #: Where clients of the SDK keep what makes their credentials change between attempts.
 _CREDENTIAL_SOURCES = ("_api_key_provider", "_azure_ad_token_provider", "_provider_runtime")
+
+
+class Hidden:
+    """A value that is not to be shown where the locals of a frame are: by an error tracker, say."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 class _Unprepared:
@@ -291,11 +300,18 @@ def _resilient_class(cls: Any) -> Any:
 class _Resilient(AsyncOpenAI):
     """What a wrapped client does besides: tell the transport what only the client knows."""
 
-    async def _prepare_options(self, options: Any) -> Any:
+    # No ``async def``: where a key function raises, its frame would show the prompt.
+    def _prepare_options(self, options: Any) -> Coroutine[Any, Any, Any]:
+        prepare = super()._prepare_options
         if not _has_changing_credentials(self):
-            return await super()._prepare_options(options)
-        unprepared = options.model_copy()
-        prepared = await super()._prepare_options(options)
+            return prepare(options)
+        unprepared = Hidden(options.model_copy())
+        return self._prepare_and_keep(prepare(options), unprepared)
+
+    async def _prepare_and_keep(
+        self, preparing: Coroutine[Any, Any, Any], unprepared: Hidden
+    ) -> Any:
+        prepared = await preparing
         _unprepared.keep(self, prepared, unprepared)
         return prepared
 
@@ -316,11 +332,11 @@ class _Resilient(AsyncOpenAI):
         )
         return request
 
-    def _renewal(self, unprepared: Any) -> Callable[[], Awaitable[Any]]:
+    def _renewal(self, unprepared: Hidden) -> Callable[[], Awaitable[Any]]:
         prepare, build = super()._prepare_options, super()._build_request
 
         async def renew() -> Any:
-            request = build(await prepare(unprepared.model_copy()))
+            request = build(await prepare(unprepared.value.model_copy()))
             await self._prepare_request(request)
             return request
 

@@ -11,7 +11,7 @@ import copyreg
 import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import openai
 
@@ -135,28 +135,27 @@ def shown_ids(ids: RequestIds, known: Redactor) -> RequestIds:
     )
 
 
-def hand_on(failure: Failure, diagnosis: Diagnosis, request: Any) -> Any:
-    """The response for the SDK to make an exception of.
+def handed_on(failure: Failure, diagnosis: Diagnosis, request: Any, known: Redactor) -> Any:
+    """Return the response for the SDK to make an exception of, or the exception to raise.
 
-    Raises:
-        openai.APITimeoutError: After a timeout.
-        openai.APIConnectionError: After another fault.
-        WrongEndpointError: If a redirect or a web page came back.
-        InvalidAnswerError: If the status said success.
-
+    That is ``APITimeoutError`` or ``APIConnectionError`` after a fault, ``WrongEndpointError``
+    where a redirect or a web page came back, and ``InvalidAnswerError`` where the status said
+    success. Nothing is raised here: the frame would keep the request, and an error tracker would
+    show its URL.
     """
     if failure.error is not None:
-        _raise_fault(failure, failure.error, diagnosis, request)
+        return _fault_error(failure, diagnosis, request)
     extension = (EXTENSION, diagnosis)
     response = rebuild(failure.response, failure.body, failure.seen.ids, extension)
     if failure.verdict.kind is FailureKind.WRONG_PATH:
         not_found = response.status_code == 404
         cls = WrongEndpointNotFoundError if not_found else WrongEndpointError
-        _raise_status(cls, _wrong_endpoint_message(failure, request), response, request, diagnosis)
+        message = _wrong_endpoint_message(failure, request, known)
+        return _status_error(cls, message, response, request, diagnosis)
     if response.status_code < 400:
         nothing = "the body is not what was asked for" if failure.body else "the body is empty"
         message = f"{diagnosis.meaning}: {diagnosis.message or nothing}"
-        _raise_status(InvalidAnswerError, message, response, request, diagnosis)
+        return _status_error(InvalidAnswerError, message, response, request, diagnosis)
     return response
 
 
@@ -225,8 +224,8 @@ def _specific_advice(failure: Failure, request: Any, known: Redactor) -> tuple[s
     return tuple(known.without_content(hint) for hint in found)
 
 
-def _wrong_endpoint_message(failure: Failure, request: Any) -> str:
-    seen, known = failure.seen, redactor_of(request, loaded_body(request))
+def _wrong_endpoint_message(failure: Failure, request: Any, known: Redactor) -> str:
+    seen = failure.seen
     message = known.line(seen.message)
     if seen.location:
         what = f"with a redirect to {known.line(seen.location)}, which was not followed"
@@ -241,9 +240,7 @@ def _wrong_endpoint_message(failure: Failure, request: Any) -> str:
     )
 
 
-def _raise_fault(
-    failure: Failure, cause: Exception, diagnosis: Diagnosis, request: Any
-) -> NoReturn:
+def _fault_error(failure: Failure, diagnosis: Diagnosis, request: Any) -> openai.APIConnectionError:
     error: openai.APIConnectionError
     if failure.seen.fault is not None and failure.seen.fault.is_timeout:
         error = openai.APITimeoutError(request=request)
@@ -252,20 +249,20 @@ def _raise_fault(
             message=f"Connection error: {diagnosis.meaning}.", request=request
         )
     explain(error, diagnosis)
-    raise error from cause
+    return error
 
 
-def _raise_status(
+def _status_error(
     cls: type[openai.APIStatusError],
     message: str,
     response: Any,
     request: Any,
     diagnosis: Diagnosis,
-) -> NoReturn:
+) -> openai.APIStatusError:
     response.request = request
     error = cls(message, response=response, body=_error_body(response))
     explain(error, diagnosis)
-    raise error
+    return error
 
 
 def _error_body(response: Any) -> object:

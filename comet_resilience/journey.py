@@ -16,14 +16,14 @@ import anyio
 
 from .errors import CallbackError, DeadlineExceededError, ResilienceError
 from .events import AttemptFinished, GaveUp, Observers, RetryScheduled
-from .failure import Circumstances, Failure, diagnose_failure, explain, hand_on, shown_ids
+from .failure import Circumstances, Failure, diagnose_failure, explain, handed_on, shown_ids
 from .limits.eventloop import EventLoop, clock, running_loop
 from .limits.guarded import words_of
 from .overrides import current_block
 from .reception import faulted, receive
 from .support.capture import redactor_of
 from .support.diagnosis import Attempt, Diagnosis, LimiterState
-from .support.redaction import Redactor
+from .support.redaction import Redactor, header_pairs, header_secrets
 from .track_record import Circumstance
 from .verdict.evidence import Evidence
 from .verdict.retry import GiveUp, RetryIn, Situation, decide, may_be_billed
@@ -39,7 +39,7 @@ from .verdict.vocabulary import (
     Verdict,
 )
 from .wire.body import loaded_body
-from .wire.request import Outgoing, base_url_of, credential_of, renew_headers
+from .wire.request import Outgoing, base_url_of, count_retries, credential_of, renew_headers
 from .wire.response import close, observe
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Journey:
 
     __slots__ = (
         "_engine", "_evidence", "_flaw", "_in_flight", "_inner", "_key", "_known", "_limit",
-        "_max_retries", "_number", "_order", "_queued", "_started", "attempts", "config", "here",
+        "_max_retries", "_number", "_order", "_past_secrets", "_queued", "_started", "attempts",
+        "config", "here",
         "info", "new_tasks", "observers", "outgoing", "request", "rules", "sent_at",
         "waiting_since",
     )  # fmt: skip
@@ -94,6 +95,7 @@ class Journey:
         self.sent_at: float = 0.0
         self.waiting_since: float | None = None
         self._known: Redactor | None = None
+        self._past_secrets: frozenset[str] = frozenset()
         self._evidence: Evidence | None = None
 
     async def run(self) -> Any:
@@ -146,9 +148,12 @@ class Journey:
 
     async def _renew(self) -> None:
         call = self.outgoing.call
-        await renew_headers(self.request, call, self._number)
         if call is not None and call.renew is not None:
-            self._known = None  # the key may be another now
+            # The key may be another afterwards, and an answer may still echo this one.
+            self._past_secrets |= frozenset(header_secrets(header_pairs(self.request.headers)))
+            self._known = None
+            renew_headers(self.request, call, await call.renew())
+        count_retries(self.request, self._number)
 
     def _begin_attempt(self, lease: Lease, asked: float) -> None:
         self._order = lease.order
@@ -193,7 +198,8 @@ class Journey:
     def known(self) -> Redactor:
         """What keeps this request's secrets and content out of texts; made at the first failure."""
         if self._known is None:
-            self._known = redactor_of(self.request, loaded_body(self.request))
+            body = loaded_body(self.request)
+            self._known = redactor_of(self.request, body, self._past_secrets)
         return self._known
 
     def circumstances(self, attempts: tuple[Attempt, ...]) -> Circumstances:
@@ -279,7 +285,11 @@ class Journey:
         self._note_give_up(failure, reason)
         self._disprove(failure.verdict)
         self._engine.nesting.gave_up(self.request, self._number, failure.verdict)
-        return hand_on(failure, self._diagnose(failure, reason), self.request)
+        diagnosis = self._diagnose(failure, reason)
+        outcome = handed_on(failure, diagnosis, self.request, self.known())
+        if isinstance(outcome, Exception):
+            raise outcome from failure.error
+        return outcome
 
     def _disprove(self, verdict: Verdict) -> None:
         """Forget what the retries rested on: one change of the world is met once, not for ever."""

@@ -292,20 +292,21 @@ def strip_private_headers(request: Any) -> None:
             del request.headers[name]
 
 
-async def renew_headers(request: Any, call: Call | None, retries: int) -> None:
-    """Bring a request up to date before retry number ``retries``, as the SDK does for its own.
+def count_retries(request: Any, retries: int) -> None:
+    """Say in a request which retry it is, as the SDK does for its own."""
+    if "x-stainless-retry-count" in request.headers:
+        request.headers["x-stainless-retry-count"] = str(retries)
 
-    The caller's key function or token provider is asked again; its exceptions pass through. What
-    it gives goes where the request was aimed at and nowhere else: if the client aims elsewhere by
-    now, the request keeps the headers that it has, and one that followed a redirect gets none
-    that it does not carry already.
+
+def renew_headers(request: Any, call: Call, fresh: Any) -> None:
+    """Bring a request's headers up to date, as the client would write them now.
+
+    ``fresh`` is the request that it would build, its key function or token provider asked again.
+    What that brings goes where the request was aimed at and nowhere else: if the client aims
+    elsewhere by now, the request keeps the headers that it has, and one that followed a redirect
+    gets none that it does not carry already.
     """
     headers = request.headers
-    if "x-stainless-retry-count" in headers:
-        headers["x-stainless-retry-count"] = str(retries)
-    if call is None or call.renew is None:
-        return
-    fresh = await call.renew()
     if (fresh.url.scheme, fresh.url.netloc) != (call.url.scheme, call.url.netloc):
         return
     is_redirected = request.url != call.url
