@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .errors import (
         CallbackError,
         DeadlineExceededError,
+        GateClosedError,
         IncompleteStreamError,
         InvalidAnswerError,
         QueueFullError,
@@ -69,6 +70,7 @@ __all__ = [
     "FleetState",
     "FleetView",
     "GateClosed",
+    "GateClosedError",
     "GateOpened",
     "GateView",
     "GaveUp",
@@ -113,8 +115,8 @@ _ROOMS: Final = {
     "client": "snapshot wrap",
     "config": "Config Options PerCallOptions",
     "errors": (
-        "CallbackError DeadlineExceededError IncompleteStreamError InvalidAnswerError "
-        "QueueFullError QueueTimeoutError ResilienceError WrongEndpointError"
+        "CallbackError DeadlineExceededError GateClosedError IncompleteStreamError "
+        "InvalidAnswerError QueueFullError QueueTimeoutError ResilienceError WrongEndpointError"
     ),
     "events": (
         "AlgorithmRetired AttemptFinished Event FleetChanged FleetState GateClosed GateOpened "

@@ -39,6 +39,17 @@ class CallbackError(ResilienceError):
     """
 
 
+class GateClosedError(openai.APIConnectionError, QueueTimeoutError):
+    """An outage: the gate is closed and cannot open in time, so this request was not sent.
+
+    ``closed_for`` is the number of seconds until the next canary is tried.
+    """
+
+    def __init__(self, message: str, closed_for: float, request: Any = None) -> None:
+        super().__init__(message=message, request=request)
+        self.closed_for: float = closed_for
+
+
 class DeadlineExceededError(openai.APITimeoutError, ResilienceError):
     """The request's ``deadline`` passed before its answer began."""
 

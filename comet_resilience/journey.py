@@ -14,10 +14,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from .errors import CallbackError, DeadlineExceededError, ResilienceError
+from .errors import (
+    CallbackError,
+    DeadlineExceededError,
+    GateClosedError,
+    QueueTimeoutError,
+    ResilienceError,
+)
 from .events import AttemptFinished, GaveUp, Observers, RetryScheduled
 from .failure import Circumstances, Failure, diagnose_failure, explain, handed_on, shown_ids
 from .limits.eventloop import EventLoop, clock, running_loop
+from .limits.gate import Standing
 from .limits.guarded import words_of
 from .overrides import current_block
 from .reception import faulted, receive
@@ -65,10 +72,9 @@ class Journey:
 
     __slots__ = (
         "_engine", "_evidence", "_flaw", "_in_flight", "_inner", "_key", "_known", "_limit",
-        "_max_retries", "_number", "_order", "_past_secrets", "_queued", "_started", "attempts",
-        "config", "here",
-        "info", "new_tasks", "observers", "outgoing", "request", "rules", "sent_at",
-        "waiting_since",
+        "_max_retries", "_number", "_order", "_past_secrets", "_queued", "_standing", "_started",
+        "attempts", "config", "here", "info", "new_tasks", "observers", "outgoing", "request",
+        "rules", "sent_at", "waiting_since",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, inner: Any, request: Any, outgoing: Outgoing) -> None:
@@ -90,6 +96,7 @@ class Journey:
             if block.witness is not None and self._flaw is None:
                 block.witness(engine.limiter, self._key)
         self._order: int | None = None
+        self._standing = Standing()
         self._number = self._in_flight = self._limit = 0
         self._queued = self._started = 0.0
         self.sent_at: float = 0.0
@@ -123,12 +130,15 @@ class Journey:
             raise
 
     async def _loop(self, deadline: float) -> Any:
-        asked = self._started
+        asked, last = self._started, None
         while True:
             self.waiting_since = asked
-            lease = await self._engine.limiter.acquire(
-                self._key, self._order, self.config.queue_timeout, self.here
-            )
+            try:
+                lease = await self._acquire(deadline)
+            except QueueTimeoutError as error:
+                if last is None:
+                    raise
+                return self._give_up(last, str(error))
             self._begin_attempt(lease, asked)
             try:
                 outcome = await self._attempt(lease)
@@ -137,14 +147,49 @@ class Journey:
                 raise
             if not isinstance(outcome, Failure):
                 return outcome
-            lease.release(outcome.verdict.signal, outcome.seen.retry_after)
+            last = outcome
+            self._release(lease, outcome)
             step = self._decide(outcome, deadline)
             self._record(outcome, step)
             if isinstance(step, GiveUp):
                 return self._give_up(outcome, step.reason)
-            await self.here.sleep(step.delay)
+            await self._rest(lease, step.delay)
             await self._renew()
             asked = self.here.now()
+
+    async def _acquire(self, deadline: float) -> Lease:
+        try:
+            return await self._engine.limiter.acquire(
+                self._key,
+                self._order,
+                self.config.queue_timeout,
+                self.here,
+                request=self._standing,
+                host=self.request.url.host,
+                latest=min(deadline, clock() + _time_left()),
+            )
+        except GateClosedError as error:
+            error.request = self.request
+            raise
+
+    def _release(self, lease: Lease, failure: Failure) -> None:
+        seen, verdict = failure.seen, failure.verdict
+        outcome = seen.status if seen.fault is None else seen.fault.value
+        lease.release(
+            verdict.signal,
+            seen.retry_after,
+            what=f"{outcome}: {verdict.reason}",
+            answered=seen.status is not None,
+        )
+
+    async def _rest(self, lease: Lease, seconds: float) -> None:
+        """Wait between two attempts, still counted among those who want something."""
+        limiter = self._engine.limiter
+        limiter.rest(lease.partition, 1)
+        try:
+            await self.here.sleep(seconds)
+        finally:
+            limiter.rest(lease.partition, -1)
 
     async def _renew(self) -> None:
         call = self.outgoing.call

@@ -69,6 +69,7 @@ class Engine:
             max_queue=config.max_queue,
             observers=self.observers,
             on_partition=self.fleet.join if self.fleet else None,
+            longest_closed=config.backoff_max,
         )
         if self.fleet:
             self.fleet.limit_by(self.limiter)

@@ -33,6 +33,7 @@ from comet_resilience import (
     FleetState,
     FleetView,
     GateClosed,
+    GateClosedError,
     GateOpened,
     GateView,
     GaveUp,
@@ -160,6 +161,7 @@ def failed(error: Exception) -> None:
     refusals: list[type[openai.OpenAIError]] = [QueueFullError, QueueTimeoutError, CallbackError]
     statuses: list[type[openai.APIStatusError]] = [InvalidAnswerError, WrongEndpointError]
     breaks: list[type[openai.APIConnectionError]] = [IncompleteStreamError, DeadlineExceededError]
+    breaks.append(GateClosedError)
     del refusals, statuses, breaks
 
 

@@ -13,6 +13,7 @@ Five facts hold at any time:
 from __future__ import annotations
 
 import gc
+import math
 import os
 import random
 import threading
@@ -23,11 +24,21 @@ from weakref import WeakSet
 
 import anyio
 
-from ..errors import CallbackError, QueueFullError, QueueTimeoutError
-from ..events import ENDS_THE_PROGRAM, AlgorithmRetired, FleetChanged, LimitChanged, Observers
+from ..errors import CallbackError, GateClosedError, QueueFullError, QueueTimeoutError
+from ..events import (
+    ENDS_THE_PROGRAM,
+    AlgorithmRetired,
+    FleetChanged,
+    GateClosed,
+    GateOpened,
+    LimitChanged,
+    Observers,
+)
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm
-from .eventloop import EventLoop, running_loop, time_and_loop
+from .eventloop import EventLoop, clock, running_loop, time_and_loop
+from .gate import CLOSED_MAX, Gate, Standing
+from .gates import Gates
 from .guarded import Retired, contained, words_of
 from .partition import Lease, Partition, Waiter
 from .partitions import Partitions
@@ -41,7 +52,8 @@ class Limiter:
 
     ``make_algorithm`` makes the algorithm of a new partition; ``max_queue`` bounds those who wait
     in one partition, ``None`` leaves them unbounded.
-    ``on_partition`` is called, under the lock, with each new partition.
+    ``on_partition`` is called, under the lock, with each new partition. ``longest_closed`` bounds
+    the times that a gate names itself.
     """
 
     def __init__(
@@ -52,12 +64,14 @@ class Limiter:
         observers: Observers,
         draw: Callable[[], float] = random.random,
         on_partition: Callable[[Partition], None] | None = None,
+        longest_closed: float = CLOSED_MAX,
     ) -> None:
         self._make_algorithm = make_algorithm
         self._max_queue = max_queue
         self._observers = observers
         self._draw = draw
         self._on_partition = on_partition
+        self._longest_closed = min(longest_closed, CLOSED_MAX)
         self._start_afresh()
         _limiters.add(self)
 
@@ -65,7 +79,10 @@ class Limiter:
         # The mutable state of this class. A forked child starts with its own, empty.
         self._lock = threading.Lock()
         self._partitions = Partitions(self._make_partition)
-        self._events: deque[LimitChanged | FleetChanged | AlgorithmRetired] = deque()
+        self._gates = Gates(self._partitions, self._longest_closed, self._draw)
+        self._events: deque[
+            LimitChanged | GateClosed | GateOpened | FleetChanged | AlgorithmRetired
+        ] = deque()
         self._abandoned: deque[Lease] = deque()
 
     async def acquire(
@@ -74,21 +91,31 @@ class Limiter:
         order: int | None = None,
         queue_timeout: float | None = None,
         here: EventLoop | None = None,
+        *,
+        request: Standing | None = None,
+        host: str = "",
+        latest: float = math.inf,
     ) -> Lease:
         """Wait for a slot. ``order`` is that of an earlier lease, for a retry.
 
         ``queue_timeout`` (seconds) bounds the wait, ``None`` leaves it unbounded; ``here`` is the
-        running loop, where the caller knows it.
+        running loop, where the caller knows it. ``request`` is the same for all attempts of one
+        request. A slot after ``latest`` would be of no use.
 
         Raises:
             QueueFullError: If ``max_queue`` requests wait already (never for a retry).
+            GateClosedError: If an outage keeps the gate closed for longer than can be waited.
             QueueTimeoutError: If none was free within ``queue_timeout``.
 
         """
-        lease = self.acquire_nowait(key, here) if order is None else None
+        lease = None
+        if order is None:
+            lease = self.acquire_nowait(key, here, request=request, host=host)
         if lease is not None:
             return lease
-        waiter = self._enqueue(key, order)
+        waiter = self._enqueue(
+            key, order, request=request, host=host, latest=latest, queue_timeout=queue_timeout
+        )
         taken = False
         try:
             self._emit()
@@ -103,23 +130,40 @@ class Limiter:
             if not taken:
                 self._leave(waiter)
         if waiter.lease is None or not taken:
+            if waiter.turned_away is not None:
+                raise _gate_closed(key, waiter.turned_away, clock())
             raise QueueTimeoutError(
                 f"no slot for {key!r} was free within queue_timeout={queue_timeout:g} s"
             )
         return waiter.lease
 
-    def acquire_nowait(self, key: Hashable, here: EventLoop | None = None) -> Lease | None:
+    def acquire_nowait(
+        self,
+        key: Hashable,
+        here: EventLoop | None = None,
+        *,
+        request: Standing | None = None,
+        host: str = "",
+    ) -> Lease | None:
         """A slot if one is free and nobody waits for it, else ``None``."""
         now, here = time_and_loop(here)
         with self._lock:
             if self._abandoned:
                 self._take_back_abandoned(now, here)
             partition = self._partitions.touch(key, now)
+            gate = partition.host = self._gates.of_host(host)
             partition.algorithm.tick(now)
-            self._note_change(partition)
+            partition.gate.tick(now)
+            gate.tick(now)
+            self._note_change(partition, now)
             lease = None
-            if partition.in_flight < partition.limit and not partition.waiting:
-                lease = partition.grant(self, now, partition.next_order(), here)
+            if (
+                partition.has_room
+                and not partition.waiting
+                and self._may_pass(partition, gate, now)
+            ):
+                order = partition.next_order()
+                lease = self._grant(partition, now, order, here, request, gate)
         try:
             self._emit()
         except BaseException:  # an observer may end the whole program, but not keep the slot
@@ -133,20 +177,34 @@ class Limiter:
         now, here = time_and_loop()
         with self._lock:
             if not lease.released:
+                was = lease.host.is_closed, lease.host.is_open_wide
                 lease.partition.begin(lease, now)
-                self._pump(lease.partition, now, here)
+                self._pump_around(lease, now, here, *was)
         self._emit()
 
     def release(
-        self, lease: Lease, signal: Signal, retry_after: float | None, here: EventLoop | None = None
+        self,
+        lease: Lease,
+        signal: Signal,
+        retry_after: float | None,
+        here: EventLoop | None = None,
+        *,
+        what: str = "",
+        answered: bool = False,
     ) -> None:
         """See ``Lease.release``."""
         now, here = time_and_loop(here)
         with self._lock:
             if not lease.released:
-                lease.partition.take_back(lease, signal, retry_after, now, self._draw())
-                self._pump(lease.partition, now, here)
+                was = lease.host.is_closed, lease.host.is_open_wide
+                self._take_back(lease, signal, retry_after, now, what=what, answered=answered)
+                self._pump_around(lease, now, here, *was)
         self._emit()
+
+    def rest(self, partition: Partition, requests: int) -> None:
+        """Count a request between two attempts (1), or no longer (-1)."""
+        with self._lock:
+            partition.resting += requests
 
     def reclaim(self, lease: Lease) -> None:
         """See ``Lease.abandon``: the slot is counted free as soon as its loop turns."""
@@ -193,19 +251,33 @@ class Limiter:
         limit = partition.algorithm.limit
         return Load(limit, partition.in_flight, partition.waiting, partition.refused)
 
-    def _enqueue(self, key: Hashable, order: int | None) -> Waiter:
+    def _enqueue(
+        self,
+        key: Hashable,
+        order: int | None,
+        *,
+        request: Standing | None = None,
+        host: str = "",
+        latest: float = math.inf,
+        queue_timeout: float | None = None,
+    ) -> Waiter:
         here = running_loop()
         now = here.now()
+        latest = min(latest, math.inf if queue_timeout is None else now + queue_timeout)
         with self._lock:
             partition = self._partitions.touch(key, now)
+            partition.host = self._gates.of_host(host)
             full = self._max_queue is not None and partition.waiting >= self._max_queue
             if full and order is None:
                 raise QueueFullError(
                     f"{partition.waiting} requests wait for {key!r} already"
                     f" (max_queue={self._max_queue}); this one was not sent"
                 )
-            waiter = partition.push(here, order)
+            waiter = partition.push(here, order, request, partition.host, latest)
             self._pump(partition, now, here)
+            if waiter.lease is None and self._gates.holds_for_good(waiter, partition, now):
+                partition.leave(waiter)
+                waiter.parking.go()
         return waiter
 
     def _leave(self, waiter: Waiter) -> None:
@@ -213,7 +285,10 @@ class Limiter:
         now, here = time_and_loop()
         with self._lock:
             partition = waiter.partition
-            if waiter.lease is None:
+            if waiter.left:
+                pass  # turned away in the same moment
+            elif waiter.lease is None:
+                waiter.turned_away = partition.shut_by(waiter)
                 partition.leave(waiter)
             else:
                 partition.take_back_unsent(waiter.lease, now)
@@ -227,7 +302,7 @@ class Limiter:
         self._emit()
 
     def _make_partition(self, key: Hashable) -> Partition:
-        partition = Partition(key, self._new_algorithm(key))
+        partition = Partition(key, self._new_algorithm(key), self._gates.of_partition())
         if self._on_partition is not None:
             self._on_partition(partition)
         return partition
@@ -243,25 +318,114 @@ class Limiter:
         while self._abandoned:
             lease = self._abandoned.popleft()
             if not lease.released:
-                lease.partition.take_back(lease, Signal.IGNORED, None, now, self._draw())
+                self._take_back(lease, Signal.IGNORED, None, now)
                 self._pump(lease.partition, now, here)
+
+    def _take_back(
+        self,
+        lease: Lease,
+        signal: Signal,
+        retry_after: float | None,
+        now: float,
+        *,
+        what: str = "",
+        answered: bool = False,
+    ) -> None:
+        lease.partition.take_back(lease, signal, retry_after, now, self._draw())
+        self._gates.judge(lease, signal, now, what=what, answered=answered, retry_after=retry_after)
+
+    def _grant(
+        self,
+        partition: Partition,
+        now: float,
+        order: int,
+        loop: EventLoop | None,
+        request: Standing | None,
+        host: Gate,
+    ) -> Lease:
+        present = self._gates.present(host)
+        jitter = self._draw() if host.is_closed or partition.gate.is_closed else 0.0
+        return partition.grant(
+            self, now, order, loop, request, host, present=present, jitter=jitter
+        )
+
+    def _may_pass(self, partition: Partition, host: Gate, now: float) -> bool:
+        return partition.gate.has_room(now) and host.has_room(now)
+
+    def _pump_around(
+        self,
+        lease: Lease,
+        now: float,
+        here: EventLoop | None,
+        was_closed: bool,
+        was_open_wide: bool,
+    ) -> None:
+        """Pump what an attempt's end may have made free: all of a host whose gate has moved."""
+        partition, host = lease.partition, lease.host
+        if was_open_wide and host.is_open_wide:
+            self._pump(partition, now, here)
+            return
+        around = self._gates.at(host)
+        for one in around:
+            if was_closed and not host.is_closed and one.gate.is_closed:
+                one.gate.test_now(now)
+        for one in around:
+            if one.waiting or one is partition:
+                self._pump(one, now, here)
 
     def _pump(self, partition: Partition, now: float, here: EventLoop | None) -> None:
         """Give free slots to those who wait, and arm the timer if time alone will free more."""
+        host = partition.host
         partition.algorithm.tick(now)
-        while partition.waiting and partition.has_room:
-            waiter = partition.pop()
-            waiter.lease = partition.grant(self, now, waiter.order, waiter.loop)
-            if not waiter.wake(here):
-                partition.take_back_unsent(waiter.lease, now)
-        self._note_change(partition)
+        partition.gate.tick(now)
+        host.tick(now)
+        if host.is_closed:
+            self._send_canaries(host, now, here)
+        while partition.waiting and partition.has_room and not host.is_closed:
+            waiter = partition.next_up()
+            if not self._may_pass(partition, waiter.host, now):
+                break
+            self._serve(partition, waiter, now, here)
+        if partition.gate.is_closed or host.is_closed:
+            self._turn_away(partition, now, here)
+        self._note_change(partition, now)
         if partition.waiting or partition.timer is not None:
             self._arm(partition, here)
 
-    def _note_change(self, partition: Partition) -> None:
+    def _serve(
+        self, partition: Partition, waiter: Waiter, now: float, here: EventLoop | None
+    ) -> None:
+        partition.pop(waiter)
+        order, loop, request, host = waiter.order, waiter.loop, waiter.request, waiter.host
+        waiter.lease = self._grant(partition, now, order, loop, request, host)
+        if not waiter.wake(here):
+            partition.take_back_unsent(waiter.lease, now)
+
+    def _send_canaries(self, host: Gate, now: float, here: EventLoop | None) -> None:
+        """Through the gate of a host goes the request of all its partitions sent least often."""
+        while host.has_room(now):
+            ready = [
+                (partition.next_up(), partition)
+                for partition in self._gates.at(host)
+                if partition.waiting and partition.has_room and partition.gate.has_room(now)
+            ]
+            if not ready:
+                return
+            waiter, partition = min(ready, key=lambda one: one[0].request.sent)
+            self._serve(partition, waiter, now, here)
+
+    def _turn_away(self, partition: Partition, now: float, here: EventLoop | None) -> None:
+        """Wake those whom no slot could reach in time."""
+        for waiter in self._gates.hopeless(partition, now):
+            partition.leave(waiter)
+            waiter.wake(here)
+
+    def _note_change(self, partition: Partition, now: float) -> None:
         change = partition.change()
         if change is not None and self._observers.wanted():
             self._events.append(change)
+        if partition.gate.has_news or partition.host.has_news:
+            self._events.extend(self._gates.news(partition, partition.host, now))
 
     def _arm(self, partition: Partition, here: EventLoop | None) -> None:
         """Set the partition's timer on the loop of the first who waits, or call it off."""
@@ -299,6 +463,15 @@ class Limiter:
             self._observers.emit(event)
             if isinstance(event, AlgorithmRetired) and isinstance(event.error, ENDS_THE_PROGRAM):
                 raise event.error
+
+
+def _gate_closed(key: Hashable, gate: Gate, now: float) -> GateClosedError:
+    closed_for = max(0.0, gate.opens_at(now) - now)
+    return GateClosedError(
+        f"an outage keeps the gate of {key!r} closed ({gate.seen}); the next canary goes out in"
+        f" {closed_for:.1f} s, and this request cannot wait for longer",
+        closed_for,
+    )
 
 
 _limiters: WeakSet[Limiter] = WeakSet()

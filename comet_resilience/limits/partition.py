@@ -6,6 +6,7 @@ The limiter calls every method under its lock and does what has to be done outsi
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Final
@@ -14,8 +15,9 @@ from ..events import LimitChanged
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm, Ticket
 from .eventloop import EventLoop, Parking
+from .gate import Gate, Passage, Standing
 from .lookout import Lookout
-from .snapshot import InFleet, PartitionSnapshot
+from .snapshot import GateView, InFleet, PartitionSnapshot
 
 if TYPE_CHECKING:
     from .limiter import Limiter
@@ -28,7 +30,10 @@ _LEFT_KEPT: Final = 64
 class Lease:
     """The right to one slot, to be released exactly once; further releases do nothing."""
 
-    __slots__ = ("begun", "limiter", "loop", "order", "partition", "released", "ticket")
+    __slots__ = (
+        "begun", "host", "limiter", "loop", "order", "partition", "passages", "released",
+        "request", "ticket",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -37,12 +42,18 @@ class Lease:
         ticket: Ticket,
         order: int,
         loop: EventLoop | None,
+        request: Standing,
+        host: Gate,
+        passages: tuple[Passage, Passage],
     ) -> None:
         self.limiter: Limiter = limiter
         self.partition: Partition = partition
         self.ticket: Ticket = ticket
         self.order: int = order
         self.loop: EventLoop | None = loop
+        self.request: Standing = request
+        self.host: Gate = host
+        self.passages: tuple[Passage, Passage] = passages  # at the partition's gate, at the host's
         self.begun: bool = False
         self.released: bool = False
 
@@ -50,14 +61,26 @@ class Lease:
         """The answer has begun and is no refusal; the slot stays held until ``release``."""
         self.limiter.accept(self)
 
-    def release(
-        self, signal: Signal, retry_after: float | None = None, here: EventLoop | None = None
-    ) -> None:
-        """Give the slot back, and tell the limit what the attempt taught.
+    @property
+    def is_canary(self) -> bool:
+        """Whether it was sent through a gate that was closed."""
+        return any(passage.is_canary for passage in self.passages)
 
-        ``here`` is the running loop, where the caller knows it.
+    def release(
+        self,
+        signal: Signal,
+        retry_after: float | None = None,
+        here: EventLoop | None = None,
+        *,
+        what: str = "",
+        answered: bool = False,
+    ) -> None:
+        """Give the slot back, and tell the limit and the gates what the attempt taught.
+
+        ``here`` is the running loop, where the caller knows it. ``what`` was seen, in words, and
+        ``answered`` says that something came back from the host, whatever it was.
         """
-        self.limiter.release(self, signal, retry_after, here)
+        self.limiter.release(self, signal, retry_after, here, what=what, answered=answered)
 
     def abandon(self) -> None:
         """Give the slot back from a finalizer, where no lock may be taken."""
@@ -67,13 +90,30 @@ class Lease:
 class Waiter:
     """A request in the queue: its place in the order, and how to wake it."""
 
-    __slots__ = ("lease", "left", "loop", "order", "parking", "partition")
+    __slots__ = (
+        "host", "latest", "lease", "left", "loop", "order", "parking", "partition", "request",
+        "since", "turned_away",
+    )  # fmt: skip
 
-    def __init__(self, partition: Partition, loop: EventLoop, order: int) -> None:
+    def __init__(
+        self,
+        partition: Partition,
+        loop: EventLoop,
+        order: int,
+        request: Standing,
+        host: Gate,
+        since: float,
+        latest: float,
+    ) -> None:
         self.partition: Partition = partition
         self.loop: EventLoop = loop
         self.order: int = order
         self.parking: Parking = loop.park()
+        self.request: Standing = request
+        self.host: Gate = host
+        self.latest: float = latest  # after which a slot would be of no use
+        self.since: float = since
+        self.turned_away: Gate | None = None
         self.lease: Lease | None = None
         self.left: bool = False
 
@@ -97,6 +137,8 @@ class Partition:
         "algorithm",
         "begun",
         "changes",
+        "gate",
+        "host",
         "in_flight",
         "key",
         "limit",
@@ -104,6 +146,7 @@ class Partition:
         "ok",
         "other",
         "refused",
+        "resting",
         "timer",
         "timer_at",
         "timer_loop",
@@ -111,12 +154,20 @@ class Partition:
         "waiting",
     )
 
-    def __init__(self, key: Hashable, algorithm: LimitAlgorithm) -> None:
+    def __init__(
+        self,
+        key: Hashable,
+        algorithm: LimitAlgorithm,
+        gate: Gate | None = None,
+    ) -> None:
         self.key: Hashable = key
         self.algorithm: LimitAlgorithm = algorithm
+        self.gate: Gate = gate or Gate()
+        self.host: Gate = Gate()  # the gate of the host that was asked last
         self.limit: int = algorithm.limit  # as ``change`` saw it last
         self.in_flight: int = 0
         self.waiting: int = 0
+        self.resting: int = 0  # between two attempts
         self.begun: int = 0  # in flight with an answer that the caller has in hand
         self.ok: int = 0
         self.refused: int = 0
@@ -132,21 +183,27 @@ class Partition:
 
     @property
     def has_room(self) -> bool:
-        """Whether another attempt may go out now."""
+        """Whether the limit leaves room for another attempt."""
         return self.in_flight < self.algorithm.limit
 
     @property
     def idle(self) -> bool:
         """Whether nothing runs or waits here."""
-        return not self.in_flight and not self.waiting
+        return not self.in_flight and not self.waiting and not self.resting
+
+    @property
+    def present(self) -> int:
+        """Requests that wait, run without an answer, or are between two attempts."""
+        return self.waiting + self.in_flight - self.begun + self.resting
 
     @property
     def wake_at(self) -> float | None:
         """When time alone may free a slot for somebody who waits, ``None`` if nobody does."""
         if not self.waiting:
             return None
-        at, look_at = self.algorithm.wake_at, self.lookout.at
-        return look_at if at is None else min(at, look_at)
+        host = self.head().host
+        times = (self.algorithm.wake_at, self.gate.wake_at, host.wake_at, self.lookout.at)
+        return min(at for at in times if at is not None)
 
     def look(self, now: float) -> int | None:
         """Which generation of objects to collect now, for the slots of dropped answers."""
@@ -161,15 +218,23 @@ class Partition:
         self._arrivals += 1
         return self._arrivals
 
-    def push(self, loop: EventLoop, order: int | None) -> Waiter:
+    def push(
+        self,
+        loop: EventLoop,
+        order: int | None,
+        request: Standing | None = None,
+        host: Gate | None = None,
+        latest: float = math.inf,
+    ) -> Waiter:
         """Queue a request: by its old order if it has one, else at the tail.
 
-        While the gate is closed a retry goes to the tail too: the canaries rotate, and no request
-        burns all its retries in one outage.
+        While the limit's own gate is closed a retry goes to the tail too: the canaries rotate, and
+        no request burns all its retries in one outage.
         """
         if order is None or self.algorithm.closed_until is not None:
             order = self.next_order()
-        waiter = Waiter(self, loop, order)
+        request, host = request or Standing(), host or self.host
+        waiter = Waiter(self, loop, order, request, host, self.used_at, latest)
         heapq.heappush(self._queue, waiter)
         if not self.waiting:
             self.lookout.begin(self.used_at, self._moved)
@@ -182,12 +247,31 @@ class Partition:
             heapq.heappop(self._queue)
         return self._queue[0]
 
-    def pop(self) -> Waiter:
-        """Take the first who still waits out of the queue."""
-        waiter = self.head()
-        heapq.heappop(self._queue)
-        self.waiting -= 1
+    def waiters(self) -> list[Waiter]:
+        """All who still wait, in no order."""
+        return [waiter for waiter in self._queue if not waiter.left]
+
+    def next_up(self) -> Waiter:
+        """The next to be sent: the first, or through a closed gate the one sent least often."""
+        head = self.head()
+        if self.gate.is_closed or head.host.is_closed:
+            return min(self.waiters(), key=lambda waiter: (waiter.request.sent, waiter.order))
+        return head
+
+    def pop(self, waiter: Waiter | None = None) -> Waiter:
+        """Take one who still waits out of the queue, the first if none is named."""
+        if waiter is None or waiter is self.head():
+            waiter = self.head()
+            heapq.heappop(self._queue)
+            self.waiting -= 1
+        else:
+            self.leave(waiter)
         return waiter
+
+    def shut_by(self, waiter: Waiter) -> Gate | None:
+        """The closed gate at which a request waits, ``None`` if it waits for a slot alone."""
+        gates = (self.gate, waiter.host)
+        return next((gate for gate in gates if gate.is_closed), None)
 
     def leave(self, waiter: Waiter) -> None:
         """One who waits goes without a slot."""
@@ -197,17 +281,35 @@ class Partition:
             self._queue = [waiter for waiter in self._queue if not waiter.left]
             heapq.heapify(self._queue)
 
-    def grant(self, limiter: Limiter, now: float, order: int, loop: EventLoop | None) -> Lease:
-        """Give a slot out."""
+    def grant(
+        self,
+        limiter: Limiter,
+        now: float,
+        order: int,
+        loop: EventLoop | None,
+        request: Standing | None = None,
+        host: Gate | None = None,
+        *,
+        present: int,
+        jitter: float,
+    ) -> Lease:
+        """Give a slot out; ``present`` is how many want something of the host."""
+        request, host = request or Standing(), host or self.host
         ticket = self.algorithm.sent(now, self.in_flight + 1)
+        own = self.gate.sent(now, request, self.present, jitter)
+        passages = (own, host.sent(now, request, present, jitter))
+        request.sent += 1
         self.in_flight += 1
-        return Lease(limiter, self, ticket, order, loop)
+        self.host = host
+        return Lease(limiter, self, ticket, order, loop, request, host, passages)
 
     def begin(self, lease: Lease, now: float) -> None:
         """The answer to an attempt has begun, and is handed to the caller."""
         self.begun += not lease.begun
         lease.begun = True
         self.algorithm.accepted(lease.ticket, now)
+        self.gate.answered(lease.passages[0], now)
+        lease.host.answered(lease.passages[1], now)
 
     def take_back(
         self, lease: Lease, signal: Signal, retry_after: float | None, now: float, draw: float
@@ -230,8 +332,11 @@ class Partition:
     def take_back_unsent(self, lease: Lease, now: float) -> None:
         """Take back a slot whose owner went before sending anything."""
         lease.released = True
+        lease.request.sent -= 1
         self.in_flight -= 1
         self.algorithm.ended(lease.ticket, now, self.in_flight)
+        self.gate.passed(lease.passages[0], now, unsent=True)
+        lease.host.passed(lease.passages[1], now, unsent=True)
 
     def cancel_timer(self, here: EventLoop | None) -> None:
         """Call the timer off, on the loop that it belongs to."""
@@ -261,7 +366,9 @@ class Partition:
 
     def snapshot(self, now: float) -> PartitionSnapshot:
         """The state at this moment."""
-        closed_until = self.algorithm.closed_until
+        shut = next((gate for gate in (self.host, self.gate) if gate.is_closed), None)
+        until = [gate.next_at for gate in (self.host, self.gate) if gate.is_closed]
+        until += [at for at in (self.algorithm.closed_until,) if at is not None]
         return PartitionSnapshot(
             partition=self.key,
             limit=self.algorithm.limit,
@@ -270,7 +377,17 @@ class Partition:
             ok=self.ok,
             refused=self.refused,
             other=self.other,
-            closed_for=None if closed_until is None else max(0.0, closed_until - now),
+            closed_for=max(now, *until) - now if until else None,
             changes=tuple(self.changes),
             fleet=self.algorithm.view if isinstance(self.algorithm, InFleet) else None,
+            gate=None if shut is None else self._view(shut, now),
+        )
+
+    def _view(self, gate: Gate, now: float) -> GateView:
+        return GateView(
+            host=self.host.host,
+            is_host=gate is self.host,
+            reason=gate.seen,
+            since=now - (gate.closed_since or now),
+            next_canary=max(0.0, gate.next_at - now),
         )

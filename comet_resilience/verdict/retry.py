@@ -36,6 +36,10 @@ REFUNDING_TYPES: Final = frozenset({"comet_api_error", "new_api_error", "one_api
 #: together; it is never shortened.
 _HINT_SPREAD: Final = 0.05
 
+#: A wait is this share of its ceiling at the least, as in the SDK itself: spread, but patient.
+#: With full jitter (anything from 0 up) one call in six burns six retries within 11 seconds.
+BACKOFF_LEAST: Final = 0.75
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
@@ -135,8 +139,8 @@ def backoff_ceiling(policy: RetryPolicy, retry: int) -> float:
     """Return the longest wait before retry number ``retry`` (from 1), within ``backoff_max``.
 
     By default ``backoff_initial * 2**(retry-1)``; a generator that ends goes on with its last
-    value. The wait itself is drawn uniformly below it ("full jitter": AWS Architecture Blog, 2015)
-    or made of it by the caller's ``jitter``.
+    value. The wait itself lies between ``BACKOFF_LEAST`` of it and the whole, or is made of it by
+    the caller's ``jitter``.
     """
     if policy.wait is backoff.expo:
         waits = backoff.expo(factor=policy.backoff_initial, max_value=policy.backoff_max)
@@ -151,7 +155,8 @@ def backoff_ceiling(policy: RetryPolicy, retry: int) -> float:
 def _jittered(policy: RetryPolicy, now: Situation) -> tuple[float, str]:
     ceiling = backoff_ceiling(policy, now.attempt)
     if policy.jitter is None:
-        return now.draw * ceiling, "backoff with full jitter"
+        share = BACKOFF_LEAST + (1 - BACKOFF_LEAST) * now.draw
+        return share * ceiling, "backoff with jitter"
     return min(max(policy.jitter(ceiling), 0.0), policy.backoff_max), "backoff"
 
 

@@ -74,7 +74,8 @@ def partition_of(limit: int = 10) -> tuple[Partition, Told]:
 def grant(partition: Partition, now: float = 1.0) -> Lease:
     """A slot, for the next in order."""
     limiter: Any = None
-    return partition.grant(limiter, now, partition.next_order(), None)
+    order = partition.next_order()
+    return partition.grant(limiter, now, order, None, present=1, jitter=0.5)
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,7 @@ def test_a_hint_of_exactly_the_longest_wait_is_waited_out(hint: float) -> None:
     assert isinstance(step, RetryIn)
     assert step.delay == hint
     if hint == 0.0:
-        assert step.reason == "backoff with full jitter"  # a hint of nothing asks for nothing
+        assert step.reason == "backoff with jitter"  # a hint of nothing asks for nothing
 
 
 # -- Hints -----------------------------------------------------------------------------------

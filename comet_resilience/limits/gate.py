@@ -1,0 +1,301 @@
+"""The gate that an outage closes, apart from the limit. Pure: time and jitter are arguments.
+
+1. It closes when failures that are neither load nor their request's fault come in a row, as
+   numbered when sent, from different requests: five, or three where no connection could be made;
+   of a request that failed while others were answered since, each counts half.
+2. While it is closed requests wait, which costs them no retry and holds nothing, and canaries go
+   out one by one: after 0.4 s, then after half the time that it has been closed, up to 5 s (or
+   ``backoff_max``, and less where more than twenty wait), times 1 - 1/present, so that a request
+   that is alone is never held: its own backoff is its gate.
+3. A server's ``Retry-After`` takes the place of that time once one canary has tested it early and
+   was refused.
+4. The first canary that is answered opens the gate, and so does one that has been out for three
+   times as long as the failures took, and for a second at least.
+5. Then four may be under way at once, one more for each that is answered and twice as many after
+   each second, so that the first breath of a service is no burst.
+
+There is one for each partition, which failures of the service close, and one for each host, which
+broken and refused connections close, and two partitions whose gates closed with no answer between.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+#: Points of a failure, of one where no connection was made, and those in a row that close.
+POINTS: Final = 6
+POINTS_UNREACHABLE: Final = 10
+POINTS_TO_CLOSE: Final = 30
+#: How many outcomes are remembered, to find rows among failures that overtake each other.
+OUTCOMES_KEPT: Final = 64
+#: Seconds before the first canary, the share of the time closed before each later one, the most,
+#: and the random share by which clients fall out of step.
+FIRST_CANARY: Final = 0.4
+CANARY_SHARE: Final = 0.5
+CLOSED_MAX: Final = 5.0
+CANARY_SPREAD: Final = 0.1
+#: Above so many requests the most shrinks, with their root: each second is lost by more of them.
+MANY_PRESENT: Final = 20
+#: Canaries that may be under way at once, where failures take longer than the time between them.
+CANARIES_MOST: Final = 3
+#: A canary without news for so many times the failures' time, and so many seconds, is good news.
+SILENCE_SHARE: Final = 3.0
+SILENCE_LEAST: Final = 1.0
+#: Requests under way at once after the gate has opened, and from how many on it is wide open.
+OPENING_WINDOW: Final = 4
+OPENED_WIDE: Final = 256
+OPENING_STEP: Final = 1.0
+#: Of a time that the server names so many seconds count, stretched by a random share at the most.
+RETRY_AFTER_MAX: Final = 60.0
+RETRY_AFTER_SPREAD: Final = 0.05
+
+
+@dataclass(slots=True, eq=False)
+class Standing:
+    """One request as the gates know it, over all its attempts.
+
+    ``sent`` counts attempts; ``failed_at`` is when the last one that met an outage was sent.
+    """
+
+    sent: int = 0
+    failed_at: float = -math.inf
+
+
+@dataclass(slots=True, eq=False)
+class Passage:
+    """One attempt as a gate numbered it."""
+
+    number: int
+    sent_at: float
+    request: Standing
+    is_canary: bool = False
+    decided: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class _Failed:
+    request: Standing
+    points: int
+    sent_at: float
+    took: float
+
+
+@dataclass(slots=True, eq=False)
+class Gate:
+    """Open, closed, or opening; see the module's head.
+
+    ``longest`` bounds its own waits, ``seen`` is the failure that it knows last, in words.
+    ``began_at`` is when the first attempt of the row was sent that closed it, ``answered_at`` when
+    the latest one was that anything came back for, ``well_at`` the latest that was no failure.
+    ``of_service`` says of a host that its service fails, not its connections.
+    """
+
+    longest: float = CLOSED_MAX
+    closed_since: float | None = None
+    seen: str = ""
+    next_at: float = 0.0
+    began_at: float = 0.0
+    answered_at: float = -math.inf
+    of_service: bool = False
+    host: str = ""
+    well_at: float = -math.inf
+    told_since: float | None = None
+    _window: float = math.inf
+    _widens_at: float = math.inf
+    _under_way: int = 0
+    _numbered: int = 0
+    _opened: int = 0
+    _answered: int = 0
+    _failure_time: float = 0.0
+    _hint_until: float = 0.0
+    _hint_tested: bool = False
+    _canaries: list[Passage] = field(default_factory=list)
+    _row: dict[int, _Failed | None] = field(default_factory=dict)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether canaries alone may pass."""
+        return self.closed_since is not None
+
+    @property
+    def is_open_wide(self) -> bool:
+        """Whether it holds nobody."""
+        return self.closed_since is None and self._window == math.inf
+
+    @property
+    def has_news(self) -> bool:
+        """Whether it has closed or opened since that was told."""
+        return self.closed_since != self.told_since
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether anything was ever answered here."""
+        return self.answered_at > -math.inf
+
+    def opens_at(self, now: float) -> float:
+        """When it may open at the earliest: now, unless it is closed with no canary under way."""
+        return now if self.closed_since is None or self._canaries else max(now, self.next_at)
+
+    def has_room(self, now: float) -> bool:
+        """Whether an attempt may pass now."""
+        if self.closed_since is None:
+            return self._under_way < self._window
+        return now >= self.next_at and len(self._canaries) < CANARIES_MOST
+
+    @property
+    def wake_at(self) -> float | None:
+        """When an attempt may pass without any event, ``None`` if time alone changes nothing."""
+        if self.closed_since is None:
+            return self._widens_at if self._window < math.inf else None
+        times = [canary.sent_at + self._silence for canary in self._canaries[:1]]
+        if len(self._canaries) < CANARIES_MOST:
+            times.append(self.next_at)
+        return min(times)
+
+    def tick(self, now: float) -> None:
+        """Time has passed: silence is good news."""
+        if self.closed_since is not None:
+            if self._canaries and now >= self._canaries[0].sent_at + self._silence:
+                self._open(now)
+        elif now >= self._widens_at:
+            self._widens_at = now + OPENING_STEP
+            self._widen(2 * self._window)
+
+    def sent(self, now: float, request: Standing, present: int, jitter: float) -> Passage:
+        """Number an attempt that passes; while closed it is a canary."""
+        self._numbered += 1
+        passage = Passage(self._numbered, now, request)
+        if self.closed_since is None:
+            self._under_way += 1
+        else:
+            passage.is_canary = True
+            self._canaries.append(passage)
+            self._plan(now, present, jitter)
+        return passage
+
+    def answered(self, passage: Passage, now: float, *, well: bool = True) -> None:
+        """Its answer has begun, or what came shows that the other side is there."""
+        if not self._decide(passage):
+            return
+        if well:
+            self.well_at = max(self.well_at, passage.sent_at)
+        self.answered_at = max(self.answered_at, passage.sent_at)
+        self._answered = max(self._answered, passage.number)
+        if self.closed_since is None:
+            self._widen(self._window + 1)
+        elif passage.is_canary or passage.number > max(self._row, default=0):
+            self._open(now)
+
+    def failed(
+        self,
+        passage: Passage,
+        now: float,
+        *,
+        unreachable: bool,
+        seen: str,
+        retry_after: float | None,
+        present: int,
+        jitter: float,
+    ) -> None:
+        """Note a failure that is neither load nor the request's fault."""
+        if not self._decide(passage):
+            return
+        request, took = passage.request, now - passage.sent_at
+        points = POINTS_UNREACHABLE if unreachable else POINTS
+        if -math.inf < request.failed_at < self.answered_at:
+            points //= 2
+        self._keep(passage.number, _Failed(request, points, passage.sent_at, took))
+        if self.closed_since is not None:
+            if passage.is_canary:
+                self.seen = seen
+                self._failure_time = max(self._failure_time, took)
+                self._hint(now, retry_after, jitter)
+                self._hint_tested = self._hint_tested or retry_after is not None
+                self.next_at = max(self.next_at, self._hint_until if self._hint_tested else 0.0)
+            return
+        if passage.number <= max(self._opened, self._answered):
+            return
+        row = self._row_with(passage.number)
+        worth: dict[int, int] = {}
+        for one in row:
+            worth[id(one.request)] = max(one.points, worth.get(id(one.request), 0))
+        if sum(worth.values()) >= POINTS_TO_CLOSE:
+            self._failure_time = max(one.took for one in row)
+            self.began_at = min(one.sent_at for one in row)
+            self._hint(now, retry_after, jitter)
+            self.close(now, seen, present, jitter)
+
+    def passed(self, passage: Passage, now: float, *, unsent: bool = False) -> None:
+        """Its end teaches nothing; one that was never sent leaves its turn to another."""
+        if self._decide(passage):
+            self._keep(passage.number, None)
+            if unsent and passage.is_canary:
+                self.next_at = min(self.next_at, now)
+
+    def close(
+        self, now: float, seen: str, present: int, jitter: float, *, of_service: bool = False
+    ) -> None:
+        """Close, whatever was counted."""
+        self.closed_since, self.seen, self.of_service = now, seen, of_service
+        self._window = self._widens_at = math.inf
+        self._hint_tested = False
+        self._plan(now, present, jitter)
+
+    def test_now(self, now: float) -> None:
+        """Let the next canary go at once: there is news from elsewhere."""
+        self.next_at = min(self.next_at, now)
+
+    @property
+    def _silence(self) -> float:
+        return max(SILENCE_LEAST, SILENCE_SHARE * self._failure_time)
+
+    def _open(self, now: float) -> None:
+        self.closed_since = None
+        self.of_service = False
+        self._window, self._widens_at = OPENING_WINDOW, now + OPENING_STEP
+        self._under_way, self._opened = 0, self._numbered
+        self._canaries.clear()
+        self._row.clear()
+        self._hint_until, self._hint_tested = 0.0, False
+
+    def _widen(self, window: float) -> None:
+        self._window = window if window < OPENED_WIDE else math.inf
+
+    def _plan(self, now: float, present: int, jitter: float) -> None:
+        """Set the time of the next canary."""
+        most = min(self.longest, CLOSED_MAX * min(1.0, math.sqrt(MANY_PRESENT / max(1, present))))
+        wait = max(FIRST_CANARY, CANARY_SHARE * (now - (self.closed_since or now)))
+        wait = min(wait, most) * (1 - 1 / max(1, present))
+        self.next_at = now + wait * (1 + CANARY_SPREAD * (2 * jitter - 1))
+        if self._hint_tested:
+            self.next_at = max(self.next_at, self._hint_until)
+
+    def _hint(self, now: float, retry_after: float | None, jitter: float) -> None:
+        hint = min(retry_after or 0.0, RETRY_AFTER_MAX) * (1 + RETRY_AFTER_SPREAD * jitter)
+        self._hint_until = max(self._hint_until, now + hint) if hint else self._hint_until
+
+    def _decide(self, passage: Passage) -> bool:
+        if passage.decided:
+            return False
+        passage.decided = True
+        if passage in self._canaries:
+            self._canaries.remove(passage)
+        elif passage.number > self._opened and not passage.is_canary:
+            self._under_way -= 1
+        return True
+
+    def _keep(self, number: int, outcome: _Failed | None) -> None:
+        self._row[number] = outcome
+        if len(self._row) > OUTCOMES_KEPT:
+            del self._row[next(iter(self._row))]
+
+    def _row_with(self, number: int) -> list[_Failed]:
+        """Return the failures sent one after the other, the one with this number among them."""
+        row, first, last = self._row, number, number
+        while first - 1 in row and first - 1 > self._opened:
+            first -= 1
+        while last + 1 in row:
+            last += 1
+        return [one for one in map(row.get, range(first, last + 1)) if one is not None]

@@ -1,0 +1,184 @@
+"""The gates of one limiter: whose failure it was, who waits, and who is told. Nothing here waits.
+
+Each partition has a gate of its own, each host one for all of its partitions. The limiter calls
+every method under its lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from ..events import GateClosed, GateOpened
+from ..verdict.vocabulary import Signal
+from .gate import Gate
+
+if TYPE_CHECKING:
+    from .partition import Lease, Partition, Waiter
+
+#: Seconds for which a request waits at a closed gate: as long as the SDK waits for one answer by
+#: itself; less where nothing was ever answered, for then the address may be wrong.
+PATIENCE: Final = 600.0
+PATIENCE_UNPROVEN: Final = 60.0
+#: Hosts remembered before those whose gate is open are forgotten.
+HOSTS_KEPT: Final = 64
+
+
+class Gates:
+    """The gates of hosts, and what the outcome of an attempt means for both of its gates."""
+
+    def __init__(
+        self,
+        partitions: Mapping[Any, Partition],
+        longest: float,
+        draw: Callable[[], float],
+    ) -> None:
+        self._partitions = partitions
+        self._longest = longest
+        self._draw = draw
+        self._hosts: dict[str, Gate] = {}
+
+    def of_partition(self) -> Gate:
+        """A gate for a new partition."""
+        return Gate(self._longest)
+
+    def of_host(self, name: str) -> Gate:
+        """The gate of a host, by its name."""
+        gate = self._hosts.get(name)
+        if gate is None:
+            if len(self._hosts) >= HOSTS_KEPT:
+                self._hosts = {name: gate for name, gate in self._hosts.items() if gate.is_closed}
+            gate = self._hosts[name] = Gate(self._longest, host=name)
+        return gate
+
+    def at(self, host: Gate) -> list[Partition]:
+        """The partitions of a host, those first whose first request has waited longest."""
+        found = [partition for partition in self._partitions.values() if partition.host is host]
+        return sorted(found, key=lambda one: one.head().since if one.waiting else 0.0)
+
+    def present(self, host: Gate) -> int:
+        """How many requests want something of a host; all of them where its gate is closed."""
+        if not host.is_closed:
+            return 1
+        return sum(one.present for one in self._partitions.values() if one.host is host)
+
+    def judge(
+        self,
+        lease: Lease,
+        signal: Signal,
+        now: float,
+        *,
+        what: str,
+        answered: bool,
+        retry_after: float | None,
+    ) -> None:
+        """Tell both gates what an attempt came to."""
+        own, host = lease.partition.gate, lease.host
+        at_own, at_host = lease.passages
+        if signal in (Signal.SUCCESS, Signal.OVERLOAD):
+            own.answered(at_own, now)
+            host.answered(at_host, now)
+        elif signal is Signal.OUTAGE:
+            self._service_failed(lease, now, what, answered, retry_after)
+        elif signal.is_outage:
+            unreachable = signal is Signal.UNREACHABLE
+            self._fail(host, lease, at_host, now, what, None, unreachable=unreachable)
+            own.passed(at_own, now)
+        else:
+            own.passed(at_own, now)
+            host.answered(at_host, now) if answered else host.passed(at_host, now)
+        if signal.is_outage:
+            lease.request.failed_at = at_own.sent_at
+
+    def _service_failed(
+        self, lease: Lease, now: float, what: str, answered: bool, retry_after: float | None
+    ) -> None:
+        own, host = lease.partition.gate, lease.host
+        at_own, at_host = lease.passages
+        was_closed = own.is_closed
+        self._fail(own, lease, at_own, now, what, retry_after, unreachable=False)
+        if host.is_closed and host.of_service:
+            self._fail(host, lease, at_host, now, what, retry_after, unreachable=False)
+        elif answered:
+            host.answered(at_host, now, well=False)
+        else:
+            host.passed(at_host, now)
+        if own.is_closed and not was_closed and self._is_the_hosts(lease):
+            present = sum(one.present for one in self.at(host))
+            host.close(now, what, present, self._draw(), of_service=True)
+
+    def _is_the_hosts(self, lease: Lease) -> bool:
+        """Whether another partition of the host fails as well, and nothing went well since."""
+        host = lease.host
+        if host.is_closed:
+            return False
+        others = [one.gate for one in self.at(host) if one is not lease.partition]
+        return any(gate.is_closed and host.well_at < gate.began_at for gate in others)
+
+    def _fail(
+        self,
+        gate: Gate,
+        lease: Lease,
+        passage: Any,
+        now: float,
+        what: str,
+        retry_after: float | None,
+        *,
+        unreachable: bool,
+    ) -> None:
+        is_host = gate is lease.host
+        gate.failed(
+            passage,
+            now,
+            unreachable=unreachable,
+            seen=what,
+            retry_after=retry_after,
+            present=sum(p.present for p in self.at(gate)) if is_host else lease.partition.present,
+            jitter=self._draw(),
+        )
+
+    def news(self, partition: Partition, host: Gate, now: float) -> list[GateClosed | GateOpened]:
+        """Events for what has changed at these two gates since this was asked last."""
+        events: list[GateClosed | GateOpened] = []
+        for gate in (partition.gate, host):
+            if gate.closed_since == gate.told_since:
+                continue
+            key = partition.key if gate is partition.gate else None
+            mine = [partition] if gate is partition.gate else self.at(host)
+            waiting = sum(one.waiting for one in mine)
+            if gate.told_since is not None:
+                seconds = now - gate.told_since
+                events.append(
+                    GateOpened(partition=key, host=host.host, after=seconds, waiting=waiting)
+                )
+            if gate.closed_since is not None:
+                events.append(
+                    GateClosed(
+                        partition=key,
+                        host=host.host,
+                        reason=gate.seen,
+                        waiting=waiting,
+                        next_canary=max(0.0, gate.next_at - now),
+                    )
+                )
+            gate.told_since = gate.closed_since
+        return events
+
+    def hopeless(self, partition: Partition, now: float) -> list[Waiter]:
+        """Those who wait at a closed gate that cannot open in time, or have waited long enough."""
+        return [
+            waiter for waiter in partition.waiters() if self.holds_for_good(waiter, partition, now)
+        ]
+
+    def holds_for_good(self, waiter: Waiter, partition: Partition, now: float) -> bool:
+        """Whether to turn a waiter away; ``turned_away`` then names the gate."""
+        for gate in (partition.gate, waiter.host):
+            if gate.closed_since is None:
+                continue
+            is_proven = gate.is_proven and waiter.host.is_proven
+            patience = PATIENCE if is_proven else PATIENCE_UNPROVEN
+            waited = now - max(waiter.since, gate.closed_since)
+            if gate.opens_at(now) > waiter.latest or waited > patience:
+                waiter.turned_away = gate
+                return True
+        return False
