@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import openai
@@ -69,7 +70,7 @@ def _diagnose_bare(error: BaseException) -> Diagnosis:
         info = read_request(request).info
     if isinstance(found, openai.APIStatusError):
         response, body = found.response, _body_of(found.response)
-        seen = observe(response, body, info.operation)
+        seen = replace(observe(response, body, info.operation), has_id=info.has_id)
     else:
         response, body = None, b""
         words = f"{type(found).__name__}: {found}"

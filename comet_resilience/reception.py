@@ -179,6 +179,7 @@ def _hand_over(journey: Journey, response: Any, lease: Lease, head: Head | None)
 
 def _refused(journey: Journey, response: Any, body: bytes) -> Failure:
     seen = observe(response, body, journey.info.operation)
+    seen = replace(seen, has_id=journey.info.has_id)
     if journey.new_tasks.is_new(journey.request.url, clock()):
         seen = replace(seen, new_task=True)
     verdict = journey.judge(seen)

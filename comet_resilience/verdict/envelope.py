@@ -8,12 +8,15 @@ the gateway labels JSON errors as event streams. Nothing here raises: hostile bo
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
+from .reading import Party, Reading, Topic, topic_named
+from .retry_after import parse_duration
 from .vocabulary import BodyKind
 
 #: Longest text kept from a body: enough for every real message, harmless in a log line.
@@ -41,7 +44,18 @@ _REQUEST_ID = re.compile(
 )
 _STATUS_IN_TEXT = re.compile(r"bad response status code\D{0,3}([45]\d\d)\b", re.IGNORECASE)
 #: Where a body begins inside a message: at its start, or where words precede an error envelope.
-_INNER_ERROR = re.compile(r"\A\{|\{(?=\s{0,9}\"error\"\s{0,9}:\s{0,9}[{\"])")
+_INNER_ERROR = re.compile(r"\A\[?\{|\{(?=\s{0,9}[\"']error[\"']\s{0,9}:\s{0,9}[{\"'])")
+#: A provider's status in the words before, or instead of, its body.
+_INNER_STATUS = re.compile(
+    r"(?:error code|status(?: ?code)?|http(?: status)?(?: ?code)?|said|returned|responded)"
+    r"[ :=(]{0,4}([45]\d\d)\b|\(([45]\d\d)\)",
+    re.IGNORECASE,
+)
+#: A class at the head of a message: of the provider's library, or of the gateway's own.
+_CLASS = re.compile(
+    r"\A\W{0,3}(?:[a-z_]{1,20}\.){0,3}([A-Z][A-Za-z]{2,39}?(?:Error|Exception|Exceeded|Exhausted)"
+    r"|Timeout)\b(?= ?:)"
+)
 _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _MISSING: Final = object()
 _DECODER: Final = json.JSONDecoder()
@@ -65,6 +79,8 @@ class Envelope:
     message names two. ``edge_retryable`` and the other ``edge`` fields come from a CDN's problem
     document or page. ``true_status`` is the provider's status where the gateway answered with
     another one; ``type`` is then ``MAPPED``, because the body's own says nothing of the provider.
+    ``inner_status`` is the status that the text of an error names, which counts where the answer's
+    own is a server's failure or a success.
     """
 
     kind: BodyKind
@@ -80,6 +96,7 @@ class Envelope:
     edge_code: str = ""
     edge_id: str = ""
     true_status: int | None = None
+    inner_status: int | None = None
 
 
 def parse_envelope(body: bytes) -> Envelope:
@@ -115,6 +132,8 @@ def is_error(data: Mapping[str, object]) -> bool:
         or "html-message" in data
         or _reports_a_code(data)
         or _is_bare_report(data)
+        or bool(_own_report(data))
+        or isinstance(data.get("0"), dict)
         or _is_problem_document(data)
     )
 
@@ -165,9 +184,13 @@ def _from_json(parsed: object) -> Envelope:
     data = cast("dict[str, object]", parsed)
     if _is_problem_document(data):
         return _from_problem(data)
+    if isinstance(listed := data.get("0"), dict):  # a gateway that makes an object of a list
+        data = cast("dict[str, object]", listed)
     page = data.get("html-message")
-    if isinstance(page, str):  # a gateway that wraps web pages into JSON
-        return _from_html(page)
+    if isinstance(page, str):  # a gateway that wraps web pages, and texts, into JSON
+        if _HTML.search(page[:2_000]):
+            return _from_html(page)
+        data = {"message": page}
     return _from_fields(data, _error_fields(data), is_error=is_error(data))
 
 
@@ -185,6 +208,9 @@ def _is_bare_report(data: Mapping[str, object]) -> bool:
 
 def _error_fields(data: Mapping[str, object]) -> Mapping[str, object]:
     """The part of a body that describes the error."""
+    own = _own_report(data)
+    if own:
+        return own
     error = data.get("error")
     if isinstance(error, dict):
         inner = cast("dict[str, object]", error)
@@ -195,22 +221,39 @@ def _error_fields(data: Mapping[str, object]) -> Mapping[str, object]:
     return {**data, "message": data.get("message") or error}
 
 
+def _own_report(data: Mapping[str, object]) -> Mapping[str, object]:
+    """The report of a failure in a form of a provider's own, as code and message."""
+    base = data.get("base_resp")
+    if isinstance(base, dict):
+        report = cast("dict[str, object]", base)
+        code = _text(report.get("status_code"))
+        return {} if code in _SUCCESS_CODES else {"code": code, "message": report.get("status_msg")}
+    code = _text(data.get("error_code"))
+    if code and code not in _SUCCESS_CODES and "error_msg" in data:
+        return {"code": code, "message": data.get("error_msg")}
+    return {}
+
+
 def _from_fields(
     data: Mapping[str, object], fields: Mapping[str, object], *, is_error: bool
 ) -> Envelope:
     message = _first(fields, "message", "description", "detail", "msg", "error_description") or (
         _first(data, "message", "title", "errors", "error")
     )
-    code = _first(fields, "code") or _first(data, "code")
-    type_, param = _first(fields, "type"), _first(fields, "param")
+    code = _said(_first(fields, "code") or _first(data, "code"))
+    status = _first(fields, "status")
+    type_ = _said(_first(fields, "type")) or ("" if status.isdecimal() else status)
+    param = _said(_first(fields, "param")) or _location(fields)
     ids = _request_ids_in(message)
     given_id = _first(data, "request_id") or _first(fields, "request_id")
     true_status = _true_status(code, param, message, fields)
-    passed_on = _passed_on(message)
-    if passed_on is not None and true_status is None:
-        if code.lower() in _VAGUE_CODES or code.isdecimal():
-            code, type_ = passed_on.code or code, passed_on.type or type_
-        message, param = passed_on.message or message, param or passed_on.param
+    inner = _inside(message, fields) if true_status is None else None
+    inner_status = None
+    if inner is not None and _leaves_open(code):
+        inner_status = inner.inner_status
+        code, type_ = inner.code or code, inner.type or type_
+    if inner is not None:
+        message, param = inner.message or message, param or inner.param
     return Envelope(
         kind=BodyKind.JSON,
         is_error=is_error,
@@ -218,29 +261,121 @@ def _from_fields(
         type=MAPPED if true_status and code == MAPPED else _label(type_),
         message=message[:TEXT_KEPT],
         param=_label(param),
+        retry_after=_hint_in(fields),
+        inner_status=inner_status,
         request_id=ids[-1] if ids else _label(given_id),
         upstream_request_id=ids[0] if len(ids) > 1 else "",
         true_status=true_status,
     )
 
 
-def _passed_on(message: str) -> Envelope | None:
-    """The error of a provider whose body was passed on in a message, whole or behind some words."""
-    inner = _INNER_ERROR.search(message[:TEXT_KEPT])
+def _leaves_open(code: str) -> bool:
+    """Tell if a code names no cause, so that what is passed on inside an error says more."""
+    if code.lower() in _VAGUE_CODES or code.isdecimal():
+        return True
+    topic = topic_named(code)
+    return Reading(named=topic).party in (Party.NOBODY, Party.PLATFORM) or topic is Topic.RATE
+
+
+def _inside(message: str, fields: Mapping[str, object]) -> Envelope | None:
+    """The error of a provider that was passed on inside another one, ``None`` if there is none.
+
+    It stands in the message, whole or behind some words, in ``param``, or where a gateway keeps
+    what a provider said as it came.
+    """
+    metadata = fields.get("metadata")
+    raw = cast("dict[str, object]", metadata).get("raw") if isinstance(metadata, dict) else None
+    for text in (_text(raw), message, _text(fields.get("param"))):
+        found = _passed_on(text)
+        if found is not None:
+            return found
+    status = _status_in(message)
+    if isinstance(raw, str) and raw.strip():
+        said = raw.strip() if raw.strip() in message else f"{message}: {raw.strip()}"
+        return Envelope(kind=BodyKind.JSON, message=said, inner_status=status)
+    return Envelope(kind=BodyKind.JSON, inner_status=status) if status else None
+
+
+def _passed_on(text: str) -> Envelope | None:
+    """The error of a provider whose body stands in a text, whole or behind some words."""
+    text = text[:TEXT_KEPT]
+    if '\\"error\\"' in text:  # encoded once more than it was decoded
+        text = text.replace('\\"', '"').replace("\\n", " ")
+    inner = _INNER_ERROR.search(text)
     if inner is None:
         return None
-    try:
-        parsed, _ = _DECODER.raw_decode(message, inner.end() - 1)
-    except (ValueError, RecursionError):
+    parsed = _parsed_at(text, inner.start())
+    if isinstance(parsed, list) and parsed:
+        parsed = cast("list[object]", parsed)[0]
+    if not isinstance(parsed, dict):
         return None
     fields = _error_fields(cast("dict[str, object]", parsed))
+    code, status = _said(_first(fields, "code")), _said(_first(fields, "status"))
+    number = next((int(each) for each in (code, status) if _is_status(each)), None)
     return Envelope(
         kind=BodyKind.JSON,
-        code=_first(fields, "code"),
-        type=_first(fields, "type"),
+        code="" if _is_status(code) else code,
+        type=_said(_first(fields, "type")) or ("" if status.isdecimal() else status),
         message=_first(fields, "message", "detail"),
-        param=_first(fields, "param"),
+        param=_said(_first(fields, "param")),
+        inner_status=number or _status_in(text[: inner.start()]),
     )
+
+
+def _parsed_at(text: str, start: int) -> object:
+    """The JSON, or Python, value that begins at a place of a text; ``None`` if there is none."""
+    try:
+        return cast("object", _DECODER.raw_decode(text, start)[0])
+    except (ValueError, RecursionError):
+        pass
+    end = max(text.rfind("}"), text.rfind("]"))
+    try:
+        return cast("object", ast.literal_eval(text[start : end + 1]))
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+
+
+def _status_in(text: str) -> int | None:
+    found = _INNER_STATUS.search(text[:TEXT_KEPT])
+    return int(found.group(1) or found.group(2)) if found else None
+
+
+def _is_status(text: str) -> bool:
+    return re.fullmatch(r"[45]\d\d", text, re.ASCII) is not None
+
+
+def class_in(message: str) -> str:
+    """Return the class at the head of a message if it says something, else ``""``."""
+    found = _CLASS.match(message)
+    return found.group(1) if found and topic_named(found.group(1)) else ""
+
+
+def _location(fields: Mapping[str, object]) -> str:
+    """The field that the first entry of a validation report names, without its ``body`` prefix."""
+    detail = fields.get("detail")
+    first = cast("list[object]", detail)[0] if isinstance(detail, list) and detail else None
+    place = cast("dict[str, object]", first).get("loc") if isinstance(first, dict) else None
+    if not isinstance(place, list):
+        return ""
+    parts = [str(part) for part in cast("list[object]", place)[:9]]
+    return ".".join(parts[1:] if parts[:1] == ["body"] else parts)
+
+
+def _hint_in(fields: Mapping[str, object]) -> float | None:
+    """The seconds that an error names: Google's ``RetryInfo``, or a member of its own."""
+    details = fields.get("details")
+    for each in cast("list[object]", details)[:20] if isinstance(details, list) else ():
+        if isinstance(each, dict):
+            hint = parse_duration(_text(cast("dict[str, object]", each).get("retryDelay")))
+            if hint is not None:
+                return hint
+    named = _first(fields, "retry_after", "retry_after_seconds", "retryAfter")
+    return parse_duration(named)
+
+
+def _said(text: str) -> str:
+    """A member's text, unless it is a null in words."""
+    return "" if text.lower() in ("none", "null", "undefined", "<nil>") else text
 
 
 def _true_status(code: str, param: str, message: str, fields: Mapping[str, object]) -> int | None:

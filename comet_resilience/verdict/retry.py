@@ -164,6 +164,8 @@ def _why_not(policy: RetryPolicy, now: Situation) -> str:
     verdict = now.verdict
     if verdict.action is Action.FAIL:
         return f"not retried: {verdict.reason}"
+    if now.seen.should_retry is False:
+        return "not retried: the server says that a retry cannot help (x-should-retry: false)"
     if may_be_billed(now.seen, verdict) and not _may_repeat(policy, now.seen):
         return (
             "not retried: the work may have been done and billed although no answer arrived"

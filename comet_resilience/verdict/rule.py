@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from .advice import ADVICE, SECTIONS
 from .evidence import NOTHING, Evidence
+from .reading import MESSAGE_SEARCHED, Reading, Topic, read
 from .vocabulary import (
     Action,
     BodyKind,
@@ -26,9 +27,6 @@ from .vocabulary import (
     Signal,
     Verdict,
 )
-
-#: Longer messages are cut before they are searched: time stays bounded whatever a server sends.
-MESSAGE_SEARCHED: Final = 4_000
 
 #: Kinds of a request that was refused before anybody worked on it.
 _REFUSED: Final = frozenset(
@@ -41,7 +39,7 @@ _REFUSED: Final = frozenset(
 )  # fmt: skip
 
 _WORDS: Final = ("code", "type", "label", "edge_code")
-_SETS: Final = (*_WORDS, "status", "fault", "body", "operation")
+_SETS: Final = (*_WORDS, "status", "fault", "body", "operation", "about", "named")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +63,9 @@ class Rule:
     observed, family (source code of gateways of the same family), edge (the CDN's documentation),
     transport (measured on sockets), peer (other gateways and providers) or inferred. ``status``
     may be a range or a set; ``label`` holds if the code or the type is one of these words.
+    ``about`` holds if the answer is about one of these topics, by name or in words, ``named`` if
+    its code or type names one of them (``by_type``: only its type does), ``passing`` if its words
+    say that the same request may succeed later (``Reading``).
     ``key_worked``, ``model_worked`` and ``place_worked`` ask what this client has seen before
     (``Evidence``). ``wait`` (seconds, 0 or more), ``at_most`` (retries) and ``ambiguous`` are as
     in ``Verdict``; where a row leaves ``ambiguous`` open, kinds that refuse a request before any
@@ -91,6 +92,12 @@ class Rule:
     fault: Container[Fault] | None = None
     body: Container[BodyKind] | None = None
     operation: Container[Operation] | None = None
+    about: Iterable[Topic] | None = None
+    named: Container[Topic] | None = None
+    by_type: bool | None = None
+    passing: bool | None = None
+    has_id: bool | None = None
+    should_retry: bool | None = None
     challenge: bool | None = None
     edge_retryable: bool | None = None
     edge_code: Container[str] | None = None
@@ -125,8 +132,25 @@ class Rule:
         if self.at_most is not None and self.at_most < 0:
             raise ValueError(f"Rule {self.name!r}: at_most must be 0 or more: {self.at_most!r}")
 
-    def matches(self, seen: Observation, evidence: Evidence = NOTHING) -> bool:
-        """Tell if every condition of this row holds for what was seen, now and before."""
+    def matches(
+        self, seen: Observation, evidence: Evidence = NOTHING, reading: Reading | None = None
+    ) -> bool:
+        """Tell if every condition of this row holds for what was seen, now and before.
+
+        ``reading`` is what ``read(seen)`` says, where many rows are asked.
+        """
+        return self._fits_facts(seen, evidence) and self._fits(reading or read(seen))
+
+    def _fits(self, reading: Reading) -> bool:
+        """Tell if the conditions on the meaning of an answer hold."""
+        return (
+            _holds(self.named, reading.named)
+            and self.by_type in (None, reading.by_type)
+            and self.passing in (None, reading.same_again)
+            and (self.about is None or any(reading.is_about(topic) for topic in self.about))
+        )
+
+    def _fits_facts(self, seen: Observation, evidence: Evidence) -> bool:
         code, type_ = seen.code.lower(), seen.type.lower()
         return (
             _holds(self.status, seen.status)
@@ -140,6 +164,8 @@ class Rule:
             and self.challenge in (None, seen.challenge)
             and self.edge_retryable in (None, seen.edge_retryable)
             and self.new_task in (None, seen.new_task)
+            and self.has_id in (None, seen.has_id)
+            and self.should_retry in (None, seen.should_retry)
             and self.key_worked in (None, evidence.key_worked)
             and self.model_worked in (None, evidence.model_worked)
             and self.place_worked in (None, evidence.place_worked)

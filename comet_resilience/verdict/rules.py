@@ -21,6 +21,7 @@ from typing import Final
 
 from .envelope import MAPPED
 from .evidence import NOTHING, Evidence
+from .reading import Topic, read
 from .rule import Like, Rule
 from .vocabulary import Action, BodyKind, Fault, Observation, Operation, Signal, Verdict
 from .vocabulary import FailureKind as Kind
@@ -34,18 +35,52 @@ _SERVER = range(500, 600)
 _ANY_SERVER = frozenset({*_OK, *_SERVER})
 _NOT_JSON = (BodyKind.TEXT, BodyKind.BINARY, BodyKind.STREAM)
 
-#: Words of a failure that passes: a message that has them is no refusal for good.
-_PASSING = (
-    r"right now|at the moment|currently|temporar|try(ing)? again|retry|\blater\b|overload|\bbusy\b"
-    r"|timed? ?out|unavailable|负载|稍后|繁忙"
-)
-_ANYTHING = r"(?s:.*)"
-_UNLESS_PASSING = rf"^(?!{_ANYTHING}(?:{_PASSING})){_ANYTHING}"
+#: Codes that leave it to the words to say what is wrong with a request.
+_SAYS_LITTLE: Final = (
+    "", "invalid_request_error", "badrequesterror", "server_error", "internal_server_error",
+    "internalservererror", "apierror", "apiconnectionerror", "api_error", "internal_error",
+)  # fmt: skip
+
+#: Classes that a gateway gives to every 429.
+_CLASSES_OF_429: Final = ("RateLimitError",)
 
 _PROVIDER_KEY_ADVICE = (
     "This is no fault of yours if the base URL is the gateway's: its own key was refused.",
     "If the base URL is the provider's, your key does not belong there: check both.",
     "Report the request id to support.",
+)
+
+_SHORTEN_ADVICE = (
+    "Shorten the input: fewer or shorter messages, a smaller max_tokens, a summary of the start.",
+    "Or use a model with a larger context window.",
+    "The same request can never succeed; do not send it again as it is.",
+)
+_TOO_MUCH_ADVICE = (
+    "Make this request smaller: it asks for more than is ever allowed, so waiting cannot help.",
+    "Reduce or compress attached content, lower max_tokens, or split the work.",
+    "If every request must be so large, ask for a higher limit.",
+)
+_MONEY_ADVICE = (
+    "Top up the account, or raise the budget or limit that the message names: it is used up.",
+    "If yours has money left, an account at the provider behind the gateway is empty: report it.",
+    "Stop sending until then; retrying cannot help.",
+)
+_MODEL_ACCESS_ADVICE = (
+    "Check that this token may use the model: its allowed models are among its settings.",
+    "Check the model id, letter for letter.",
+    "Keep the request id before contacting support.",
+)
+_ADDRESS_ADVICE = (
+    "Send from an address that the key's settings allow, or add this one to them.",
+    "A proxy or VPN changes the address that the gateway sees.",
+)
+_EXPIRED_ADVICE = (
+    "The key has expired: make a new one, or extend it, and deploy it everywhere.",
+    "Make sure no old key is loaded from .env, the shell or a deployed secret store.",
+)
+_NO_ROUTE_ADVICE = (
+    "This gateway does not offer the route: it took the call for one that needs a model.",
+    "Use an operation that its documentation lists.",
 )
 
 #: Advice of rows that know what has worked before.
@@ -147,6 +182,20 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="invalid-request", code={"invalid_request"}, kind=Kind.INVALID_REQUEST, action=FAIL,
          source="guide", section="500 Internal Server Error",
          reason="the request is malformed, whatever the status says"),
+    Rule(name="upload-unreadable", code={"read_request_body_failed"}, kind=Kind.TOO_LARGE,
+         action=FAIL, reason="the body of the request was too big or broke off", source="family"),
+    Rule(name="status-413", status={413}, kind=Kind.TOO_LARGE, action=FAIL, source="guide",
+         reason="the request is too large"),
+    Rule(name="asks-too-much", status={429}, about={Topic.SIZE}, kind=Kind.TOO_LARGE, action=FAIL,
+         source="peer", advice=_TOO_MUCH_ADVICE,
+         reason="this request asks for more than is ever allowed; no time makes it fit"),
+    Rule(name="context-exceeded", status={*_OK, 400, 404, 422, 429, *_SERVER},
+         about={Topic.CONTEXT}, kind=Kind.INVALID_REQUEST, action=FAIL, source="peer",
+         section="400 Bad Request", advice=_SHORTEN_ADVICE,
+         reason="the input is longer than the model's context window"),
+    Rule(name="too-large", status={*_OK, 400, 422, *_SERVER}, about={Topic.SIZE},
+         kind=Kind.TOO_LARGE, action=FAIL, source="peer", advice=_TOO_MUCH_ADVICE,
+         reason="the answer says that this request is too large, whatever its status"),
     Rule(name="no-route-left", code={"get_channel_failed", "channel:no_available_key"},
          kind=Kind.UNAVAILABLE, action=RETRY, signal=OUTAGE, at_most=2, wait=5.0,
          ambiguous=False, source="family",
@@ -167,13 +216,16 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="violation-fee", code=Like("violation_fee*"), kind=Kind.CONTENT_BLOCKED, action=FAIL,
          reason="the content was refused by a filter, and a fee may be charged for it",
          source="family"),
+    Rule(name="content-refused", status={*_OK, 400, 403, 422, 446, 500}, about={Topic.CONTENT},
+         kind=Kind.CONTENT_BLOCKED, action=FAIL, source="family",
+         reason="the answer says that the content was refused by a filter"),
+    Rule(name="guardrail", status={446}, kind=Kind.CONTENT_BLOCKED, action=FAIL, source="peer",
+         reason="a guardrail of the gateway refused the content"),
     Rule(name="gateway-refusal", code={"count_token_failed", "gen_relay_info_failed",
          "invalid_api_type", "json_marshal_failed"}, kind=Kind.INVALID_REQUEST, action=FAIL,
          reason="the gateway cannot process this request, now or later", source="family",
          advice=("Change the model or the content of the request.",
                  "Keep the request id, and contact support with it if the request looks right.")),
-    Rule(name="upload-unreadable", code={"read_request_body_failed"}, kind=Kind.TOO_LARGE,
-         action=FAIL, reason="the body of the request was too big or broke off", source="family"),
     Rule(name="not-implemented", code={"api_not_implemented"}, kind=Kind.UNSUPPORTED, action=FAIL,
          reason="the gateway does not offer this operation", source="family"),
     # -- Codes: the key or the account -----------------------------------------------------------
@@ -181,13 +233,44 @@ RULES: Final[tuple[Rule, ...]] = (
          reason="the account's balance is used up", source="family"),
     Rule(name="key-quota-empty", code={"pre_consume_token_quota_failed"}, kind=Kind.QUOTA,
          action=FAIL, reason="this key's own quota is used up", source="docs"),
+    Rule(name="provider-quota", kind=Kind.PROVIDER, action=RETRY, at_most=1, wait=5.0,
+         code={"insufficient_quota", "billing_not_active", "account_deactivated"}, source="peer",
+         reason="the gateway's account at the provider is out of quota, not yours"),
+    Rule(name="provider-quota-type", type={"insufficient_quota"}, code={"", *_CLASSES_OF_429},
+         kind=Kind.PROVIDER, action=RETRY, at_most=1, wait=5.0, source="peer",
+         reason="the gateway's account at the provider is out of quota, not yours"),
+    Rule(name="out-of-money", status={400, 401, 402, 403, 404, 422}, about={Topic.MONEY},
+         kind=Kind.QUOTA, action=FAIL, source="family", advice=_MONEY_ADVICE,
+         reason="the answer says that an account's or a key's money or quota is used up"),
+    Rule(name="budget-exceeded", label={"budget_exceeded", "BudgetExceededError"},
+         kind=Kind.QUOTA, action=FAIL, source="peer", advice=_MONEY_ADVICE,
+         reason="the budget that the gateway keeps for this key is used up"),
+    Rule(name="out-of-money-perhaps", status={*_OK, 429, *_SERVER}, about={Topic.MONEY},
+         kind=Kind.QUOTA, action=RETRY, at_most=1, wait=5.0, source="peer", advice=_MONEY_ADVICE,
+         reason="the answer says that an account's money is used up, yours or the gateway's"),
     Rule(name="access-withdrawn", code={"access_denied", "permission_denied"}, model_worked=True,
          kind=Kind.PERMISSION, action=FAIL, source="family",
          reason="this key may not make this call any more; minutes ago it could",
          advice=("Check if the key's allowed models, addresses or group were changed.",
                  "Compare the request with the last one that was answered.")),
-    Rule(name="access-denied", code={"access_denied", "permission_denied"}, kind=Kind.PERMISSION,
+    Rule(name="address-denied", status={401, 403}, about={Topic.ADDRESS}, kind=Kind.PERMISSION,
+         action=FAIL, source="family", advice=_ADDRESS_ADVICE,
+         reason="this key may not be used from this address"),
+    Rule(name="address-denied-code", status={403}, code={"access_denied"}, kind=Kind.PERMISSION,
+         action=FAIL, source="family", advice=_ADDRESS_ADVICE,
+         reason="this key may not be used here: the code of a wrong address"),
+    Rule(name="key-expired", status={400, 401, 403}, about={Topic.EXPIRED},
+         kind=Kind.AUTHENTICATION, action=FAIL, source="family", advice=_EXPIRED_ADVICE,
+         reason="the API key has expired"),
+    Rule(name="access-denied", code={"permission_denied"}, kind=Kind.PERMISSION,
          action=FAIL, reason="this key may not make this call", source="family"),
+    Rule(name="model-denied-code", label={"key_model_access_denied", "team_model_access_denied",
+         "model_access_denied"}, kind=Kind.PERMISSION, action=FAIL, source="peer",
+         advice=_MODEL_ACCESS_ADVICE,
+         reason="this token may not use this model, or the model id is wrong"),
+    Rule(name="model-denied", status={401, 403, 404}, about={Topic.ACCESS},
+         message=r"model|模型", kind=Kind.PERMISSION, action=FAIL, source="family",
+         advice=_MODEL_ACCESS_ADVICE, reason="this token has no access to this model"),
     Rule(name="mapped-key", status={401, 403}, type={MAPPED}, kind=Kind.PROVIDER, action=FAIL,
          reason="a provider refused the gateway's own key, not yours", source="family"),
     Rule(name="mapped-model-withdrawn", status={404}, type={MAPPED}, model_worked=True,
@@ -197,6 +280,11 @@ RULES: Final[tuple[Rule, ...]] = (
                  "Try another model, and report the request id.")),
     Rule(name="mapped-not-found", status={404}, type={MAPPED}, kind=Kind.MODEL_UNAVAILABLE,
          action=FAIL, reason="the provider has no such model at this endpoint", source="peer",
+         advice=("Check that the model id is right and that this endpoint serves the model.",
+                 "If both are right, try another model and report the request id.")),
+    Rule(name="provider-not-found", status={404}, code={"NotFoundError"},
+         kind=Kind.MODEL_UNAVAILABLE, action=FAIL, source="peer",
+         reason="the provider behind the gateway has no such model, or not at this endpoint",
          advice=("Check that the model id is right and that this endpoint serves the model.",
                  "If both are right, try another model and report the request id.")),
     Rule(name="token-refused-now", status={401}, type={"comet_api_error", "new_api_error",
@@ -214,29 +302,24 @@ RULES: Final[tuple[Rule, ...]] = (
          "authentication_error", "invalid_authentication"}, kind=Kind.AUTHENTICATION, action=FAIL,
          reason="the API key was refused in a provider's words, and has not worked here before",
          source="guide", advice=_KEY_NEVER_WORKED_ADVICE),
-    Rule(name="provider-quota", kind=Kind.PROVIDER, action=RETRY, at_most=1, wait=5.0,
-         code={"insufficient_quota", "billing_not_active", "account_deactivated"}, source="peer",
-         reason="the gateway's account at the provider is out of quota, not yours"),
     # -- Codes: load -----------------------------------------------------------------------------
-    Rule(name="key-concurrency", code={"token_concurrency_limit_reached"}, kind=Kind.RATE_LIMITED,
-         action=RETRY, signal=OVERLOAD, source="family",
-         reason="too many calls of this key run at once"),
-    Rule(name="rate-limit-code", kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD,
-         code={"rate_limit_exceeded", "rate_limit_error", "too_many_requests", "429"},
+    Rule(name="key-concurrency", status={*_OK, 403, 429, *_SERVER}, about={Topic.CONCURRENCY},
+         kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD, source="family",
+         reason="too many calls run at once; a slot is free as soon as one ends"),
+    Rule(name="rate-limit", kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD,
+         named={Topic.RATE},
          reason="the gateway or its provider limits the rate", source="guide"),
-    Rule(name="provider-quota-type", type={"insufficient_quota"}, kind=Kind.PROVIDER,
-         action=RETRY, at_most=1, wait=5.0, source="peer",
-         reason="the gateway's account at the provider is out of quota, not yours"),
-    Rule(name="rate-limit-type", kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD,
-         type={"rate_limit_exceeded", "rate_limit_error", "too_many_requests", "requests",
-         "tokens"}, reason="the gateway or its provider limits the rate", source="peer"),
     Rule(name="gateway-overloaded", code={"system_cpu_overloaded", "system_memory_overloaded",
          "system_disk_overloaded"}, kind=Kind.UNAVAILABLE, action=RETRY, signal=OVERLOAD, wait=5.0,
          ambiguous=False,
          reason="the gateway itself is overloaded", source="family"),
-    Rule(name="provider-overloaded", label={"overloaded", "overloaded_error", "server_overloaded",
-         "engine_overloaded"}, kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD, wait=5.0,
-         reason="the provider is overloaded", source="peer"),
+    Rule(name="provider-overloaded", named={Topic.LOAD}, kind=Kind.RATE_LIMITED, action=RETRY,
+         signal=OVERLOAD, wait=5.0, reason="the provider is overloaded", source="peer"),
+    Rule(name="overload-as-400", status={400, 422}, type={"server_error", "internal_error",
+         "internal_server_error", "api_error", "overloaded_error", "engine_overloaded_error",
+         "service_unavailable", "InternalServerError"}, about={Topic.LOAD, Topic.SERVER},
+         passing=True, kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD, wait=5.0,
+         reason="the provider is overloaded, and a gateway calls it a bad request", source="peer"),
     # -- Codes: the platform or a provider -------------------------------------------------------
     Rule(name="channel-slow", code={"channel:response_time_exceeded"}, kind=Kind.TIMEOUT,
          action=RETRY, signal=OVERLOAD, ambiguous=True, source="family",
@@ -275,16 +358,21 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="task-not-completed", message=r"\btask is not completed yet\b", kind=Kind.NOT_READY,
          action=FAIL, reason="the task has no content yet; it still runs", source="observed"),
     # -- Messages, where no code says it ---------------------------------------------------------
-    Rule(name="field-required", code={"", "invalid_request_error"}, kind=Kind.INVALID_REQUEST,
+    Rule(name="route-without-model", status={400}, operation={Operation.READ, Operation.OTHER,
+         Operation.DOWNLOAD}, message=r"model name (not specified|is required)|model is required"
+         r"|未指定模型|模型名称不能为空", kind=Kind.UNSUPPORTED, action=FAIL, source="family",
+         advice=_NO_ROUTE_ADVICE,
+         reason="the gateway asks for a model where none belongs: it does not have this route"),
+    Rule(name="field-required", code=_SAYS_LITTLE, kind=Kind.INVALID_REQUEST,
          status={*_OK, 400, 422, *_SERVER}, source="guide", section="500 Internal Server Error",
          message=r"\bfield [\w.\[\]'\"`-]+ is required\b"
                  r"|\b(model( name)?|messages|prompt|input|image|text) is required"
                  r"(?! (to|by|for)\b)|模型名称不能为空|未指定模型",
          action=FAIL, reason="the message names a field that the request lacks"),
-    Rule(name="malformed-message", code={"", "invalid_request_error"}, kind=Kind.INVALID_REQUEST,
-         status={*_OK, 400, 422, 500}, source="family", section="500 Internal Server Error",
-         message=_UNLESS_PASSING.removesuffix(_ANYTHING)
-                 + r"(?!(?s:.*)(\b(upstream|provider|response|returned|received)\b|上游))"
+    Rule(name="malformed-message", code=_SAYS_LITTLE, kind=Kind.INVALID_REQUEST,
+         status={*_OK, 400, 422, 500}, passing=False, source="family",
+         section="500 Internal Server Error",
+         message=r"^(?!(?s:.*)(\b(upstream|provider|response|returned|received)\b|上游))"
                  r"(\W?\w[\w.\[\]-]{0,60}\W{1,2}(\w+ )?is required\W{0,3}($|request id)"
                  r"|\W?invalid[ _]request\b(?!.?id\b)|.*\binvalid json\b"
                  r"|.*\bmust be (an? )?(string|array|object|integer|number|boolean)\b"
@@ -305,21 +393,13 @@ RULES: Final[tuple[Rule, ...]] = (
          message=r"no available channel for|has not been priced|无可用渠道|invalid model name",
          kind=Kind.MODEL_UNAVAILABLE, action=FAIL,
          reason="the message says that this model id is not served"),
-    Rule(name="model-not-found-message", status={*_OK, 400, 404, 422, 500, 503}, source="family",
-         message=_UNLESS_PASSING + r"\bmodel:? "
+    Rule(name="model-not-found-message", status={*_OK, 400, 404, 422, 500, 503}, passing=False,
+         source="family",
+         message=r"\bmodel:? "
                  r"([`'\"][^`'\"]{1,99}[`'\"]|[^\s\d:/.-]{0,60}[\d:/.-]\S{0,99}) "
                  r"(does not exist|not found|(is|was) not (found|supported))",
          kind=Kind.MODEL_UNAVAILABLE, action=FAIL,
          reason="the message says that there is no such model"),
-    Rule(name="content-blocked-message", status={*_OK, 400, 403, 422, 500}, source="family",
-         message=r"sensitive words detected|violation_fee|\bviolat\w+ .{0,40}polic(y|ies)\b"
-                 r"|content policy violation|content management policy|\bour safety system",
-         kind=Kind.CONTENT_BLOCKED, action=FAIL,
-         reason="the message says that the content was refused by a filter"),
-    Rule(name="quota-message", status={402, 403}, kind=Kind.QUOTA, action=FAIL, source="family",
-         message=r"quota (is )?(not enough|insufficient|exceeded|exhausted)|insufficient.{0,20}"
-                 r"(quota|balance|credit)|额度不足|额度已用尽|余额不足|预扣费",
-         reason="the message says that the account's or the key's quota is used up"),
     Rule(name="provider-key-message", status={401}, message=r"incorrect api key provided",
          key_worked=True, kind=Kind.PROVIDER, action=RETRY, at_most=1, wait=2.0, source="family",
          reason="a provider refused the gateway's own key, not yours",
@@ -327,16 +407,17 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="proxy-key-message", status={400}, message=r"no connected db",
          kind=Kind.AUTHENTICATION, action=FAIL, source="peer",
          reason="a proxy on the way does not accept the API key, and has no database of keys"),
-    Rule(name="invalid-parameter", status=_SERVER, code={"invalid_request_error", "bad_request",
-         "invalid_value", "invalid_type", "unknown_parameter", "unsupported_parameter",
-         "unsupported_value", "missing_required_parameter", "context_length_exceeded"},
-         message=_UNLESS_PASSING, kind=Kind.INVALID_REQUEST, action=FAIL, source="peer",
+    Rule(name="invalid-by-code", status={*_OK, 400, 422, *_SERVER}, named={Topic.FIELD},
+         by_type=False, kind=Kind.INVALID_REQUEST, action=FAIL, source="peer",
          section="500 Internal Server Error",
          reason="the code names what is wrong in the request, whatever the status says"),
-    Rule(name="invalid-request-type", status=_SERVER, code="", message=_UNLESS_PASSING,
-         type={"invalid_request_error", "invalid_request", "bad_request_error"}, action=FAIL,
-         kind=Kind.INVALID_REQUEST, source="peer", section="500 Internal Server Error",
+    Rule(name="invalid-by-type", status={*_OK, *_SERVER}, named={Topic.FIELD}, by_type=True,
+         passing=False, action=FAIL, kind=Kind.INVALID_REQUEST, source="peer",
+         section="500 Internal Server Error",
          reason="the type says that the request is at fault, whatever the status says"),
+    Rule(name="refused-inside", status={*_OK, *_SERVER}, label={"400", "404", "405", "413", "415",
+         "422"}, kind=Kind.INVALID_REQUEST, action=FAIL, source="peer",
+         reason="the code is the status of a refusal, whatever the answer's own says"),
     Rule(name="saturated", status={*_OK, 429, *_SERVER}, kind=Kind.RATE_LIMITED, action=RETRY,
          signal=OVERLOAD, wait=2.0, source="family",
          message=r"负载已?饱和|\bupstream load\b.{0,40}\bsaturated",
@@ -345,6 +426,9 @@ RULES: Final[tuple[Rule, ...]] = (
          kind=Kind.SERVER_ERROR, action=RETRY, at_most=1, source="family",
          reason="the gateway crashed on this input"),
     # -- An answer that says success and is none -------------------------------------------------
+    Rule(name="no-such-path", status={*_OK, 400, 404, 405}, about={Topic.PATH},
+         kind=Kind.WRONG_PATH, action=FAIL, source="family",
+         reason="the server says that it has no such path"),
     Rule(name="error-page-under-success", status=_OK, body={BodyKind.HTML}, source="peer",
          message=r"bad gateway|gateway time-?out|service (temporarily )?unavailable",
          kind=Kind.UNAVAILABLE, action=RETRY, signal=OUTAGE,
@@ -368,8 +452,11 @@ RULES: Final[tuple[Rule, ...]] = (
          "internal_server_error", "api_error", "timeout_error", "500", "502", "503", "504", "520",
          "522", "524", "529"}, kind=Kind.SERVER_ERROR, action=RETRY, signal=OUTAGE, source="peer",
          reason="the answer says success but carries a server error"),
-    Rule(name="transient-under-success", status=_OK, message=_PASSING + r"|too many requests"
-         r"|rate.?limit", kind=Kind.UNAVAILABLE, action=RETRY, signal=OUTAGE, source="peer",
+    Rule(name="transient-under-success", status=_OK, about={Topic.RATE, Topic.LOAD},
+         kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD, source="peer",
+         reason="the answer says success but carries a rate limit or an overload"),
+    Rule(name="passing-under-success", status=_OK, passing=True, kind=Kind.UNAVAILABLE,
+         action=RETRY, signal=OUTAGE, source="peer",
          reason="the answer says success but carries a passing error"),
     Rule(name="error-under-success", status=_OK, kind=Kind.INVALID_ANSWER, action=FAIL,
          reason="the answer says success but carries an error", source="family"),
@@ -392,10 +479,9 @@ RULES: Final[tuple[Rule, ...]] = (
          action=FAIL, reason="the path is wrong: a web page came back", source="guide"),
     Rule(name="empty-429", status={429}, body={BodyKind.EMPTY}, kind=Kind.RATE_LIMITED,
          action=RETRY, signal=OVERLOAD, wait=20.0, source="family",
-         reason="a limit per client address refused the request; its window is minutes long"),
+         reason="a limit of the account, or of this address, refused the request; its window is a"
+                " minute or more"),
     # -- The status alone ------------------------------------------------------------------------
-    Rule(name="invalid-url", status={404}, message=r"invalid url", kind=Kind.WRONG_PATH,
-         action=FAIL, reason="the gateway has no such path", source="family"),
     Rule(name="status-400", status={400}, kind=Kind.INVALID_REQUEST, action=FAIL, source="guide",
          reason="the request failed validation before it was processed"),
     Rule(name="status-401-now", status={401}, key_worked=True, kind=Kind.AUTHENTICATION,
@@ -411,6 +497,13 @@ RULES: Final[tuple[Rule, ...]] = (
          advice=_THIS_REQUEST_ADVICE),
     Rule(name="status-403", status={403}, kind=Kind.PERMISSION, action=FAIL, source="guide",
          reason="access was blocked, or this request is not allowed"),
+    Rule(name="bare-not-found", status={404}, has_id=False, place_worked=False,
+         body={BodyKind.JSON, BodyKind.TEXT, BodyKind.EMPTY}, kind=Kind.WRONG_PATH, action=FAIL,
+         message=r"^(?![^\n]{0,500}\b(models?|deployment|engine|ids?|file|task|batch|assistant|thread"
+                 r"|vector|voice|image|video|object|response|conversation)\b)(?![^\n]{0,500}模型)",
+         source="peer",
+         reason="a 404 that names neither a model nor an id, on a route that has none: the path"
+                " is wrong"),
     Rule(name="status-404-of-an-id", status={404}, place_worked=True, kind=Kind.NOT_FOUND,
          action=FAIL, source="docs",
          reason="the path is right, for it answered before: what the request names is not there",
@@ -421,12 +514,16 @@ RULES: Final[tuple[Rule, ...]] = (
          reason="this path does not take this method"),
     Rule(name="status-408", status={408}, kind=Kind.TIMEOUT, action=RETRY, ambiguous=True,
          reason="the provider did not answer a proxy in time", source="family"),
-    Rule(name="status-413", status={413}, kind=Kind.TOO_LARGE, action=FAIL, source="guide",
-         reason="the request is too large"),
     Rule(name="status-424", status={424}, kind=Kind.PROVIDER, action=FAIL, source="family",
          reason="something that the provider depends on failed"),
+    Rule(name="account-rate", status={429}, kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD,
+         wait=20.0, source="family", message=r"request limit: maximum|分钟内最多请求|总请求数限制",
+         reason="the account's limit of requests is reached; its window is a minute or more"),
     Rule(name="status-429", status={429}, kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD,
          reason="rate limiting or temporary saturation", source="guide"),
+    Rule(name="server-says-retry", status=range(400, 500), should_retry=True,
+         kind=Kind.UNAVAILABLE, action=RETRY, source="peer",
+         reason="the server says that the same request may succeed (x-should-retry: true)"),
     Rule(name="status-4xx", status=range(400, 500), kind=Kind.INVALID_REQUEST, action=FAIL,
          reason="the request was refused, and would be again", source="inferred"),
     Rule(name="status-500", status={500}, kind=Kind.SERVER_ERROR, action=RETRY, signal=OUTAGE,
@@ -472,4 +569,5 @@ def classify(
 
 def rule_for(seen: Observation, extra: Iterable[Rule] = (), evidence: Evidence = NOTHING) -> Rule:
     """Return the first row that matches, ``extra`` rows first; the table's last matches all."""
-    return next(rule for rule in (*extra, *RULES) if rule.matches(seen, evidence))
+    reading = read(seen)
+    return next(rule for rule in (*extra, *RULES) if rule.matches(seen, evidence, reading))

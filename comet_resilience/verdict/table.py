@@ -34,6 +34,14 @@ def condition(rule: Rule) -> str:
         _listed("edge code ", rule.edge_code),
         _listed("body ", rule.body),
         _listed("operation ", rule.operation),
+        _listed("about ", rule.about),
+        _listed("code or type means ", rule.named),
+        "" if rule.by_type is None else ("by type only" if rule.by_type else "by code"),
+        ""
+        if rule.passing is None
+        else f"words {'' if rule.passing else 'do not '}ask to try again",
+        "route without ids" if rule.has_id is False else "",
+        "server says retry" if rule.should_retry else "",
         "a browser challenge" if rule.challenge else "",
         _edge(rule.edge_retryable),
         "task created moments ago" if rule.new_task else "",

@@ -152,6 +152,11 @@ class RequestInfo:
     operation: Operation = Operation.OTHER
     stream: bool = False
 
+    @property
+    def has_id(self) -> bool | None:
+        """Whether the route names a thing by its id; ``None`` where no route is known."""
+        return "{id}" in self.route if self.route else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestIds:
@@ -174,7 +179,8 @@ class Observation:
     ``retry_after`` is the server's wish in seconds, already parsed. ``edge_retryable`` is the
     verdict of a Cloudflare problem document on itself, ``None`` where there is none, and
     ``edge_code`` its error number. ``new_task`` says that this client created the task it asks
-    for moments ago.
+    for moments ago. ``has_id`` says if the route names a thing by its id, ``None`` where the route
+    is not known; ``should_retry`` is the server's explicit word.
     """
 
     status: int | None = None
@@ -190,6 +196,8 @@ class Observation:
     edge_code: str = ""
     location: str = ""
     new_task: bool = False
+    has_id: bool | None = None
+    should_retry: bool | None = None
     operation: Operation = Operation.OTHER
     ids: RequestIds = field(default_factory=RequestIds)
 

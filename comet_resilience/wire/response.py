@@ -14,8 +14,13 @@ from typing import Any, Final
 
 import anyio
 
-from ..verdict.envelope import Envelope, parse_envelope
-from ..verdict.retry_after import parse_hint_in_message, parse_retry_after
+from ..verdict.envelope import MAPPED, Envelope, class_in, parse_envelope
+from ..verdict.retry_after import (
+    is_about_calls_at_once,
+    parse_hint_in_message,
+    parse_reset,
+    parse_retry_after,
+)
 from ..verdict.vocabulary import BodyKind, Fault, Observation, Operation, RequestIds
 from .encoding import decode
 from .family import family_of, fault_of
@@ -29,6 +34,10 @@ CLOSE_SECONDS: Final = 2.0
 _ID_KEPT: Final = 128
 _TEXT_KEPT: Final = 500
 
+_SHOULD_RETRY: Final = {"true": True, "false": False}
+#: Statuses under which words or an empty budget are a hint.
+_MAY_HINT: Final = (429, 503)
+_SERVER_ERROR: Final = 500
 _GATEWAY_ID_HEADERS: Final = ("x-cometapi-request-id", "x-oneapi-request-id")
 _DROPPED_HEADERS: Final = frozenset(
     {b"content-encoding", b"content-length", b"transfer-encoding", b"x-should-retry", b"set-cookie"}
@@ -78,27 +87,53 @@ def observe(response: Any, body: bytes, operation: Operation) -> Observation:
     """The facts of a response and of its body."""
     headers = response.headers
     envelope = parse_envelope(body)
-    hint = parse_retry_after(headers, time.time())
-    if hint is None:
-        hint = envelope.retry_after
     status = envelope.true_status or response.status_code
-    if hint is None and status in (429, 503):
-        hint = parse_hint_in_message(envelope.message)
+    code, type_ = _names(envelope, status)
+    inner = envelope.inner_status
+    if inner and (response.status_code < 300 or response.status_code >= 500):
+        status = inner
+        if inner in (401, 403):  # a provider has refused the gateway's key, not the caller's
+            code, type_ = "", MAPPED
     return Observation(
         status=status,
         body=envelope.kind,
-        code="" if envelope.true_status else envelope.code,
-        type=envelope.type,
+        code="" if envelope.true_status else code,
+        type=type_,
         message=envelope.message,
         param=envelope.param,
-        retry_after=hint,
+        retry_after=_hint(headers, envelope, status),
         challenge=headers.get("cf-mitigated", "").lower() == "challenge",
         edge_retryable=envelope.edge_retryable,
         edge_code=envelope.edge_code,
         location=_host_and_path(headers.get("location", "")),
+        should_retry=_SHOULD_RETRY.get(headers.get("x-should-retry", "").lower()),
         operation=operation,
         ids=request_ids(headers, envelope),
     )
+
+
+def _names(envelope: Envelope, status: int) -> tuple[str, str]:
+    """The code and the type of an error: a code that is only the status is none.
+
+    A class at the head of the message stands in for a code.
+    """
+    code = "" if envelope.code == str(status) else envelope.code
+    type_ = "" if envelope.type == str(status) else envelope.type
+    return code or class_in(envelope.message), type_
+
+
+def _hint(headers: Any, envelope: Envelope, status: int) -> float | None:
+    """The server's hint, from wherever it stands, in a fixed order."""
+    if is_about_calls_at_once(headers, envelope.message):
+        return None
+    hint = parse_retry_after(headers, time.time())
+    if hint is None:
+        hint = envelope.retry_after
+    if hint is None and (status in _MAY_HINT or status >= _SERVER_ERROR):
+        hint = parse_hint_in_message(envelope.message)
+    if hint is None and status in _MAY_HINT:
+        hint = parse_reset(headers, time.time())
+    return hint
 
 
 def observe_event(response: Any, data: bytes, operation: Operation) -> Observation:

@@ -81,7 +81,8 @@ async def _load(name: str, document: dict[str, Any]) -> Recorded:
         )
         body = await read_bounded(response)
         seen = observe(response, body, outgoing.info.operation)
-    seen = replace(seen, new_task=document.get("new_task", False))
+    has_id = None if "fault" in document else outgoing.info.has_id
+    seen = replace(seen, new_task=document.get("new_task", False), has_id=has_id)
     worked: dict[str, Any] = dict.fromkeys(document.get("worked", ()), Worked(times=3, ago=4.0))
     return Recorded(name, document, outgoing, body, seen, Evidence(**worked))
 
