@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
@@ -13,6 +14,7 @@ from weakref import ref
 import backoff
 import openai
 from openai import AsyncOpenAI
+from openai._resource import AsyncAPIResource
 
 from .config import (
     AlgorithmFactory,
@@ -277,14 +279,27 @@ def _twin(client: ClientT) -> ClientT:
     """
     cls = _resilient_class(cast("Any", type(client)))
     twin: ClientT = object.__new__(cls)
-    resources = {
-        name
-        for base in type(client).__mro__
-        for name, member in vars(base).items()
-        if isinstance(member, cached_property)
-    }
-    twin.__dict__.update({k: v for k, v in vars(client).items() if k not in resources})
+    made_at_need = _cached_names(type(client))
+    for name, value in vars(client).items():
+        if name not in made_at_need:
+            is_own = isinstance(value, AsyncAPIResource) and value._client is client  # noqa: SLF001
+            twin.__dict__[name] = _resource_of(twin, value) if is_own else value
     return twin
+
+
+def _resource_of(client: AsyncOpenAI, resource: AsyncAPIResource) -> AsyncAPIResource:
+    """A copy of a resource that a subclass keeps of its own, for another client."""
+    copied = copy.copy(resource)
+    for name in _cached_names(type(resource)):
+        copied.__dict__.pop(name, None)
+    AsyncAPIResource.__init__(copied, client)
+    return copied
+
+
+def _cached_names(cls: type) -> set[str]:
+    """The names of what instances of a class make when it is first asked for."""
+    members = (member for base in cls.__mro__ for member in vars(base).items())
+    return {name for name, member in members if isinstance(member, cached_property)}
 
 
 @lru_cache(maxsize=256)  # an application may make classes by the thousand

@@ -6,6 +6,7 @@ import gc
 import importlib
 import importlib.util
 import weakref
+from functools import cached_property
 from typing import Any, cast
 
 import openai
@@ -87,6 +88,43 @@ async def test_azure_requests_share_a_limit_by_deployment() -> None:
     )
     await ask(client, model="gpt-x")
     assert snapshot(client).partitions[0].partition == ("POST /chat/completions", "gpt-x")
+
+
+class Eager(openai.resources.AsyncModels):
+    """A resource with a constructor of its own and something that is made at need."""
+
+    def __init__(self, client: openai.AsyncOpenAI, path: str) -> None:
+        super().__init__(client)
+        self.path = path
+
+    @cached_property
+    def chat(self) -> openai.resources.AsyncChat:
+        return openai.resources.AsyncChat(self._client)
+
+
+class EagerClient(openai.AsyncOpenAI):
+    """A subclass that makes resources in its constructor, as older SDKs did."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.own = Eager(self, "/x")
+
+
+async def test_resources_of_a_subclass_go_through_the_wrapped_client() -> None:
+    """Whatever it keeps of the SDK's resources would otherwise pass by retries and limit."""
+    inner = Scripted([BROKEN, OK, BROKEN])
+    client = EagerClient(api_key=KEY, base_url=BASE_URL, http_client=http_client_over(inner))
+    assert client.own.chat._client is client
+    wrapped = wrap(client, **FAST)
+    assert (type(wrapped.own), wrapped.own.path) == (Eager, "/x")
+    await wrapped.own.chat.completions.create(model="m", messages=MESSAGES)
+    assert len(inner.sent) == 2
+    assert client.own._client is client.own.chat._client is client
+    with pytest.raises(openai.InternalServerError):
+        await client.with_options(max_retries=0).chat.completions.create(
+            model="m", messages=MESSAGES
+        )
+    assert len(inner.sent) == 3
 
 
 async def test_the_original_is_untouched() -> None:

@@ -30,7 +30,8 @@ CALLS: Final = 6
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     """Both event loops in real time: what is waited for are sockets."""
-    return request.param
+    use_uvloop = request.config.getoption("--uvloop", default=False)
+    return request.param, {"use_uvloop": use_uvloop} if request.param == "asyncio" else {}
 
 
 @pytest.fixture(autouse=True)
