@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         GateClosed,
         GateOpened,
         GaveUp,
+        HollowAnswer,
         LimitChanged,
         RetryScheduled,
         Standstill,
@@ -74,6 +75,7 @@ __all__ = [
     "GateOpened",
     "GateView",
     "GaveUp",
+    "HollowAnswer",
     "IncompleteStreamError",
     "InvalidAnswerError",
     "LimitAlgorithm",
@@ -120,7 +122,7 @@ _ROOMS: Final = {
     ),
     "events": (
         "AlgorithmRetired AttemptFinished Event FleetChanged FleetState GateClosed GateOpened "
-        "GaveUp LimitChanged RetryScheduled Standstill StreamAbandoned StreamBroken"
+        "GaveUp HollowAnswer LimitChanged RetryScheduled Standstill StreamAbandoned StreamBroken"
     ),
     "fleet.scope": "Fleet",
     "inquiry": "diagnose support_report",

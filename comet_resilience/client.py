@@ -21,6 +21,7 @@ from .config import (
     Config,
     IncompleteStream,
     Journal,
+    Opening,
     Options,
     Partition,
 )
@@ -121,6 +122,7 @@ def wrap(
     queue_timeout: float | None = None,
     stall_timeout: float | None = None,
     incomplete_stream: IncompleteStream = "raise",
+    opening: Opening = "hold",
     partition: Partition | None = None,
     algorithm: AlgorithmFactory | None = None,
     fleet: RedisSource | Fleet | None = None,
@@ -165,6 +167,8 @@ def wrap(
             do not count (s, a number, 0.001 to 86400, or None).
         incomplete_stream: A stream that ends without its terminal sign: ``raise``, or only
             ``warn``.
+        opening: The events before a stream's first output: ``hold`` them back, so that a failure
+            there is retried, or ``pass`` them at once.
         partition: Function from a request to what it shares a limit with: (route, model).
         algorithm: Makes each partition's limit algorithm; ``lambda: FixedLimit(5)`` fixes it.
         fleet: Share each limit with other processes through Redis or Valkey: a URL, a function

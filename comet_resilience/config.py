@@ -36,6 +36,7 @@ from .verdict.vocabulary import RequestInfo
 
 Partition = Callable[[RequestInfo], Hashable]
 IncompleteStream = Literal["raise", "warn"]
+Opening = Literal["hold", "pass"]
 AlgorithmFactory = Callable[[], LimitAlgorithm]
 #: A file, or a function that gets each line as a ``support.journal.JournalRecord``.
 Journal = str | Path | Callable[[Any], object]
@@ -55,6 +56,7 @@ class PerCallOptions(TypedDict, total=False):
     queue_timeout: float | None
     stall_timeout: float | None
     incomplete_stream: IncompleteStream
+    opening: Opening
 
 
 class Options(PerCallOptions, total=False):
@@ -163,6 +165,13 @@ class Config:
     incomplete_stream: IncompleteStream = keyword(
         "raise", None, "", "a stream that ends without its terminal sign: `raise`, or only `warn`"
     )
+    opening: Opening = keyword(
+        "hold",
+        None,
+        "",
+        "the events before a stream's first output: `hold` them back, so that a failure there is"
+        " retried, or `pass` them at once",
+    )
     partition: Partition | None = keyword(
         None, None, "", "function from a request to what it shares a limit with: (route, model)"
     )
@@ -190,6 +199,7 @@ class Config:
             check_number(declared.name, getattr(self, declared.name), declared.metadata["bounds"])
         check_choice("retry_ambiguous", self.retry_ambiguous, get_args(RetryAmbiguous))
         check_choice("incomplete_stream", self.incomplete_stream, get_args(IncompleteStream))
+        check_choice("opening", self.opening, get_args(Opening))
         check_wait(self.wait)
         check_jitter(self.jitter)
         check_callable("partition", self.partition)

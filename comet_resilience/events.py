@@ -182,6 +182,15 @@ class StreamBroken:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HollowAnswer:
+    """An answer was handed over that holds nothing, after ``attempts`` of which none held more."""
+
+    request: RequestInfo
+    attempts: int
+    reason: str
+
+
 Event: TypeAlias = (
     AttemptFinished
     | RetryScheduled
@@ -194,6 +203,7 @@ Event: TypeAlias = (
     | GateOpened
     | StreamAbandoned
     | StreamBroken
+    | HollowAnswer
 )
 Observer: TypeAlias = Callable[[Event], object]
 
@@ -323,6 +333,8 @@ def describe(event: Event) -> str:
         return f"{name} {event.kind} (status {event.status}): gave up: {event.reason}"
     if isinstance(event, StreamBroken):
         return f"{name} {event.kind}: stream broken after {event.events} events: {event.reason}"
+    if isinstance(event, HollowAnswer):
+        return f"{name} an answer that holds nothing was handed over: {event.reason}"
     return (
         f"{name} response dropped without being closed; its slot was taken back."
         " Use 'async with' or read the stream to its end."
@@ -358,7 +370,10 @@ def _describe_limit(event: LimitChanged | AlgorithmRetired | Standstill | FleetC
 def _level(event: Event) -> int:
     if isinstance(event, AlgorithmRetired):
         return logging.ERROR
-    if isinstance(event, RetryScheduled | Standstill | StreamAbandoned | StreamBroken | GateClosed):
+    if isinstance(
+        event,
+        RetryScheduled | Standstill | StreamAbandoned | StreamBroken | GateClosed | HollowAnswer,
+    ):
         return logging.WARNING
     if isinstance(event, GateOpened):
         return logging.INFO

@@ -56,6 +56,8 @@ class Failure:
     response: Any = None
     body: bytes = field(default=b"", repr=False)
     error: Exception | None = field(default=None, repr=False)
+    #: A response to hand over if nothing better comes: it may be meant, but is of no use.
+    answer: Any = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

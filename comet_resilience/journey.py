@@ -21,7 +21,7 @@ from .errors import (
     QueueTimeoutError,
     ResilienceError,
 )
-from .events import AttemptFinished, GaveUp, Observers, RetryScheduled
+from .events import AttemptFinished, GaveUp, HollowAnswer, Observers, RetryScheduled
 from .failure import Circumstances, Failure, diagnose_failure, explain, handed_on, shown_ids
 from .limits.eventloop import EventLoop, clock, running_loop
 from .limits.gate import Standing
@@ -71,10 +71,10 @@ class Journey:
     """One request on its way; everything mutable about it is in here."""
 
     __slots__ = (
-        "_engine", "_evidence", "_flaw", "_in_flight", "_inner", "_key", "_known", "_limit",
-        "_max_retries", "_number", "_order", "_past_secrets", "_queued", "_standing", "_started",
-        "attempts", "config", "here", "info", "new_tasks", "observers", "outgoing", "request",
-        "rules", "sent_at", "waiting_since",
+        "_engine", "_evidence", "_flaw", "_hollow", "_in_flight", "_inner", "_key", "_known",
+        "_limit", "_max_retries", "_number", "_order", "_past_secrets", "_queued", "_standing",
+        "_started", "attempts", "config", "here", "info", "new_tasks", "observers", "outgoing",
+        "request", "rules", "sent_at", "waiting_since",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, inner: Any, request: Any, outgoing: Outgoing) -> None:
@@ -97,6 +97,7 @@ class Journey:
                 block.witness(engine.limiter, self._key)
         self._order: int | None = None
         self._standing = Standing()
+        self._hollow: Any = None  # an answer that holds nothing, if nothing better comes
         self._number = self._in_flight = self._limit = 0
         self._queued = self._started = 0.0
         self.sent_at: float = 0.0
@@ -125,6 +126,8 @@ class Journey:
                 return await self._loop(self._started + seconds)
             raise DeadlineExceededError(f"deadline={seconds:g} s passed", self.request)
         except ResilienceError as error:
+            if self._hollow is not None:
+                return self._hand_over_hollow()
             if error.diagnosis is None:
                 self._explain_own(error)
             raise
@@ -149,6 +152,8 @@ class Journey:
                 return outcome
             last = outcome
             self._release(lease, outcome)
+            if outcome.answer is not None:
+                self._hollow = outcome.answer
             step = self._decide(outcome, deadline)
             self._record(outcome, step)
             if isinstance(step, GiveUp):
@@ -327,6 +332,8 @@ class Journey:
         self.observers.emit(self._finished(failure.seen, failure, size))
 
     def _give_up(self, failure: Failure, reason: str) -> Any:
+        if self._hollow is not None:
+            return self._hand_over_hollow()
         self._note_give_up(failure, reason)
         self._disprove(failure.verdict)
         self._engine.nesting.gave_up(self.request, self._number, failure.verdict)
@@ -335,6 +342,16 @@ class Journey:
         if isinstance(outcome, Exception):
             raise outcome from failure.error
         return outcome
+
+    def _hand_over_hollow(self) -> Any:
+        """Give the caller what the bare SDK gives, where asking again brought no more."""
+        reason = (
+            "its finish reason is 'stop', and there is no role, text or tool call and no token;"
+            " most likely the gateway wrote it under a failure of its provider"
+        )
+        attempts = self._number
+        self.observers.emit(HollowAnswer(request=self.info, attempts=attempts, reason=reason))
+        return self._hollow
 
     def _disprove(self, verdict: Verdict) -> None:
         """Forget what the retries rested on: one change of the world is met once, not for ever."""

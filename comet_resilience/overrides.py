@@ -20,7 +20,7 @@ from contextvars import ContextVar, Token
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Unpack
 
-from .config import Config, IncompleteStream, PerCallOptions
+from .config import Config, IncompleteStream, Opening, PerCallOptions
 from .keywords import implemented_by
 from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
 
@@ -178,6 +178,7 @@ def override(
     queue_timeout: float | None = UNCHANGED,
     stall_timeout: float | None = UNCHANGED,
     incomplete_stream: IncompleteStream = UNCHANGED,
+    opening: Opening = UNCHANGED,
 ) -> Override:
     """Change keywords of ``wrap`` for the requests that begin inside a ``with`` block.
 
@@ -206,6 +207,8 @@ def override(
             do not count (s, a number, 0.001 to 86400, or None).
         incomplete_stream: A stream that ends without its terminal sign: ``raise``, or only
             ``warn``.
+        opening: The events before a stream's first output: ``hold`` them back, so that a failure
+            there is retried, or ``pass`` them at once.
 
     Raises:
         TypeError: If a keyword is unknown, or none of a single request's; the message says why.

@@ -423,15 +423,17 @@ async def test_responses_streams() -> None:
         "response": {"error": {"code": "server_error", "message": "x"}},
     }
     created = {"type": "response.created", "sequence_number": 0, "response": {"error": None}}
-    completed = {"type": "response.completed", "sequence_number": 1, "response": {"error": None}}
-    whole = stream_of(event(created, "response.created"), event(completed, "response.completed"))
+    delta = {"type": "response.output_text.delta", "sequence_number": 1, "delta": "Hi"}
+    completed = {"type": "response.completed", "sequence_number": 2, "response": {"error": None}}
+    begun = event(created, "response.created") + event(delta, "response.output_text.delta")
+    whole = stream_of(begun, event(completed, "response.completed"))
     client, inner = scripted(stream_of(event(failed, "response.failed")), whole, **FAST)
     kinds = [
         part.type async for part in await client.responses.create(model="m", input="x", stream=True)
     ]
-    assert kinds == ["response.created", "response.completed"]
+    assert kinds == ["response.created", "response.output_text.delta", "response.completed"]
     assert len(inner.sent) == 2
-    inner.answers = [stream_of(event(created, "response.created"))]
+    inner.answers = [stream_of(begun)]
     with pytest.raises(IncompleteStreamError):
         async for _ in await client.responses.create(model="m", input="x", stream=True):
             pass
@@ -466,22 +468,22 @@ async def test_deflate_without_its_header() -> None:
 async def test_an_error_event_of_a_responses_stream_is_handed_on_and_raised() -> None:
     """The SDK's event for it reaches the caller, and half an answer does not look whole."""
     created = {"type": "response.created", "sequence_number": 0, "response": {"error": None}}
+    delta = {"type": "response.output_text.delta", "sequence_number": 1, "delta": "Hi"}
+    begun = event(created, "response.created") + event(delta)
     flat = {"type": "error", "code": "server_error", "message": "died", "sequence_number": 1}
-    client, inner = scripted(
-        stream_of(event(created, "response.created"), event(flat, "error")), **FAST
-    )
+    client, inner = scripted(stream_of(begun, event(flat, "error")), **FAST)
     kinds: list[str] = []
     with pytest.raises(openai.APIError, match="died") as caught:
         async for part in await client.responses.create(model="m", input="x", stream=True):
             kinds.append(part.type)  # noqa: PERF401 - it raises
-    assert kinds == ["response.created", "error"]
+    assert kinds == ["response.created", "response.output_text.delta", "error"]
     assert diagnose(caught.value).code == "server_error"
     assert len(inner.sent) == 1
     assert free(client)
     failed = {"type": "response.failed", "response": {"error": {"code": "c", "message": "x"}}}
-    inner.answers = [stream_of(event(created, "response.created"), event(failed))]
+    inner.answers = [stream_of(begun, event(failed))]
     stream = await client.responses.create(model="m", input="x", stream=True)
-    assert [part.type async for part in stream] == ["response.created", "response.failed"]
+    assert [part.type async for part in stream][2:] == ["response.failed"]
 
 
 RETRIED = ["stream_error", "stream_empty", "stream_pings_then_error"]

@@ -37,6 +37,7 @@ from comet_resilience import (
     GateOpened,
     GateView,
     GaveUp,
+    HollowAnswer,
     IncompleteStreamError,
     InvalidAnswerError,
     LimitAlgorithm,
@@ -124,6 +125,8 @@ def heard(event: Event) -> object:
     match event:
         case AttemptFinished() | RetryScheduled() | GaveUp():
             return assert_type(event.status, int | None)
+        case HollowAnswer():
+            return assert_type(event.attempts, int)
         case StreamBroken():
             return assert_type(event.kind, FailureKind)
         case StreamAbandoned():

@@ -208,11 +208,33 @@ _EDGE: Final[Mapping[str, Reply]] = {
     ),
 }
 
+_CHUNK: Final[Mapping[str, Any]] = {
+    "id": f"chatcmpl-{REQUEST_ID}", "object": "chat.completion.chunk", "created": 0, "model": "gpt",
+}  # fmt: skip
+_USAGE_ONLY: Final[Mapping[str, Any]] = {
+    **_CHUNK,
+    "choices": [],
+    "usage": {"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9},
+}
+_LONE_STOP: Final[Mapping[str, Any]] = {
+    **_CHUNK,
+    "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
+}
+_RESPONSE: Final[Mapping[str, Any]] = {
+    "id": f"resp_{REQUEST_ID}", "object": "response", "created_at": 0, "status": "in_progress",
+    "model": "gpt", "output": [], "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
+    "error": None,
+}  # fmt: skip
+
 _UNDER_200: Final[Mapping[str, Reply]] = {
     "error_under_200": json_reply(200, {"error": _OVERLOADED}),
     "failure_under_200": json_reply(200, {"success": False, "message": "record not found"}),
     "empty_200": Reply(headers=((REQUEST_ID_HEADER, REQUEST_ID),)),
     "stream_empty": stream_reply("data: [DONE]\n\n"),
+    # What gateways make of a provider that ended a stream before its first piece.
+    "stream_usage_only": stream_reply(_event(_USAGE_ONLY), "data: [DONE]\n\n"),
+    "stream_lone_stop": stream_reply(_event(_LONE_STOP), "data: [DONE]\n\n"),
+    "no_choices": json_reply(200, {**_USAGE_ONLY, "object": "chat.completion"}),
     "stream_error": stream_reply(_event({"error": _OVERLOADED})),
     "stream_error_text": stream_reply(_event({"error": "upstream error"})),
     "stream_error_late": stream_reply(_chunk("Half an "), _event({"error": _OVERLOADED})),
@@ -223,6 +245,11 @@ _UNDER_200: Final[Mapping[str, Reply]] = {
     "stream_malformed": stream_reply(_chunk("Half an "), 'data: {"id": "chatcm\n\n'),
     # The cut stands far beyond the two events, so it takes away only the end of the stream.
     "stream_cut": stream_reply(_chunk("Half an "), _chunk("answer"), cut_after=1_000_000),
+    "responses_error_after_opening": stream_reply(
+        _event({"type": "response.created", "sequence_number": 0, "response": _RESPONSE}),
+        _event({"type": "response.in_progress", "sequence_number": 1, "response": _RESPONSE}),
+        _event({"type": "error", "sequence_number": 2, "param": None, **_OVERLOADED}),
+    ),
     "responses_failed": stream_reply(
         'event: response.failed\ndata: {"type": "response.failed", "sequence_number": 0, '
         f'"response": {{"id": "resp_{REQUEST_ID}", "object": "response", "created_at": 0, '

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ..verdict.envelope import is_error
+from ..verdict.output import has_error_finish
 
 #: What precedes the first event is kept up to this size; a longer first event counts as begun.
 HEAD_CAP: Final = 524_288
@@ -104,20 +105,26 @@ class Event:
             return True
         if not any(word in self.data for word in _ERROR_WORDS):
             return False
-        data = self._parsed()
+        data = self.parsed
         if isinstance(data, list) and data:
             data = data[0]
-        if not isinstance(data, dict):
-            return False
-        return bool(data.get("error")) or data.get("type") == "response.failed" or is_error(data)
+        return isinstance(data, dict) and (
+            bool(data.get("error"))
+            or data.get("type") == "response.failed"
+            or data.get("object") == "error"
+            or has_error_finish(data)
+            or is_error(data)
+        )
 
     @property
     def is_raised(self) -> bool:
         """Whether the SDK makes an exception of it: it does so for an ``error`` member alone."""
-        data = self._parsed()
+        data = self.parsed
         return isinstance(data, dict) and bool(data.get("error"))
 
-    def _parsed(self) -> Any:
+    @property
+    def parsed(self) -> Any:
+        """The data as JSON, ``None`` if it is none."""
         try:
             return json.loads(self.data)
         except (ValueError, RecursionError):
@@ -177,6 +184,11 @@ class EventScanner:
     def is_idle(self) -> bool:
         """Whether the next byte begins a line of a new event."""
         return not (self._is_open or self._line or self._after_cr)
+
+    @property
+    def first_stray(self) -> bytes:
+        """The first byte that belongs to no event, if there is one."""
+        return bytes(self.stray[:16].lstrip()[:1] or self._line[:16].lstrip()[:1])
 
     @property
     def unfinished(self) -> bytes:
@@ -302,10 +314,15 @@ class EventScanner:
 
 
 class FirstEvent:
-    """Reads the beginning of a stream until its first real event."""
+    """Reads the beginning of a stream until its first real event, or the first that ``decides``.
 
-    def __init__(self) -> None:
+    ``opened`` counts the events before it that are no pings.
+    """
+
+    def __init__(self, decides: Callable[[Event], bool] | None = None) -> None:
         self.seen_bytes: int = 0
+        self.opened: int = 0
+        self._decides = decides
         self._scanner = EventScanner(HEAD_CAP)
         self._head: bytes | None = b""
 
@@ -313,6 +330,11 @@ class FirstEvent:
     def stray(self) -> bytes:
         """The lines that belong to no event."""
         return bytes(self._scanner.stray)
+
+    @property
+    def is_body(self) -> bool:
+        """Whether what came is no event stream but JSON or a web page, whatever its label."""
+        return self.opened == 0 and self._scanner.first_stray in (b"{", b"[", b"<")
 
     def feed(self, data: bytes) -> Event | None:
         """Read on; the first event that is no ping, once it is complete."""
@@ -323,14 +345,21 @@ class FirstEvent:
                 self._head = data
                 return None
             self._head, data = None, data.removeprefix(_BOM)
-        events = (scanned.as_event for scanned in self._scanner.feed(data))
-        return next((event for event in events if not event.is_ping), None)
+        return next(filter(self._is_it, (one.as_event for one in self._scanner.feed(data))), None)
 
     def finish(self) -> Event | None:
         """The stream has ended: an event that its blank line was missing from, if any."""
         last = self._scanner.finish()
         event = None if last is None else last.as_event
-        return event if event is not None and not event.is_ping else None
+        return event if event is not None and self._is_it(event) else None
+
+    def _is_it(self, event: Event) -> bool:
+        if event.is_ping:
+            return False
+        if self._decides is None or self._decides(event):
+            return True
+        self.opened += 1
+        return False
 
 
 class EventWatch:

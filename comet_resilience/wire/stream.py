@@ -6,24 +6,27 @@ fails, or is dropped and collected. Who watches decides what all of that means (
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final, Protocol
 
 import anyio
 
 from .encoding import Decoder, OutOfReachError, decoder_of
 from .family import family_of
-from .response import CLOSE_SECONDS
+from .response import BODY_CAP, BODY_SECONDS, CLOSE_SECONDS
 from .sse import HEAD_CAP, Event, FirstEvent
 
 CloseInner = Callable[[], Awaitable[None]]
 
 #: A chunk that is kept costs this much besides its bytes: many small ones are no way round a cap.
 _CHUNK_COST: Final = 64
+#: So many events are held back while none of them is output.
+_OPENING_CAP: Final = 256
 
 
 class Watcher(Protocol):
@@ -69,7 +72,8 @@ class Head:
     ``iterator`` gives the rest: a stream must not be iterated twice. Without an event the stream
     has ended, and ``stray`` is what it held instead; ``error`` is the exception that ended it, if
     any. ``unreadable`` says that nobody here can decode it, or not within bounds, ``oversized``
-    that its first event is too large to be waited for.
+    that its first event, or what precedes it, is too large to be waited for. ``opened`` counts the
+    events before it; ``is_cut`` says that its end is missing.
     """
 
     iterator: Any = None
@@ -80,40 +84,101 @@ class Head:
     stalled: bool = False
     unreadable: bool = False
     oversized: bool = False
+    opened: int = 0
+    is_cut: bool = False
 
 
-async def look_ahead(response: Any, patience: float | None) -> Head:
-    """Read a stream until its first real event, at most ``patience`` seconds."""
-    head, first = Head(iterator=response.stream.__aiter__()), FirstEvent()
+async def look_ahead(
+    response: Any, patience: float | None, decides: Callable[[Event], bool] | None = None
+) -> Head:
+    """Read a stream until the first event that ``decides``, ``patience`` seconds for each event."""
+    head, first = Head(iterator=response.stream.__aiter__()), FirstEvent(decides)
     decoder = decoder_of(response.headers.get("content-encoding", ""))
     if decoder is None:
         return Head(unreadable=True)
     with anyio.move_on_after(patience) as scope:
         try:
-            await _read_head(head, first, decoder)
+            await _read_head(head, first, decoder, partial(_renew, scope, first, patience))
         except OutOfReachError:
             head.unreadable = True
         except Exception as error:  # noqa: BLE001 - judged by the caller of this function
             head.error = error
-    head.stray = first.stray
-    head.stalled = scope.cancelled_caught
+    if scope.cancelled_caught:
+        head.stalled = not first.is_body
+        first.finish()
+    head.stray, head.opened = first.stray, first.opened
     return head
 
 
-async def _read_head(head: Head, first: FirstEvent, decoder: Decoder) -> None:
-    held = 0
+def _renew(scope: anyio.CancelScope, first: FirstEvent, patience: float | None, came: bool) -> None:
+    """Give the next event its time; what is no stream has as long as any error body."""
+    if first.is_body:
+        scope.deadline = min(scope.deadline, anyio.current_time() + BODY_SECONDS)
+    elif came and patience is not None:
+        scope.deadline = anyio.current_time() + patience
+
+
+async def _read_head(
+    head: Head, first: FirstEvent, decoder: Decoder, renew: Callable[[bool], None]
+) -> None:
+    held = opened = 0
     async for chunk in head.iterator:
         head.chunks.append(chunk)
         held += len(chunk) + _CHUNK_COST
         for piece in decoder(chunk):
             head.event = first.feed(piece)
-            head.oversized = first.seen_bytes > HEAD_CAP
+            head.oversized = first.seen_bytes > HEAD_CAP or first.opened > _OPENING_CAP
             if head.event is not None or head.oversized:
                 return
+        if first.is_body and first.seen_bytes > BODY_CAP:
+            break
         if held > HEAD_CAP:
             head.oversized = True
             return
+        renew(first.opened > opened)
+        opened = first.opened
     head.event = first.finish()
+    head.is_cut = head.event is not None
+
+
+async def first_bytes(response: Any) -> Head:
+    """Read a body until anything has come of it."""
+    head = Head(iterator=response.stream.__aiter__())
+    async for chunk in head.iterator:
+        if chunk:
+            head.chunks.append(chunk)
+            break
+    return head
+
+
+async def replay(response: Any, head: Head) -> None:
+    """Put what was read of an ended stream in place of it, so that it can be read once more."""
+    with anyio.move_on_after(CLOSE_SECONDS, shield=True), contextlib.suppress(Exception):
+        await response.stream.aclose()
+    response.stream = _replayed_class(family_of(response))(head.chunks)
+
+
+class ReplayedStream:
+    """The chunks of a stream that has ended, but for its family's base class."""
+
+    def __init__(self, chunks: deque[bytes]) -> None:
+        self._chunks = chunks
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._chunks:
+            raise StopAsyncIteration
+        return self._chunks.popleft()
+
+    async def aclose(self) -> None:
+        """Nothing is open any more."""
+
+
+@cache
+def _replayed_class(family: Any) -> Any:
+    return type("ReplayedStream", (ReplayedStream, family.AsyncByteStream), {})
 
 
 def watch(

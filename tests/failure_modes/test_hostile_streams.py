@@ -198,7 +198,7 @@ def test_a_packed_head_costs_no_memory(head: str, codec: str, size: int) -> None
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("codec", ["gzip", "deflate", "br", "zstd", "gzip, br", "br, gzip"])
+@pytest.mark.parametrize("codec", [*(c for c in CODECS[1:] if c != "raw"), "gzip, deflate"])
 @pytest.mark.parametrize("garbage", [b"\xff\x00garbage that is no such thing" * 3, b"{", b"\xff"])
 async def test_a_body_that_cannot_be_decoded_is_judged_by_its_status(
     codec: str, garbage: bytes
