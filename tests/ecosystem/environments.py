@@ -51,6 +51,11 @@ ENVIRONMENTS: Final = (
         tests=("tests/ecosystem/test_cometapi.py",),
     ),
     Environment(
+        name="litellm-proxy",
+        requirements=("litellm[proxy]==1.108.7", "openai==3.57.0"),
+        tests=("tests/ecosystem/test_litellm_proxy.py",),
+    ),
+    Environment(
         name="service",
         requirements=("fastapi==0.165.0", "uvicorn==0.54.0", "openai==3.54.0"),
         tests=("tests/ecosystem/test_service.py",),

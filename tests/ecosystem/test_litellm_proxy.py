@@ -1,0 +1,130 @@
+"""Behind LiteLLM's proxy: what its errors are taken for, how often they are sent, and bursts.
+
+The proxy is a process of its own and the provider behind it our gateway, so each situation is
+named after what the *provider* does; the client sees what LiteLLM makes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import openai
+import pytest
+
+from comet_resilience import FailureKind, diagnose, snapshot, wrap
+from comet_resilience.testing import ConcurrencyCap, Gateway
+
+from .litellm_proxy import client_of, find_litellm, litellm_proxy
+
+COMMAND = find_litellm()
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(COMMAND is None, reason="needs litellm[proxy]"),
+]
+
+MESSAGES: Any = [{"role": "user", "content": "Hello"}]
+#: Two retries are allowed. What the provider does: (what it is taken for, how often it is sent).
+SITUATIONS = {
+    "bad_request": (FailureKind.INVALID_REQUEST, 1),
+    "too_large": (FailureKind.TOO_LARGE, 1),
+    "invalid_url": (FailureKind.WRONG_PATH, 1),
+    "model_not_priced": (FailureKind.MODEL_UNAVAILABLE, 1),
+    "model_not_found": (FailureKind.MODEL_UNAVAILABLE, 1),
+    "forbidden": (FailureKind.PERMISSION, 1),
+    "blocked": (FailureKind.PERMISSION, 1),
+    "balance_empty": (FailureKind.QUOTA, 1),
+    "not_implemented": (FailureKind.UNSUPPORTED, 1),
+    "rate_limited": (FailureKind.RATE_LIMITED, 3),
+    "rate_limited_bare": (FailureKind.RATE_LIMITED, 3),
+    "saturated": (FailureKind.RATE_LIMITED, 3),
+    "server_error": (FailureKind.SERVER_ERROR, 3),
+    "bad_gateway": (FailureKind.UNAVAILABLE, 3),
+    "unavailable": (FailureKind.UNAVAILABLE, 3),
+    "overloaded": (FailureKind.UNAVAILABLE, 3),
+    "edge_refused": (FailureKind.UNAVAILABLE, 3),
+    "gateway_timeout": (FailureKind.TIMEOUT, 3),
+    "edge_timeout": (FailureKind.TIMEOUT, 3),
+    "error_under_200": (FailureKind.SERVER_ERROR, 3),
+    "empty_200": (FailureKind.SERVER_ERROR, 3),
+    "dropped": (FailureKind.SERVER_ERROR, 3),
+    "unreachable": (FailureKind.SERVER_ERROR, 3),
+}
+FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop of the bursts."""
+    return "asyncio"
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Gateway]:
+    """The provider behind the proxy."""
+    async with Gateway() as served:
+        yield served
+
+
+async def ask(client: openai.AsyncOpenAI, model: str) -> str | None:
+    """One chat completion."""
+    answer = await client.chat.completions.create(model=model, messages=MESSAGES)
+    return answer.choices[0].message.content
+
+
+async def test_each_situation_is_taken_for_what_it_is(provider: Gateway) -> None:
+    """Through LiteLLM's own words: the kind, and how often it was sent; then all is well."""
+    for name in SITUATIONS:
+        provider.always(name, model=name)
+    found: dict[str, tuple[FailureKind, int]] = {}
+    async with (
+        litellm_proxy(provider, [*SITUATIONS, "well"], command=str(COMMAND)) as base_url,
+        wrap(client_of(base_url), max_retries=2, **FAST) as client,
+    ):
+        for name in SITUATIONS:
+            with pytest.raises(openai.APIError) as caught:
+                await ask(client, name)
+            told = diagnose(caught.value)
+            found[name] = (told.kind, len(told.attempts))
+        assert await ask(client, "well") == "The gateway has an answer for you."
+        assert all(not each.in_flight for each in snapshot(client).partitions)
+    assert found == SITUATIONS
+
+
+async def test_a_failing_provider_that_recovers_is_not_felt(provider: Gateway) -> None:
+    """Every retry goes through the proxy, and nobody but us retries."""
+    provider.script(429, 503, "bad_gateway", "ok", model="well")
+    async with (
+        litellm_proxy(provider, ["well"], command=str(COMMAND)) as base_url,
+        wrap(client_of(base_url), **FAST) as client,
+    ):
+        assert await ask(client, "well") == "The gateway has an answer for you."
+    assert [each.method for each in provider.requests].count("POST") == 4
+
+
+BURSTS = {
+    "admission control": {
+        "general": {"max_in_flight_requests_per_worker": 4, "max_queued_requests_per_worker": 2}
+    },
+    "deployment in parallel": {"deployment": {"max_parallel_requests": 4}},
+    "provider's cap": {},
+}
+
+
+@pytest.mark.parametrize("name", BURSTS)
+async def test_every_call_of_a_burst_is_answered(name: str) -> None:
+    """Sixty at once at a proxy that takes four: all answered, with refusals that can be counted."""
+    capacity = ConcurrencyCap(4) if name == "provider's cap" else None
+    async with (
+        Gateway(capacity=capacity, latency=0.05) as provider,
+        litellm_proxy(provider, ["well"], command=str(COMMAND), **BURSTS[name]) as base_url,
+        wrap(client_of(base_url)) as client,
+    ):
+        answers = await asyncio.gather(*(ask(client, "well") for _ in range(60)))
+        shown = snapshot(client).partitions[0]
+    assert answers == ["The gateway has an answer for you."] * 60
+    assert shown.ok == 60
+    assert shown.refused < 30
+    assert shown.in_flight == shown.waiting == 0
