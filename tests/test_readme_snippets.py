@@ -19,6 +19,7 @@ import pytest
 from comet_resilience.cli import main
 from comet_resilience.testing import Gateway
 
+from .ecosystem.environments import ENVIRONMENTS
 from .snippets import MISSPELT, Block, blocks_of, execute, missing_module
 
 ROOT: Final = Path(__file__).parents[1]
@@ -90,10 +91,11 @@ def check_command(words: list[str]) -> None:
 
 
 def check_requirements(wanted: list[str]) -> None:
-    """Our own extras exist; other packages are named as pyproject.toml names them."""
+    """Our own extras exist; other packages are named as in pyproject.toml or the environments."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    known = str([project["dependencies"], *extras.values()])
+    frameworks = [each.requirements for each in ENVIRONMENTS]
+    known = str([project["dependencies"], *extras.values(), *frameworks])
     for requirement in wanted:
         if requirement.startswith("-"):
             continue

@@ -1,20 +1,25 @@
-"""A progress bar in the terminal, for ``run_all(progress=True)``; needs the extra ``progress``."""
+"""Progress bars for ``run_all(progress=True)``: in a notebook, or in the terminal by rich."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from .progress import Progress
 
 
 def make_bar() -> Bar:
-    """A bar that is drawn once the first figures come.
+    """Return a bar for where the program runs; it is drawn once the first figures come.
 
     Raises:
-        ImportError: If rich is not installed; the message says how to get it.
+        ImportError: If rich is not installed, outside of a notebook; the message says how to get
+            it.
 
     """
+    if is_notebook():
+        return NotebookBar()
     try:
         import rich.progress as rich  # noqa: PLC0415 - an extra
     except ImportError as missing:
@@ -22,11 +27,50 @@ def make_bar() -> Bar:
             "progress=True draws with rich, which is not installed. Do:"
             " pip install 'comet-resilience[progress]', or give a function to progress="
         ) from missing
-    return Bar(rich)
+    return TerminalBar(rich)
 
 
-class Bar:
-    """Draws each ``Progress`` that it is called with. It has no thread of its own."""
+def is_notebook() -> bool:
+    """Tell whether output goes to a notebook's page: Jupyter, Colab, an editor's own."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return any(base.__name__ == "ZMQInteractiveShell" for base in type(shell).__mro__)
+
+
+class NotebookBar:
+    """A bar of the browser's own, in the output of the cell; it needs no widgets."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def __call__(self, now: Progress) -> None:
+        """Draw, in place of what was drawn before."""
+        if self._handle is None:
+            self._handle = sys.modules["IPython"].display.display(Drawn(now), display_id=True)
+        else:
+            self._handle.update(Drawn(now))
+
+    def close(self) -> None:
+        """Leave the last state in the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A ``Progress`` as a notebook shows it: a bar, and the figures beside it."""
+
+    progress: Progress
+
+    def _repr_html_(self) -> str:
+        now = self.progress
+        value = "" if now.total is None else f' value="{now.over}" max="{now.total}"'
+        return f'<progress{value} style="width: 20em"></progress> <code>{now}</code>'
+
+    def __repr__(self) -> str:
+        return str(self.progress)
+
+
+class TerminalBar:
+    """A bar of rich's."""
 
     def __init__(self, rich: Any) -> None:
         self._bar = rich.Progress(
@@ -42,7 +86,7 @@ class Bar:
         if self._task is None:
             self._bar.start()
             self._task = self._bar.add_task("", total=now.total)
-        self._bar.update(self._task, completed=now.over, description=describe(now))
+        self._bar.update(self._task, completed=now.over, description=now.figures)
         self._bar.refresh()
 
     def close(self) -> None:
@@ -50,16 +94,4 @@ class Bar:
         self._bar.stop()
 
 
-def describe(now: Progress) -> str:
-    """The figures beside the bar."""
-    parts = [f"{now.rate:.1f}/s"]
-    if now.eta is not None:
-        parts.append(f"eta {_clock_time(now.eta)}")
-    parts += [f"limit {now.limit}", f"refused {now.refused}", f"failed {now.failed}"]
-    return ", ".join(parts)
-
-
-def _clock_time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"
+Bar: TypeAlias = TerminalBar | NotebookBar

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 #: Seconds that the rate looks back.
 LOOKS_BACK: Final = 30.0
@@ -37,6 +37,22 @@ class Progress:
         """Items that need no more work: skipped, answered or failed."""
         return self.skipped + self.answered + self.failed
 
+    @property
+    def figures(self) -> str:
+        """The rate, the time to go, the limit, and what was refused and failed."""
+        parts = [f"{self.rate:.1f}/s"]
+        if self.eta is not None:
+            parts.append(f"eta {_clock_time(self.eta)}")
+        parts += [f"limit {self.limit}", f"refused {self.refused}", f"failed {self.failed}"]
+        return ", ".join(parts)
+
+    def __str__(self) -> str:
+        return f"{self.over:,}{'' if self.total is None else f' of {self.total:,}'}, {self.figures}"
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the words instead of the fields where IPython or a notebook displays the value."""
+        printer.text("..." if cycle else str(self))
+
 
 class Rate:
     """Calls per second, over the last half minute."""
@@ -61,3 +77,9 @@ def eta(total: int | None, over: int, rate: float) -> float | None:
     if not left:
         return 0.0
     return left / rate if rate else None
+
+
+def _clock_time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"

@@ -5,9 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from ..events import FleetState, LimitChanged
+
+_HEAD: Final = ("partition", "limit", "in flight", "waiting", "ok", "refused", "other", "gate")
+#: Columns of words, which begin at the left: the first and those from the gate on.
+_WORDS: Final = frozenset({0, 7, 8})
 
 
 class Load(NamedTuple):
@@ -88,19 +92,38 @@ class Snapshot:
     partitions: tuple[PartitionSnapshot, ...]
 
     def __str__(self) -> str:
-        head = ("partition", "limit", "in flight", "waiting", "ok", "refused", "other", "gate")
-        rows: list[tuple[str, ...]] = [head, *(_row(partition) for partition in self.partitions)]
-        if any(partition.fleet for partition in self.partitions):
-            fleet = ("fleet", *(_fleet_of(partition) for partition in self.partitions))
-            rows = [(*row, cell) for row, cell in zip(rows, fleet, strict=True)]
+        rows = self._rows()
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         return "\n".join(
             "  ".join(
-                cell.ljust(width) if column == 0 or column >= len(head) - 1 else cell.rjust(width)
+                cell.ljust(width) if column in _WORDS else cell.rjust(width)
                 for column, (cell, width) in enumerate(zip(row, widths, strict=True))
             ).rstrip()
             for row in rows
         )
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the words instead of the fields where IPython or a notebook displays the value."""
+        printer.text("..." if cycle else str(self))
+
+    def _repr_markdown_(self) -> str:
+        """Show the table in a notebook."""
+        head, *rows = self._rows()
+        rule = ["---" if column in _WORDS else "--:" for column in range(len(head))]
+        cells = [[f"`{_inert(row[0])}`", *map(_inert, row[1:])] for row in rows]
+        return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *cells])
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [_HEAD, *(_row(partition) for partition in self.partitions)]
+        if any(partition.fleet for partition in self.partitions):
+            fleet = ("fleet", *(_fleet_of(partition) for partition in self.partitions))
+            rows = [(*row, cell) for row, cell in zip(rows, fleet, strict=True)]
+        return rows
+
+
+def _inert(text: str) -> str:
+    """Keep a partition's own name from being read as Markdown."""
+    return text.replace("`", "'").replace("|", "\\|")
 
 
 def _row(shown: PartitionSnapshot) -> tuple[str, ...]:

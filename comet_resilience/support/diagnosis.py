@@ -137,6 +137,10 @@ class Diagnosis:
         lines += [f"  guide      {self.section} (rule {self.rule}, source {self.source})"]
         return "\n".join([f"{self.kind}: {self.meaning}", *lines])
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the words instead of the fields where IPython or a notebook displays the value."""
+        printer.text("..." if cycle else str(self))
+
     def to_dict(self) -> dict[str, Any]:
         """The diagnosis as plain data that JSON can hold; ``facts`` are the report's."""
         plain = dataclasses.asdict(dataclasses.replace(self, facts=None))

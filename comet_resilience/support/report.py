@@ -68,6 +68,14 @@ class SupportReport:
     def __str__(self) -> str:
         return self.to_markdown()
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the words instead of the fields where IPython or a notebook displays the value."""
+        printer.text("..." if cycle else str(self))
+
+    def _repr_markdown_(self) -> str:
+        """Show the report as it goes into a ticket."""
+        return self.to_markdown()
+
     def to_dict(self) -> dict[str, Any]:
         """The report as plain data; bodies that are JSON are parsed."""
         return {

@@ -56,6 +56,16 @@ ENVIRONMENTS: Final = (
         tests=("tests/ecosystem/test_litellm_proxy.py",),
     ),
     Environment(
+        name="notebook",
+        requirements=(
+            "ipykernel==7.4.0",
+            "nbclient==0.11.0",
+            "matplotlib==3.11.2",
+            "openai==3.57.0",
+        ),
+        tests=("tests/ecosystem/test_notebook.py",),
+    ),
+    Environment(
         name="service",
         requirements=("fastapi==0.165.0", "uvicorn==0.54.0", "openai==3.54.0"),
         tests=("tests/ecosystem/test_service.py",),
