@@ -31,6 +31,7 @@ from .fleet.scope import Fleet, RedisSource, account_of
 from .keywords import implemented_by
 from .limits.snapshot import Snapshot
 from .support.diagnosis import Diagnosis
+from .support.redaction import path_secrets, redactor
 from .transport import Engine, ResilientTransport
 from .verdict.advice import CORRECT_BASE_URL
 from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
@@ -270,6 +271,7 @@ def _warn_of_base_url(base_url: str) -> None:
         return
     shown = f"{url.scheme}://{host}{f':{url.port}' if url.port else ''}{url.path.rstrip('/')}"
     if shown != CORRECT_BASE_URL:
+        shown = redactor(path_secrets(url.path), "").line(shown)
         warnings.warn(
             f"the base URL {shown} is not CometAPI's: it should be exactly {CORRECT_BASE_URL}",
             stacklevel=3,

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import traceback
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+from .escaping import escaped, escaped_traceback, printable
 from .verdict.vocabulary import FailureKind, RequestInfo
 
 if TYPE_CHECKING:
@@ -26,6 +27,31 @@ ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit)
 
 logger: logging.Logger = logging.getLogger("comet_resilience")
 logger.addHandler(logging.NullHandler())  # silent until the application configures logging
+
+
+class _Escaping(logging.Filter):
+    """Escapes what is put into a line of our log, so that no model or message forges another.
+
+    It stands at the logger itself: whoever logs something need not think of it.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg = escaped(str(record.msg))
+        if isinstance(record.args, Mapping):
+            record.args = {name: _escaped_argument(value) for name, value in record.args.items()}
+        elif record.args:
+            record.args = tuple(map(_escaped_argument, record.args))
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            record.exc_text = escaped_traceback(error)
+        return True
+
+
+def _escaped_argument(value: object) -> object:
+    return value if isinstance(value, (int, float)) else escaped(str(value))
+
+
+logger.addFilter(_Escaping())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,8 +321,9 @@ def _complain(what: str) -> None:
     try:
         logger.exception(what)  # noqa: LOG004 - called by a handler
     except Exception:  # noqa: BLE001 - foreign code as well
+        error = sys.exc_info()[1]
         with contextlib.suppress(Exception):
-            traceback.print_exc()
+            sys.stderr.write(f"{what}\n{escaped_traceback(error) if error else ''}\n")
 
 
 def log_event(event: Event) -> None:
@@ -313,12 +340,16 @@ def log_event(event: Event) -> None:
 
 
 def describe(event: Event) -> str:
-    """An event as one line for a log."""
+    """An event as one printable line for a log."""
+    return escaped(_describe(event))
+
+
+def _describe(event: Event) -> str:
     if isinstance(event, GateClosed | GateOpened):
         return _describe_outage(event)
     if isinstance(event, LimitChanged | AlgorithmRetired | Standstill | FleetChanged):
         return _describe_limit(event)
-    name = f"{event.request.route} model={event.request.model or '-'}"
+    name = name_of(event.request)
     if isinstance(event, AttemptFinished):
         outcome = event.fault or event.status
         what = f"attempt {event.attempt}: {outcome} {event.code} after {event.elapsed:.2f} s"
@@ -341,8 +372,19 @@ def describe(event: Event) -> str:
     )
 
 
+def name_of(request: RequestInfo) -> str:
+    """Return a request's name in a line for a log: its route and model."""
+    return f"{printable(request.route)} model={printable(request.model) or '-'}"
+
+
+def _shown(partition: Hashable) -> str:
+    """A partition's key, which is the caller's and may be anything."""
+    return printable(repr(partition))
+
+
 def _describe_outage(event: GateClosed | GateOpened) -> str:
-    where = event.host if event.partition is None else f"{event.partition!r} at {event.host}"
+    host = printable(event.host)
+    where = host if event.partition is None else f"{_shown(event.partition)} at {host}"
     if isinstance(event, GateOpened):
         over = f"outage of {where} over after {event.after:.1f} s"
         return f"{over}: {event.waiting} requests waited, and go in steps"
@@ -354,16 +396,16 @@ def _describe_limit(event: LimitChanged | AlgorithmRetired | Standstill | FleetC
     """An event that is about no single request."""
     if isinstance(event, LimitChanged):
         return (
-            f"limit of {event.partition!r} {event.old} -> {event.new}: {event.reason}"
+            f"limit of {_shown(event.partition)} {event.old} -> {event.new}: {event.reason}"
             f" ({event.in_flight} in flight, {event.waiting} waiting)"
         )
     if isinstance(event, AlgorithmRetired):
         return (
-            f"the limit algorithm of {event.partition!r} failed in {event.reason}; it is asked no"
-            f" more, and at most {event.limit} are sent at once"
+            f"the limit algorithm of {_shown(event.partition)} failed in {event.reason};"
+            f" it is asked no more, and at most {event.limit} are sent at once"
         )
     if isinstance(event, Standstill):
-        return f"{event.partition!r} stands still for {event.seconds:.0f} s: {event.reason}"
+        return f"{_shown(event.partition)} stands still for {event.seconds:.0f} s: {event.reason}"
     return f"fleet {event.old} -> {event.new}: {event.reason}"
 
 

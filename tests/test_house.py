@@ -15,7 +15,16 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 #: The floors: a room imports from its own floor and from the floors below it.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("verdict", "limits.algorithm", "limits.fixed", "events", "fleet.scope", "keywords", "config"),
+    (
+        "verdict",
+        "limits.algorithm",
+        "limits.fixed",
+        "events",
+        "fleet.scope",
+        "keywords",
+        "config",
+        "escaping",
+    ),
     ("errors",),
     ("wire", "limits", "support"),
     ("failure", "fleet", "tasks", "track_record", "overrides"),
@@ -27,8 +36,8 @@ PURE = (
     "verdict", "limits.algorithm", "limits.fixed", "limits.lookout", "limits.snapshot",
     "fleet.memory", "fleet.merge", "fleet.message", "fleet.pace", "fleet.renewal", "fleet.scope",
     "fleet.seen", "fleet.share", "wire.sse", "support.content", "support.hints",
-    "support.redaction", "support.saturation", "support.triage", "bulk.keys", "bulk.pace",
-    "bulk.progress", "testing.capacity", "keywords", "config",
+    "support.redaction", "support.secrets", "support.saturation", "escaping", "support.triage",
+    "bulk.keys", "bulk.pace", "bulk.progress", "testing.capacity", "keywords", "config",
 )  # fmt: skip
 IMPURE_MODULES = {"anyio", "asyncio", "logging", "os", "random", "socket", "threading", "time"}
 #: What concerns several rooms of a folder, or more of one than a file holds.

@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 from typing import IO, Any, Final
 
+from ..escaping import printable
 from .keys import Names, name_of
 
 try:
@@ -145,8 +146,9 @@ class Finished:
                 whole += len(line)
                 unreadable += not self._take_in(line)
         if unreadable:
+            path = printable(str(self._path))
             warnings.warn(
-                f"{self._path}: {unreadable} lines cannot be read; their calls are run again",
+                f"{path}: {unreadable} lines cannot be read; their calls are run again",
                 stacklevel=2,
             )
         return whole

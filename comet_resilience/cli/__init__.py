@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
+from ..escaping import printable
 from . import doctor, explain, saturation
 
 _EPILOG = "Without a terminal everything is plain text. Start with: comet-resilience explain --help"
@@ -31,5 +32,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = None
         return 0
     except (ValueError, OSError) as error:
-        print(f"comet-resilience: {error}", file=sys.stderr)
+        print(f"comet-resilience: {printable(str(error))}", file=sys.stderr)
         return 2

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..escaping import printable
 from ..inquiry import diagnose
 from ..support.hints import removal_order
-from ..support.redaction import printable
 from ..support.triage import (
     StepOutcome,
     StepResult,

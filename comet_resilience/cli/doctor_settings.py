@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from ..escaping import printable
 from ..support.hints import SentRequest, hints
-from ..support.redaction import printable
 from ..support.triage import StepResult, failed, passed, warned
 from ..verdict.advice import CORRECT_BASE_URL
 from ..verdict.vocabulary import FailureKind, Observation

@@ -12,8 +12,8 @@ from typing import Final
 
 import anyio
 
+from ..escaping import printable
 from ..inquiry import diagnose
-from ..support.redaction import printable
 from ..support.triage import (
     TITLES,
     StepOutcome,

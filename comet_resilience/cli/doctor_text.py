@@ -7,8 +7,9 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..escaping import printable
 from ..inquiry import support_report
-from ..support.redaction import Redactor, printable
+from ..support.redaction import Redactor
 from ..support.triage import (
     SAME,
     StepOutcome,

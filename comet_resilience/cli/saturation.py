@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, Final, cast
 
+from ..escaping import printable
 from ..support.saturation import Saturation, analyse
 from .saturation_page import page
 from .saturation_words import as_text, in_words
@@ -78,7 +79,8 @@ def lines_of(journal: str) -> Iterator[bytes]:
         try:
             yield from _lines(file)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            print(f"comet-resilience: {journal} is damaged: {error}", file=sys.stderr)
+            damage = printable(f"{journal} is damaged: {error}")
+            print(f"comet-resilience: {damage}", file=sys.stderr)
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:

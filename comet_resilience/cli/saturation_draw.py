@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Final
 
-from ..support.redaction import printable
+from ..escaping import printable
 from ..support.saturation import Saturation, Series, Slot
 from .saturation_words import cut, duration, since
 

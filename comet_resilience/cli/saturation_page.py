@@ -6,7 +6,7 @@ from html import escape
 from itertools import pairwise
 from typing import Final
 
-from ..support.redaction import printable
+from ..escaping import printable
 from ..support.saturation import Saturation, Series
 from .saturation_draw import PANELS_DRAWN, ROWS_DRAWN, STEPS, heat_map, panel
 from .saturation_words import details, duration, footing, headline, moment, since

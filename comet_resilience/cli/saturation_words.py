@@ -6,7 +6,7 @@ import textwrap
 from datetime import UTC, datetime
 from typing import Final
 
-from ..support.redaction import printable
+from ..escaping import printable
 from ..support.saturation import Saturation, Series
 
 _WIDTH: Final = 80

@@ -13,7 +13,7 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final
 
-from ..support.redaction import printable
+from ..escaping import printable
 from .message import Answer, Ask, parse_answer
 from .scope import RedisSource
 

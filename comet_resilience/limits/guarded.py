@@ -16,7 +16,7 @@ from numbers import Real
 from typing import Any, Final
 
 from ..errors import CallbackError
-from ..support.redaction import printable
+from ..escaping import printable
 from .algorithm import LimitAlgorithm, StepBack, Ticket
 from .fixed import FixedLimit
 

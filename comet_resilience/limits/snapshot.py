@@ -7,6 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from ..escaping import printable
 from ..events import FleetState, LimitChanged
 
 _HEAD: Final = ("partition", "limit", "in flight", "waiting", "ok", "refused", "other", "gate")
@@ -128,7 +129,7 @@ def _inert(text: str) -> str:
 
 def _row(shown: PartitionSnapshot) -> tuple[str, ...]:
     key = shown.partition
-    name = " ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+    name = printable(" ".join(map(str, key)) if isinstance(key, tuple) else str(key))
     counts = (shown.limit, shown.in_flight, shown.waiting, shown.ok, shown.refused, shown.other)
     return (name[:60], *map(str, counts), _gate_of(shown))
 
@@ -136,8 +137,9 @@ def _row(shown: PartitionSnapshot) -> tuple[str, ...]:
 def _gate_of(shown: PartitionSnapshot) -> str:
     gate = shown.gate
     if gate is not None:
-        where = f"{gate.host} out" if gate.is_host else "out"
-        return f"{where} for {gate.since:.1f} s, canary in {gate.next_canary:.1f} s: {gate.reason}"
+        where = f"{printable(gate.host)} out" if gate.is_host else "out"
+        due = f"canary in {gate.next_canary:.1f} s"
+        return f"{where} for {gate.since:.1f} s, {due}: {printable(gate.reason)}"
     return "open" if shown.closed_for is None else f"closed {shown.closed_for:.1f} s"
 
 

@@ -14,8 +14,8 @@ from opentelemetry import context, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from .. import __version__
+from ..escaping import printable
 from ..events import AttemptFinished, GaveUp, LimitChanged, Outcome, RetryScheduled, StreamBroken
-from ..support.redaction import printable
 from ..verdict.vocabulary import RequestInfo
 from .labels import MODEL, PREFIX, ROUTE, is_by_route
 from .metrics import ERROR_TYPE, OUTCOME, REASON, STATUS_CODE, UNNAMED

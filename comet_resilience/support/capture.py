@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from ..escaping import harmless
 from ..wire.body import form_fields
 from ..wire.family import family_of
 from ..wire.request import base_path_of
@@ -33,7 +34,6 @@ from .content import (
 )
 from .redaction import (
     Redactor,
-    harmless,
     header_pairs,
     header_secrets,
     path_secrets,

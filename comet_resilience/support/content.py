@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .redaction import SCANNED, SECRET, Redactor, harmless, is_secret_name, shown_page
+from ..escaping import harmless
+from .redaction import SCANNED, SECRET, Redactor, is_secret_name, shown_page
 
 #: A body is kept up to this many characters in each of its two forms.
 KEPT: Final = 16_384

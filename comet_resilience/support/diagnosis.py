@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ..escaping import printable
 from ..verdict.evidence import Evidence
 from ..verdict.vocabulary import FailureKind, RequestIds
 from .capture import Facts
-from .redaction import printable
 
 #: Longer lines of the text are wrapped under their own beginning.
 _WIDTH: Final = 100

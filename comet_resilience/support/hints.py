@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from ..escaping import printable
 from ..verdict.vocabulary import FailureKind, Observation
-from .redaction import printable, size_of
+from .redaction import size_of
 
 #: Fields of a plain request: everything else is advanced or a provider's own.
 _PLAIN: Final = frozenset(

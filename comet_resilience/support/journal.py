@@ -24,8 +24,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
+from ..escaping import printable
 from ..events import AttemptFinished, Event, Observer
-from .redaction import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from weakref import ref
 
-from ..events import logger
+from ..events import logger, name_of
 from ..limits.eventloop import clock
 from ..verdict.vocabulary import RequestInfo, Verdict
 from ..wire.body import loaded_body
@@ -132,8 +132,7 @@ class NestingWatch:
     def _warn(self, info: RequestInfo, what: str, advice: str) -> None:
         self._warned = True
         self._given_up.clear()
-        name = f"{info.route} model={info.model or '-'}"
-        logger.warning("%s: %s. Such retries multiply. %s.", name, what, advice)
+        logger.warning("%s: %s. Such retries multiply. %s.", name_of(info), what, advice)
 
 
 def _digest(request: Any) -> int | None:

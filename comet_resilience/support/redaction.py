@@ -17,10 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ..escaping import printable
 from .secrets import KnownSecrets, known_secrets
 
-#: A server's message is shown up to this many characters.
-MESSAGE_SHOWN: Final = 500
 #: No more of a text than this is looked at.
 SCANNED: Final = 65_536
 SECRET: Final = "[secret]"  # noqa: S105 - what stands in its place
@@ -111,18 +110,6 @@ _TITLE = re.compile(r"<title[^<>]{0,200}+>([^<]{0,300})", re.IGNORECASE)
 _RAY = re.compile(
     r"ray id:?\s{0,9}+(?:<[^<>]{0,200}+>\s{0,9}+){0,3}([0-9a-f]{12,20})", re.IGNORECASE
 )
-
-
-def printable(text: str) -> str:
-    """A foreign text as one printable line: control and bidi characters escaped, long ones cut."""
-    cut = text[: MESSAGE_SHOWN + 1]
-    shown = "".join(char if char.isprintable() else _escape(char) for char in cut[:MESSAGE_SHOWN])
-    return shown + "\u2026" if len(cut) > MESSAGE_SHOWN else shown
-
-
-def harmless(text: str) -> str:
-    """A foreign text of several lines, its other control and bidi characters escaped."""
-    return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -320,7 +307,3 @@ def size_of(size: int) -> str:
         if size >= factor:
             return f"{size / factor:.1f} {unit}"
     return f"{size} bytes"
-
-
-def _escape(char: str) -> str:
-    return " " if char in "\n\r\t" else char.encode("unicode_escape").decode("ascii")

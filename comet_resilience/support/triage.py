@@ -13,9 +13,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, Final
 
+from ..escaping import printable
 from ..verdict.vocabulary import FailureKind as Kind
 from .diagnosis import Diagnosis
-from .redaction import Redactor, printable
+from .redaction import Redactor
 
 #: The steps in their order, with the name that a person reads.
 TITLES: Final[Mapping[str, str]] = MappingProxyType(

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comet_resilience.escaping import MESSAGE_SHOWN, printable
 from comet_resilience.support.redaction import (
-    MESSAGE_SHOWN,
     SCANNED,
     Redactor,
     header_secrets,
-    printable,
     query_secrets,
     redactor,
     shown_headers,
