@@ -9,16 +9,30 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import json
+import math
 import pkgutil
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import comet_resilience
-from comet_resilience.verdict.rules import RULES
+from comet_resilience.cli.doctor_settings import parse_dotenv
+from comet_resilience.escaping import escaped, harmless
+from comet_resilience.support.content import as_json, shown_answer
+from comet_resilience.support.hints import SentRequest, hints
+from comet_resilience.support.redaction import redactor, unusual
+from comet_resilience.verdict.answer import is_answer, is_transcript
+from comet_resilience.verdict.envelope import parse_envelope
+from comet_resilience.verdict.retry_after import parse_hint_in_message, parse_retry_after
+from comet_resilience.verdict.rules import RULES, classify
+from comet_resilience.verdict.vocabulary import FailureKind, Observation, Operation
+from comet_resilience.wire.response import ResponseHead, observe
+from comet_resilience.wire.sse import TERMINALS, EventWatch, FirstEvent
 
 from .pattern_work import StepCounter, TooManyStepsError, hard_texts
 
@@ -162,3 +176,91 @@ def test_a_pattern_that_looks_twice_is_found(pattern: str) -> None:
     """Patterns of the kind that is not to come back are told from the others."""
     growth, _ = growth_of(re.compile(pattern, re.IGNORECASE), anchored=False)
     assert growth > 10
+
+
+HEAD, TEXT = ResponseHead(429, {}), Operation.TEXT
+KNOWN = redactor(
+    ["sk-proj-0123456789abcdefghijklmnop", "org-abcdefgh12345678"], "once upon a time, " * 3_000
+)
+#: Everything that reads what a server has sent, or what a person has pasted.
+READERS: dict[str, Callable[[str], object]] = {
+    "line": KNOWN.line,
+    "scrub": KNOWN.scrub,
+    "harmless": harmless,
+    "escaped": escaped,
+    "envelope": lambda text: parse_envelope(text.encode("utf-8", "replace")),
+    "transcript": lambda text: is_transcript(text.encode("utf-8", "replace")),
+    "answer": lambda text: is_answer(text.encode("utf-8", "replace"), ("choices",)),
+    "shown answer": lambda text: shown_answer(text.encode("utf-8", "replace"), KNOWN),
+    "verdict": lambda text: classify(observe(HEAD, text.encode("utf-8", "replace"), TEXT)),
+    "hint": parse_hint_in_message,
+    "retry-after": lambda text: parse_retry_after({"retry-after": text, "date": text}, 0.0),
+    "hints": lambda text: hints(
+        FailureKind.INVALID_REQUEST, Observation(message=text), SentRequest(authorization=text,
+        body=b"{}")),
+    "key hints": lambda text: hints(
+        FailureKind.AUTHENTICATION, Observation(message=text),
+        SentRequest(authorization=f"Bearer {text}", body=b"{}")),
+    "first event": lambda text: FirstEvent().feed(text.encode("utf-8", "replace")),
+    "event watch": lambda text: EventWatch(TERMINALS["/chat/completions"], 1).feed(
+        text.encode("utf-8", "replace")),
+    "secrets": lambda text: redactor([text, *unusual(text)], text).line(text),
+    "dotenv": parse_dotenv,
+}  # fmt: skip
+#: Shapes that no pattern has: an echo of the prompt, comments, nested and wrapped bodies.
+SHAPES = (
+    "once upon a time, ", "<!-- -->", "[", "{", '{"error":', "\\", "%25", "&#45;", "\0", "\u202e",
+    "\u200b", "\ufdfa", "a" * 199 + " ", " ", "\n", "\r", "data:\n", '"', "pk-.", "key-..", "eyJ-",
+)  # fmt: skip
+SIZE = 65_536
+#: Seconds of CPU that 64 KB may cost: a hundred times what most of them do, a tenth of what
+#: looking twice at each character does.
+ENOUGH = 1.0
+
+
+def wrapped(text: str) -> Iterator[str]:
+    """A text as a body, as a message, and as a message within a message."""
+    yield text
+    inside = json.dumps({"error": {"message": text[: SIZE // 4]}})
+    yield inside
+    yield json.dumps({"error": {"message": inside, "code": text[:100]}})
+
+
+def seconds_of(read: Callable[[str], object], text: str) -> float:
+    """The CPU time of one reading, the least of three where a busy machine disturbs."""
+    least = math.inf
+    for _ in range(3):
+        begun = time.thread_time()
+        read(text)
+        least = min(least, time.thread_time() - begun)
+        if least < ENOUGH:
+            break
+    return least
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_reader_looks_again_and_again(name: str, shape: str) -> None:
+    """64 KB of anything is read in no time, whatever wraps it."""
+    for text in wrapped((shape * (SIZE // len(shape) + 1))[:SIZE]):
+        assert seconds_of(READERS[name], text) < ENOUGH, text[:60]
+
+
+def nested(depth: int) -> object:
+    """Two children to each node, and words at the leaves."""
+    return {"error": [nested(depth - 1)] * 2, "message": "hello"} if depth else "leaf leaf"
+
+
+def test_what_is_looked_at_of_a_body_is_bounded() -> None:
+    """Many small texts cost more than a long one: so many are shown, and the rest is counted."""
+    looked_at = []
+
+    class Counting:
+        def __getattr__(self, name: str) -> Callable[[str], str]:
+            return lambda text: looked_at.append(text) or text  # type: ignore[func-returns-value]
+
+    known: Any = Counting()
+    for data in (nested(12), {"error": [["a"] * 200] * 80}, [{f"k{i}": "x"} for i in range(9_999)]):
+        looked_at.clear()
+        assert json.loads(as_json(data, known, content=True, answer=True))
+        assert len(looked_at) <= 4_100

@@ -198,10 +198,10 @@ def test_a_snapshot_and_a_warning_are_printable(tmp_path: Path) -> None:
     path = tmp_path / "a\x1b[2Jb"
     path.write_bytes(HEADER + b"nonsense\n")
     path.chmod(0o600)
+    finished = Finished(path)
     with pytest.warns(UserWarning, match="cannot be read") as caught:
-        finished = Finished(path)
         finished.open()
-        finished.close()
+    finished.close()
     for warning in caught:
         assert_whole(str(warning.message))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..escaping import harmless
-from .redaction import SCANNED, SECRET, Redactor, is_secret_name, shown_page
+from .redaction import SECRET, Redactor, is_secret_name, shown_page
 
 #: A body is kept up to this many characters in each of its two forms.
 KEPT: Final = 16_384
@@ -19,6 +19,10 @@ _LOOKED_AT_UP_TO: Final = 67_108_864
 #: How a body is cut down until it fits: the length of its texts and lists.
 CUTS: Final = ((2_000, 200), (400, 40), (80, 10), (20, 3))
 _DEPTH: Final = 24
+#: No more of a body that is no JSON is looked at: beyond what is kept, for what shrinks it.
+_SCANNED: Final = 2 * KEPT
+#: So many texts and names of one body are looked at: each costs more than its characters do.
+_TEXTS: Final = 1_000
 
 #: Fields whose texts are settings: everything else that is a text is content.
 SETTINGS: Final = frozenset(
@@ -84,7 +88,7 @@ def shown_answer(answer: bytes, known: Redactor) -> tuple[str, str]:
     if data is not None:
         plain = as_json(data, known, content=False, answer=True)
         return plain, as_json(data, known, content=True, answer=True)
-    text = answer[:SCANNED].decode("utf-8", "replace")
+    text = answer[:_SCANNED].decode("utf-8", "replace")
     if _is_web_page(text):
         page = shown_page(text, known)
         return page, page
@@ -127,10 +131,14 @@ class Shown:
     answer: bool
     length: int
     items: int
+    _left: list[int] = field(default_factory=lambda: [_TEXTS])
 
     def value(self, value: Any, name: str, depth: int) -> Any:
         """Any JSON value; ``name`` is that of the field which holds it."""
+        if self._left[0] <= 0:
+            return "[not shown]"
         if isinstance(value, str):
+            self._left[0] -= 1
             return self.text(value, name)
         if not isinstance(value, (Mapping, list)):
             return value
@@ -149,12 +157,15 @@ class Shown:
         """The fields of an object."""
         shown: dict[str, Any] = {}
         for key, item in list(value.items())[: self.items]:
+            if self._left[0] <= 0:
+                break
+            self._left[0] -= 1
             name = self.known.line(key)
             if not self.content and not _FIELD_NAME.fullmatch(name):
                 name = f"[name of {len(key)} characters, {len(shown)}]"
             shown[name] = self.value(item, key, depth + 1)
-        if len(value) > self.items:
-            shown["[more]"] = len(value) - self.items
+        if len(value) > len(shown):
+            shown["[more]"] = len(value) - len(shown)
         return shown
 
     def text(self, value: str, name: str) -> str:
