@@ -9,7 +9,7 @@ own exceptions, with a diagnosis. The slot is held until then.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import openai
 
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from .limits.partition import Lease
     from .support.diagnosis import Diagnosis
     from .wire.stream import CloseInner
-
-
-_UNFINISHED: Final = "the stream ended without a finish reason"
 
 
 def _decoder(encoding: str) -> Decoder | None:
@@ -107,7 +104,7 @@ class Delivery:
             error = self._incomplete("an event of the stream is malformed")
             return self._cut(chunk, watch.torn_at, error)
         if watch.done_at >= 0 and not watch.is_complete and not watch.error:
-            return self._cut(chunk, watch.done_at, self._incomplete(_UNFINISHED))
+            return self._cut(chunk, watch.done_at, self._incomplete(watch.lack))
         return chunk
 
     def broke(self, error: BaseException) -> BaseException:
@@ -139,7 +136,7 @@ class Delivery:
         if watch.error and not self._reported:
             error = self._error_event(self._report_error_event(watch.error))
         elif not is_whole:
-            error = self._incomplete(_UNFINISHED)
+            error = self._incomplete(watch.lack)
         if error is not None:
             raise error
 

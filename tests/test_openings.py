@@ -16,6 +16,7 @@ from comet_resilience import (
     Event,
     FailureKind,
     HollowAnswer,
+    IncompleteStreamError,
     InvalidAnswerError,
     diagnose,
     override,
@@ -423,3 +424,37 @@ async def test_over_a_real_socket(name: str, sends: int) -> None:
         gateway.recover()  # and comes back
         assert await ask(client)
         await client.close()
+
+
+def call(arguments: str, index: int = 0, **more: Any) -> bytes:
+    """A part of a tool call."""
+    function = {"name": "f", "arguments": arguments}
+    return chunk({"tool_calls": [{"index": index, "function": function, **more}]})
+
+
+@pytest.mark.parametrize(
+    ("parts", "finish", "is_whole"),
+    [
+        (['{"city": ', '"Par'], "stop", False),
+        (['{"city": ', '"Par'], "tool_calls", True),
+        (['{"city": "Paris"', "}"], "stop", True),
+        (['{"city": tr'], "stop", False),
+        (['{"city": 7'], "stop", False),
+        (["{"], "stop", False),
+        ([""], "stop", True),
+        (["Paris, please"], "stop", True),
+        (['{"city": "Par"}', '{"x"'], "stop", True),
+    ],
+)
+async def test_arguments_that_break_off_at_a_stop(
+    parts: list[str], finish: str, is_whole: bool
+) -> None:
+    """A gateway's own ``stop`` under a cut tool call is told; a model's own nonsense is not."""
+    calls = [call(part) for part in parts]
+    client, inner = scripted(stream_of(ROLE, *calls, chunk(finish=finish), DONE), **FAST)
+    if is_whole:
+        assert len(await seen_of(client)) == len(parts) + 2
+    else:
+        with pytest.raises(IncompleteStreamError, match="arguments of a tool call break off"):
+            await seen_of(client)
+    assert len(inner.sent) == 1

@@ -55,6 +55,8 @@ _SUSPECT = re.compile(
     rb'|"(?:base_resp|error_code|error_msg)"\s{0,9}:'
 )
 _PARSED_UP_TO: Final = 65_536
+#: Arguments of tool calls are put together up to this many characters.
+_ARGUMENTS_CAP: Final = 262_144
 
 
 class Opening:
@@ -106,6 +108,52 @@ class Opening:
             is_meant = self._has_stop and (self._has_role or self._tokens > 0)
             return Part.OUTPUT if is_meant else Part.OPENING
         return Part.OUTPUT  # no chunk of a chat at all: nothing is known of it
+
+
+class ToolArguments:
+    """The arguments of a stream's tool calls, put together as far as their size is reasonable."""
+
+    __slots__ = ("_parts", "_size")
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[object, object], list[str]] = {}
+        self._size = 0
+
+    def take(self, data: object) -> None:
+        """Read the data of the next chunk, parsed."""
+        for choice in _choices_of(cast("Fields", data)) if isinstance(data, dict) else ():
+            for held in _held(choice):
+                calls = held.get("tool_calls")
+                for call in calls if isinstance(calls, list) else ():
+                    self._take_call(choice.get("index"), call)
+
+    def _take_call(self, choice: object, call: object) -> None:
+        function = call.get("function") if isinstance(call, dict) else None
+        text = function.get("arguments") if isinstance(function, dict) else None
+        if isinstance(text, str) and isinstance(call, dict) and self._size < _ARGUMENTS_CAP:
+            self._size += len(text)
+            self._parts.setdefault((str(choice), str(call.get("index"))), []).append(text)
+
+    @property
+    def are_cut(self) -> bool:
+        """Whether those of any call break off; nonsense that is whole is the model's own."""
+        if self._size >= _ARGUMENTS_CAP:
+            return False
+        return any(_is_cut("".join(parts)) for parts in self._parts.values())
+
+
+def _is_cut(text: str) -> bool:
+    """Tell whether a text is the beginning of JSON and no more."""
+    text = text.rstrip()
+    try:
+        json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        rest = text[error.pos :]
+        is_begun = any(word.startswith(rest) for word in ("true", "false", "null", "-"))
+        return is_begun or error.msg.startswith(("Unterminated string", "Invalid \\u"))
+    except (ValueError, RecursionError):
+        return False
+    return False
 
 
 def what_is_missing(route: str, body: bytes) -> Fault | None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from ..verdict.envelope import is_error
-from ..verdict.output import has_error_finish
+from ..verdict.output import ToolArguments, has_error_finish
 
 #: What precedes the first event is kept up to this size; a longer first event counts as begun.
 HEAD_CAP: Final = 524_288
@@ -39,6 +39,7 @@ _KNOWN_LINE = re.compile(rb"(?:id|retry)?:|(?:id|retry|event)\Z")
 #: Without one of these an event's data is no error, in whatever form.
 _ERROR_WORDS: Final = ('"error"', '"response.failed"', '"message"', '"success"', '"detail"')
 _MAYBE_ERROR = re.compile(rb'"(?:error|response\.failed|message|success|detail)"')
+_STOP = re.compile(rb'"finish_reason"\s*:\s*"stop"')
 _FAILURES: Final = (b"error", b"response.failed")
 _PINGS: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _PING_NAMES: Final = frozenset(name.encode() for name in _PINGS)
@@ -373,8 +374,8 @@ class EventWatch:
     behind it where it is handed on as an event.
     """
 
-    __slots__ = ("_absent", "_done", "_missing", "_scanner", "_sign", "done_at", "error", "events",
-                 "silent_at", "torn_at")  # fmt: skip
+    __slots__ = ("_absent", "_arguments", "_done", "_missing", "_scanner", "_sign", "done_at",
+                 "error", "events", "silent_at", "torn_at")  # fmt: skip
 
     def __init__(self, terminal: Terminal | None, needed: int) -> None:
         self.events: int = 0
@@ -386,12 +387,20 @@ class EventWatch:
         self._absent = terminal.absent if terminal else ()
         self._missing = needed if terminal else 0
         self._done = False
+        self._arguments: ToolArguments | None = None
         self._scanner = EventScanner(EVENT_CAP, self._sign)
 
     @property
     def is_complete(self) -> bool:
         """Whether the terminal sign has come for every choice."""
         return self._missing <= 0
+
+    @property
+    def lack(self) -> str:
+        """What the answer lacks whose end is none."""
+        if self._arguments is not None and self._arguments.are_cut:
+            return "the arguments of a tool call break off"
+        return "the stream ended without a finish reason"
 
     @property
     def ends_whole(self) -> bool:
@@ -407,6 +416,7 @@ class EventWatch:
             data.endswith(b"}\n\n")
             and data.startswith(b"data:")
             and b"error" not in data
+            and b'"arguments"' not in data
             and data.find(b"\n\n") == len(data) - 2
             and self._scanner.is_idle
         ):
@@ -442,9 +452,22 @@ class EventWatch:
             self.events += 1
         if self._sign is not None and event.last.rstrip()[-1:] not in _WHOLE and event.last:
             self.torn_at = event.start if self.torn_at < 0 else self.torn_at
+        if self._sign is _FINISH.sign and self._is_cut(event):
+            return
         self._missing -= event.signs
         if not self.error:
             self._find_error(event)
+
+    def _is_cut(self, event: Scanned) -> bool:
+        """Take arguments of tool calls; whether a ``stop`` stands behind some that break off.
+
+        A gateway writes such a ``stop`` of its own where the provider's stream was cut.
+        """
+        if b'"arguments"' in event.data:
+            self._arguments = self._arguments or ToolArguments()
+            self._arguments.take(event.as_event.parsed)
+        is_stop = self._arguments is not None and event.signs and _STOP.search(event.data)
+        return bool(is_stop) and self._arguments is not None and self._arguments.are_cut
 
     def _find_error(self, scanned: Scanned) -> None:
         is_named = scanned.name in _FAILURES

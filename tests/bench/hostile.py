@@ -137,7 +137,7 @@ async def _send(writer: asyncio.StreamWriter, case: Case) -> int:
     writer.write(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
     sent, body = 0, b"x" * 3_600 if case.drips else _body(case.name, case.codec)
     size = 1 if case.drips else case.size
-    many = max(1, 65_536 // (size + 8))
+    many = 1 if case.drips else max(1, 65_536 // (size + 8))
     try:
         for at in range(0, len(body), size * many):
             block = body[at : at + size * many]
