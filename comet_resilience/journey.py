@@ -257,17 +257,11 @@ class Journey:
         queued = sum(attempt.queued for attempt in attempts)
         if self.waiting_since is not None:
             queued += clock() - self.waiting_since
-        partitions = self._engine.limiter.snapshot().partitions
+        load = self._engine.limiter.state_of(self._key)
         return Circumstances(
             queued=queued,
-            limiter=next(
-                (
-                    LimiterState(limit=p.limit, in_flight=p.in_flight, waiting=p.waiting)
-                    for p in partitions
-                    if p.partition == self._key
-                ),
-                None,
-            ),
+            limiter=load
+            and LimiterState(limit=load.limit, in_flight=load.in_flight, waiting=load.waiting),
             known=self.known(),
             evidence=self._evidence,
         )

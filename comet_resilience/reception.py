@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
+from weakref import ref
 
 from .delivery import Delivery
 from .failure import Failure
@@ -260,7 +261,8 @@ def _hand_over(
         is_watched = False  # a bomb, most likely: looked into once, and not again as it passes
     events = event_watch(journey.outgoing) if is_watched else None
     delivery = Delivery(journey, lease, response, events)
-    watch(response, head or Head(), delivery, None if delivery.stall is None else delivery)
+    body = watch(response, head or Head(), delivery, None if delivery.stall is None else delivery)
+    lease.body = None if body is None else ref(body)
     journey.note_success(response)
     return response
 

@@ -1,18 +1,19 @@
 """Slots, the queue for them, and one partition per kind of request.
 
-Five facts hold at any time:
+Six facts hold at any time:
 
-1. A slot is given out only while ``in_flight < limit``, and given back exactly once.
+1. A slot is given out only while ``in_flight < limit`` (but see 5), and given back exactly once.
 2. Who waits is served by order of arrival; a retry keeps the order of its request.
 3. A freed slot wakes one waiter, which owns the slot before it runs: nobody can overtake it, and
    if it is cancelled the slot goes on to the next.
 4. If a queue is not empty, something is in flight or a timer is armed.
-5. The lock is never held while anything waits or an observer runs.
+5. One attempt may be sent beyond the limit, where nothing else could ever give a slot back: a
+   call whose task has open answers that hold slots, while all slots are held in that way.
+6. The lock is never held while anything waits or an observer runs.
 """
 
 from __future__ import annotations
 
-import gc
 import math
 import os
 import random
@@ -33,13 +34,16 @@ from ..events import (
     GateOpened,
     LimitChanged,
     Observers,
+    Standstill,
 )
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm
+from .collecting import collect
 from .eventloop import EventLoop, clock, running_loop, time_and_loop
 from .gate import CLOSED_MAX, Gate, Standing
 from .gates import Gates
 from .guarded import Retired, contained, words_of
+from .holding import held_here, note_open
 from .partition import Lease, Partition, Waiter
 from .partitions import Partitions
 from .snapshot import Load, Snapshot
@@ -81,7 +85,7 @@ class Limiter:
         self._partitions = Partitions(self._make_partition)
         self._gates = Gates(self._partitions, self._longest_closed, self._draw)
         self._events: deque[
-            LimitChanged | GateClosed | GateOpened | FleetChanged | AlgorithmRetired
+            LimitChanged | GateClosed | GateOpened | FleetChanged | AlgorithmRetired | Standstill
         ] = deque()
         self._abandoned: deque[Lease] = deque()
 
@@ -173,7 +177,8 @@ class Limiter:
         return lease
 
     def accept(self, lease: Lease) -> None:
-        """See ``Lease.accepted``."""
+        """See ``Lease.accepted``; called in the task that is handed the answer."""
+        note_open(lease)
         now, here = time_and_loop()
         with self._lock:
             if not lease.released:
@@ -251,6 +256,10 @@ class Limiter:
         limit = partition.algorithm.limit
         return Load(limit, partition.in_flight, partition.waiting, partition.refused)
 
+    def state_of(self, key: Hashable) -> Load | None:
+        """The figures of one partition, ``None`` if it is unknown; see ``load_of``."""
+        return self.load_of(key) if key in self._partitions else None
+
     def _enqueue(
         self,
         key: Hashable,
@@ -262,7 +271,7 @@ class Limiter:
         queue_timeout: float | None = None,
     ) -> Waiter:
         here = running_loop()
-        now = here.now()
+        now, holds = here.now(), held_here(self)
         latest = min(latest, math.inf if queue_timeout is None else now + queue_timeout)
         with self._lock:
             partition = self._partitions.touch(key, now)
@@ -273,7 +282,7 @@ class Limiter:
                     f"{partition.waiting} requests wait for {key!r} already"
                     f" (max_queue={self._max_queue}); this one was not sent"
                 )
-            waiter = partition.push(here, order, request, partition.host, latest)
+            waiter = partition.push(here, order, request, partition.host, latest, holds)
             self._pump(partition, now, here)
             if waiter.lease is None and self._gates.holds_for_good(waiter, partition, now):
                 partition.leave(waiter)
@@ -285,13 +294,11 @@ class Limiter:
         now, here = time_and_loop()
         with self._lock:
             partition = waiter.partition
-            if waiter.left:
-                pass  # turned away in the same moment
-            elif waiter.lease is None:
+            if waiter.lease is not None:
+                partition.take_back_unsent(waiter.lease, now)
+            elif not waiter.left:  # it may have been turned away in the same moment
                 waiter.turned_away = partition.shut_by(waiter)
                 partition.leave(waiter)
-            else:
-                partition.take_back_unsent(waiter.lease, now)
             self._pump(partition, now, here)
         self._emit()
 
@@ -386,6 +393,8 @@ class Limiter:
             if not self._may_pass(partition, waiter.host, now):
                 break
             self._serve(partition, waiter, now, here)
+        if partition.waiting and partition.is_deadlocked:
+            self._lend(partition, now, here)
         if partition.gate.is_closed or host.is_closed:
             self._turn_away(partition, now, here)
         self._note_change(partition, now)
@@ -420,6 +429,18 @@ class Limiter:
             partition.leave(waiter)
             waiter.wake(here)
 
+    def _lend(self, partition: Partition, now: float, here: EventLoop | None) -> None:
+        """Give one request a slot beyond the limit whose task holds slots that wait for it.
+
+        One at a time: the others follow as it ends, so never more than one attempt is beyond.
+        """
+        waiter = partition.borrower()
+        while waiter is not None:
+            self._serve(partition, waiter, now, here)
+            if waiter.lease is not None and not waiter.lease.released:
+                return
+            waiter = partition.borrower()
+
     def _note_change(self, partition: Partition, now: float) -> None:
         change = partition.change()
         if change is not None and self._observers.wanted():
@@ -449,10 +470,15 @@ class Limiter:
             if partition.timer_loop is here:
                 partition.timer = None
             generation = partition.look(now)
+            told = partition.standstill()
+            if told is not None:
+                self._events.append(told)
+            if partition.is_entangled(now):
+                self._lend(partition, now, here)
             self._pump(partition, now, here)
         self._emit()
         if generation is not None:
-            gc.collect(generation)
+            collect(generation, now)
 
     def _emit(self) -> None:
         while self._events:

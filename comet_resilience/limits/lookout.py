@@ -17,7 +17,9 @@ LOOK_EVERY: Final = 5.0
 #: All objects are looked at by the second look in a row, and not again for so many seconds: in a
 #: large process that takes a second, and answers may take minutes without anything being wrong.
 ALL_EVERY: Final = 60.0
-_YOUNG, _ALL = 1, 2
+#: Generations of objects, as the collector counts them.
+YOUNG: Final = 1
+ALL: Final = 2
 
 
 class Lookout:
@@ -48,6 +50,48 @@ class Lookout:
         if not stands_still:
             return None
         if not looked or now < self._all_at:
-            return _YOUNG
+            return YOUNG
         self._all_at = now + ALL_EVERY
-        return _ALL
+        return ALL
+
+
+#: How many slots came back so far, and how often a read of the open answers began or ended.
+Turns = tuple[int, int]
+
+
+class Stillness:
+    """For how long all slots of a partition have been held by answers that nobody reads.
+
+    ``turns`` changes with each slot that comes back and with each read of an answer that begins or
+    ends. Looked at together with the ``Lookout``, which waits ``LOOK_EVERY`` between looks.
+    """
+
+    __slots__ = ("_lasts", "_since", "_told", "_turns")
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._turns: Turns = (0, 0)
+        self._lasts: float | None = None
+        self._told = False
+
+    def begin(self, now: float, turns: Turns) -> None:
+        """Somebody waits, for the first time in a while."""
+        self._since, self._turns, self._lasts, self._told = now, turns, None, False
+
+    def look(self, now: float, turns: Turns, held_up: bool) -> None:
+        """Compare with the last look; ``held_up`` says whether nobody reads at this moment."""
+        if held_up and turns == self._turns:
+            self._lasts = now - self._since
+        else:
+            self.begin(now, turns)
+
+    def lasts(self, now: float) -> float | None:
+        """Return the seconds since anything moved, ``None`` where something did lately."""
+        return None if self._lasts is None else max(0.0, now - self._since)
+
+    def untold(self) -> float | None:
+        """Return the seconds of a standstill once; ``None`` where there is none, or it is told."""
+        if self._told or self._lasts is None:
+            return None
+        self._told = True
+        return self._lasts

@@ -9,14 +9,15 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
+from weakref import ref
 
-from ..events import LimitChanged
+from ..events import LimitChanged, Standstill
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm, Ticket
 from .eventloop import EventLoop, Parking
 from .gate import Gate, Passage, Standing
-from .lookout import Lookout
+from .lookout import Lookout, Stillness, Turns
 from .snapshot import GateView, InFleet, PartitionSnapshot
 
 if TYPE_CHECKING:
@@ -27,12 +28,18 @@ _CHANGES_KEPT: Final = 16
 _LEFT_KEPT: Final = 64
 
 
+class Body(Protocol):
+    """The body of an answer in its reader's hand; ``turns`` as in ``Lease.turns``."""
+
+    turns: int
+
+
 class Lease:
     """The right to one slot, to be released exactly once; further releases do nothing."""
 
     __slots__ = (
-        "begun", "host", "limiter", "loop", "order", "partition", "passages", "released",
-        "request", "ticket",
+        "__weakref__", "begun", "body", "host", "limiter", "loop", "order", "partition",
+        "passages", "released", "request", "ticket", "waiters",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +63,14 @@ class Lease:
         self.passages: tuple[Passage, Passage] = passages  # at the partition's gate, at the host's
         self.begun: bool = False
         self.released: bool = False
+        self.body: ref[Body] | None = None
+        self.waiters: int = 0  # requests of its holder's that wait in the same partition
+
+    @property
+    def turns(self) -> int:
+        """How often a read of its answer began or ended: an odd number while one is under way."""
+        body = None if self.body is None else self.body()
+        return 0 if body is None else body.turns
 
     def accepted(self) -> None:
         """The answer has begun and is no refusal; the slot stays held until ``release``."""
@@ -91,8 +106,8 @@ class Waiter:
     """A request in the queue: its place in the order, and how to wake it."""
 
     __slots__ = (
-        "host", "latest", "lease", "left", "loop", "order", "parking", "partition", "request",
-        "since", "turned_away",
+        "holds", "host", "latest", "lease", "left", "loop", "order", "parking", "partition",
+        "request", "serial", "since", "turned_away",
     )  # fmt: skip
 
     def __init__(
@@ -104,7 +119,11 @@ class Waiter:
         host: Gate,
         since: float,
         latest: float,
+        serial: int,
+        holds: tuple[Lease, ...],
     ) -> None:
+        self.serial: int = serial  # decides between those of one order
+        self.holds: tuple[Lease, ...] = holds  # slots of answers that its task has open
         self.partition: Partition = partition
         self.loop: EventLoop = loop
         self.order: int = order
@@ -118,7 +137,7 @@ class Waiter:
         self.left: bool = False
 
     def __lt__(self, other: Waiter) -> bool:
-        return self.order < other.order
+        return (self.order, self.serial) < (other.order, other.serial)
 
     def wake(self, here: EventLoop | None) -> bool:
         """Let the waiter run; ``False`` if its event loop has ended."""
@@ -135,7 +154,8 @@ class Partition:
         "_arrivals",
         "_queue",
         "algorithm",
-        "begun",
+        "answers",
+        "blocked",
         "changes",
         "gate",
         "host",
@@ -147,6 +167,7 @@ class Partition:
         "other",
         "refused",
         "resting",
+        "stillness",
         "timer",
         "timer_at",
         "timer_loop",
@@ -168,13 +189,15 @@ class Partition:
         self.in_flight: int = 0
         self.waiting: int = 0
         self.resting: int = 0  # between two attempts
-        self.begun: int = 0  # in flight with an answer that the caller has in hand
+        self.answers: set[Lease] = set()  # those in flight that the caller has in hand
+        self.blocked: set[Lease] = set()  # those whose holder waits here itself
         self.ok: int = 0
         self.refused: int = 0
         self.other: int = 0
         self.changes: deque[LimitChanged] = deque(maxlen=_CHANGES_KEPT)
         self.used_at: float = 0.0
         self.lookout: Lookout = Lookout()
+        self.stillness: Stillness = Stillness()
         self.timer: Callable[[], object] | None = None
         self.timer_at: float = 0.0
         self.timer_loop: EventLoop | None = None
@@ -194,7 +217,7 @@ class Partition:
     @property
     def present(self) -> int:
         """Requests that wait, run without an answer, or are between two attempts."""
-        return self.waiting + self.in_flight - self.begun + self.resting
+        return self.waiting + self.in_flight - len(self.answers) + self.resting
 
     @property
     def wake_at(self) -> float | None:
@@ -207,7 +230,60 @@ class Partition:
 
     def look(self, now: float) -> int | None:
         """Which generation of objects to collect now, for the slots of dropped answers."""
-        return self.lookout.look(now, self._moved, self.begun) if self.waiting else None
+        if not self.waiting:
+            return None
+        if now >= self.lookout.at:
+            self.stillness.look(now, self._turns, self._is_held_up)
+        return self.lookout.look(now, self._moved, len(self.answers))
+
+    def standstill(self) -> Standstill | None:
+        """What to tell of a standstill that nobody was told of yet."""
+        seconds = self.stillness.untold()
+        if seconds is None:
+            return None
+        return Standstill(
+            partition=self.key,
+            limit=self.limit,
+            held=len(self.answers),
+            waiting=self.waiting,
+            seconds=seconds,
+            reason=(
+                f"all {len(self.answers)} slots are held by answers that their callers have open"
+                f" and do not read, and {self.waiting} requests wait. Read each stream to its end"
+                " or close it (async with) before the next call, raise max_concurrency, or give"
+                " inner calls a partition of their own"
+            ),
+        )
+
+    @property
+    def is_deadlocked(self) -> bool:
+        """Whether whoever holds a slot waits for one here: no slot will ever come back."""
+        return (
+            0 < self.in_flight == len(self.blocked)
+            and self._is_open
+            and not any(lease.turns % 2 for lease in self.blocked)
+        )
+
+    def is_entangled(self, now: float) -> bool:
+        """Whether nothing has moved for so long that slots may wait for those of others."""
+        return bool(self.waiting) and self._is_open and self.stillness.lasts(now) is not None
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether no gate is closed, so that only slots are wanting."""
+        gates_open = not self.gate.is_closed and not self.host.is_closed
+        return gates_open and self.algorithm.closed_until is None
+
+    @property
+    def _is_held_up(self) -> bool:
+        """Whether each slot is held by an answer that nobody reads at this moment."""
+        return 0 < self.in_flight == len(self.answers) and not any(
+            lease.turns % 2 for lease in self.answers
+        )
+
+    @property
+    def _turns(self) -> Turns:
+        return self._moved, sum(lease.turns for lease in self.answers)
 
     @property
     def _moved(self) -> int:
@@ -225,19 +301,33 @@ class Partition:
         request: Standing | None = None,
         host: Gate | None = None,
         latest: float = math.inf,
+        holds: tuple[Lease, ...] = (),
     ) -> Waiter:
         """Queue a request: by its old order if it has one, else at the tail.
+
+        One that ``holds`` slots here by answers which its task has open stands where they stood:
+        they come back only after it.
 
         While the limit's own gate is closed a retry goes to the tail too: the canaries rotate, and
         no request burns all its retries in one outage.
         """
+        if order is None:
+            order = min((lease.order for lease in holds if lease.partition is self), default=None)
+        serial = self.next_order()
         if order is None or self.algorithm.closed_until is not None:
-            order = self.next_order()
+            order = serial
         request, host = request or Standing(), host or self.host
-        waiter = Waiter(self, loop, order, request, host, self.used_at, latest)
+        waiter = Waiter(
+            self, loop, order, request, host, self.used_at, latest, serial=serial, holds=holds
+        )
+        for lease in holds:
+            if lease.partition is self:
+                lease.waiters += 1
+                self.blocked.add(lease)
         heapq.heappush(self._queue, waiter)
         if not self.waiting:
             self.lookout.begin(self.used_at, self._moved)
+            self.stillness.begin(self.used_at, self._turns)
         self.waiting += 1
         return waiter
 
@@ -263,6 +353,7 @@ class Partition:
         if waiter is None or waiter is self.head():
             waiter = self.head()
             heapq.heappop(self._queue)
+            self._unblock(waiter)
             self.waiting -= 1
         else:
             self.leave(waiter)
@@ -273,9 +364,14 @@ class Partition:
         gates = (self.gate, waiter.host)
         return next((gate for gate in gates if gate.is_closed), None)
 
+    def borrower(self) -> Waiter | None:
+        """The first who waits and holds slots by answers that it has open."""
+        return min((waiter for waiter in self.waiters() if waiter.holds), default=None)
+
     def leave(self, waiter: Waiter) -> None:
         """One who waits goes without a slot."""
         waiter.left = True
+        self._unblock(waiter)
         self.waiting -= 1
         if len(self._queue) > 2 * self.waiting + _LEFT_KEPT:
             self._queue = [waiter for waiter in self._queue if not waiter.left]
@@ -305,8 +401,8 @@ class Partition:
 
     def begin(self, lease: Lease, now: float) -> None:
         """The answer to an attempt has begun, and is handed to the caller."""
-        self.begun += not lease.begun
         lease.begun = True
+        self.answers.add(lease)
         self.algorithm.accepted(lease.ticket, now)
         self.gate.answered(lease.passages[0], now)
         lease.host.answered(lease.passages[1], now)
@@ -317,7 +413,8 @@ class Partition:
         """Take a slot back and tell the algorithm what the attempt taught."""
         lease.released = True
         self.in_flight -= 1
-        self.begun -= lease.begun
+        self.answers.discard(lease)
+        self.blocked.discard(lease)
         self.used_at = now
         if signal is Signal.SUCCESS:
             self.ok += 1
@@ -337,6 +434,13 @@ class Partition:
         self.algorithm.ended(lease.ticket, now, self.in_flight)
         self.gate.passed(lease.passages[0], now, unsent=True)
         lease.host.passed(lease.passages[1], now, unsent=True)
+
+    def _unblock(self, waiter: Waiter) -> None:
+        for lease in waiter.holds:
+            if lease.partition is self:
+                lease.waiters -= 1
+                if not lease.waiters:
+                    self.blocked.discard(lease)
 
     def cancel_timer(self, here: EventLoop | None) -> None:
         """Call the timer off, on the loop that it belongs to."""
@@ -378,6 +482,7 @@ class Partition:
             refused=self.refused,
             other=self.other,
             closed_for=max(now, *until) - now if until else None,
+            standstill=self.stillness.lasts(now) if self.waiting else None,
             changes=tuple(self.changes),
             fleet=self.algorithm.view if isinstance(self.algorithm, InFleet) else None,
             gate=None if shut is None else self._view(shut, now),

@@ -70,7 +70,8 @@ class PartitionSnapshot:
     open; ``gate`` tells more where an outage has closed it. ``changes`` are the last moves of the
     limit, oldest first. ``ok``, ``refused`` and ``other`` count attempts: answered, refused for
     load, failed otherwise. ``fleet`` is how the process stands to its fleet, ``None`` without one;
-    ``limit`` is then its share.
+    ``limit`` is then its share. ``standstill`` is for how many seconds all slots have been held by
+    answers that their callers have open and do not read while requests wait, else ``None``.
     """
 
     partition: Hashable
@@ -84,6 +85,7 @@ class PartitionSnapshot:
     changes: tuple[LimitChanged, ...]
     fleet: FleetView | None = None
     gate: GateView | None = None
+    standstill: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +142,11 @@ def _gate_of(shown: PartitionSnapshot) -> str:
         where = f"{printable(gate.host)} out" if gate.is_host else "out"
         due = f"canary in {gate.next_canary:.1f} s"
         return f"{where} for {gate.since:.1f} s, {due}: {printable(gate.reason)}"
+    if shown.standstill is not None:
+        return (
+            f"open; nothing moves for {shown.standstill:.0f} s: all slots are held by answers that"
+            " nobody reads"
+        )
     return "open" if shown.closed_for is None else f"closed {shown.closed_for:.1f} s"
 
 

@@ -183,13 +183,18 @@ def _replayed_class(family: Any) -> Any:
 
 def watch(
     response: Any, head: Head, watcher: Watcher, timekeeper: Timekeeper | None = None
-) -> None:
-    """Put a watched stream in place of a response's own; ``head`` was read from it already."""
+) -> WatchedStream | None:
+    """Put a watched stream in place of a response's own; ``head`` was read from it already.
+
+    Returns it, or ``None`` where the body was read already.
+    """
     if response.is_closed or response.is_stream_consumed:
         watcher.closed()  # a body that is read already never closes its stream
-        return
+        return None
     cls = _watched_class(family_of(response))
-    response.stream = cls(response.stream, head, watcher, timekeeper)
+    watched: WatchedStream = cls(response.stream, head, watcher, timekeeper)
+    response.stream = watched
+    return watched
 
 
 class WatchedStream:
@@ -208,6 +213,7 @@ class WatchedStream:
         iterator = inner.__aiter__() if head.iterator is None else head.iterator
         self._next: Callable[[], Awaitable[bytes]] = iterator.__anext__
         self._timekeeper = timekeeper
+        self.turns = 0  # odd while somebody reads
         self._finalizer = weakref.finalize(self, watcher.abandoned, inner.aclose)
         self._finalizer.atexit = False
 
@@ -215,6 +221,7 @@ class WatchedStream:
         return self
 
     async def __anext__(self) -> bytes:
+        self.turns += 1
         try:
             chunk = self._head.popleft() if self._head else await self._pull()
             return self._watcher.passed(chunk)
@@ -228,6 +235,8 @@ class WatchedStream:
             if shown is error:
                 raise
             raise shown from error
+        finally:
+            self.turns += 1
 
     def _pull(self) -> Awaitable[bytes]:
         return self._next() if self._timekeeper is None else self._pull_in_time(self._timekeeper)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 from hypothesis import settings
@@ -94,7 +95,7 @@ class LimiterMachine(RuleBasedStateMachine):
     def accept(self, data: st.DataObject) -> None:
         """An answer begins."""
         lease = self.held[data.draw(st.integers(0, len(self.held) - 1))]
-        self.run(lease.accepted)
+        self.run(lambda: copy_context().run(lease.accepted))  # the holder asks for nothing more
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), signal=st.sampled_from([Signal.SUCCESS, Signal.IGNORED]))
