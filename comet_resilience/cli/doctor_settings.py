@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from ..escaping import printable
 from ..support.hints import SentRequest, hints
+from ..support.redaction import path_secrets, query_secrets
 from ..support.triage import StepResult, failed, passed, warned
 from ..verdict.advice import CORRECT_BASE_URL
 from ..verdict.vocabulary import FailureKind, Observation
@@ -233,4 +234,8 @@ def secrets_of(environment: Mapping[str, str], *urls: str) -> set[str]:
     for url in (*urls, *proxies):
         userinfo = url.rpartition("@")[0].rpartition("://")[2]
         found |= {userinfo, userinfo.partition(":")[2]}
+    for url in urls:
+        path, _, query = url.partition("://")[2].partition("?")
+        found |= set(path_secrets(path.partition("/")[2]))
+        found |= set(query_secrets(parse_qsl(query)))
     return {secret for secret in found if secret.strip()}

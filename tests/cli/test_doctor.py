@@ -18,6 +18,7 @@ from comet_resilience.cli.doctor_settings import (
     check_proxies,
     parse_base_url,
     parse_dotenv,
+    secrets_of,
 )
 from comet_resilience.testing import Gateway, error_reply, json_reply
 
@@ -413,3 +414,10 @@ def test_the_help_fits(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     assert max(map(len, shown.splitlines())) <= 80
     assert "Never used it? Try --demo" in shown
     assert "exit status:" in shown
+
+
+def test_tokens_of_the_base_url_are_secret() -> None:
+    """In its path and in its query, as in a request that fails."""
+    found = secrets_of({}, "https://u:pass@h.example/kHjw82hsWq01/openai/v1?key=letmein&x=1")
+    assert {"kHjw82hsWq01", "letmein", "pass"} <= found
+    assert not found & {"openai", "v1", "1"}
