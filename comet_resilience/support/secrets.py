@@ -13,8 +13,8 @@ from __future__ import annotations
 import base64
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from html import unescape
 from typing import Final
 from urllib.parse import unquote
@@ -66,7 +66,8 @@ _WORDS: Final = (
 class KnownSecrets:
     """Secrets of one request, ready to be looked for; empty, it finds nothing.
 
-    ``windows`` are their folded windows; ``wholes`` the folded secrets that have none, by their
+    ``windows`` are their folded windows, ``heads`` what stands before the first of each secret: a
+    public prefix that goes with it. ``wholes`` the folded secrets that have none, by their
     length; ``starts`` the first characters of each; ``literals`` what folding leaves too little
     of.
     """
@@ -75,6 +76,7 @@ class KnownSecrets:
     wholes: tuple[tuple[int, frozenset[str]], ...] = ()
     starts: frozenset[str] = frozenset()
     literals: tuple[str, ...] = ()
+    heads: Mapping[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.windows or self.wholes or self.literals)
@@ -113,8 +115,10 @@ class KnownSecrets:
         sets = [pair for pair in ((WINDOW, self.windows), *self.wholes) if pair[1]]
         for at in range(len(plain)):
             for size, known in sets:
-                if plain[at : at + size] in known:
-                    yield at, at + size
+                window = plain[at : at + size]
+                if window in known:
+                    head = self.heads.get(window, "")
+                    yield at - len(head) * plain.endswith(head, 0, at), at + size
         if self._torn_at(plain) < len(plain):
             yield self._torn_at(plain), len(plain)
 
@@ -122,7 +126,7 @@ class KnownSecrets:
 def known_secrets(secrets: Iterable[str]) -> KnownSecrets:
     """Prepare secrets to be looked for in every form in which they may come back."""
     windows, wholes, starts = set[str](), dict[int, set[str]](), set[str]()
-    literals = set[str]()
+    literals, heads = set[str](), dict[str, str]()
     for secret in {secret.strip()[:_LOOKED_FOR] for secret in secrets}:
         plain = folded(secret)
         if len(secret) < SHORTEST:
@@ -130,6 +134,8 @@ def known_secrets(secrets: Iterable[str]) -> KnownSecrets:
         found = set(_windows_of(plain))
         if found:
             windows |= found | set(_encoded_windows(secret))
+            first = max(0, _prefix_of(plain) - WINDOW + 1)
+            heads[plain[first : first + WINDOW]] = plain[:first]
         elif len(plain) >= SHORTEST:
             wholes.setdefault(len(plain), set()).add(plain)
         else:
@@ -141,6 +147,7 @@ def known_secrets(secrets: Iterable[str]) -> KnownSecrets:
         tuple((size, frozenset(known)) for size, known in sorted(wholes.items())),
         frozenset(starts),
         tuple(sorted(literals, key=lambda literal: (-len(literal), literal))),
+        heads,
     )
 
 

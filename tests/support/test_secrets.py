@@ -63,6 +63,12 @@ def test_a_secret_is_found_in_every_disguise(disguise: str, part: str) -> None:
     assert KEY[12:20].casefold() not in folded(clean)
 
 
+def test_a_public_prefix_goes_with_its_key() -> None:
+    """No letter of it is left in front of what was replaced."""
+    assert KNOWN.without_secrets(f"no {KEY}!") == f"no {SECRET}!"
+    assert KNOWN.without_secrets(f"no {KEY[:20]}!") == f"no {SECRET}!"
+
+
 @given(st.data())
 def test_no_eight_characters_of_a_secret_stay(data: st.DataObject) -> None:
     """Whatever part of a key stands wherever in a text, no window of it is left."""
