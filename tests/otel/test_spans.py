@@ -281,7 +281,7 @@ async def test_a_stream_closed_early_is_a_success(telemetry: Telemetry) -> None:
     ("rest", "events"),
     [
         ([], 2),
-        ([b"data: [DONE]\n\n"], 3),
+        ([b"data: [DONE]\n\n"], 2),
         ([b'data: {"error":{"message":"overloaded","type":"overloaded_error"}}\n\n'], 3),
     ],
     ids=["ends", "false end", "error event"],
