@@ -48,7 +48,6 @@ _SPEECH: Final = "POST /audio/speech"
 _WITHOUT_BODY: Final = (204, 205)
 _OK: Final = 200
 _ACCEPTED: Final = 202
-_JSON: Final = "application/json"
 _UNDECODABLE: Final = "the body is not encoded as its header says"
 _IS_JSON = re.compile(r"[/+]json\b", re.IGNORECASE)
 
@@ -148,7 +147,9 @@ def _is_answer(journey: Journey, response: Any, body: bytes) -> bool:
         return True
     if not body.strip():
         return _may_be_empty(journey, response)
-    if not _IS_JSON.search(response.headers.get("content-type", _JSON)):
+    label = response.headers.get("content-type", "")
+    begins_like_json = not label and body.lstrip()[:1] in (b"{", b"[", b'"')
+    if not begins_like_json and not _IS_JSON.search(label):
         return _says_something(body)
     return is_answer(body, ())
 

@@ -426,6 +426,15 @@ async def test_over_a_real_socket(name: str, sends: int) -> None:
         await client.close()
 
 
+async def test_an_unknown_route_may_answer_in_bytes() -> None:
+    """Who asks for the response itself gets what came: not everything is JSON."""
+    for headers in ({}, {"content-type": "application/octet-stream"}):
+        client, inner = scripted((200, b"\x00\x01\xff" * 9, headers), max_retries=1, **FAST)
+        echo = await client.post("/echo", body={}, cast_to=httpx.Response)
+        assert len(echo.content) == 27
+        assert len(inner.sent) == 1
+
+
 def call(arguments: str, index: int = 0, **more: Any) -> bytes:
     """A part of a tool call."""
     function = {"name": "f", "arguments": arguments}
