@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 #: What an observer, or other foreign code, may raise to be felt.
 ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit)
+
+#: Seconds for which the log counts what repeats itself, and how many things it does so for.
+COUNTS_FOR: Final = 10.0
+MOST_COUNTED: Final = 256
+#: The status that refuses a request for load.
+_REFUSED: Final = 429
+#: Of an event: what its line says in words, and an exception.
+_ONLY_IN_WORDS: Final = frozenset({"reason", "error", "code"})
 
 logger: logging.Logger = logging.getLogger("comet_resilience")
 logger.addHandler(logging.NullHandler())  # silent until the application configures logging
@@ -286,6 +295,7 @@ class Observers:
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers
         self._failed: set[int] = set()
+        self._log: LogWriter = LogWriter()
 
     def wanted(self) -> bool:
         """Whether anybody would hear of an ordinary event: if not, none need be made."""
@@ -299,7 +309,7 @@ class Observers:
 
     def emit(self, event: Event) -> None:
         """Tell the log and each observer."""
-        self.tell(log_event, log_event, event)
+        self.tell(self._log, self._log, event)
         for observer in self._observers:
             self.tell(observer, observer, event)
 
@@ -326,17 +336,93 @@ def _complain(what: str) -> None:
             sys.stderr.write(f"{what}\n{escaped_traceback(error) if error else ''}\n")
 
 
-def log_event(event: Event) -> None:
-    """Write an event to the log.
+class LogWriter:
+    """Writes events to the log: each state once, what repeats itself counted.
 
-    An ERROR where an algorithm failed; a WARNING for each 429, each retry, each broken or
-    abandoned stream, each gate that closes, each standstill and each change of the fleet's state
-    but the first share that comes; INFO where a gate opens; DEBUG
-    for the rest.
+    An ERROR where an algorithm failed. A WARNING where a gate closes, a partition stands still,
+    the fleet's state changes (but for the first share that comes), a model is refused by a 429, a
+    request is given up, or a stream or an answer is broken, abandoned or hollow. INFO where a gate
+    opens and a request is sent again for another reason; DEBUG for the rest.
+
+    Of events of one kind about one thing (a model that fails for one reason) one is written, and
+    those of the next ``COUNTS_FOR`` seconds at DEBUG. Their number comes before the next line.
+    Each client has a writer of its own, which two threads may use: at worst a line is not counted.
     """
-    level = _level(event)
-    if logger.isEnabledFor(level):
-        logger.log(level, "%s", describe(event))
+
+    def __init__(self) -> None:
+        self._repeats: dict[Hashable, _Repeats] = {}
+
+    def __call__(self, event: Event) -> None:
+        """Write an event."""
+        level = _level(event)
+        if level > logging.DEBUG:
+            self._tell_counts(time.monotonic())
+            if not self._is_first(event, level):
+                level = logging.DEBUG
+        if logger.isEnabledFor(level):
+            logger.log(level, "%s", describe(event), extra=fields_of(event))
+
+    def _is_first(self, event: Event, level: int) -> bool:
+        subject = _subject_of(event)
+        if subject is None:
+            return True
+        repeats = self._repeats.get(subject)
+        if repeats is not None:
+            repeats.count += 1
+            return False
+        if len(self._repeats) >= MOST_COUNTED:
+            return True
+        self._repeats[subject] = _Repeats(time.monotonic(), level, event)
+        return True
+
+    def _tell_counts(self, now: float) -> None:
+        """Tell how often what was written came again, once its time is over."""
+        for subject, repeats in list(self._repeats.items()):  # the oldest first
+            if now - repeats.since < COUNTS_FOR:
+                return
+            self._repeats.pop(subject, None)
+            if repeats.count and logger.isEnabledFor(repeats.level):
+                words = "and %d more in %.0f s: %s"
+                told = {**fields_of(repeats.event), "comet_repeats": repeats.count}
+                what = describe(repeats.event)
+                logger.log(
+                    repeats.level, words, repeats.count, now - repeats.since, what, extra=told
+                )
+
+
+@dataclass(slots=True)
+class _Repeats:
+    """An event that was written, and how many like it came since."""
+
+    since: float
+    level: int
+    event: Event
+    count: int = 0
+
+
+def _subject_of(event: Event) -> Hashable:
+    """Return what events have in common that are counted; ``None`` for those told one by one."""
+    if isinstance(event, RetryScheduled | GaveUp | StreamBroken | StreamAbandoned | HollowAnswer):
+        kind = getattr(event, "kind", None)
+        return type(event), event.request.route, event.request.model, kind
+    return None
+
+
+def fields_of(event: Event) -> dict[str, object]:
+    """Return an event's fields for structured logs: ``extra=`` of its line.
+
+    Plain text and numbers; the words of providers are in the line alone.
+    """
+    found: dict[str, object] = {"comet_event": type(event).__name__}
+    for declared in fields(event):
+        value = getattr(event, declared.name)
+        if declared.name == "request":
+            found |= {"comet_route": value.route, "comet_model": value.model}
+        elif declared.name == "partition":
+            found["comet_partition"] = None if value is None else str(value)
+        elif declared.name not in _ONLY_IN_WORDS:
+            found[f"comet_{declared.name}"] = str(value) if isinstance(value, StrEnum) else value
+    return found
 
 
 def describe(event: Event) -> str:
@@ -414,14 +500,14 @@ def _level(event: Event) -> int:
         return logging.ERROR
     if isinstance(
         event,
-        RetryScheduled | Standstill | StreamAbandoned | StreamBroken | GateClosed | HollowAnswer,
+        GaveUp | Standstill | StreamAbandoned | StreamBroken | GateClosed | HollowAnswer,
     ):
         return logging.WARNING
+    if isinstance(event, RetryScheduled):
+        return logging.WARNING if event.status == _REFUSED else logging.INFO
     if isinstance(event, GateOpened):
         return logging.INFO
     if isinstance(event, FleetChanged):
         as_expected = (event.old, event.new) == (FleetState.JOINING, FleetState.SHARED)
         return logging.DEBUG if as_expected else logging.WARNING
-    if isinstance(event, AttemptFinished) and event.status == 429:
-        return logging.WARNING
     return logging.DEBUG

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import Any
 from unittest.mock import MagicMock
 
+import openai
 import pytest
 
 from comet_resilience import (
@@ -22,7 +24,7 @@ from comet_resilience import (
 )
 from comet_resilience.events import Follower, Observers, describe
 
-from .conftest import OK, ask, scripted
+from .conftest import BROKEN, OK, ask, scripted
 
 INFO = RequestInfo(route="POST /chat/completions", model="m")
 FINISHED = AttemptFinished(
@@ -42,7 +44,7 @@ FINISHED = AttemptFinished(
     response_bytes=90,
 )
 EVENTS: list[tuple[Event, int, str]] = [
-    (FINISHED, logging.WARNING, "429"),
+    (FINISHED, logging.DEBUG, "429"),
     (
         RetryScheduled(
             request=INFO,
@@ -52,12 +54,12 @@ EVENTS: list[tuple[Event, int, str]] = [
             status=500,
             kind=FailureKind.SERVER_ERROR,
         ),
-        logging.WARNING,
+        logging.INFO,
         "attempt 2 in 1.50 s: because",
     ),
     (
         GaveUp(request=INFO, attempts=3, kind=FailureKind.TIMEOUT, status=None, reason="enough"),
-        logging.DEBUG,
+        logging.WARNING,
         "gave up: enough",
     ),
     (
@@ -90,6 +92,78 @@ def test_each_event_is_one_line_of_the_log(
     assert record.levelno == level
     assert words in record.getMessage()
     assert "\n" not in describe(event)
+
+
+def gave_up(model: str = "m", kind: FailureKind = FailureKind.UNAVAILABLE) -> GaveUp:
+    """A request that was given up."""
+    request = RequestInfo(route="POST /chat/completions", model=model)
+    return GaveUp(request=request, attempts=7, kind=kind, status=503, reason="enough")
+
+
+def test_what_repeats_itself_is_counted(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that fails for one reason is one line in ten seconds, with the number of others."""
+    now = 100.0
+    monkeypatch.setattr("comet_resilience.events.time.monotonic", lambda: now)
+    caplog.set_level(logging.INFO, logger="comet_resilience")
+    observers = Observers([])
+    for _ in range(42):
+        observers.emit(gave_up())
+    observers.emit(gave_up("other"))
+    observers.emit(gave_up(kind=FailureKind.TIMEOUT))
+    assert len(caplog.records) == 3
+    now = 110.0
+    observers.emit(gave_up("third"))
+    told, last = caplog.records[3:]
+    assert told.getMessage().startswith("and 41 more in 10 s: POST /chat/completions model=m ")
+    assert vars(told)["comet_repeats"] == 41
+    assert vars(last)["comet_model"] == "third"
+    observers.emit(gave_up())
+    assert caplog.records[-1].getMessage().startswith("POST /chat/completions model=m unavailable")
+
+
+def test_the_counts_are_bounded_and_other_clients_have_their_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """However many models fail; what cannot be counted is written."""
+    caplog.set_level(logging.INFO, logger="comet_resilience")
+    observers = Observers([])
+    for number in range(1_000):
+        observers.emit(gave_up(f"m{number}"))
+    assert len(observers._log._repeats) <= 256
+    assert len(caplog.records) == 1_000
+    Observers([]).emit(gave_up("m1"))
+    assert len(caplog.records) == 1_001
+
+
+@pytest.mark.parametrize(("event", "level", "words"), EVENTS)
+def test_each_line_has_its_fields(
+    event: Event, level: int, words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Plain values under names of their own, which a JSON formatter can write."""
+    caplog.set_level(logging.DEBUG, logger="comet_resilience")
+    Observers([]).emit(event)
+    ours = {k: v for k, v in vars(caplog.records[0]).items() if k.startswith("comet_")}
+    assert ours["comet_event"] == type(event).__name__
+    assert json.loads(json.dumps(ours)) == ours
+    assert not {"comet_reason", "comet_code", "comet_request"} & set(ours)
+    del level, words
+
+
+@pytest.mark.anyio
+async def test_a_storm_is_a_few_warnings(caplog: pytest.LogCaptureFixture) -> None:
+    """Three hundred calls that all fail, at a gateway that is down throughout."""
+    caplog.set_level(logging.WARNING, logger="comet_resilience")
+    client, _ = scripted(BROKEN, max_retries=2, backoff_initial=0.0, backoff_max=0.0)
+    failed = 0
+    for _ in range(300):
+        try:
+            await ask(client)
+        except openai.APIError:
+            failed += 1
+    assert failed == 300
+    assert 0 < len(caplog.records) <= 20
 
 
 def test_a_failing_observer_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
