@@ -253,7 +253,11 @@ class Config:
         if self.algorithm is not None:
             return self.algorithm
         return lambda: StepBack(
-            self.initial_concurrency, self.min_concurrency, self.max_concurrency
+            self.initial_concurrency,
+            self.min_concurrency,
+            self.max_concurrency,
+            longest=self.backoff_max,
+            tests_hints=self.fleet is None,
         )
 
     @property

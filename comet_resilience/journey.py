@@ -66,15 +66,25 @@ _CALLBACK: Final = Rule(
 #: A length with more digits than this is nonsense.
 _MOST_DIGITS: Final = 19
 
+#: What a refusal of our own stands for; the narrow classes first.
+_OWN_FAULTS: Final = {
+    GateClosedError: Fault.GATE,
+    DeadlineExceededError: Fault.DEADLINE,
+    ResilienceError: Fault.QUEUE,
+}
+
+#: Seconds between two looks if a long hint still holds.
+_LOOK_AGAIN: Final = 1.0
+
 
 class Journey:
     """One request on its way; everything mutable about it is in here."""
 
     __slots__ = (
-        "_engine", "_evidence", "_flaw", "_hollow", "_in_flight", "_inner", "_key", "_known",
-        "_limit", "_max_retries", "_number", "_order", "_past_secrets", "_queued", "_standing",
-        "_started", "attempts", "config", "here", "info", "new_tasks", "observers", "outgoing",
-        "request", "rules", "sent_at", "waiting_since",
+        "_engine", "_evidence", "_flaw", "_free", "_hollow", "_in_flight", "_inner", "_key",
+        "_known", "_limit", "_max_retries", "_number", "_ok_then", "_order", "_past_secrets",
+        "_queued", "_standing", "_started", "attempts", "config", "here", "info", "new_tasks",
+        "observers", "outgoing", "request", "rules", "sent_at", "waiting_since",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, inner: Any, request: Any, outgoing: Outgoing) -> None:
@@ -97,6 +107,8 @@ class Journey:
                 block.witness(engine.limiter, self._key)
         self._order: int | None = None
         self._standing = Standing()
+        self._free = 0  # refusals that spent no retry
+        self._ok_then: int | None = None
         self._hollow: Any = None  # an answer that holds nothing, if nothing better comes
         self._number = self._in_flight = self._limit = 0
         self._queued = self._started = 0.0
@@ -158,7 +170,7 @@ class Journey:
             self._record(outcome, step)
             if isinstance(step, GiveUp):
                 return self._give_up(outcome, step.reason)
-            await self._rest(lease, step.delay)
+            await self._rest(lease, step)
             await self._renew()
             asked = self.here.now()
 
@@ -179,6 +191,11 @@ class Journey:
 
     def _release(self, lease: Lease, failure: Failure) -> None:
         seen, verdict = failure.seen, failure.verdict
+        if verdict.signal is Signal.OVERLOAD and self._max_retries == self.config.max_retries > 0:
+            # The limit probed with it while others were answered: it was only unlucky. Where the
+            # caller of this request has named another number of retries, that is kept to.
+            self._free += self._ok_then is not None and lease.partition.ok > self._ok_then
+        self._ok_then = lease.partition.ok
         outcome = seen.status if seen.fault is None else seen.fault.value
         lease.release(
             verdict.signal,
@@ -187,14 +204,20 @@ class Journey:
             answered=seen.status is not None,
         )
 
-    async def _rest(self, lease: Lease, seconds: float) -> None:
-        """Wait between two attempts, still counted among those who want something."""
-        limiter = self._engine.limiter
-        limiter.rest(lease.partition, 1)
+    async def _rest(self, lease: Lease, step: RetryIn) -> None:
+        """Wait between two attempts, still counted among those who want something.
+
+        A hint is slept in pieces: it may turn out to be wrong, and then it binds no longer.
+        """
+        limiter, partition = self._engine.limiter, lease.partition
+        limiter.rest(partition, 1)
         try:
-            await self.here.sleep(seconds)
+            await self.here.sleep(step.backoff)
+            until = self.here.now() + step.delay - step.backoff
+            while (left := until - self.here.now()) > 0 and not partition.hints_disproved:
+                await self.here.sleep(min(left, _LOOK_AGAIN))
         finally:
-            limiter.rest(lease.partition, -1)
+            limiter.rest(partition, -1)
 
     async def _renew(self) -> None:
         call = self.outgoing.call
@@ -233,7 +256,7 @@ class Journey:
             Situation(
                 seen=failure.seen,
                 verdict=failure.verdict,
-                attempt=self._number,
+                attempt=self._number - self._free,
                 max_retries=self._max_retries,
                 time_left=min(deadline - clock(), _time_left()),
                 not_replayable=self.outgoing.not_replayable,
@@ -356,7 +379,7 @@ class Journey:
 
     def _explain_own(self, error: ResilienceError) -> None:
         """Diagnose what this library itself refused: no slot, or no time."""
-        fault = Fault.DEADLINE if isinstance(error, DeadlineExceededError) else Fault.QUEUE
+        fault = next(fault for cls, fault in _OWN_FAULTS.items() if isinstance(error, cls))
         seen = Observation(fault=fault, message=str(error), operation=self.info.operation)
         rules = (_CALLBACK,) if isinstance(error, CallbackError) else ()
         failure = Failure(seen=seen, verdict=classify(seen, rules))

@@ -21,9 +21,14 @@ it was not. ``StepBack`` reads it so:
 6. Where answers begin in less than half a second the least hold and the least closure shrink in
    proportion, to a tenth at the most: a probe costs less there, and a second of silence more.
 7. Three in a row close the gate: what ends is not replaced, and no floor holds. After half a
-   hold, 1 to 5 s, or the server's Retry-After where that is longer, one probe goes out as a
-   canary. If it is accepted the gate is open and rule 2 ramps up again; if it is refused, or was
-   taken for accepted too soon, its number continues the row and the gate is closed again.
+   hold, 1 to 5 s but no longer than ``longest``, times 1 - 1/``present``, or the server's
+   Retry-After where that is longer, one probe goes out as a canary. If it is accepted the gate is
+   open and rule 2 ramps up again; if it is refused, or was taken for accepted too soon, its number
+   continues the row and the gate is closed again.
+8. A Retry-After of more than 5 s is tested once by a canary that does not wait for it. If that
+   is refused such hints bind. If anything sent later is answered long before such a time they do
+   not, except after three refused canaries in a row that did not wait. (Not in a fleet, whose
+   canaries belong to all.)
 
 No rate is learned: paced sending saves refusals at a pure rate limit, but once took a sudden loss
 of concurrency for one and crawled for minutes. Change a number only with the table of
@@ -65,6 +70,10 @@ CLOSED_MIN: Final = 1.0
 CLOSED_MAX: Final = 5.0
 RETRY_AFTER_MAX: Final = 60.0
 RETRY_AFTER_SPREAD: Final = 0.05
+#: Canaries in a row whose refusal makes a hint that was once disproved bind again.
+REFUSALS_TO_BELIEVE: Final = 3
+#: Requests that are taken to be there where nobody has told.
+_MANY: Final = 1_000_000
 
 
 @dataclass(slots=True, eq=False)
@@ -127,12 +136,18 @@ class StepBack:
     """Step back to what was accepted, and probe one request at a time: see the module's head.
 
     ``initial``, ``minimum`` and ``maximum`` are requests in flight. While the gate is closed the
-    limit may be below ``minimum``, down to 0.
+    limit may be below ``minimum``, down to 0. ``longest`` bounds the times that it names itself;
+    ``tests_hints`` says that rule 8 holds. ``present`` is how many requests wait, run or are
+    between two attempts, as last told.
     """
 
     initial: int
     minimum: int
     maximum: int
+    longest: float = field(default=CLOSED_MAX, kw_only=True)
+    tests_hints: bool = field(default=False, kw_only=True)
+    present: int = field(default=_MANY, kw_only=True)
+    hints_disproved: bool = field(default=False, init=False, compare=False)
     level: int = 0
     allowance: int = 0
     hold: float = HOLD_MIN
@@ -146,6 +161,10 @@ class StepBack:
     _hold_quota: int = 0
     refused_numbers: deque[int] = field(default_factory=lambda: deque(maxlen=REFUSALS_KEPT))
     _probes: deque[Ticket] = field(default_factory=deque)
+    _hints_proven: bool = field(default=False, init=False, compare=False)
+    _hint_until: float = field(default=0.0, init=False, compare=False)
+    _hinted_at: int = field(default=0, init=False, compare=False)
+    _canaries_refused: int = field(default=0, init=False, compare=False)
 
     def __post_init__(self) -> None:
         self.allowance = max(self.minimum, min(self.initial, self.maximum))
@@ -174,7 +193,13 @@ class StepBack:
         return ticket
 
     def accepted(self, ticket: Ticket, now: float) -> None:
-        """Rule 2, and one more of the quota of rule 5."""
+        """Rules 2 and 8, and one more of the quota of rule 5."""
+        if ticket.number > self._hinted_at and now < self._hint_until - CLOSED_MAX:
+            self.hints_disproved, self._hints_proven = self.tests_hints, False
+        self._take(ticket, now)
+
+    def _take(self, ticket: Ticket, now: float) -> None:
+        """Take an attempt for accepted, by its answer or by silence."""
         if ticket.decided:
             return
         ticket.decided = True
@@ -182,6 +207,8 @@ class StepBack:
         self._hold_quota -= 1
         if self.closed_until is not None and ticket.number > max(self.refused_numbers):
             self.closed_until = None
+            self._hints_proven = self._hints_proven or 0.0 < self._hint_until <= now
+            self.hints_disproved = self.hints_disproved and not self._hints_proven
             self.reason = "open again: the canary was accepted"
         sent_since = ticket.number > self.last_step
         if sent_since and ticket.in_flight > self.level and self.allowance > 0:
@@ -193,6 +220,9 @@ class StepBack:
     ) -> None:
         """Rules 3, 4 and 7."""
         ticket.decided = True
+        hint = min(retry_after or 0.0, RETRY_AFTER_MAX)
+        if hint > CLOSED_MAX:
+            self._hint_until, self._hinted_at = max(self._hint_until, now + hint), self.numbered
         row = self._row_with(ticket.number)
         if ticket.number <= self.last_step:
             self._lower(in_flight, "an older attempt was refused too")
@@ -219,7 +249,7 @@ class StepBack:
         """End a hold whose time has come; count probes without a refusal as accepted."""
         probes = self._probes
         while probes and (probes[0].decided or probes[0].sent_at + VERDICT_TIME <= now):
-            self.accepted(probes.popleft(), now)
+            self._take(probes.popleft(), now)
         self._end_hold(now)
 
     @property
@@ -265,9 +295,22 @@ class StepBack:
         if ticket.in_flight > self.level:
             self.hold = min(HOLD_MAX, 2 * self.hold)
         self.level = min(self.level, in_flight)
-        self._hold_still(now, min(CLOSED_MAX, max(CLOSED_MIN * self._haste, self.hold / 2)), draw)
+        closed_for = min(CLOSED_MAX, self.longest, max(CLOSED_MIN * self._haste, self.hold / 2))
+        self._hold_still(now, closed_for * (1 - 1 / max(1, self.present)), draw)
         wished = min(retry_after or 0.0, RETRY_AFTER_MAX) * (1 + RETRY_AFTER_SPREAD * draw)
-        self.closed_until = max(self._hold_until or now, now + wished, self.closed_until or now)
+        self._canaries_refused = 0 if self.closed_until is None else self._canaries_refused + 1
+        hint = now + wished if self._hint_binds(wished) else now
+        self.closed_until = max(self._hold_until or now, hint, self.closed_until or now)
+
+    def _hint_binds(self, wished: float) -> bool:
+        """Rule 8."""
+        if not self.tests_hints or wished <= CLOSED_MAX or self._hints_proven:
+            return True
+        needed = REFUSALS_TO_BELIEVE if self.hints_disproved else 1
+        if self._canaries_refused < needed:
+            return False
+        self._hints_proven = not self.hints_disproved
+        return True
 
     def _hold_ends(self, at_the_earliest: float) -> float:
         """With the gate closed or nothing accepted there is no quota to fill: time alone counts."""

@@ -4,9 +4,9 @@
    numbered when sent, from different requests: five, or three where no connection could be made;
    of a request that failed while others were answered since, each counts half.
 2. While it is closed requests wait, which costs them no retry and holds nothing, and canaries go
-   out one by one: after 0.4 s, then after half the time that it has been closed, up to 5 s (or
-   ``backoff_max``, and less where more than twenty wait), times 1 - 1/present, so that a request
-   that is alone is never held: its own backoff is its gate.
+   out one by one: after 0.4 s, then after half the time that it has been closed (less where more
+   than twenty wait), up to 5 s or ``backoff_max``, times 1 - 1/present, so that a request that is
+   alone is never held: its own backoff is its gate.
 3. A server's ``Retry-After`` takes the place of that time once one canary has tested it early and
    was refused.
 4. The first canary that is answered opens the gate, and so does one that has been out for three
@@ -265,9 +265,10 @@ class Gate:
 
     def _plan(self, now: float, present: int, jitter: float) -> None:
         """Set the time of the next canary."""
-        most = min(self.longest, CLOSED_MAX * min(1.0, math.sqrt(MANY_PRESENT / max(1, present))))
-        wait = max(FIRST_CANARY, CANARY_SHARE * (now - (self.closed_since or now)))
-        wait = min(wait, most) * (1 - 1 / max(1, present))
+        haste = min(1.0, math.sqrt(MANY_PRESENT / max(1, present)))
+        most = min(self.longest, CLOSED_MAX * haste) * (1 - 1 / max(1, present))
+        since = now if self.closed_since is None else self.closed_since
+        wait = min(max(FIRST_CANARY, CANARY_SHARE * haste * (now - since)), most)
         self.next_at = now + wait * (1 + CANARY_SPREAD * (2 * jitter - 1))
         if self._hint_tested:
             self.next_at = max(self.next_at, self._hint_until)

@@ -14,7 +14,7 @@ from weakref import ref
 
 from ..events import LimitChanged, Standstill
 from ..verdict.vocabulary import Signal
-from .algorithm import LimitAlgorithm, Ticket
+from .algorithm import LimitAlgorithm, StepBack, Ticket
 from .eventloop import EventLoop, Parking
 from .gate import Gate, Passage, Standing
 from .lookout import Lookout, Stillness, Turns
@@ -75,11 +75,6 @@ class Lease:
     def accepted(self) -> None:
         """The answer has begun and is no refusal; the slot stays held until ``release``."""
         self.limiter.accept(self)
-
-    @property
-    def is_canary(self) -> bool:
-        """Whether it was sent through a gate that was closed."""
-        return any(passage.is_canary for passage in self.passages)
 
     def release(
         self,
@@ -399,6 +394,11 @@ class Partition:
         self.host = host
         return Lease(limiter, self, ticket, order, loop, request, host, passages)
 
+    @property
+    def hints_disproved(self) -> bool:
+        """Whether the times that the server names were found to be wrong."""
+        return isinstance(self.algorithm, StepBack) and self.algorithm.hints_disproved
+
     def begin(self, lease: Lease, now: float) -> None:
         """The answer to an attempt has begun, and is handed to the caller."""
         lease.begun = True
@@ -421,6 +421,8 @@ class Partition:
             self.algorithm.accepted(lease.ticket, now)
         elif signal is Signal.OVERLOAD:
             self.refused += 1
+            if isinstance(self.algorithm, StepBack):
+                self.algorithm.present = self.present + 1
             self.algorithm.refused(lease.ticket, now, self.in_flight, retry_after, draw)
         else:
             self.other += 1

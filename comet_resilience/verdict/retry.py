@@ -73,10 +73,11 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class RetryIn:
-    """Send again after ``delay`` seconds."""
+    """Send again after ``delay`` seconds, or after ``backoff`` if a hint turns out to be wrong."""
 
     delay: float
     reason: str
+    backoff: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,18 +93,18 @@ def decide(policy: RetryPolicy, now: Situation) -> RetryIn | GiveUp:
     if refusal:
         return GiveUp(refusal)
     hint = now.seen.retry_after
-    delay, reason = _delay(policy, now)
+    step = _delay(policy, now)
     if hint is not None and hint > policy.max_retry_after:
         return GiveUp(
             f"the server asks to wait {hint:g} s, more than max_retry_after="
             f"{policy.max_retry_after:g} s"
         )
-    if delay >= now.time_left:
+    if step.delay >= now.time_left:
         return GiveUp(
-            f"the next attempt would start in {delay:.2f} s, but only {max(now.time_left, 0):.2f} s"
-            " are left before the deadline"
+            f"the next attempt would start in {step.delay:.2f} s, but only"
+            f" {max(now.time_left, 0):.2f} s are left before the deadline"
         )
-    return RetryIn(delay, reason)
+    return step
 
 
 def may_be_billed(seen: Observation, verdict: Verdict | None = None) -> bool:
@@ -187,8 +188,8 @@ def _may_repeat(policy: RetryPolicy, seen: Observation) -> bool:
     return policy.retry_ambiguous == "all"
 
 
-def _delay(policy: RetryPolicy, now: Situation) -> tuple[float, str]:
-    """The wait and where it comes from: our backoff, the server's hint, or the table's least wait.
+def _delay(policy: RetryPolicy, now: Situation) -> RetryIn:
+    """Return the wait: our backoff, the server's hint, or the table's least wait.
 
     The table's wait stands in for a hint: where the server names a time, the server knows better.
     """
@@ -198,6 +199,7 @@ def _delay(policy: RetryPolicy, now: Situation) -> tuple[float, str]:
         least, why = min(now.verdict.wait, policy.backoff_max), "least wait for this failure"
     else:
         least, why = hint, f"the server asked for {hint:g} s"
-    if least > delay:
-        return least * (1 + now.draw * _HINT_SPREAD), why
-    return delay, kind
+    if least <= delay:
+        return RetryIn(delay, kind, delay)
+    stretched = least * (1 + now.draw * _HINT_SPREAD)
+    return RetryIn(stretched, why, stretched if hint is None else delay)

@@ -86,6 +86,7 @@ class Fault(StrEnum):
     NOT_STREAMED = "not_streamed"
     DEADLINE = "deadline"
     QUEUE = "queue"
+    GATE = "gate"
     LOCAL = "local"
 
     @property
@@ -107,6 +108,7 @@ _BEFORE_SENDING = frozenset(
         Fault.PROXY,
         Fault.TLS,
         Fault.QUEUE,
+        Fault.GATE,
         Fault.LOCAL,
     }
 )

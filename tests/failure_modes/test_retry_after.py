@@ -115,7 +115,7 @@ async def test_fm12_the_shared_pause_is_capped_too() -> None:
     client, _ = scripted((429, envelope("", ""), {"retry-after": "86400"}))
     for _ in range(10):
         if (snapshot(client).partitions or (None,))[0] is not None and (
-            snapshot(client).partitions[0].closed_for is not None
+            (snapshot(client).partitions[0].closed_for or 0.0) > 0.0  # tested once before
         ):
             break
         with pytest.raises(openai.RateLimitError):

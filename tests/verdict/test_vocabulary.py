@@ -19,7 +19,8 @@ from comet_resilience.verdict.vocabulary import (
 @pytest.mark.parametrize("fault", Fault)
 def test_fault_before_sending(fault: Fault) -> None:
     """Only what broke before the request was out cannot have been received."""
-    before = {"connect", "connect_timeout", "pool_timeout", "proxy", "tls", "queue", "local"}
+    before = {"connect", "connect_timeout", "pool_timeout", "proxy", "tls", "queue", "gate"}
+    before |= {"local"}
     assert fault.before_sending == (fault.value in before)
 
 

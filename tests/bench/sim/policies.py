@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from comet_resilience.config import Config
-from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
+from comet_resilience.limits.algorithm import LimitAlgorithm
 from comet_resilience.limits.fixed import FixedLimit
 from comet_resilience.verdict.retry import RetryIn, Situation, decide
 from comet_resilience.verdict.rules import classify
@@ -85,7 +85,7 @@ def sdk_retry(retries: int) -> RetryRule:
 def step_back() -> LimitAlgorithm:
     """The library's algorithm as ``wrap()`` configures it."""
     config = Config()
-    return StepBack(config.initial_concurrency, config.min_concurrency, config.max_concurrency)
+    return config.make_algorithm()
 
 
 PRODUCT = Policy("comet_resilience", step_back, product_retry)
