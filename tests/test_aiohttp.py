@@ -101,7 +101,7 @@ async def test_a_stream_that_is_left_is_closed(
     client: openai.AsyncOpenAI, gateway: Gateway
 ) -> None:
     """Leaving a stream early frees the slot at once."""
-    events = ['data: {"choices": []}\n\n'] * 50
+    events = ['data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'] * 50
     gateway.always(replace(stream_reply(*events), chunk_delay=0.01))
     async with await client.chat.completions.create(
         model="m", messages=[{"role": "user", "content": "Hello"}], stream=True

@@ -49,6 +49,7 @@ def test_the_keywords_of_one_request() -> None:
     assert set(PER_CALL) == {
         "max_retries", "backoff_initial", "backoff_max", "max_retry_after", "retry_ambiguous",
         "deadline", "queue_timeout", "stall_timeout", "incomplete_stream", "opening",
+        "wait", "jitter",
     }  # fmt: skip
     assert get_type_hints(PerCallOptions).items() <= get_type_hints(Options).items()
 

@@ -280,5 +280,5 @@ async def test_a_success_takes_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> N
     """What is made for failures is not made for answers."""
     monkeypatch.setattr("comet_resilience.failure.capture", None)
     monkeypatch.setattr("comet_resilience.journey.redactor_of", None)
-    client, _ = scripted((200, {"choices": [], "id": "x"}, {}), **FAST)
+    client, _ = scripted((200, {"choices": [{}], "id": "x"}, {}), **FAST)
     await client.chat.completions.create(model="m", messages=MESSAGES)
