@@ -26,7 +26,7 @@ from .support.content import as_json
 from .support.diagnosis import Attempt, Diagnosis, LimiterState, find_diagnosis
 from .support.hints import SentRequest, hints
 from .support.redaction import Redactor
-from .verdict.advice import CORRECT_BASE_URL
+from .verdict.advice import CORRECT_BASE_URL, elsewhere, is_home, without_claims
 from .verdict.evidence import Evidence
 from .verdict.retry import may_be_billed
 from .verdict.vocabulary import (
@@ -42,6 +42,9 @@ from .wire.body import loaded_body, part_sizes
 from .wire.request import EXTENSION, STREAM_EXTENSION, authorization_of, base_url_of
 from .wire.response import rebuild
 
+#: What CometAPI's own answers have: an error type, and a header with the request's id.
+_OWN_TYPE: Final = "comet_api_error"
+_OWN_ID: Final = "x-cometapi-request-id"
 #: Packages whose exceptions are made fit for travel, and what they take along.
 _PORTABLE: Final = ("openai", "comet_resilience")
 _TRAVELS: Final = ("message", "status_code", "code", "param", "type", "request_id")
@@ -92,13 +95,18 @@ def diagnose_failure(
         known=redactor_of(request, body),
     )
     known = around.known
+    base_url = _elsewhere(failure, request)
     return Diagnosis(
         kind=verdict.kind,
-        meaning=verdict.reason,
+        meaning=verdict.reason if base_url is None else elsewhere(verdict.reason, base_url) or "",
         reason=reason,
         retryable=verdict.retryable,
-        advice=(*_specific_advice(failure, request, known), *verdict.advice),
-        section=verdict.section,
+        advice=(
+            *_about_the_wait(failure, reason),
+            *_specific_advice(failure, request, known),
+            *_general_advice(verdict, base_url, retried=len(attempts) > 1),
+        ),
+        section=verdict.section if base_url is None else "",
         rule=verdict.rule,
         source=verdict.source,
         route=known.line(info.route),
@@ -116,6 +124,33 @@ def diagnose_failure(
         at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
         facts=capture(request, body, known, failure.response, failure.body, seen.message),
     )
+
+
+def _elsewhere(failure: Failure, request: Any) -> str | None:
+    """The base URL of a host that is not CometAPI's and does not speak as it does, else ``None``.
+
+    Nothing known of the request means the gateway that this library is for.
+    """
+    if request is None:
+        return None
+    headers = getattr(failure.response, "headers", {})
+    speaks = failure.seen.type == _OWN_TYPE or _OWN_ID in headers
+    base_url = base_url_of(request)
+    return None if is_home(base_url, speaks=speaks) else base_url
+
+
+def _general_advice(verdict: Verdict, base_url: str | None, *, retried: bool) -> tuple[str, ...]:
+    """The table's advice in words that are true here."""
+    said = [step if base_url is None else elsewhere(step, base_url) for step in verdict.advice]
+    return tuple(step if retried else without_claims(step) for step in said if step)
+
+
+def _about_the_wait(failure: Failure, reason: str) -> tuple[str, ...]:
+    """What to do where only the named time stood against a retry."""
+    hint = failure.seen.retry_after
+    if hint is None or "more than max_retry_after" not in reason:
+        return ()
+    return (f"Come back in {hint:g} s, or raise max_retry_after: the server named this time.",)
 
 
 def _may_be_billed(failure: Failure, attempts: tuple[Attempt, ...]) -> bool:
@@ -235,10 +270,11 @@ def _wrong_endpoint_message(failure: Failure, request: Any, known: Redactor) -> 
         what = "with a web page" + (f" ({message!r})" if message else "")
     else:
         what = f"with {message!r}" if message else "with nothing"
+    at_home = _elsewhere(failure, request) is None
+    exactly = f"; for CometAPI it is exactly {CORRECT_BASE_URL}" if at_home else ""
     return known.scrub(
         f"Wrong base URL or path: {request.method} {request.url.path} was answered {seen.status}"
-        f" {what}. The base URL in use is {base_url_of(request)}; for CometAPI it is exactly"
-        f" {CORRECT_BASE_URL}."
+        f" {what}. The base URL in use is {base_url_of(request)}{exactly}."
     )
 
 

@@ -134,7 +134,8 @@ class Diagnosis:
         lines = [_wrapped(f"  {name:<10} {text}", 13) for name, text in rows]
         steps = enumerate(self.advice, start=1)
         lines += [_wrapped(f"  {place}. {step}", 5) for place, step in steps]
-        lines += [f"  guide      {self.section} (rule {self.rule}, source {self.source})"]
+        guide = self.section or "-"
+        lines += [f"  guide      {guide} (rule {self.rule}, source {self.source})"]
         return "\n".join([f"{self.kind}: {self.meaning}", *lines])
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:

@@ -41,6 +41,17 @@ _NAMED_FIELD = re.compile(
     r"|\b([a-z_][\w.\[\]]{1,60}) is required",
     re.IGNORECASE,
 )
+#: Places of a validation report that are no fields of a body, and messages about a header.
+_NO_FIELD = re.compile(r"(?:header|query|path|cookie)\b", re.IGNORECASE)
+_ABOUT_A_HEADER = re.compile(r"\bheaders?\b", re.IGNORECASE)
+_UNWANTED = re.compile(
+    r"unsupported|not supported|unknown|unrecognized|unexpected|not (?:allowed|permitted|accepted)"
+    r"|extra (?:inputs|fields)|不支持",
+    re.IGNORECASE,
+)
+_LACKING = re.compile(
+    r"required|missing|must (?:be (?:set|given)|not be empty)|必需|缺少|不能为空", re.IGNORECASE
+)
 _LARGEST_SHOWN: Final = 3
 _LARGE: Final = 1_024
 _DEPTH: Final = 12
@@ -134,10 +145,13 @@ def _about_advanced_fields(data: object) -> Iterator[str]:
 def _about_the_named_field(seen: Observation, data: object) -> Iterator[str]:
     found = _NAMED_FIELD.search(seen.message[:2_000])
     name = seen.param or (next(filter(None, found.groups()), "") if found else "")
-    if not name:
+    if not name or _NO_FIELD.match(name) or _ABOUT_A_HEADER.search(seen.message[:2_000]):
         return
     name = printable(name)[:80]
-    if isinstance(data, Mapping) and name not in data and re.fullmatch(r"\w+", name):
+    is_sent = not isinstance(data, Mapping) or name in data or not re.fullmatch(r"\w+", name)
+    if _UNWANTED.search(seen.message[:2_000]):
+        yield f"The message says that the field {name!r} is not accepted here: remove it."
+    elif not is_sent and _LACKING.search(seen.message[:2_000]):
         yield f"The message names the field {name!r}, which this request does not have: add it."
     else:
         yield f"The message names the field {name!r}: look at its value and type first."

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import urlsplit
 
 from .vocabulary import FailureKind as Kind
 
 CORRECT_BASE_URL: Final = "https://api.cometapi.com/v1"
+_HOME: Final = "cometapi.com"
 
 #: The guide's heading for each kind; the quick triage table where it has no heading of its own.
 SECTIONS: Final[Mapping[Kind, str]] = MappingProxyType(
@@ -137,3 +139,54 @@ ADVICE: Final[Mapping[Kind, tuple[str, ...]]] = MappingProxyType(
         Kind.LOCAL: ("Fix the request on this side: it was never sent.",),
     }
 )
+
+#: What the sentences that speak of CometAPI become at another host; ``None`` leaves one away.
+_ELSEWHERE: Final[Mapping[str, str | None]] = MappingProxyType(
+    {
+        "The header must be exactly: Authorization: Bearer <COMETAPI_KEY>.": (
+            "Check the Authorization header: Bearer, one space, and a key of this host."
+        ),
+        f"Use this base URL exactly: {CORRECT_BASE_URL}": (
+            "Check the base URL in use, {base_url}: its host, its version, its path."
+        ),
+        f"Check the base URL, for CometAPI exactly {CORRECT_BASE_URL}, and the path.": (
+            "Check the base URL in use, {base_url}, and the path."
+        ),
+        f"Check the base URL: {CORRECT_BASE_URL}": "Check the base URL in use: {base_url}",
+        "Check the model id, letter for letter, against the models page.": (
+            "Check the model id, letter for letter, against the models that this host lists."
+        ),
+        "If it stays away, check the models page and report the request id.": (
+            "If it stays away, check the models that this host lists, and report the request id."
+        ),
+        "Words such as group or channel in the message are routing details, not the cause.": None,
+        "This is no fault of yours: the gateway's own access to the provider failed.": (
+            "A key or an account behind this host was refused; if the host is the provider's own,"
+            " it is yours."
+        ),
+        "the gateway's account at the provider is out of quota, not yours": (
+            "the account at the provider is out of quota: yours, or that of a gateway in between"
+        ),
+        "a provider refused the gateway's own key, not yours": (
+            "a provider refused a key: yours, or that of a gateway in between"
+        ),
+    }
+)
+_DONE_HERE: Final = " (this client did)"
+
+
+def is_home(base_url: str, *, speaks: bool) -> bool:
+    """Tell if CometAPI's own words fit: its hosts, and hosts that speak as it does."""
+    host = urlsplit(base_url).hostname or ""
+    return speaks or not host or host == _HOME or host.endswith(f".{_HOME}")
+
+
+def elsewhere(words: str, base_url: str) -> str | None:
+    """Return a sentence as it is true of another host, ``None`` if none of it is."""
+    found = _ELSEWHERE.get(words, words)
+    return None if found is None else found.replace("{base_url}", base_url)
+
+
+def without_claims(words: str) -> str:
+    """Return a sentence without what it says of retries that never were."""
+    return words.replace(_DONE_HERE, "")

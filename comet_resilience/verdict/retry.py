@@ -7,6 +7,7 @@ randomness come in as arguments.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +32,8 @@ _REDIRECTED: Final = 300
 _SERVER_ERROR: Final = 500
 #: Error types of gateways that give the money back when they answer with an error.
 REFUNDING_TYPES: Final = frozenset({"comet_api_error", "new_api_error", "one_api_error"})
+#: Their request ids: a time to the nanosecond, and eight characters.
+_REFUNDING_ID: Final = re.compile(r"20\d{12,21}[A-Za-z0-9]{8}", re.ASCII)
 
 #: A hint is stretched by at most this share, so that clients told the same time do not return
 #: together; it is never shortened.
@@ -131,7 +134,8 @@ def may_be_billed(seen: Observation, verdict: Verdict | None = None) -> bool:
 def _is_refunded(seen: Observation) -> bool:
     """Tell whether a gateway that refunds failed calls has written an error itself."""
     from_edge = seen.edge_retryable is not None or bool(seen.edge_code)
-    signed = seen.type.lower() in REFUNDING_TYPES or bool(seen.ids.gateway)
+    own_id = _REFUNDING_ID.fullmatch(seen.ids.gateway) is not None
+    signed = seen.type.lower() in REFUNDING_TYPES or own_id
     return seen.body is BodyKind.JSON and signed and not from_edge
 
 

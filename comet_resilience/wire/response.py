@@ -38,7 +38,14 @@ _SHOULD_RETRY: Final = {"true": True, "false": False}
 #: Statuses under which words or an empty budget are a hint.
 _MAY_HINT: Final = (429, 503)
 _SERVER_ERROR: Final = 500
-_GATEWAY_ID_HEADERS: Final = ("x-cometapi-request-id", "x-oneapi-request-id")
+_GATEWAY_ID_HEADERS: Final = (
+    "x-cometapi-request-id", "x-oneapi-request-id", "x-litellm-call-id", "x-portkey-trace-id",
+    "apim-request-id",
+)  # fmt: skip
+_PROVIDER_ID_HEADERS: Final = (
+    "x-request-id", "llm_provider-x-request-id", "request-id", "x-amzn-requestid",
+    "x-ms-request-id",
+)  # fmt: skip
 _DROPPED_HEADERS: Final = frozenset(
     {b"content-encoding", b"content-length", b"transfer-encoding", b"x-should-retry", b"set-cookie"}
 )
@@ -170,7 +177,8 @@ def request_ids(headers: Any, envelope: Envelope) -> RequestIds:
     for name in _GATEWAY_ID_HEADERS:
         gateway = gateway or headers.get(name, "")[:_ID_KEPT]
     in_message = envelope.request_id if gateway else ""
-    others = (headers.get("x-request-id", "")[:_ID_KEPT], envelope.upstream_request_id, in_message)
+    named = (headers.get(name, "")[:_ID_KEPT] for name in _PROVIDER_ID_HEADERS)
+    others = (*named, envelope.upstream_request_id, in_message)
     return RequestIds(
         gateway=gateway or envelope.request_id,
         provider=next((id_ for id_ in others if id_ and id_ != gateway), ""),

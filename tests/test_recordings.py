@@ -1,0 +1,94 @@
+"""Refusals that real gateways gave, replayed to the SDK over real sockets, each with its verdict.
+
+``tests/corpus/recordings`` holds them, a line each: what a new-api gateway and a LiteLLM proxy
+answered in front of a scripted provider, and beside it what is to be said of it and how often the
+same request is to be sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from comet_resilience import diagnose, wrap
+from comet_resilience.testing import Gateway, Reply, no_waiting
+from tests.conftest import KEY, MESSAGES
+
+RECORDINGS = Path(__file__).parent / "corpus" / "recordings"
+LINES: dict[str, list[dict[str, Any]]] = {
+    path.stem: [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for path in sorted(RECORDINGS.glob("*.jsonl"))
+}
+RETRIES = 2
+
+
+async def _call(client: Any, line: dict[str, Any]) -> object:
+    route, streamed = line["route"], line["stream"]
+    if route == "POST /responses":
+        return await client.responses.create(model="m", input="hi", stream=streamed)
+    if route == "GET /files":
+        return await client.files.list()
+    if route == "GET /models":
+        return await client.models.list()
+    if route == "GET /models/{id}":
+        return await client.models.retrieve("nope")
+    if route.startswith("GET "):
+        return await client.get(route.removeprefix("GET "), cast_to=object)
+    return await client.chat.completions.create(model="m", messages=MESSAGES, stream=streamed)
+
+
+async def _outcome(gateway: Gateway, line: dict[str, Any]) -> dict[str, Any]:
+    headers = tuple(line["headers"].items())
+    reply = Reply(status=line["status"], headers=headers, body=line["body"].encode())
+    gateway.recover()
+    gateway.always(reply)
+    before = len(gateway.requests)
+    client = wrap(
+        openai.AsyncOpenAI(api_key=KEY, base_url=gateway.base_url),
+        max_retries=RETRIES,
+        max_retry_after=600,
+    )
+    try:
+        await _call(client, line)
+    except openai.OpenAIError as error:
+        found = diagnose(error)
+        return {
+            "kind": found.kind.value,
+            "attempts": len(gateway.requests) - before,
+            "rule": found.rule,
+        }
+    finally:
+        await client.close()
+    return {"kind": "success"}
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("house", LINES)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.anyio
+async def test_each_recorded_refusal_has_its_verdict(house: str) -> None:
+    """Kind, row and number of requests are those written beside each line."""
+    wrong = []
+    async with Gateway() as gateway:
+        with no_waiting():
+            for number, line in enumerate(LINES[house], start=1):
+                due = {**line["expected"]}
+                due.pop("retry_after", None)
+                said = await _outcome(gateway, line)
+                if said != due:
+                    wrong.append((number, line["situation"], said, due))
+    assert not wrong
+
+
+def test_recordings_carry_no_key() -> None:
+    """What was recorded shows keys masked, and each line says what is expected."""
+    for lines in LINES.values():
+        assert len(lines) >= 80
+        for line in lines:
+            assert not re.search(r"sk-[A-Za-z0-9]{8}", line["body"])
+            assert {"kind", "attempts", "rule"} <= line["expected"].keys()
