@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import math
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, cast
 
 
@@ -86,6 +87,6 @@ class VirtualLoop:
         try:
             while self._heap and self._heap[0][0] <= until and not done():
                 self._now, _, function, args = heapq.heappop(self._heap)
-                function(*args)
+                Context().run(function, *args)  # each in a task of its own, so to speak
         finally:
             asyncio._set_running_loop(outer)
