@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import anyio
 import anyio.lowlevel
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.anyio
 FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0}
 SECRET: Final = {"x-tenant": "tenant-of-a"}
 
-Client = openai.AsyncOpenAI
-Key = Callable[[], Awaitable[str]]
+Client: TypeAlias = openai.AsyncOpenAI
+Key: TypeAlias = Callable[[], Awaitable[str]]
 
 
 def client_of(inner: Any, host: str, key: str | Key, **options: Any) -> Client:
