@@ -417,11 +417,11 @@ def fields_of(event: Event) -> dict[str, object]:
     for declared in fields(event):
         value = getattr(event, declared.name)
         if declared.name == "request":
-            found |= {"comet_route": value.route, "comet_model": value.model}
+            found |= {"comet_route": printable(value.route), "comet_model": printable(value.model)}
         elif declared.name == "partition":
-            found["comet_partition"] = None if value is None else str(value)
+            found["comet_partition"] = None if value is None else _shown(value)
         elif declared.name not in _ONLY_IN_WORDS:
-            found[f"comet_{declared.name}"] = str(value) if isinstance(value, StrEnum) else value
+            found[f"comet_{declared.name}"] = printable(value) if isinstance(value, str) else value
     return found
 
 

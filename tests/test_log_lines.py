@@ -21,7 +21,7 @@ from comet_resilience import diagnose, support_report, wrap
 from comet_resilience import events as events_module
 from comet_resilience.bulk.finished import HEADER, Finished
 from comet_resilience.cli import main
-from comet_resilience.events import Event, describe, log_event, logger
+from comet_resilience.events import Event, LogWriter, describe, fields_of, logger
 from comet_resilience.limits.snapshot import GateView, PartitionSnapshot, Snapshot
 from comet_resilience.support.nesting import NestingWatch
 from comet_resilience.verdict.vocabulary import Operation, RequestInfo
@@ -89,10 +89,12 @@ def test_every_event_is_one_printable_line(cls: Any, lines: list[str]) -> None:
     """Route, model, partition, reason, code and id of every kind of event there is."""
     event = hostile_event(cls)
     assert_whole(describe(event))
-    log_event(event)
+    LogWriter()(event)
     assert len(lines) == 1
     assert_whole(lines[0])
     assert_whole(repr(event))
+    for value in fields_of(event).values():
+        assert_whole(str(value))
 
 
 def test_every_logging_call_goes_through_the_escaping_logger() -> None:
