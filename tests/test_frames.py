@@ -13,6 +13,9 @@ import pytest
 
 import comet_resilience
 from comet_resilience import diagnose, support_report, wrap
+from comet_resilience.client import Hidden
+from comet_resilience.support.hints import SentRequest
+from comet_resilience.support.redaction import redactor
 
 from .conftest import LIMITED, OK, Answer, Scripted, bare_client, envelope, httpx
 
@@ -169,3 +172,13 @@ async def test_the_key_of_an_earlier_attempt_is_secret_after_it_was_renewed() ->
     error = await caught(client)
     assert len(diagnose(error).attempts) == 2
     assert_silent(error)
+
+
+def test_what_holds_a_key_or_a_body_does_not_show_it() -> None:
+    """Neither alone nor as a member of something else."""
+    sent = SentRequest(authorization=f"Bearer {KEY}", body=PROMPT.encode())
+    assert KEY not in repr([sent])
+    assert PROMPT not in repr([sent])
+    known = redactor([KEY], PROMPT)
+    assert KEY not in repr([known, known.secrets])
+    assert PROMPT not in repr([known, Hidden(PROMPT)])

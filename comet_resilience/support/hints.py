@@ -64,8 +64,8 @@ class SentRequest:
     ``parts`` are the sizes in bytes of a multipart body's fields, by name.
     """
 
-    authorization: str | None
-    body: bytes
+    authorization: str | None = field(repr=False)
+    body: bytes = field(repr=False)
     parts: Mapping[str, int] = field(default_factory=dict)
 
 
