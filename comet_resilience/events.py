@@ -50,6 +50,9 @@ class _Escaping(logging.Filter):
             record.args = {name: _escaped_argument(value) for name, value in record.args.items()}
         elif record.args:
             record.args = tuple(map(_escaped_argument, record.args))
+        for name, value in vars(record).items():  # the ``extra=`` fields of an event
+            if name.startswith("comet_") and isinstance(value, str):
+                setattr(record, name, escaped(value))
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             record.exc_text = escaped_traceback(error)
