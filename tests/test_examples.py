@@ -31,11 +31,18 @@ def gateway() -> Iterator[Gateway]:
 
 def quickstart(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run the quickstart in a folder, with no settings but those that are given."""
+    return example("quickstart.py", folder, *arguments, **settings)
+
+
+def example(
+    name: str, folder: Path, *arguments: str, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Run an example in a folder, with no settings but those that are given."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("COMETAPI_")}
     found = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
     own = {"PYTHONPATH": found, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "TERM": "dumb"}
     return subprocess.run(  # noqa: S603 - our own file
-        [sys.executable, str(ROOT / "examples" / "quickstart.py"), *arguments],
+        [sys.executable, str(ROOT / "examples" / name), *arguments],
         cwd=folder,
         env={**kept, **own, **settings},
         capture_output=True,
@@ -158,3 +165,16 @@ def test_help_names_the_options(tmp_path: Path) -> None:
     done = quickstart(tmp_path, "--help")
     assert done.returncode == 0
     assert {"--demo", "--calls", "--model"} <= set(re.findall(r"--\w+", done.stdout))
+
+
+def test_an_outage_is_drawn_with_both_clients(tmp_path: Path) -> None:
+    """The wrapped client answers every call; both lines are printed, and the picture is one."""
+    done = example("outage.py", tmp_path, "--calls", "12", "--seconds", "0.8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    bare, wrapped, _ = done.stdout.splitlines()
+    assert bare.startswith("bare SDK, max_retries=6: ")
+    assert wrapped.startswith("wrapped: 12 of 12 calls answered, the last after ")
+    picture = (tmp_path / "outage.png").read_bytes()
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert 20_000 < len(picture) < 500_000
