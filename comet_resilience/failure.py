@@ -95,7 +95,7 @@ def diagnose_failure(
         known=redactor_of(request, body),
     )
     known = around.known
-    base_url = _elsewhere(failure, request)
+    base_url = _elsewhere(failure, request, known)
     return Diagnosis(
         kind=verdict.kind,
         meaning=verdict.reason if base_url is None else elsewhere(verdict.reason, base_url) or "",
@@ -126,8 +126,8 @@ def diagnose_failure(
     )
 
 
-def _elsewhere(failure: Failure, request: Any) -> str | None:
-    """The base URL of a host that is not CometAPI's and does not speak as it does, else ``None``.
+def _elsewhere(failure: Failure, request: Any, known: Redactor) -> str | None:
+    """Return the base URL of a host that neither is CometAPI's nor speaks as it does, or ``None``.
 
     Nothing known of the request means the gateway that this library is for.
     """
@@ -136,7 +136,7 @@ def _elsewhere(failure: Failure, request: Any) -> str | None:
     headers = getattr(failure.response, "headers", {})
     speaks = failure.seen.type == _OWN_TYPE or _OWN_ID in headers
     base_url = base_url_of(request)
-    return None if is_home(base_url, speaks=speaks) else base_url
+    return None if is_home(base_url, speaks=speaks) else known.scrub(base_url)
 
 
 def _general_advice(verdict: Verdict, base_url: str | None, *, retried: bool) -> tuple[str, ...]:
@@ -270,7 +270,7 @@ def _wrong_endpoint_message(failure: Failure, request: Any, known: Redactor) -> 
         what = "with a web page" + (f" ({message!r})" if message else "")
     else:
         what = f"with {message!r}" if message else "with nothing"
-    at_home = _elsewhere(failure, request) is None
+    at_home = _elsewhere(failure, request, known) is None
     exactly = f"; for CometAPI it is exactly {CORRECT_BASE_URL}" if at_home else ""
     return known.scrub(
         f"Wrong base URL or path: {request.method} {request.url.path} was answered {seen.status}"
