@@ -22,9 +22,9 @@ ROOT: Final = Path(__file__).parents[1]
 PACKAGE: Final = Path(comet_resilience.__file__).parent
 #: Rooms that write files, each with the reason why that is safe.
 WRITERS: Final = {
-    "bulk/finished.py",  # 0600: results may be stored in it
+    "bulk/finished.py",  # opened by support/private.py: results may be stored in it
     "cli/saturation.py",  # a page to be shown around: names of routes and models, and numbers
-    "support/journal.py",  # 0600, although it holds no content
+    "support/journal.py",  # by support/private.py too, although it holds no content
     "testing/redis.py",  # in a folder of its own that is removed
 }
 _NETWORK: Final = {
@@ -46,7 +46,9 @@ def writes(path: Path) -> bool:
     """Whether a file of ours creates files."""
     return any(
         name in _MAKES_FILES
-        or (name == "open" and re.search(r"'[rb]*[wax][+bt]*'|O_CREAT", arguments))
+        or (
+            name in ("open", "open_private") and re.search(r"'[rb]*[wax][+bt]*'|O_CREAT", arguments)
+        )
         for name, arguments in calls_of(path)
     )
 

@@ -14,10 +14,12 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Callable
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, get_origin, get_type_hints
 
-from ..escaping import printable
+from ..support.private import open_private
 from .keys import Names, name_of
 
 try:
@@ -25,9 +27,36 @@ try:
 except ImportError:  # Windows: two runs on one file go unnoticed there
     fcntl = None  # type: ignore[assignment]
 
-HEADER: Final = b'{"comet_resilience": "finished calls", "version": 1}\n'
+HEADER: Final = b'{"comet_resilience": "finished calls", "version": 2}\n'
+#: Of all versions, the first one first: there a tuple has the name of the list.
+_HEADERS: Final = (HEADER.replace(b"2", b"1"), HEADER)
 _DONE: Final = b'{"done": '
 _ANSWERED: Final = b'{"answered": '
+_RESULT: Final = ', "result": '
+_NEVER_STORED: Final = (tuple, set, frozenset, bytes, bytearray, complex)
+#: How many beginnings of lines are looked for in one that is torn.
+_TORN_MOST: Final = 8
+_decoder: Final = json.JSONDecoder()
+
+
+def check_stored(ask: Callable[..., Any]) -> None:
+    """Raise ``TypeError`` if a function says itself that it returns what cannot be stored."""
+    try:
+        returned = get_type_hints(ask).get("return")
+    except Exception:  # noqa: BLE001 - annotations may name anything, and need not be there
+        return
+    kind = get_origin(returned) or returned
+    if isinstance(kind, type) and (
+        issubclass(kind, _NEVER_STORED) or is_dataclass(kind) or hasattr(kind, "model_dump")
+    ):
+        raise TypeError(
+            f"store_results: ask returns {kind.__name__}, which would not come back from JSON as it"
+            " is: let it return text, numbers, or lists and dicts of these"
+        )
+
+
+class InexactResultError(TypeError):
+    """A result of kinds that JSON knows, but which it would not give back as it is."""
 
 
 class Finished:
@@ -39,6 +68,7 @@ class Finished:
         self._seen = Names()
         self._stored: dict[bytes, Any] = {}
         self._synced = True
+        self._is_torn = self._is_old = False
 
     def open(self) -> None:
         """Read what is there, cut off a torn end, and make ready to append.
@@ -62,6 +92,10 @@ class Finished:
         if not whole:
             self._append(HEADER)
 
+    def name_of(self, key: object) -> bytes:
+        """Return the name of a key in this file; see ``keys.name_of``."""
+        return name_of(key, as_before=self._is_old)
+
     def is_new(self, name: bytes) -> bool:
         """Whether a call is neither done nor under way; from now on it is."""
         return self._seen.add(name)
@@ -76,14 +110,18 @@ class Finished:
 
         Raises:
             TypeError: If the result is nothing that JSON knows.
+            InexactResultError: If it would not come back from JSON as it is.
             OSError: If it cannot be written.
 
         """
         try:
-            text = json.dumps(result)
-        except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"a {type(result).__name__} cannot be stored ({error}): let the function that asks"
+            text = json.dumps(result, allow_nan=False)
+            _check_survival(result, json.loads(text))
+        except Exception as error:  # noqa: BLE001 - a dict of the user's may raise anything
+            why = "nested too deeply" if isinstance(error, RecursionError) else error
+            kind = TypeError if isinstance(error, TypeError) else InexactResultError
+            raise kind(
+                f"a {type(result).__name__} cannot be stored ({why}): let the function that asks"
                 " return text, numbers, or lists and dicts of these"
             ) from None
         self._append(b'%s%s, "result": %s}\n' % (_ANSWERED, name, text.encode()))
@@ -115,9 +153,12 @@ class Finished:
     def _append(self, line: bytes) -> None:
         if self._file is None:
             raise ValueError(f"{self._path} is closed")
+        if self._is_torn:  # what a full disk left of a line is not to spoil the next
+            line = b"\n" + line
+        self._is_torn = True
         while line:  # a full disk may take a part, and then raises
             line = line[self._file.write(line) :]
-        self._synced = False
+        self._is_torn = self._synced = False
 
     def _lock(self, file: IO[bytes]) -> None:
         if fcntl is None:
@@ -132,42 +173,102 @@ class Finished:
         with open(file.fileno(), "rb", closefd=False) as lines:
             lines.seek(0)
             header = lines.readline()
-            if not header.endswith(b"\n") and HEADER.startswith(header):
+            if not header.endswith(b"\n") and any(each.startswith(header) for each in _HEADERS):
                 return 0  # new, or torn at birth
-            if header != HEADER:
+            if header not in _HEADERS:
                 raise ValueError(
                     f"{self._path} is no file of finished calls: its first line is not"
                     f" {HEADER.decode().strip()}; it was left as it is"
                 )
-            whole, unreadable = len(header), 0
+            self._is_old = header == _HEADERS[0]
+            whole, unreadable, torn = len(header), 0, 0
             for line in lines:
                 if not line.endswith(b"\n"):
                     break
                 whole += len(line)
-                unreadable += not self._take_in(line)
-        if unreadable:
-            path = printable(str(self._path))
-            warnings.warn(
-                f"{path}: {unreadable} lines cannot be read; their calls are run again",
-                stacklevel=2,
-            )
+                if not self._take_in(line):
+                    is_two = self._take_in_second(line)
+                    torn, unreadable = torn + is_two, unreadable + (not is_two)
+        self._warn(unreadable, torn)
         return whole
+
+    def _warn(self, unreadable: int, torn: int) -> None:
+        told = []
+        if unreadable:
+            told.append(f"{unreadable} lines cannot be read; their calls are run again")
+        if torn:
+            told.append(
+                f"{torn} lines begin with one that was torn (was the disk full?); what follows in"
+                " them was read, what was torn is run again"
+            )
+        if told:
+            warnings.warn(f"{self._path}: {'; '.join(told)}", stacklevel=3)
+
+    def _take_in_second(self, line: bytes) -> bool:
+        """Note the whole line that follows a torn one, without a line's end between them."""
+        at = 0
+        for _ in range(_TORN_MOST):
+            starts = (line.find(start, at + 1) for start in (_DONE, _ANSWERED))
+            at = min((start for start in starts if start > 0), default=-1)
+            if at < 0:
+                return False
+            if self._take_in(line[at:]):
+                return True
+        return False
 
     def _take_in(self, line: bytes) -> bool:
         """Note what a line tells; ``False`` if it tells nothing."""
-        if line.startswith(_DONE) and line.endswith(b"}\n"):
-            name = line[len(_DONE) : -2]
-            self._seen.add(name)
-            self._stored.pop(name, None)
-            return True
+        start = _DONE if line.startswith(_DONE) else _ANSWERED
         try:
-            event = json.loads(line)
-            self._stored[name_of(event["answered"])] = event["result"]
-        except (ValueError, TypeError, KeyError):
+            text = line.decode()
+            name, at = _name_at(text, len(start)) if line.startswith(start) else (b"", 0)
+            if not at:
+                return False
+            if start is _DONE:
+                if text[at:] != "}\n":
+                    return False
+                self._seen.add(name)
+                self._stored.pop(name, None)
+            else:
+                self._stored[name] = _result_at(text, at)
+        except (ValueError, RecursionError):
             return False
         return True
 
 
+def _name_at(text: str, at: int) -> tuple[bytes, int]:
+    """Return the name that begins there, as it stands, and where it ends."""
+    end = _decoder.raw_decode(text, at)[1]
+    return text[at:end].encode(), end
+
+
+def _result_at(text: str, at: int) -> Any:
+    if not text.startswith(_RESULT, at):
+        raise ValueError("no result")
+    result, end = _decoder.raw_decode(text, at + len(_RESULT))
+    if text[end:] != "}\n":
+        raise ValueError("more than a result")
+    return result
+
+
+def _check_survival(result: Any, back: Any) -> None:
+    if not _survives(result, back):
+        raise ValueError("it would come back as something else")
+
+
+def _survives(result: Any, back: Any) -> bool:
+    """Whether a result came back from JSON as it was, types included."""
+    if type(result) is not type(back):
+        return False
+    if isinstance(result, list):
+        return len(result) == len(back) and all(map(_survives, result, back))
+    if isinstance(result, dict):
+        return result.keys() == back.keys() and all(
+            type(name) is str and _survives(value, back[name]) for name, value in result.items()
+        )
+    return bool(result == back)
+
+
 def _for_the_owner(path: str, flags: int) -> int:
     """Results may be private: nobody else may read the file that is made for them."""
-    return os.open(path, flags, 0o600)
+    return open_private(path, flags)

@@ -7,33 +7,75 @@ Ten million keys in a ``set`` take a gigabyte. Here each takes its digest: 14 by
 from __future__ import annotations
 
 import json
+import math
 from hashlib import blake2b
-from typing import Final
+from typing import Any, Final
 
 _DIGEST: Final = 16
 _PREFIX: Final = 2
 _REST: Final = _DIGEST - _PREFIX
 #: Longer keys (a whole prompt, say) stand in the file as a digest.
 _LONGEST_NAME: Final = 200
+_BY_DIGEST: Final = b'{"blake2b":'
 
 
-def name_of(key: object) -> bytes:
-    """A key as canonical JSON: equal keys have equal names.
+def name_of(key: object, *, as_before: bool = False) -> bytes:
+    """Return a key as canonical JSON: equal keys have equal names, and no others.
+
+    A tuple is told from a list, and a number as a dict's key from text, unless all is to be
+    ``as_before``, in files of the first version.
 
     Raises:
-        TypeError: If the key is nothing that JSON knows.
+        TypeError: If the key is nothing that JSON knows, or not exactly.
 
     """
     try:
-        name = json.dumps(key, sort_keys=True, separators=(",", ":")).encode()
-    except (TypeError, ValueError) as error:
+        name = _encoded(key, as_before).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else error
         raise TypeError(
-            f"a {type(key).__name__} cannot be the key of a finished call ({error}): give"
+            f"a {type(key).__name__} cannot be the key of a finished call ({why}): give"
             " key=..., a function from an item to text, a number, or lists and dicts of these"
         ) from None
-    if len(name) <= _LONGEST_NAME:
+    if len(name) <= _LONGEST_NAME and not name.startswith(_BY_DIGEST):
         return name
-    return b'{"blake2b":"%s"}' % blake2b(name, digest_size=_DIGEST).hexdigest().encode()
+    return b'%s"%s"}' % (_BY_DIGEST, blake2b(name, digest_size=_DIGEST).hexdigest().encode())
+
+
+def _encoded(key: Any, as_before: bool) -> str:
+    """Encode what comes back from JSON as it was; the space marks what no key of a user's has."""
+    if isinstance(key, list | tuple):
+        items = ",".join([_encoded(item, as_before) for item in key])
+        is_list = as_before or isinstance(key, list)
+        return f"[{items}]" if is_list else f'{{"tuple": [{items}]}}'
+    if isinstance(key, dict):
+        return _encoded_dict(key, as_before)
+    if isinstance(key, str):
+        return _text(key)
+    if isinstance(key, float) and math.isnan(key):
+        raise TypeError("NaN is equal to nothing, not even to itself")
+    return json.dumps(key)
+
+
+def _encoded_dict(key: dict[Any, Any], as_before: bool) -> str:
+    if as_before or all(isinstance(name, str) for name in key):
+        names = sorted(key)
+        members = [f"{_member(name)}:{_encoded(key[name], as_before)}" for name in names]
+        return f"{{{','.join(members)}}}"
+    pairs = sorted(f"[{_encoded(k, as_before)},{_encoded(v, as_before)}]" for k, v in key.items())
+    return f'{{"dict": [{",".join(pairs)}]}}'
+
+
+def _member(name: Any) -> str:
+    """Encode a key of a dict as JSON does, which makes text of everything."""
+    return _text(name) if isinstance(name, str) else json.dumps({name: 0})[1:-4]
+
+
+def _text(text: str) -> str:
+    encoded = json.dumps(text)
+    if not text.isascii() and json.loads(encoded) != text:
+        raise TypeError("a pair of surrogates would become one character")
+    return encoded
 
 
 class Names:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint
 
+from ..events import logger
 from ..limits.eventloop import clock
 from ..overrides import Override, current_block
-from .finished import Finished
-from .keys import name_of
+from .finished import Finished, InexactResultError
 from .pace import BulkCall, Pace
 from .progress import Progress, Rate, eta
 from .source import Source, size_of
@@ -82,13 +82,13 @@ class BulkResults(Generic[ItemT, ValueT]):
         self._handed: BulkCall | None = None
         self._is_read = self._is_closed = False
         self._source_error: Exception | None = None
-        self._broken: Exception | None = None
+        self._broken: OSError | TypeError | None = None
         self._skipped = self._answered = self._failed = 0
         self._started = clock()
         self._rate = Rate(self._started)
         self._calls: TaskGroup
         self._room, self._news, self._ended = anyio.Event(), anyio.Event(), anyio.Event()
-        self._is_asked = False
+        self._is_asked = self._told_of_unstored = False
 
     def __aiter__(self) -> Self:
         return self
@@ -167,7 +167,10 @@ class BulkResults(Generic[ItemT, ValueT]):
         """The reader came back, so it is done with the result that it had."""
         handed, self._handed = self._handed, None
         if handed is not None and self._plan.finished is not None:
-            self._plan.finished.done(handed.name)
+            try:
+                self._plan.finished.done(handed.name)
+            except OSError as error:
+                self._stop_beginning(error)
 
     async def _next_over(self) -> BulkCall:
         await checkpoint()
@@ -180,16 +183,16 @@ class BulkResults(Generic[ItemT, ValueT]):
         return self._line.popleft()
 
     def _raise_if_ended(self) -> None:
-        if self._broken is not None:
-            self.end()
-            raise self._broken
         if self._is_closed:
             raise StopAsyncIteration
 
     def _raise_if_read(self) -> None:
-        if not self._is_read or self._pace.running or self._line:
+        if self._pace.running or self._line or not (self._is_read or self._broken):
             return
-        error, self._source_error = self._source_error, None
+        error = self._broken or self._source_error
+        self._broken = self._source_error = None
+        if error is not None:
+            self.end()
         raise error or StopAsyncIteration
 
     async def _begin_all(self) -> None:
@@ -206,6 +209,8 @@ class BulkResults(Generic[ItemT, ValueT]):
     async def _read_source(self) -> None:
         turns, room = 0, 1
         async for item in self._source:
+            if self._broken is not None:
+                return
             room -= self._take_in(item)
             turns += 1
             if turns % AT_ONCE == 0:
@@ -213,8 +218,26 @@ class BulkResults(Generic[ItemT, ValueT]):
             if room < 1:
                 room = min(AT_ONCE, await self._wait_for_room())
 
+    def _store(self, finished: Finished, call: BulkCall) -> None:
+        """Keep a result in the file; one that cannot be kept there is handed over all the same."""
+        try:
+            finished.answered(call.name, call.value)
+        except (OSError, TypeError) as error:
+            if not isinstance(error, InexactResultError):  # as the next ones would not be, either
+                self._stop_beginning(error)
+            elif not self._told_of_unstored:
+                self._told_of_unstored = True
+                what = "store_results: %s; such results are handed over but not kept in the file"
+                logger.warning(what, error)
+
+    def _stop_beginning(self, error: OSError | TypeError) -> None:
+        """The file takes no more: hand over what was paid for, begin nothing, then raise."""
+        self._broken = self._broken or error
+        self._room.set()
+        self._news.set()
+
     async def _wait_for_room(self) -> int:
-        while (room := self._pace.room(clock())) < 1:
+        while (room := self._pace.room(clock())) < 1 and self._broken is None:
             self._room = anyio.Event()
             with anyio.move_on_after(LOOKS_AFTER):
                 await self._room.wait()
@@ -224,7 +247,7 @@ class BulkResults(Generic[ItemT, ValueT]):
         """Begin the call for an item; ``False`` if it needs none."""
         call, finished = BulkCall(item, b"", clock()), self._plan.finished
         if finished is not None:
-            call.name = name_of(item if self._plan.key is None else self._plan.key(item))
+            call.name = finished.name_of(item if self._plan.key is None else self._plan.key(item))
             if not finished.is_new(call.name):
                 self._skipped += 1
                 return False
@@ -270,10 +293,7 @@ class BulkResults(Generic[ItemT, ValueT]):
         else:
             self._answered += 1
             if self._plan.finished is not None and self._plan.stores:
-                try:
-                    self._plan.finished.answered(call.name, call.value)
-                except (OSError, TypeError) as error:
-                    self._broken = error
+                self._store(self._plan.finished, call)
         if not self._plan.in_order:
             self._line.append(call)
         self._news.set()

@@ -16,7 +16,7 @@ from ..keywords import check_choice
 from ..transport import ResilientTransport
 from ..wire.family import transport_of
 from .bar import Bar, make_bar
-from .finished import Finished
+from .finished import Finished, check_stored
 from .progress import Progress
 from .results import BulkResults, Plan
 
@@ -100,7 +100,10 @@ def run_all(
             goes on where it was: an item is finished when the loop comes back for the next one.
             Items that failed are not, and neither is the one at which the loop was left.
         store_results: Keep each result in that file before it is handed over, so that no
-            answered call is ever made again. Results must be what JSON knows.
+            answered call is ever made again. Results must be what JSON knows; one that would not
+            come back from it as it is (a tuple, a number as a dict's key, NaN, too deep a nesting)
+            is handed over, not kept, and the log says so once. An ``ask`` that is annotated with
+            what cannot be stored is refused before anything is sent.
         key: From an item to what names it in that file: text, a number, or lists and dicts of
             these. By default the item itself. Items with equal keys are one item.
         progress: A function that is called with a ``Progress`` twice a second and at the end, or
@@ -108,17 +111,20 @@ def run_all(
         total: The number of items, where ``len(items)`` does not tell it.
 
     Raises:
-        TypeError: If ``client`` is not wrapped; from the loop: if a key or a result does not fit
-            into the file.
+        TypeError: If ``client`` is not wrapped, or ``ask`` says that it returns what cannot be
+            stored; from the loop: if a key or a result does not fit into the file.
         ValueError: If a choice is unknown, or ``finished`` is some other file (from the block).
         ImportError: If ``progress=True`` and rich is not installed.
-        OSError: If the file cannot be read, locked or written (from the block and the loop).
+        OSError: If the file cannot be read, locked or written (from the block, and from the loop
+            once all that was paid for is handed over), or belongs to somebody else.
 
     """
     check_choice("order", order, get_args(Order))
     check_choice("errors", errors, get_args(Errors))
     if finished is None and (store_results or key is not None):
         raise ValueError("store_results and key are about the file of finished=..., which is None")
+    if store_results:
+        check_stored(ask)
     plan = Plan(
         ask=ask,
         items=items,
@@ -174,11 +180,21 @@ async def _opened(finished: Finished | None) -> AsyncIterator[None]:
         return
     try:
         with anyio.CancelScope(shield=True):
-            await run_sync(finished.open)
+            await _in_thread(finished.open)
         yield
     finally:
         with anyio.CancelScope(shield=True):
-            await run_sync(finished.close)
+            await _in_thread(finished.close)
+
+
+async def _in_thread(function: Callable[[], None]) -> None:
+    """Run what blocks in a thread, or here where no thread can start."""
+    try:
+        await run_sync(function)
+    except RuntimeError as error:
+        if "new thread" not in str(error):
+            raise
+        function()
 
 
 @contextmanager
@@ -223,7 +239,10 @@ def _unwrapped() -> Iterator[None]:
 async def _keep_synced(results: BulkResults[Any, Any], finished: Finished) -> None:
     while results.is_open:
         await anyio.sleep(SYNCED_EVERY)
-        await run_sync(finished.sync)
+        try:
+            await _in_thread(finished.sync)
+        except OSError as error:  # the next write tells the loop; what was paid for is handed over
+            logger.warning("the file of finished calls is not on the disk: %s", error)
 
 
 async def _keep_shown(results: BulkResults[Any, Any], shown: Callable[[], None]) -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 from ..escaping import printable
 from ..events import AttemptFinished, Event, Observer
+from .private import open_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -277,7 +278,7 @@ def line_of(event: AttemptFinished, at: float) -> bytes:
 
 @contextmanager
 def _opened(path: str) -> Iterator[int]:
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    file = open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         yield file
     finally:

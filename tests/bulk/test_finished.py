@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
-from comet_resilience.bulk.finished import HEADER, Finished
+from comet_resilience.bulk.finished import HEADER, Finished, InexactResultError, check_stored
 from comet_resilience.bulk.keys import name_of
 
 
@@ -122,3 +123,113 @@ def test_nothing_is_written_after_the_end(tmp_path: Path) -> None:
     finished.close()
     with pytest.raises(ValueError, match="is closed"):
         finished.done(b"1")
+
+
+@pytest.mark.parametrize(
+    "result",
+    [(1, 2), {1: "a"}, float("nan"), {"a": (1,)}, [float("inf")], "\ud83d\ude00"],
+    ids=["tuple", "number", "nan", "inside", "inf", "pair"],
+)  # fmt: skip
+def test_a_result_that_would_come_back_as_something_else_is_not_kept(
+    tmp_path: Path, result: object
+) -> None:
+    """The file says nothing rather than something else."""
+    finished = opened(tmp_path / "f")
+    with pytest.raises(InexactResultError, match="cannot be stored"):
+        finished.answered(b"1", result)
+    finished.close()
+    assert (tmp_path / "f").read_bytes() == HEADER
+
+
+def test_a_deep_result_and_a_deep_line_are_errors_like_others(tmp_path: Path) -> None:
+    """The first is not kept, the second is run again; neither ends anything."""
+    result: list[object] = []
+    for _ in range(100_000):
+        result = [result]
+    finished = opened(tmp_path / "f")
+    with pytest.raises(InexactResultError, match="nested too deeply"):
+        finished.answered(b"1", result)
+    finished.close()
+    with (tmp_path / "f").open("ab") as file:
+        file.write(b'{"answered": "a", "result": ' + b"[" * 100_000 + b'}\n{"done": "b"}\n')
+    with pytest.warns(UserWarning, match="1 lines cannot be read"):
+        again = opened(tmp_path / "f")
+    assert is_new(again, "a", "b") == [True, False]
+    again.close()
+
+
+@pytest.mark.parametrize(
+    "torn", [b'{"done": "x', b'{"ans', b'{"answered": "b", "result": {"done": ']
+)
+def test_a_torn_line_and_the_whole_one_after_it_are_told_apart(tmp_path: Path, torn: bytes) -> None:
+    """As a full disk leaves them where what writes it knows no better."""
+    path = tmp_path / "f"
+    path.write_bytes(HEADER + torn + b'{"answered": "a", "result": "PAID"}\n')
+    with pytest.warns(UserWarning, match="1 lines begin with one that was torn"):
+        finished = opened(path)
+    assert finished.stored(name_of("a")) == (True, "PAID")
+    assert is_new(finished, "a", "b", "x") == [True, True, True]
+    finished.close()
+
+
+def test_what_a_full_disk_left_spoils_no_later_line(tmp_path: Path) -> None:
+    """The next line begins on a line of its own."""
+    path = tmp_path / "f"
+    finished = opened(path)
+    file: Any = finished._file
+
+    class Full:
+        def write(self, data: bytes) -> int:
+            file.write(data[:5])
+            raise OSError(28, "No space left on device")
+
+    finished._file = cast("Any", Full())
+    with pytest.raises(OSError, match="No space"):
+        finished.done(b'"a"')
+    finished._file = file
+    finished.done(b'"b"')
+    finished.close()
+    with pytest.warns(UserWarning, match="1 lines cannot be read"):
+        again = opened(path)
+    assert is_new(again, "a", "b") == [True, False]
+    again.close()
+
+
+def test_a_file_of_the_first_version_is_gone_on_with(tmp_path: Path) -> None:
+    """Its tuples have the names of lists, and what is added does, too."""
+    path = tmp_path / "f"
+    path.write_bytes(HEADER.replace(b"2", b"1") + b'{"done": [1,2]}\n{"done": {"1":"a"}}\n')
+    old = opened(path)
+    assert [old.is_new(old.name_of(key)) for key in ((1, 2), {1: "a"}, (3, 4))] == [
+        False, False, True,
+    ]  # fmt: skip
+    old.done(old.name_of((3, 4)))
+    old.close()
+    assert path.read_bytes().endswith(b'{"done": [3,4]}\n')
+
+
+def test_an_answer_to_a_tuple_comes_back_to_the_tuple(tmp_path: Path) -> None:
+    """The name in the line is taken as it stands."""
+    first = opened(tmp_path / "f")
+    first.answered(first.name_of((1, 2)), "tuple")
+    first.answered(first.name_of([1, 2]), "list")
+    first.close()
+    again = opened(tmp_path / "f")
+    assert again.stored(again.name_of((1, 2))) == (True, "tuple")
+    assert again.stored(again.name_of([1, 2])) == (True, "list")
+    again.close()
+
+
+def test_a_function_that_says_what_cannot_be_stored_is_refused() -> None:
+    """Before anything is asked; one that says nothing, or something general, is not."""
+
+    async def pairs(_item: int) -> tuple[int, int]: ...  # type: ignore[empty-body]
+
+    async def plain(_item: int) -> dict[str, Any]: ...  # type: ignore[empty-body]
+
+    async def silent(_item): ...  # type: ignore[no-untyped-def]
+
+    with pytest.raises(TypeError, match="ask returns tuple"):
+        check_stored(pairs)
+    check_stored(plain)
+    check_stored(silent)

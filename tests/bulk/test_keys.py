@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from typing import Any
 
@@ -75,3 +76,43 @@ def test_it_stays_small() -> None:
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size < 14_000_000
+
+
+DIFFERENT: list[Any] = [
+    *(1, "1", True, 1.0, None, "null", False, 0, "true", -0.0, 0.0, "\ud800", "\udfff"),
+    *({1: "a"}, {"1": "a"}, (1, 2), [1, 2], {None: 1}, {"null": 1}, {True: 2}, {"true": 2}),
+    *(((1,), 2), ([1], 2), [(1,), 2], [[1], 2], {"tuple": [1, 2]}, {"dict": [[1, "a"]]}),
+    *("x" * 300, json.loads(name_of("x" * 300)), (), [], {}),
+]
+
+
+def test_different_keys_have_different_names() -> None:
+    """Also those that JSON alone would make the same; a name is JSON that stands for itself."""
+    names = [name_of(key) for key in DIFFERENT]
+    assert len(set(names)) == len(DIFFERENT)
+    for name in names:
+        json.loads(name)
+
+
+def test_names_of_the_first_version_stay() -> None:
+    """So that a file which was begun then is gone on with."""
+    for key in ((1, 2), {1: "a"}, {None: (1,)}):
+        assert name_of(key, as_before=True) == json.dumps(key, separators=(",", ":")).encode()
+
+
+def deep(levels: int) -> list[Any]:
+    """A list in a list in a list."""
+    inner: list[Any] = []
+    for _ in range(levels):
+        inner = [inner]
+    return inner
+
+
+@pytest.mark.parametrize(
+    "key", [float("nan"), {"a": float("nan")}, "\ud83d\ude00", {1, 2}, b"x", deep(100_000)],
+    ids=["nan", "nan-inside", "pair", "set", "bytes", "deep"],
+)  # fmt: skip
+def test_keys_that_have_no_name_of_their_own_are_refused(key: object) -> None:
+    """With what to give instead."""
+    with pytest.raises(TypeError, match=r"cannot be the key .* give key=\.\.\."):
+        name_of(key)

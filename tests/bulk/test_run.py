@@ -455,19 +455,41 @@ async def test_items_with_equal_keys_are_one(tmp_path: Path) -> None:
 
 
 async def test_a_result_that_cannot_be_stored_ends_the_run(tmp_path: Path) -> None:
-    """At once, because each further call would be paid for in vain."""
+    """What was paid for is handed over; each further call would be paid for in vain."""
     service = Service()
 
     async def whole(item: int) -> object:
         await service.ask(item)
         return object()
 
+    taken: list[int] = []
     with pytest.raises(TypeError, match="object cannot be stored"):
         async with run_all(
             whole, range(100), client=service.client, finished=tmp_path / "f", store_results=True
         ) as results:
-            await anext(results)
+            async for item, _ in results:
+                taken.append(item)
     assert len(service.begun) < 50
+    assert sorted(taken) == sorted(service.begun)
+
+
+async def test_a_result_that_is_not_kept_is_handed_over_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Once for the run; the next run asks again, and for nothing else."""
+    service, wide = Service(), {3: (1, 2), 5: {1: "a"}, 7: float("nan")}
+
+    async def some(item: int) -> object:
+        await service.ask(item)
+        return wide.get(item, item)
+
+    async with run_all(
+        some, range(20), client=service.client, finished=tmp_path / "f", store_results=True
+    ) as results:
+        found = {item: result async for item, result in results}
+    assert {item: found[item] for item in wide} == wide
+    assert len(found) == 20
+    assert len([record for record in caplog.records if "store_results" in record.message]) == 1
 
 
 async def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
