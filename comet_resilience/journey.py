@@ -109,7 +109,7 @@ class Journey:
         self._standing = Standing()
         self._free = 0  # refusals that spent no retry
         self._ok_then: int | None = None
-        self._hollow: Any = None  # an answer that holds nothing, if nothing better comes
+        self._hollow: Failure | None = None  # an answer that holds nothing, if nothing better comes
         self._number = self._in_flight = self._limit = 0
         self._queued = self._started = 0.0
         self.sent_at: float = 0.0
@@ -139,7 +139,7 @@ class Journey:
             raise DeadlineExceededError(f"deadline={seconds:g} s passed", self.request)
         except ResilienceError as error:
             if self._hollow is not None:
-                return self._hand_over_hollow()
+                return self._hand_over(self._hollow)
             if error.diagnosis is None:
                 self._explain_own(error)
             raise
@@ -165,7 +165,7 @@ class Journey:
             last = outcome
             self._release(lease, outcome)
             if outcome.answer is not None:
-                self._hollow = outcome.answer
+                self._hollow = outcome
             step = self._decide(outcome, deadline)
             self._record(outcome, step)
             if isinstance(step, GiveUp):
@@ -350,7 +350,7 @@ class Journey:
 
     def _give_up(self, failure: Failure, reason: str) -> Any:
         if self._hollow is not None:
-            return self._hand_over_hollow()
+            return self._hand_over(self._hollow)
         self._note_give_up(failure, reason)
         self._disprove(failure.verdict)
         self._engine.nesting.gave_up(self.request, self._number, failure.verdict)
@@ -360,15 +360,11 @@ class Journey:
             raise outcome from failure.error
         return outcome
 
-    def _hand_over_hollow(self) -> Any:
+    def _hand_over(self, hollow: Failure) -> Any:
         """Give the caller what the bare SDK gives, where asking again brought no more."""
-        reason = (
-            "its finish reason is 'stop', and there is no role, text or tool call and no token;"
-            " most likely the gateway wrote it under a failure of its provider"
-        )
-        attempts = self._number
+        attempts, reason = self._number, hollow.verdict.reason
         self.observers.emit(HollowAnswer(request=self.info, attempts=attempts, reason=reason))
-        return self._hollow
+        return hollow.answer
 
     def _disprove(self, verdict: Verdict) -> None:
         """Forget what the retries rested on: one change of the world is met once, not for ever."""

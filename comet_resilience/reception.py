@@ -48,6 +48,8 @@ _SPEECH: Final = "POST /audio/speech"
 _WITHOUT_BODY: Final = (204, 205)
 _OK: Final = 200
 _ACCEPTED: Final = 202
+#: What an answer may lack and yet be meant so: handed over if asking again brings no more.
+_MAY_BE_MEANT: Final = (Fault.LONE_STOP, Fault.NO_CHOICES)
 _UNDECODABLE: Final = "the body is not encoded as its header says"
 _IS_JSON = re.compile(r"[/+]json\b", re.IGNORECASE)
 
@@ -126,7 +128,7 @@ async def _receive_whole(journey: Journey, response: Any, lease: Lease) -> Any:
     if reported is not None:
         return _refused(journey, response, reported)
     if missing is not None and not parse_envelope(body).is_error:
-        answer = response if missing is Fault.LONE_STOP else None
+        answer = response if missing in _MAY_BE_MEANT else None
         return _hollow(journey, response, missing, "", body=body, answer=answer)
     if not _is_answer(journey, response, body):
         return _refused(journey, response, body[:BODY_CAP])

@@ -284,6 +284,17 @@ async def test_a_lone_stop_is_asked_once_more_and_then_handed_over(
     assert len(inner.sent) == 2
 
 
+async def test_an_answer_without_choices_and_usage_may_be_a_stand_ins() -> None:
+    """It is asked for once more; what has not even been counted is no failure that is hidden."""
+    heard: list[Event] = []
+    bare: Answer = (200, {**COMPLETION, "choices": []}, JSON)
+    client, inner = scripted(bare, on_event=heard.append, **FAST)
+    answer = await client.chat.completions.create(model="m", messages=MESSAGES)
+    assert answer.choices == []
+    assert len(inner.sent) == 2
+    assert [item.attempts for item in heard if isinstance(item, HollowAnswer)] == [2]
+
+
 async def test_a_lone_stop_is_better_than_an_error() -> None:
     """What the bare SDK would have given is never lost, whatever comes of asking again."""
     limited: Answer = (429, envelope("", "slow down"), {})
@@ -299,7 +310,7 @@ async def test_a_lone_stop_is_better_than_an_error() -> None:
 
 CHOICE = COMPLETION["choices"][0]  # type: ignore[index]
 EMPTY: dict[str, Any] = {
-    "choices is empty": {**COMPLETION, "choices": []},
+    "choices is empty": {**COMPLETION, "choices": [], "usage": USAGE},
     "choices is null": {**COMPLETION, "choices": None},
     "an error for a finish reason": {
         **COMPLETION, "choices": [{**CHOICE, "finish_reason": "error"}],

@@ -221,6 +221,8 @@ def _parsed_if_suspect(body: bytes) -> Fields | None:
 def _missing_in_chat(fields: Fields) -> Fault | None:
     if "choices" not in fields:
         return None
+    if fields["choices"] == [] and not fields.get("usage"):
+        return Fault.NO_CHOICES
     choices = list(_choices_of(fields))
     if not choices or has_error_finish(fields):
         return Fault.NO_OUTPUT

@@ -83,6 +83,7 @@ class Fault(StrEnum):
     INCOMPLETE = "incomplete"
     NO_OUTPUT = "no_output"
     LONE_STOP = "lone_stop"
+    NO_CHOICES = "no_choices"
     NOT_STREAMED = "not_streamed"
     DEADLINE = "deadline"
     QUEUE = "queue"
