@@ -19,6 +19,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import IO, Any, Final, get_origin, get_type_hints
 
+from ..escaping import escaped
 from ..support.private import open_private
 from .keys import Names, name_of
 
@@ -152,7 +153,7 @@ class Finished:
 
     def _append(self, line: bytes) -> None:
         if self._file is None:
-            raise ValueError(f"{self._path} is closed")
+            raise ValueError(f"{escaped(str(self._path))} is closed")
         if self._is_torn:  # what a full disk left of a line is not to spoil the next
             line = b"\n" + line
         self._is_torn = True
@@ -166,7 +167,7 @@ class Finished:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise BlockingIOError(f"{self._path} is in use by another run") from None
+            raise BlockingIOError(f"{escaped(str(self._path))} is in use by another run") from None
 
     def _read(self, file: IO[bytes]) -> int:
         """Take in all whole lines; how many bytes they are."""
@@ -177,7 +178,7 @@ class Finished:
                 return 0  # new, or torn at birth
             if header not in _HEADERS:
                 raise ValueError(
-                    f"{self._path} is no file of finished calls: its first line is not"
+                    f"{escaped(str(self._path))} is no file of finished calls: its first line is not"
                     f" {HEADER.decode().strip()}; it was left as it is"
                 )
             self._is_old = header == _HEADERS[0]
@@ -202,7 +203,7 @@ class Finished:
                 " them was read, what was torn is run again"
             )
         if told:
-            warnings.warn(f"{self._path}: {'; '.join(told)}", stacklevel=3)
+            warnings.warn(f"{escaped(str(self._path))}: {'; '.join(told)}", stacklevel=3)
 
     def _take_in_second(self, line: bytes) -> bool:
         """Note the whole line that follows a torn one, without a line's end between them."""

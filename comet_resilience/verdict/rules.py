@@ -150,7 +150,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="no-choices", fault={Fault.NO_CHOICES}, kind=Kind.INVALID_ANSWER, action=RETRY,
          at_most=1, source="inferred",
          reason="the answer has no choice, and counts nothing as used",
-         advice=("A gateway counts what it has asked a provider for; a stand-in for one may not.",)),
+         advice=("A gateway counts what it has asked a provider for; a stand-in may not.",)),
     Rule(name="not-streamed", fault={Fault.NOT_STREAMED}, kind=Kind.INVALID_ANSWER, action=FAIL,
          source="inferred", reason="a whole answer came where a stream was asked for",
          advice=("Ask without stream=True, or ask a model that streams.",)),
