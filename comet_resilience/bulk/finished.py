@@ -178,8 +178,8 @@ class Finished:
                 return 0  # new, or torn at birth
             if header not in _HEADERS:
                 raise ValueError(
-                    f"{escaped(str(self._path))} is no file of finished calls: its first line is not"
-                    f" {HEADER.decode().strip()}; it was left as it is"
+                    f"{escaped(str(self._path))} is no file of finished calls: its first line is"
+                    f" not {HEADER.decode().strip()}; it was left as it is"
                 )
             self._is_old = header == _HEADERS[0]
             whole, unreadable, torn = len(header), 0, 0
