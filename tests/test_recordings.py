@@ -1,8 +1,8 @@
-"""Refusals that real gateways gave, replayed to the SDK over real sockets, each with its verdict.
+"""Answers that real gateways gave, replayed to the SDK over real sockets, each with its verdict.
 
 ``tests/corpus/recordings`` holds them, a line each: what a new-api gateway and a LiteLLM proxy
-answered in front of a scripted provider, and beside it what is to be said of it and how often the
-same request is to be sent.
+answered in front of a scripted provider, refusals, streams and plain answers, and beside it what
+is to come of it, how often the same request is to be sent, and what is to be advised first.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ async def _call(client: Any, line: dict[str, Any]) -> object:
     route, streamed = line["route"], line["stream"]
     if route == "POST /responses":
         return await client.responses.create(model="m", input="hi", stream=streamed)
+    if route == "POST /embeddings":
+        return await client.embeddings.create(model="m", input="hi")
     if route == "GET /files":
         return await client.files.list()
     if route == "GET /models":
@@ -40,6 +42,22 @@ async def _call(client: Any, line: dict[str, Any]) -> object:
     if route.startswith("GET "):
         return await client.get(route.removeprefix("GET "), cast_to=object)
     return await client.chat.completions.create(model="m", messages=MESSAGES, stream=streamed)
+
+
+async def _received(answer: Any) -> str:
+    """Read an answer to its end and return the text in it."""
+    if isinstance(answer, openai.AsyncStream):
+        return "".join([_piece(event) async for event in answer])
+    if getattr(answer, "object", "") == "chat.completion":
+        return str(answer.choices[0].message.content or "")
+    return ""
+
+
+def _piece(event: Any) -> str:
+    """Return the text in one event of a stream."""
+    if getattr(event, "object", "") == "chat.completion.chunk":
+        return "".join(choice.delta.content or "" for choice in event.choices)
+    return str(event.delta) if event.type == "response.output_text.delta" else ""
 
 
 async def _outcome(gateway: Gateway, line: dict[str, Any]) -> dict[str, Any]:
@@ -54,25 +72,27 @@ async def _outcome(gateway: Gateway, line: dict[str, Any]) -> dict[str, Any]:
         max_retry_after=600,
     )
     try:
-        await _call(client, line)
+        text = await _received(await _call(client, line))
     except openai.OpenAIError as error:
         found = diagnose(error)
         return {
+            "outcome": "failure",
             "kind": found.kind.value,
             "attempts": len(gateway.requests) - before,
             "rule": found.rule,
+            "advice": found.advice[0].replace(gateway.base_url, "{base_url}"),
         }
     finally:
         await client.close()
-    return {"kind": "success"}
+    return {"outcome": "success", "attempts": len(gateway.requests) - before, "text": text}
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("house", LINES)
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 @pytest.mark.anyio
-async def test_each_recorded_refusal_has_its_verdict(house: str) -> None:
-    """Kind, row and number of requests are those written beside each line."""
+async def test_each_recorded_answer_has_its_verdict(house: str) -> None:
+    """Outcome, number of requests, kind, row and advice are those written beside each line."""
     wrong = []
     async with Gateway() as gateway:
         with no_waiting():
@@ -88,7 +108,9 @@ async def test_each_recorded_refusal_has_its_verdict(house: str) -> None:
 def test_recordings_carry_no_key() -> None:
     """What was recorded shows keys masked, and each line says what is expected."""
     for lines in LINES.values():
-        assert len(lines) >= 80
+        assert len(lines) >= 110
         for line in lines:
             assert not re.search(r"sk-[A-Za-z0-9]{8}", line["body"])
-            assert {"kind", "attempts", "rule"} <= line["expected"].keys()
+            due = line["expected"]
+            judged = {"text"} if due["outcome"] == "success" else {"kind", "rule", "advice"}
+            assert {"outcome", "attempts"} | judged <= due.keys()

@@ -24,13 +24,25 @@ Latency = float | tuple[float, float] | Callable[[ReceivedRequest], float]
 
 #: The gateway's calendar starts here, so that runs with the same seed give the same ids.
 _EPOCH: Final = datetime(2026, 11, 2, 3, 14, 15, tzinfo=timezone(timedelta(hours=8)))
+#: What a provider says of two accounts of the gateway, one of them used up.
+_ACCOUNTS: Final = tuple(
+    (
+        ("x-ratelimit-limit-requests", limit),
+        ("x-ratelimit-remaining-requests", remaining),
+        ("x-ratelimit-reset-requests", "55s"),
+    )
+    for limit, remaining in (("10000", "9990"), ("60", "0"))
+)
 _ALPHANUMERIC: Final = string.ascii_letters + string.digits
 
 
 class Desk:
     """Answers requests. It has no mutable state. Raises `ValueError` for senseless options."""
 
-    __slots__ = ("_chunk_delay", "_keys", "_latency", "_models", "_seed", "_shares", "_text")
+    __slots__ = (
+        "_chunk_delay", "_keys", "_latency", "_models", "_provider_limits", "_seed", "_shares",
+        "_text",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -41,6 +53,7 @@ class Desk:
         keys: Collection[str] | None,
         models: Iterable[str] | None,
         text: str,
+        provider_limits: bool,
         seed: int,
     ) -> None:
         if chunk_delay < 0:
@@ -51,6 +64,7 @@ class Desk:
         self._keys = keys
         self._models = None if models is None else tuple(models)
         self._text = text
+        self._provider_limits = provider_limits
         self._seed = seed
 
     def admit(self, request: ReceivedRequest) -> Endpoint | Reply:
@@ -71,9 +85,11 @@ class Desk:
             return unlucky
         setting = Setting(text=self._text, models=self._models, created=_created(request.at))
         delay = self._delay(request, chance)
-        return replace(
-            endpoint.answer(request, setting), delay=delay, chunk_delay=self._chunk_delay
-        )
+        reply = endpoint.answer(request, setting)
+        if self._provider_limits and isinstance(reply.body, bytes):  # A stream has none of them.
+            account = _ACCOUNTS[request.number % len(_ACCOUNTS)]
+            reply = replace(reply, headers=(*reply.headers, *account))
+        return replace(reply, delay=delay, chunk_delay=self._chunk_delay)
 
     def values(self, request: ReceivedRequest) -> dict[str, str]:
         """Fill the placeholders that are about the request. Ids look like those of CometAPI."""

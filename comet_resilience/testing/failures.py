@@ -105,7 +105,24 @@ _OVERLOADED: Final = {
     "type": "comet_api_error",
     "code": "bad_response",
 }
-_LABELLED_AS_STREAM: Final = error_reply(503, "upstream is unavailable")
+
+
+def _as_event_stream(reply: Reply) -> Reply:
+    """Label a refusal as the stream that was asked for, as gateways do that set headers early."""
+    kept = tuple(pair for pair in reply.headers if pair[0] != "Content-Type")
+    return replace(reply, headers=(("Content-Type", "text/event-stream"), *kept))
+
+
+def _unreadable(status: int) -> Reply:
+    """A refusal of a provider in no JSON object: its status is all that the gateway passes on."""
+    code = "bad_response_status_code"
+    return error_reply(status, "openai_error", code=code, kind=code, param="", request_id=False)
+
+
+def _code_is_status(status: int, words: str) -> Reply:
+    """A refusal of a proxy whose code repeats the status; the class heads the message."""
+    return error_reply(status, words, code=str(status), kind="None", request_id=False)
+
 
 #: Names of the failures that never become a response; their status means nothing.
 _CONNECTION: Final[Mapping[str, Reply]] = {
@@ -114,8 +131,19 @@ _CONNECTION: Final[Mapping[str, Reply]] = {
     "unreachable": Reply(refuse=True),
 }
 
+#: The header with which gateways of this family name a request.
+FAMILY_ID_HEADER: Final = "X-Oneapi-Request-Id"
+
 _REQUEST: Final[Mapping[str, Reply]] = {
     "bad_request": error_reply(400, "model name is required"),
+    "bad_request_as_event_stream": _as_event_stream(
+        error_reply(400, "temperature must be at most 2", code="invalid_request_error", param="")
+    ),
+    "code_is_status_context": _code_is_status(
+        400,
+        "litellm.ContextWindowExceededError: ContextWindowExceededError: OpenAIException - "
+        "This model's maximum context length is 8192 tokens.",
+    ),
     "model_not_priced": error_reply(
         400, f"model {MODEL} has not been priced by the administrator yet"
     ),
@@ -150,6 +178,25 @@ _REQUEST: Final[Mapping[str, Reply]] = {
 _LOAD: Final[Mapping[str, Reply]] = {
     "rate_limited": error_reply(429, "too many requests, please slow down"),
     "rate_limited_bare": Reply(status=429, headers=((REQUEST_ID_HEADER, REQUEST_ID),)),
+    "rate_limited_as_event_stream": _as_event_stream(
+        error_reply(
+            429,
+            "Rate limit reached for requests per min (RPM): Limit 60, Used 60, Requested 1. "
+            "Please try again in 1.5s.",
+            code="rate_limit_exceeded",
+            kind="requests",
+            param="",
+            request_id=False,
+        )
+    ),
+    # The limit of an account, counted in memory: no body, no type, and the gateway's header.
+    "account_rate_limited": Reply(status=429, headers=((FAMILY_ID_HEADER, REQUEST_ID),)),
+    "rate_limited_unreadably": _unreadable(429),
+    "code_is_status_limited": _code_is_status(
+        429,
+        "litellm.RateLimitError: RateLimitError: OpenAIException - "
+        "Rate limit reached for requests. Please try again in 1.5s.",
+    ),
     "saturated": error_reply(
         429, "当前分组上游负载已饱和,请稍后再试", code="rate_limit_exceeded", kind="requests"
     ),
@@ -183,9 +230,12 @@ _SERVER: Final[Mapping[str, Reply]] = {
     "gateway_timeout_html": html_reply(
         504, _nginx("504 Gateway Time-out"), headers=(("Server", "nginx"),)
     ),
-    "error_as_event_stream": replace(
-        _LABELLED_AS_STREAM,
-        headers=(("Content-Type", "text/event-stream"), *_LABELLED_AS_STREAM.headers[1:]),
+    "error_as_event_stream": _as_event_stream(error_reply(503, "upstream is unavailable")),
+    "provider_broke_unreadably": _unreadable(502),
+    "code_is_status_broken": _code_is_status(
+        500,
+        "litellm.InternalServerError: InternalServerError: OpenAIException - "
+        "The server had an error while processing your request.",
     ),
 }
 

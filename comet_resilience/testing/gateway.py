@@ -43,7 +43,9 @@ class Gateway:
     a range, or a function of the request. *failure_rate* is the share of good requests that fail:
     a number for status 503, or a mapping from names in `FAILURES` to shares. *keys* are the keys
     that are accepted and *models* the ones that are served; by default any. *text* is the answer
-    to everything. Raises `ValueError` for values that make no sense.
+    to everything. With *provider_limits* whole answers carry the ``x-ratelimit-*`` headers of the
+    gateway's own accounts with its provider, another account from answer to answer.
+    Raises `ValueError` for values that make no sense.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Gateway:
         keys: Collection[str] | None = None,
         models: Iterable[str] | None = None,
         text: str = "The gateway has an answer for you.",
+        provider_limits: bool = False,
         seed: int = 0,
     ) -> None:
         self._capacity = capacity
@@ -67,6 +70,7 @@ class Gateway:
             "keys": keys,
             "models": models,
             "text": text,
+            "provider_limits": provider_limits,
             "seed": seed,
         }
         self._desk = Desk(**self._settings)

@@ -110,12 +110,19 @@ def parse_envelope(body: bytes) -> Envelope:
     if _HTML.search(text[:2_000]):
         return _from_html(text)
     edge_code = _EDGE_CODE.match(text[:100])
+    if _is_binary(text[:2_000]):
+        return Envelope(kind=BodyKind.BINARY, request_id=request_id_in(text))
     return Envelope(
-        kind=BodyKind.BINARY if "\x00" in text[:2_000] else BodyKind.TEXT,
+        kind=BodyKind.TEXT,
         message=text[:TEXT_KEPT],
         request_id=request_id_in(text),
         edge_code=edge_code.group(1) if edge_code else "",
     )
+
+
+def _is_binary(text: str) -> bool:
+    """Whether a text is none: it has a zero byte, or much in it is no character at all."""
+    return "\x00" in text or 10 * text.count("\ufffd") > len(text)
 
 
 def request_id_in(message: str) -> str:
