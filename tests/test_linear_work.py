@@ -22,6 +22,7 @@ import pytest
 
 import comet_resilience
 from comet_resilience.cli.doctor_settings import parse_dotenv
+from comet_resilience.cli.pasted import clues_in
 from comet_resilience.escaping import escaped, harmless
 from comet_resilience.support.content import as_json, shown_answer
 from comet_resilience.support.hints import SentRequest, hints
@@ -206,11 +207,13 @@ READERS: dict[str, Callable[[str], object]] = {
         text.encode("utf-8", "replace")),
     "secrets": lambda text: redactor([text, *unusual(text)], text).line(text),
     "dotenv": parse_dotenv,
+    "pasted": clues_in,
 }  # fmt: skip
 #: Shapes that no pattern has: an echo of the prompt, comments, nested and wrapped bodies.
 SHAPES = (
     "once upon a time, ", "<!-- -->", "[", "{", '{"error":', "\\", "%25", "&#45;", "\0", "\u202e",
     "\u200b", "\ufdfa", "a" * 199 + " ", " ", "\n", "\r", "data:\n", '"', "pk-.", "key-..", "eyJ-",
+    "Error code: 500 - {", "429 {", "\n{",
 )  # fmt: skip
 SIZE = 65_536
 #: Seconds of CPU that 64 KB may cost: a hundred times what most of them do, a tenth of what

@@ -3,33 +3,81 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import json
-import re
 import sys
+import textwrap
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 from ..failure import Failure, diagnose_failure
 from ..support.diagnosis import Diagnosis
-from ..verdict.rules import classify
-from ..verdict.table import consequence
-from ..verdict.vocabulary import Fault, Observation, Operation, RequestInfo
+from ..support.redaction import Redactor
+from ..verdict.rule import Rule
+from ..verdict.rules import RULES, classify, rule_for
+from ..verdict.table import consequence, failures_table
+from ..verdict.vocabulary import BodyKind, Fault, Observation, Operation, RequestInfo, Verdict
+from ..wire.family import family_of_sdk
+from ..wire.request import read_request
 from ..wire.response import BODY_CAP, ResponseHead, observe
+from .pasted import Clue, as_body, clues_in, status_in
 
 _DESCRIPTION = """\
 Judge an answer by the same table that a wrapped client uses. Give what you have: the status and
-the body, the line that the SDK printed, or a fault. A body is read from the argument, from a file,
-or, with '-', from standard input.
+the body, a line of a log, what the SDK printed, a traceback, or a fault. Several at once are told
+one by one. A text is read from the argument or, with '-', from standard input.
 """
 _EXAMPLES = """\
 examples:
   comet-resilience explain --status 503 --body '{"error": {"code": "model_not_found"}}'
   comet-resilience explain "Error code: 500 - {'error': {'code': 'invalid_request'}}"
+  comet-resilience explain '429 Too Many Requests'
+  python job.py 2>&1 | comet-resilience explain -
   comet-resilience explain --status 524 --file answer.html --header 'cf-ray: 9a1b-FRA'
   comet-resilience explain --fault read_timeout --operation media
+  comet-resilience explain --rules
 """
-_SDK_LINE: Final = re.compile(r"Error code: (\d{3})(?:\s*-\s*(.*))?", re.DOTALL)
+#: Statuses under which a body that came without one is read, to see what its words say by
+#: themselves.
+_TRIED: Final = (400, 401, 403, 404, 413, 429, 500, 503)
+_SPEAKING: Final = ("code", "type", "label", "message", "about", "named", "edge_code")
+_HOME: Final = "https://api.cometapi.com/v1"
+_KEPT: Final = 500
+_WIDTH: Final = 100
+_QUOTED: Final = 160
+#: Statuses below this one do not say that anything failed.
+_FIRST_REFUSAL: Final = 300
+
+_GIVE_STATUS: Final = "the status: --status 429, or the line that has it"
+_GIVE_BODY: Final = "the body of the answer: --body '{...}', --file answer.json"
+_GIVE_CAUSE: Final = "the lines of the traceback above it: they name what broke"
+_GIVE_ANY: Final = (
+    _GIVE_STATUS,
+    _GIVE_BODY,
+    'the line that the SDK printed: "Error code: 503 - {...}"',
+    "a line of the log of the HTTP library or of ours, or the whole traceback",
+    "if no answer came: --fault connect, --fault read_timeout",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """One outcome: what was understood, what it means if that can be told, what would help."""
+
+    understood: str
+    helps: tuple[str, ...] = ()
+    diagnosis: Diagnosis | None = None
+    done: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data."""
+        told = {} if self.diagnosis is None else self.diagnosis.to_dict()
+        return {
+            **told,
+            "done": self.done,
+            "understood": self.understood,
+            "would_help": list(self.helps),
+        }
 
 
 def add_to(commands: Any) -> None:
@@ -41,7 +89,7 @@ def add_to(commands: Any) -> None:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("line", nargs="?", help="a line that the SDK printed, '-' for stdin")
+    parser.add_argument("line", nargs="?", help="any text with it, '-' for stdin")
     parser.add_argument("--status", type=int, help="the HTTP status")
     parser.add_argument("--body", help="the response body, '-' for stdin")
     parser.add_argument("--file", type=Path, help="a file that holds the response body")
@@ -55,64 +103,178 @@ def add_to(commands: Any) -> None:
         default=Operation.TEXT.value,
         help="what was asked for (default: text)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--json", action="store_true", help="print JSON; a list if several")
+    parser.add_argument("--rules", action="store_true", help="print the table that judges")
     parser.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print the verdict.
+    """Print what was understood, what it means, and what would help to know more.
 
     Raises:
-        ValueError: If neither a status nor a fault is given, or a header is malformed.
+        ValueError: If nothing is given that can be judged, or a header is malformed.
         OSError: If the file cannot be read.
 
     """
-    diagnosis, consequences = explain(_observation(given))
+    if given.rules:
+        print(failures_table())
+        return 0
+    explained, left_off = _outcomes(given)
     if given.json:
-        print(json.dumps({**diagnosis.to_dict(), "done": consequences}, indent=2))
+        plain = [each.to_dict() for each in explained]
+        print(json.dumps(plain[0] if len(plain) == 1 else plain, indent=2))
     else:
-        print(_text(diagnosis, consequences))
+        print("\n\n".join(map(_text, explained)))
+        if left_off:
+            print(f"\nand {left_off} more outcomes, which are not shown")
+    if all(each.helps == _GIVE_ANY for each in explained):
+        raise ValueError("not enough to judge by: see what would help")
     return 0
 
 
 def explain(seen: Observation) -> tuple[Diagnosis, str]:
     """The diagnosis of an outcome, and what a wrapped client does about it."""
-    verdict = classify(seen)
+    return _judged(seen, classify(seen), None, RequestInfo(route=""))
+
+
+def _judged(
+    seen: Observation, verdict: Verdict, request: Any, info: RequestInfo
+) -> tuple[Diagnosis, str]:
     failure = Failure(seen=seen, verdict=verdict)
-    diagnosis = diagnose_failure(failure, RequestInfo(route=""), None, verdict.reason, (), 0.0)
+    diagnosis = diagnose_failure(failure, info, request, verdict.reason, (), 0.0)
     return diagnosis, consequence(verdict)
 
 
-def _observation(given: argparse.Namespace) -> Observation:
+def _outcomes(given: argparse.Namespace) -> tuple[list[Explained], int]:
+    """Return each outcome that was given, and how many are left off."""
     operation = Operation(given.operation)
+    headers = dict(_header(text) for text in given.header)
+    body, left_off = _body(given), 0
     if given.fault:
-        return Observation(fault=Fault(given.fault), status=given.status, operation=operation)
-    status, body = given.status, _body(given)
+        seen = Observation(fault=Fault(given.fault), status=given.status, operation=operation)
+        return [_explained(f"the fault {given.fault}", seen)], left_off
+    clues: list[Clue] = []
     if given.line:
-        line = sys.stdin.read() if given.line == "-" else given.line
-        found = _SDK_LINE.search(line)
-        status = status or (int(found.group(1)) if found else None)
-        body = body or _as_json((found.group(2) or "") if found else line)
+        text = sys.stdin.read() if given.line == "-" else given.line
+        clues, left_off = clues_in(text)
+        clues = clues or [Clue(what="a text", line=text.strip(), body=as_body(text.strip()))]
+    if not clues and (given.status is not None or body is not None):
+        clues = [Clue(what="what was given", line="")]
+    alone = len(clues) == 1
+    clues = [
+        replace(
+            clue,
+            status=clue.status
+            if given.status is None
+            else (not alone and clue.status) or given.status,
+            body=clue.body if body is None or not alone else body,
+        )
+        for clue in clues
+    ]
+    if not clues:
+        return [Explained(understood="nothing was given", helps=_GIVE_ANY)], left_off
+    return [_explain_clue(clue, headers, operation) for clue in clues], left_off
+
+
+def _explain_clue(clue: Clue, headers: dict[str, str], operation: Operation) -> Explained:
+    """Judge a clue as far as it can be judged."""
+    request, info = _request_in(clue)
+    operation = info.operation if request is not None else operation
+    words = _understood(clue)
+    if clue.fault is not None:
+        seen = Observation(
+            fault=clue.fault, message=(clue.said or clue.line).strip()[:_KEPT], operation=operation,
+            body=BodyKind.UNREAD,
+        )  # fmt: skip
+        vague = (
+            clue.fault in (Fault.READ, Fault.READ_TIMEOUT) and clue.what != "a line of our own log"
+        )
+        return _explained(words, seen, clue, (_GIVE_CAUSE,) if vague else ())
+    status = clue.status or status_in(clue.body or b"")
     if status is None:
-        raise ValueError("give --status, --fault, or a line with 'Error code: 503'")
-    head = ResponseHead(status, dict(_header(text) for text in given.header))
-    return observe(head, body[:BODY_CAP], operation)
+        return _by_words(clue, headers, operation, words)
+    body = None if clue.body is None else clue.body[:BODY_CAP]
+    seen = observe(ResponseHead(status, headers), body or b"", operation)
+    if body is not None:
+        return _explained(words, seen, clue)
+    if status < _FIRST_REFUSAL:
+        words += "; by its status alone it is no failure"
+        return Explained(understood=words, helps=(_GIVE_BODY, *_GIVE_ANY[2:]))
+    return _explained(words, replace(seen, body=BodyKind.UNREAD), clue, (_GIVE_BODY,))
 
 
-def _body(given: argparse.Namespace) -> bytes:
+def _by_words(clue: Clue, headers: dict[str, str], operation: Operation, words: str) -> Explained:
+    """Judge a body without its status, where its code or words say enough."""
+    for status in _TRIED if clue.body else ():
+        seen = observe(ResponseHead(status, headers), (clue.body or b"")[:BODY_CAP], operation)
+        rule = rule_for(seen)
+        if any(getattr(rule, name) is not None for name in _SPEAKING):
+            words += f"; judged by its words, as under a status {status}"
+            return _explained(words, replace(seen, status=None), None, (_GIVE_STATUS,), rule)
+    return Explained(understood=words, helps=_GIVE_ANY)
+
+
+def _explained(
+    words: str,
+    seen: Observation,
+    clue: Clue | None = None,
+    helps: tuple[str, ...] = (),
+    rule: Rule | None = None,
+) -> Explained:
+    rule = rule or (_rule_told(clue) if clue is not None and clue.said else None)
+    verdict = classify(seen) if rule is None else rule.verdict()
+    request, info = (None, RequestInfo(route="")) if clue is None else _request_in(clue)
+    diagnosis, done = _judged(
+        seen, verdict, request if info.route and _has_host(clue) else None, info
+    )
+    return Explained(understood=words, helps=helps, diagnosis=diagnosis, done=done)
+
+
+def _rule_told(clue: Clue) -> Rule | None:
+    """Return the row whose reason a line of our own log tells."""
+    told = (rule for rule in RULES if rule.reason in clue.said[:_KEPT])
+    fitting = (rule for rule in told if rule.status is None or clue.status in rule.status)
+    return max(fitting, key=lambda rule: len(rule.reason), default=None)
+
+
+def _has_host(clue: Clue | None) -> bool:
+    return clue is not None and "://" in clue.url
+
+
+def _request_in(clue: Clue) -> tuple[Any, RequestInfo]:
+    """Return the request that a log line names, ``None`` if it names none that can be read."""
+    if not clue.url:
+        return None, RequestInfo(route="", model=clue.model)
+    url = clue.url if _has_host(clue) else _HOME + clue.url
+    try:
+        request = family_of_sdk().Request(clue.method, url)
+        return request, replace(read_request(request).info, model=clue.model)
+    except Exception:  # noqa: BLE001 - whatever a URL in a foreign text does to the parser
+        return None, RequestInfo(route="", model=clue.model)
+
+
+def _understood(clue: Clue) -> str:
+    """Say in words what a clue is taken for."""
+    if clue.status is not None:
+        told = f"an answer with status {clue.status}"
+        told += ", its body unknown" if clue.body is None else ""
+        told += ", its body empty" if clue.body == b"" else ""
+    elif clue.fault is not None:
+        told = f"no whole answer came ({clue.fault})"
+    else:
+        told = "a body without its status" if clue.what == "a body" else "words without a status"
+    quote = Redactor().line(clue.line.strip()[:_QUOTED])
+    often = f" ({clue.times} times)" if clue.times > 1 else ""
+    return f"{told}{often}" + (f"; from {clue.what}: {quote}" if quote else "")
+
+
+def _body(given: argparse.Namespace) -> bytes | None:
+    """Return the body that was given, ``None`` if none was: an unknown one is not empty."""
     if given.file:
         return bytes(given.file.read_bytes())
     if given.body == "-":
         return sys.stdin.buffer.read()
-    return (given.body or "").encode()
-
-
-def _as_json(text: str) -> bytes:
-    """The SDK prints bodies as Python shows them; JSON and plain text stay as they are."""
-    try:
-        return json.dumps(ast.literal_eval(text.strip())).encode()
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return text.encode()
+    return None if given.body is None else as_body(given.body)
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -122,7 +284,22 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip().lower(), value.strip()
 
 
-def _text(diagnosis: Diagnosis, consequences: str) -> str:
+def _text(explained: Explained) -> str:
+    lines = textwrap.wrap(
+        f"understood: {explained.understood}", _WIDTH, subsequent_indent="  ",
+        break_on_hyphens=False,
+    )  # fmt: skip
+    if explained.diagnosis is None:
+        lines.append("That is not enough to judge by.")
+    else:
+        lines += _judgement(explained.diagnosis, explained.done)
+    if explained.helps:
+        lines.append("  what would help to know more")
+        lines += [f"    - {help_}" for help_ in explained.helps]
+    return "\n".join(lines)
+
+
+def _judgement(diagnosis: Diagnosis, consequences: str) -> list[str]:
     lines = [
         f"{diagnosis.kind}: {diagnosis.meaning}",
         f"  what is done  {consequences}",
@@ -136,5 +313,4 @@ def _text(diagnosis: Diagnosis, consequences: str) -> str:
         lines.append("  billing       the work may have been done and billed")
     lines.append("  what to do")
     lines += [f"    {place}. {step}" for place, step in enumerate(diagnosis.advice, start=1)]
-    lines.append(f"  guide         {diagnosis.section}")
-    return "\n".join(lines)
+    return lines + ([f"  guide         {diagnosis.section}"] if diagnosis.section else [])
