@@ -150,7 +150,8 @@ def wrap(
             ``partial(backoff.constant, interval=2)``; ``expo`` begins with ``backoff_initial``,
             those of others are seconds as they come.
         jitter: Function from the longest wait to the one that is waited, such as
-            ``backoff.random_jitter``; ours draws evenly from all that are no longer.
+            ``backoff.random_jitter``; ours draws evenly from three quarters of it on, of up to
+            2 s from two fifths on.
         retry_ambiguous: Which requests are sent again although the first may have been done and
             billed: ``text`` (all but images, videos, speech), ``all``, ``none``.
         deadline: For the whole request, queue, attempts and waits, until its answer begins (s, a
@@ -322,7 +323,9 @@ class _Resilient(AsyncOpenAI):
     """What a wrapped client does besides: tell the transport what only the client knows."""
 
     # No ``async def``: where a key function raises, its frame would show the prompt.
-    def _prepare_options(self, options: Any) -> Coroutine[Any, Any, Any]:
+    def _prepare_options(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, options: Any
+    ) -> Coroutine[Any, Any, Any]:
         prepare = super()._prepare_options
         if not _has_changing_credentials(self):
             return prepare(options)

@@ -114,7 +114,7 @@ class Config:
         None,
         "",
         "function from the longest wait to the one that is waited, such as `backoff.random_jitter`;"
-        " ours draws evenly from all that are no longer",
+        " ours draws evenly from three quarters of it on, of up to 2 s from two fifths on",
     )
     retry_ambiguous: RetryAmbiguous = keyword(
         "text",

@@ -127,7 +127,8 @@ class ResilientTransport:
             ``partial(backoff.constant, interval=2)``; ``expo`` begins with ``backoff_initial``,
             those of others are seconds as they come.
         jitter: Function from the longest wait to the one that is waited, such as
-            ``backoff.random_jitter``; ours draws evenly from all that are no longer.
+            ``backoff.random_jitter``; ours draws evenly from three quarters of it on, of up to
+            2 s from two fifths on.
         retry_ambiguous: Which requests are sent again although the first may have been done and
             billed: ``text`` (all but images, videos, speech), ``all``, ``none``.
         deadline: For the whole request, queue, attempts and waits, until its answer begins (s, a

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import hypothesis
 import openai
 import pytest
 import trio.testing
@@ -33,6 +34,10 @@ COMPLETION = {
 }
 
 httpx: Any = family_of_sdk()
+
+# A busy machine is slow, not wrong.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 Answer = tuple[int, Any, dict[str, str]] | Exception
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import openai
 import pytest
+from openai.resources import AsyncChat, AsyncModels
 
 from comet_resilience import ResilientTransport, diagnose, snapshot, wrap
 from comet_resilience.testing import Gateway
@@ -90,7 +91,7 @@ async def test_azure_requests_share_a_limit_by_deployment() -> None:
     assert snapshot(client).partitions[0].partition == ("POST /chat/completions", "gpt-x")
 
 
-class Eager(openai.resources.AsyncModels):
+class Eager(AsyncModels):
     """A resource with a constructor of its own and something that is made at need."""
 
     def __init__(self, client: openai.AsyncOpenAI, path: str) -> None:
@@ -98,8 +99,8 @@ class Eager(openai.resources.AsyncModels):
         self.path = path
 
     @cached_property
-    def chat(self) -> openai.resources.AsyncChat:
-        return openai.resources.AsyncChat(self._client)
+    def chat(self) -> AsyncChat:
+        return AsyncChat(self._client)
 
 
 class EagerClient(openai.AsyncOpenAI):

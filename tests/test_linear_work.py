@@ -86,7 +86,8 @@ def inline_patterns(path: Path) -> Iterator[re.Pattern[Any]]:
                     for name in ("IGNORECASE", "DOTALL", "ASCII", "MULTILINE", "VERBOSE"):
                         if f"re.{name}" in ast.unparse(node):
                             flags |= getattr(re, name)
-                    yield re.compile(argument.value, flags)
+                    pattern: Any = argument.value
+                    yield re.compile(pattern, flags)
 
 
 def anchored_names() -> frozenset[str]:

@@ -39,9 +39,12 @@ _REFUNDING_ID: Final = re.compile(r"20\d{12,21}[A-Za-z0-9]{8}", re.ASCII)
 #: together; it is never shortened.
 _HINT_SPREAD: Final = 0.05
 
-#: A wait is this share of its ceiling at the least, as in the SDK itself: spread, but patient.
-#: With full jitter (anything from 0 up) one call in six burns six retries within 11 seconds.
+#: A wait is this share of its ceiling at the least, as in the SDK itself: with full jitter (from 0
+#: up) one call in six burns six retries within 11 seconds. Short waits hardly count towards
+#: how long all of them last, so they are spread wider, for callers to fall out of step.
 BACKOFF_LEAST: Final = 0.75
+SHORT_WAIT: Final = 2.0
+SHORT_WAIT_LEAST: Final = 0.4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +147,7 @@ def backoff_ceiling(policy: RetryPolicy, retry: int) -> float:
     """Return the longest wait before retry number ``retry`` (from 1), within ``backoff_max``.
 
     By default ``backoff_initial * 2**(retry-1)``; a generator that ends goes on with its last
-    value. The wait itself lies between ``BACKOFF_LEAST`` of it and the whole, or is made of it by
+    value. The wait itself lies between ``least_share`` of it and the whole, or is made of it by
     the caller's ``jitter``.
     """
     if policy.wait is backoff.expo:
@@ -157,11 +160,16 @@ def backoff_ceiling(policy: RetryPolicy, retry: int) -> float:
     return float(ceiling)
 
 
+def least_share(ceiling: float) -> float:
+    """Return the share of a backoff of ``ceiling`` seconds that is waited at the least."""
+    return SHORT_WAIT_LEAST if ceiling <= SHORT_WAIT else BACKOFF_LEAST
+
+
 def _jittered(policy: RetryPolicy, now: Situation) -> tuple[float, str]:
     ceiling = backoff_ceiling(policy, now.attempt)
     if policy.jitter is None:
-        share = BACKOFF_LEAST + (1 - BACKOFF_LEAST) * now.draw
-        return share * ceiling, "backoff with jitter"
+        least = least_share(ceiling)
+        return (least + (1 - least) * now.draw) * ceiling, "backoff with jitter"
     return min(max(policy.jitter(ceiling), 0.0), policy.backoff_max), "backoff"
 
 

@@ -166,7 +166,8 @@ def test_an_algorithm_that_is_always_late_does_not_spin() -> None:
 @pytest.mark.parametrize("limit", [2.5, 3, math.inf])
 def test_a_limit_that_is_a_number_is_taken_as_one(limit: float) -> None:
     """As many are sent as are fewer than it."""
-    guarded = Guarded(Spoilt(FixedLimit(1), "limit", limit, 0), _never)
+    spoilt: Any = Spoilt(FixedLimit(1), "limit", limit, 0)
+    guarded = Guarded(spoilt, _never)
     assert guarded.limit == min(3, math.ceil(limit) if limit < math.inf else 3) or guarded.limit > 9
 
 
@@ -314,13 +315,14 @@ def test_a_stream_is_closed_where_an_observer_ends_the_program() -> None:
         def watch(self, limiter: object) -> None:
             """Watch nothing."""
 
-        def follow(self, _request: object) -> Ends:
+        def follow(self, request: object) -> Ends:
+            del request
             return self
 
         def answered(self) -> None:
             raise SystemExit
 
-        def finished(self, *_: object) -> None:
+        def finished(self, outcome: object, queued: float) -> None:
             """Note nothing."""
 
     client, inner = scripted(STREAM, on_event=Ends())

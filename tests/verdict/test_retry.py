@@ -54,11 +54,13 @@ def _step(seen: Observation = BROKEN, policy: RetryPolicy = POLICY, **changes: o
     return step.reason if isinstance(step, GiveUp) else f"{step.delay:g} s, {step.reason}"
 
 
-def test_backoff_lies_between_three_quarters_of_the_ceiling_and_the_whole() -> None:
-    """The jitter spreads the last quarter, and the ceiling doubles."""
-    assert _step() == "0.4375 s, backoff with jitter"
-    assert _step(draw=0.0) == "0.375 s, backoff with jitter"
-    assert _step(attempt=3) == "1.75 s, backoff with jitter"
+def test_backoff_lies_between_a_least_share_of_the_ceiling_and_the_whole() -> None:
+    """The jitter spreads the last part, less of it for longer waits, and the ceiling doubles."""
+    assert _step() == "0.35 s, backoff with jitter"
+    assert _step(draw=0.0) == "0.2 s, backoff with jitter"
+    assert _step(attempt=3) == "1.4 s, backoff with jitter"
+    assert _step(attempt=4, max_retries=9) == "3.5 s, backoff with jitter"
+    assert _step(attempt=4, max_retries=9, draw=0.0) == "3 s, backoff with jitter"
 
 
 def test_the_table_comes_first() -> None:
@@ -203,7 +205,7 @@ def test_hint_is_waited_out_and_stretched_a_little() -> None:
     seen = replace(BROKEN, retry_after=10.0)
     assert _step(seen) == "10.25 s, the server asked for 10 s"
     assert _step(seen, draw=0.0) == "10 s, the server asked for 10 s"
-    assert _step(replace(BROKEN, retry_after=0.1)) == "0.4375 s, backoff with jitter"
+    assert _step(replace(BROKEN, retry_after=0.1)) == "0.35 s, backoff with jitter"
 
 
 def test_least_wait_of_the_table_stands_in_for_a_hint() -> None:

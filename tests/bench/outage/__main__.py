@@ -131,6 +131,8 @@ def _arguments(words: Sequence[str] | None) -> argparse.Namespace:
 
 def _chosen_trials(arguments: argparse.Namespace) -> Sequence[Trial]:
     if arguments.kind or arguments.seconds:
+        kinds: Sequence[str] = arguments.kind or list(Kind)
+        lengths: Sequence[float] = arguments.seconds or SECONDS
         return [
             Trial(
                 kind=Kind(kind),
@@ -140,12 +142,8 @@ def _chosen_trials(arguments: argparse.Namespace) -> Sequence[Trial]:
                 retries=arguments.retries,
                 after=arguments.after,
             )
-            for kind, seconds, calls, models in product(
-                arguments.kind or Kind,
-                arguments.seconds or SECONDS,
-                arguments.calls,
-                arguments.models,
-            )
+            for kind, seconds in product(kinds, lengths)
+            for calls, models in product(arguments.calls, arguments.models)
         ]
     return SHORT if arguments.short else trials()
 
