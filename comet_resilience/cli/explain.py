@@ -155,7 +155,8 @@ def _outcomes(given: argparse.Namespace) -> tuple[list[Explained], int]:
         return [_explained(f"the fault {given.fault}", seen)], left_off
     clues: list[Clue] = []
     if given.line:
-        text = sys.stdin.read() if given.line == "-" else given.line
+        from_stdin = given.line == "-"
+        text = sys.stdin.buffer.read().decode("utf-8", "replace") if from_stdin else given.line
         clues, left_off = clues_in(text)
         clues = clues or [Clue(what="a text", line=text.strip(), body=as_body(text.strip()))]
     if not clues and (given.status is not None or body is not None):

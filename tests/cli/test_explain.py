@@ -165,7 +165,8 @@ def test_a_traceback_tells_of_one_failure(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exception at the bottom is explained by its cause; a number of a line is no status."""
-    monkeypatch.setattr("sys.stdin", io.StringIO(TRACEBACK))
+    piped = io.BytesIO(b"\xff\xfe no text\n" + TRACEBACK.encode())
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(piped))
     assert main(["explain", "-"]) == 0
     shown = capsys.readouterr().out
     assert shown.count("understood: ") == 1
