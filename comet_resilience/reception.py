@@ -193,8 +193,10 @@ class _Start:
 
 async def _receive_stream(journey: Journey, response: Any, lease: Lease) -> Any:
     content_type = response.headers.get("content-type", "text/event-stream")
-    if not content_type.startswith("text/") and not _IS_JSON.search(content_type):
-        return _hand_over(journey, response, lease, None)  # sound, say: nothing to look for
+    is_text = content_type.startswith("text/") or _IS_JSON.search(content_type)
+    # Where events are due, a label that says otherwise is wrong; elsewhere it may be sound, say.
+    if not is_text and not journey.outgoing.expected:
+        return _hand_over(journey, response, lease, None)
     start = _Start(journey)
     head = await look_ahead(response, journey.config.stall_timeout, start)
     if head.unreadable or head.oversized:

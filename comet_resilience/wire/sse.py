@@ -37,8 +37,10 @@ _DATA, _BARE_DATA, _NAME, _BLANK, _OTHER = 1, 2, 3, 4, 5
 #: Fields that the SDK knows besides, and comments: what is none of them belongs to no event.
 _KNOWN_LINE = re.compile(rb"(?:id|retry)?:|(?:id|retry|event)\Z")
 #: Without one of these an event's data is no error, in whatever form.
-_ERROR_WORDS: Final = ('"error"', '"response.failed"', '"message"', '"success"', '"detail"')
-_MAYBE_ERROR = re.compile(rb'"(?:error|response\.failed|message|success|detail)"')
+_ERROR_WORDS: Final = (
+    '"error"', '"response.failed"', '"message"', '"success"', '"detail"', '"html-message"',
+)  # fmt: skip
+_MAYBE_ERROR = re.compile(rb'"(?:error|response\.failed|message|success|detail|html-message)"')
 _STOP = re.compile(rb'"finish_reason"\s*:\s*"stop"')
 _FAILURES: Final = (b"error", b"response.failed")
 _PINGS: Final = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})

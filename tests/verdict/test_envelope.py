@@ -328,3 +328,10 @@ def test_what_tells_of_something_may_carry_its_error() -> None:
     assert not reports_on_something({"id": "t", "status": 500})
     assert has_error({"error": {"code": 1}})
     assert not has_error({"error": {"code": None}})
+
+
+@pytest.mark.parametrize("body", [b"\x89PNG\xff\xfe\xfd\xfc" * 9, b"ID3\x00\x01text" * 9])
+def test_bytes_that_are_no_text_have_no_message(body: bytes) -> None:
+    """A binary body puts no unreadable characters into a diagnosis."""
+    found = parse_envelope(body)
+    assert (found.kind, found.message) == (BodyKind.BINARY, "")
