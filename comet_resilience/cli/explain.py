@@ -233,8 +233,9 @@ def _explained(
 
 def _rule_told(clue: Clue) -> Rule | None:
     """Return the row whose reason a line of our own log tells."""
+    status = -1 if clue.status is None else clue.status
     told = (rule for rule in RULES if rule.reason in clue.said[:_KEPT])
-    fitting = (rule for rule in told if rule.status is None or clue.status in rule.status)
+    fitting = (rule for rule in told if rule.status is None or status in rule.status)
     return max(fitting, key=lambda rule: len(rule.reason), default=None)
 
 
