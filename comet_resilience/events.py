@@ -73,7 +73,8 @@ class AttemptFinished:
     ``status`` is ``None`` after a fault, which ``fault`` then names; ``kind`` is ``None`` after a
     success. ``queued`` is the time spent waiting for a slot before this attempt. ``in_flight``
     (this attempt included) and ``limit`` are its partition's when it was sent. The bodies' sizes
-    are in bytes, ``None`` where unknown, as for a stream that has only begun.
+    are in bytes, ``None`` where unknown, as for a stream that has only begun. ``canary`` says that
+    it was let through a closed gate, to find out if an outage is over.
     """
 
     request: RequestInfo
@@ -90,6 +91,7 @@ class AttemptFinished:
     limit: int
     request_bytes: int | None
     response_bytes: int | None
+    canary: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,10 +81,10 @@ class Journey:
     """One request on its way; everything mutable about it is in here."""
 
     __slots__ = (
-        "_engine", "_evidence", "_flaw", "_free", "_hollow", "_in_flight", "_inner", "_key",
-        "_known", "_limit", "_max_retries", "_number", "_ok_then", "_order", "_past_secrets",
-        "_queued", "_standing", "_started", "attempts", "config", "here", "info", "new_tasks",
-        "observers", "outgoing", "request", "rules", "sent_at", "waiting_since",
+        "_canary", "_engine", "_evidence", "_flaw", "_free", "_hollow", "_in_flight", "_inner",
+        "_key", "_known", "_limit", "_max_retries", "_number", "_ok_then", "_order",
+        "_past_secrets", "_queued", "_standing", "_started", "attempts", "config", "here", "info",
+        "new_tasks", "observers", "outgoing", "request", "rules", "sent_at", "waiting_since",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, inner: Any, request: Any, outgoing: Outgoing) -> None:
@@ -111,6 +111,7 @@ class Journey:
         self._ok_then: int | None = None
         self._hollow: Failure | None = None  # an answer that holds nothing, if nothing better comes
         self._number = self._in_flight = self._limit = 0
+        self._canary = False
         self._queued = self._started = 0.0
         self.sent_at: float = 0.0
         self.waiting_since: float | None = None
@@ -233,6 +234,7 @@ class Journey:
         self._number += 1
         self._in_flight = lease.partition.in_flight
         self._limit = lease.partition.limit
+        self._canary = lease.is_canary
         self.sent_at = self.here.now()
         self._queued = self.sent_at - asked
         self.waiting_since = None
@@ -420,6 +422,7 @@ class Journey:
             limit=self._limit,
             request_bytes=declared_size(self.request.headers),
             response_bytes=size,
+            canary=self._canary,
         )
 
 

@@ -67,6 +67,11 @@ class Lease:
         self.waiters: int = 0  # requests of its holder's that wait in the same partition
 
     @property
+    def is_canary(self) -> bool:
+        """Whether it was given out through a closed gate."""
+        return any(passage.is_canary for passage in self.passages)
+
+    @property
     def turns(self) -> int:
         """How often a read of its answer began or ended: an odd number while one is under way."""
         body = None if self.body is None else self.body()

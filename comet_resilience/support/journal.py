@@ -62,7 +62,8 @@ class JournalRecord(TypedDict):
     earlier, after ``queued`` seconds of waiting for a slot. ``status`` is ``None`` after a fault,
     which ``fault`` names; ``kind`` is ``None`` after a success. ``in_flight`` (this attempt
     included) and ``limit`` are those of its partition when it was sent. Bodies' sizes are
-    ``None`` where they are not known, as for a stream.
+    ``None`` where they are not known, as for a stream. ``canary`` marks one that went through a
+    closed gate: from the first of them to the first that succeeds there was an outage.
     """
 
     version: int
@@ -81,6 +82,7 @@ class JournalRecord(TypedDict):
     limit: int
     request_bytes: int | None
     response_bytes: int | None
+    canary: bool
 
 
 def record_of(event: AttemptFinished, at: float) -> JournalRecord:
@@ -102,6 +104,7 @@ def record_of(event: AttemptFinished, at: float) -> JournalRecord:
         limit=event.limit,
         request_bytes=event.request_bytes,
         response_bytes=event.response_bytes,
+        canary=event.canary,
     )
 
 

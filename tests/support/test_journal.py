@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from comet_resilience import AttemptFinished, FailureKind, RequestInfo, wrap
@@ -26,6 +27,7 @@ from ..conftest import (
     LIMITED,
     MESSAGES,
     OK,
+    Answer,
     Scripted,
     ask,
     bare_client,
@@ -49,7 +51,7 @@ def finished(**changes: Any) -> AttemptFinished:
     made: dict[str, Any] = {
         "request": INFO, "attempt": 1, "status": 429, "kind": FailureKind.RATE_LIMITED, "code": "",
         "fault": "", "reason": "slow down", "request_id": "id-1", "queued": 0.5, "elapsed": 0.25,
-        "in_flight": 5, "limit": 8, "request_bytes": 70, "response_bytes": 90,
+        "in_flight": 5, "limit": 8, "request_bytes": 70, "response_bytes": 90, "canary": False,
     }  # fmt: skip
     return AttemptFinished(**(made | changes))
 
@@ -80,7 +82,7 @@ def test_a_line() -> None:
         "version": VERSION, "time": "2023-11-14T22:13:20.250+00:00",
         "route": "POST /chat/completions", "model": "m", "attempt": 1, "status": 429, "code": "",
         "fault": "", "kind": "rate_limited", "request_id": "id-1", "queued": 0.5, "latency": 0.25,
-        "in_flight": 5, "limit": 8, "request_bytes": 70, "response_bytes": 90,
+        "in_flight": 5, "limit": 8, "request_bytes": 70, "response_bytes": 90, "canary": False,
     }  # fmt: skip
     line = line_of(finished(), 1.0)
     assert line.endswith(b"}\n")
@@ -111,6 +113,28 @@ async def test_success_retry_and_fault() -> None:
     assert all(line["in_flight"] == 1 and line["limit"] >= 1 for line in heard)
     assert all((line["request_bytes"] or 0) > 30 for line in heard)
     assert all(line["route"] == "POST /chat/completions" and line["model"] == "m" for line in heard)
+
+
+@pytest.mark.anyio
+async def test_an_outage_is_read_from_its_canaries(
+    anyio_backend: tuple[str, dict[str, Any]],
+) -> None:
+    """The attempts that a closed gate let through are marked, and no other."""
+    if anyio_backend[0] == "asyncio":
+        pytest.skip("waits in virtual time")
+    heard: list[JournalRecord] = []
+    broken: Answer = (502, b"Bad Gateway", {})
+    client, _ = scripted(*([broken] * 12), OK, journal=heard.append, initial_concurrency=8)
+    async with anyio.create_task_group() as group:
+        for _ in range(8):
+            group.start_soon(ask, client)
+    marks = [line["canary"] for line in heard]
+    first, back = marks.index(True), [line["status"] for line in heard].index(200)
+    assert 0 < first < back
+    assert not any(marks[:first])
+    assert all(marks[first : back + 1])
+    assert not any(marks[back + 1 :])
+    assert len(heard) == 12 + 8
 
 
 @pytest.mark.anyio
