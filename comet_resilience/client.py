@@ -51,7 +51,7 @@ class Hidden:
     __slots__ = ("value",)
 
     def __init__(self, value: Any) -> None:
-        self.value = value
+        self.value: Any = value
 
 
 class _Unprepared:

@@ -213,7 +213,7 @@ class WatchedStream:
         iterator = inner.__aiter__() if head.iterator is None else head.iterator
         self._next: Callable[[], Awaitable[bytes]] = iterator.__anext__
         self._timekeeper = timekeeper
-        self.turns = 0  # odd while somebody reads
+        self.turns: int = 0  # odd while somebody reads
         self._finalizer = weakref.finalize(self, watcher.abandoned, inner.aclose)
         self._finalizer.atexit = False
 
