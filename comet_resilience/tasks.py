@@ -38,7 +38,7 @@ class NewTasks:
             self._created.popitem(last=False)
 
     def is_new(self, url: Any, now: float) -> bool:
-        """Whether a URL asks for a task that its host created moments ago."""
+        """Tell whether a URL asks for a task that its host created moments ago."""
         if not self._created:
             return False
         names = ((url.netloc, part) for part in url.path.split("/"))

@@ -232,7 +232,7 @@ class ResilientTransport:
 
     @property
     def is_a_clients_own(self) -> bool:
-        """Whether it serves one wrapped client and lets the requests of others pass."""
+        """Tell whether it serves one wrapped client and lets the requests of others pass."""
         return self._only_calls
 
     def snapshot(self) -> Snapshot:

@@ -98,7 +98,7 @@ class Finished:
         return name_of(key, as_before=self._is_old)
 
     def is_new(self, name: bytes) -> bool:
-        """Whether a call is neither done nor under way; from now on it is."""
+        """Tell whether a call is neither done nor under way; from now on it is."""
         return self._seen.add(name)
 
     def stored(self, name: bytes) -> tuple[bool, Any]:
@@ -258,7 +258,7 @@ def _check_survival(result: Any, back: Any) -> None:
 
 
 def _survives(result: Any, back: Any) -> bool:
-    """Whether a result came back from JSON as it was, types included."""
+    """Tell whether a result came back from JSON as it was, types included."""
     if type(result) is not type(back):
         return False
     if isinstance(result, list):

@@ -116,22 +116,22 @@ class Gate:
 
     @property
     def is_closed(self) -> bool:
-        """Whether canaries alone may pass."""
+        """Tell whether canaries alone may pass."""
         return self.closed_since is not None
 
     @property
     def is_open_wide(self) -> bool:
-        """Whether it holds nobody."""
+        """Tell whether it holds nobody."""
         return self.closed_since is None and self._window == math.inf
 
     @property
     def has_news(self) -> bool:
-        """Whether it has closed or opened since that was told."""
+        """Tell whether it has closed or opened since that was told."""
         return self.closed_since != self.told_since
 
     @property
     def is_proven(self) -> bool:
-        """Whether anything was ever answered here."""
+        """Tell whether anything was ever answered here."""
         return self.answered_at > -math.inf
 
     def opens_at(self, now: float) -> float:
@@ -139,7 +139,7 @@ class Gate:
         return now if self.closed_since is None or self._canaries else max(now, self.next_at)
 
     def has_room(self, now: float) -> bool:
-        """Whether an attempt may pass now."""
+        """Tell whether an attempt may pass now."""
         if self.closed_since is None:
             return self._under_way < self._window
         return now >= self.next_at and len(self._canaries) < CANARIES_MOST

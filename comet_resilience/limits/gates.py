@@ -57,7 +57,7 @@ class Gates:
         return sorted(found, key=lambda one: one.head().since if one.waiting else 0.0)
 
     def present(self, host: Gate) -> int:
-        """How many requests want something of a host; all of them where its gate is closed."""
+        """Tell how many requests want something of a host; all of them where its gate is closed."""
         if not host.is_closed:
             return 1
         return sum(one.present for one in self._partitions.values() if one.host is host)
@@ -108,7 +108,7 @@ class Gates:
             host.close(now, what, present, self._draw(), of_service=True)
 
     def _is_the_hosts(self, lease: Lease) -> bool:
-        """Whether another partition of the host fails as well, and nothing went well since."""
+        """Tell whether another partition of the host fails as well, and nothing went well since."""
         host = lease.host
         if host.is_closed:
             return False
@@ -171,7 +171,7 @@ class Gates:
         ]
 
     def holds_for_good(self, waiter: Waiter, partition: Partition, now: float) -> bool:
-        """Whether to turn a waiter away; ``turned_away`` then names the gate."""
+        """Tell whether to turn a waiter away; ``turned_away`` then names the gate."""
         for gate in (partition.gate, waiter.host):
             if gate.closed_since is None:
                 continue

@@ -67,7 +67,7 @@ class Guarded:
 
     @property
     def limit(self) -> int:
-        """How many may be in flight now."""
+        """Tell how many may be in flight now."""
         self._limit = self._read("limit", _whole)
         return self._limit
 

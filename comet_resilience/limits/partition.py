@@ -68,7 +68,7 @@ class Lease:
 
     @property
     def is_canary(self) -> bool:
-        """Whether it was given out through a closed gate."""
+        """Tell whether it was given out through a closed gate."""
         return any(passage.is_canary for passage in self.passages)
 
     @property
@@ -206,7 +206,7 @@ class Partition:
 
     @property
     def has_room(self) -> bool:
-        """Whether the limit leaves room for another attempt."""
+        """Tell whether the limit leaves room for another attempt."""
         return self.in_flight < self.algorithm.limit
 
     @property
@@ -257,7 +257,7 @@ class Partition:
 
     @property
     def is_deadlocked(self) -> bool:
-        """Whether whoever holds a slot waits for one here: no slot will ever come back."""
+        """Tell whether whoever holds a slot waits for one here: no slot will ever come back."""
         return (
             0 < self.in_flight == len(self.blocked)
             and self._is_open
@@ -265,18 +265,18 @@ class Partition:
         )
 
     def is_entangled(self, now: float) -> bool:
-        """Whether nothing has moved for so long that slots may wait for those of others."""
+        """Tell whether nothing has moved for so long that slots may wait for those of others."""
         return bool(self.waiting) and self._is_open and self.stillness.lasts(now) is not None
 
     @property
     def _is_open(self) -> bool:
-        """Whether no gate is closed, so that only slots are wanting."""
+        """Tell whether no gate is closed, so that only slots are wanting."""
         gates_open = not self.gate.is_closed and not self.host.is_closed
         return gates_open and self.algorithm.closed_until is None
 
     @property
     def _is_held_up(self) -> bool:
-        """Whether each slot is held by an answer that nobody reads at this moment."""
+        """Tell whether each slot is held by an answer that nobody reads at this moment."""
         return 0 < self.in_flight == len(self.answers) and not any(
             lease.turns % 2 for lease in self.answers
         )
@@ -401,7 +401,7 @@ class Partition:
 
     @property
     def hints_disproved(self) -> bool:
-        """Whether the times that the server names were found to be wrong."""
+        """Tell whether the times that the server names were found to be wrong."""
         return isinstance(self.algorithm, StepBack) and self.algorithm.hints_disproved
 
     def begin(self, lease: Lease, now: float) -> None:

@@ -121,7 +121,7 @@ def parse_envelope(body: bytes) -> Envelope:
 
 
 def _is_binary(text: str) -> bool:
-    """Whether a text is none: it has a zero byte, or much in it is no character at all."""
+    """Tell whether a text is none: it has a zero byte, or much in it is no character at all."""
     return "\x00" in text or 10 * text.count("\ufffd") > len(text)
 
 

@@ -21,7 +21,7 @@ _MINUTE: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worked:
-    """How often something worked, and how many seconds ago it last did."""
+    """Tell how often something worked, and how many seconds ago it last did."""
 
     times: int
     ago: float

@@ -72,7 +72,7 @@ class Opening:
 
     @property
     def is_lone_stop(self) -> bool:
-        """Whether a finish reason is all that has come."""
+        """Tell whether a finish reason is all that has come."""
         return self._has_stop
 
     def take(self, data: object) -> Part:
@@ -136,7 +136,7 @@ class ToolArguments:
 
     @property
     def are_cut(self) -> bool:
-        """Whether those of any call break off; nonsense that is whole is the model's own."""
+        """Tell whether those of any call break off; nonsense that is whole is the model's own."""
         if self._size >= _ARGUMENTS_CAP:
             return False
         return any(_is_cut("".join(parts)) for parts in self._parts.values())
@@ -234,7 +234,7 @@ def _missing_in_chat(fields: Fields) -> Fault | None:
 
 
 def _is_hollow_response(fields: Fields) -> bool:
-    """Whether a response says that it is completed, and has nothing to show."""
+    """Tell whether a response says that it is completed, and has nothing to show."""
     is_over = fields.get("status", "completed") == "completed" and not fields.get("error")
     return is_over and not fields.get("output") and not fields.get("output_text")
 

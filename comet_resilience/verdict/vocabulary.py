@@ -59,7 +59,7 @@ class Signal(StrEnum):
 
     @property
     def is_outage(self) -> bool:
-        """Whether the failure was neither the request's fault nor a matter of load."""
+        """Tell whether the failure was neither the request's fault nor a matter of load."""
         return self in _OUTAGES
 
 
@@ -160,7 +160,7 @@ class RequestInfo:
 
     @property
     def has_id(self) -> bool | None:
-        """Whether the route names a thing by its id; ``None`` where no route is known."""
+        """Tell whether the route names a thing by its id; ``None`` where no route is known."""
         return "{id}" in self.route if self.route else None
 
 

@@ -44,7 +44,7 @@ def part_sizes(request: Any) -> dict[str, int]:
 
 
 def _is_multipart(stream: object) -> bool:
-    """Whether a stream is the form of either HTTP library."""
+    """Tell whether a stream is the form of either HTTP library."""
     cls = type(stream)
     return cls.__name__ == "MultipartStream" and cls.__module__.partition(".")[0] in NAMES
 

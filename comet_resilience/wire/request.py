@@ -164,7 +164,7 @@ def read_request(request: Any) -> Outgoing:
 
 
 def _is_bodiless(request: Any) -> bool:
-    """Whether no body is announced, as in what follows a redirect, which loads none either."""
+    """Tell whether no body is announced, as in what follows a redirect, which loads none either."""
     return not ("content-length" in request.headers or "transfer-encoding" in request.headers)
 
 
@@ -281,7 +281,7 @@ def is_elsewhere(request: Any) -> bool:
 
 
 def _is_same_place(home: Any, url: Any) -> bool:
-    """Whether a URL has the origin of another, or the same one behind TLS."""
+    """Tell whether a URL has the origin of another, or the same one behind TLS."""
     return url.netloc == home.netloc and url.scheme in (home.scheme, "https")
 
 

@@ -185,7 +185,7 @@ class EventScanner:
 
     @property
     def is_idle(self) -> bool:
-        """Whether the next byte begins a line of a new event."""
+        """Tell whether the next byte begins a line of a new event."""
         return not (self._is_open or self._line or self._after_cr)
 
     @property
@@ -336,7 +336,7 @@ class FirstEvent:
 
     @property
     def is_body(self) -> bool:
-        """Whether what came is no event stream but JSON or a web page, whatever its label."""
+        """Tell whether what came is no event stream but JSON or a web page, whatever its label."""
         return self.opened == 0 and self._scanner.first_stray in (b"{", b"[", b"<")
 
     def feed(self, data: bytes) -> Event | None:
