@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .bulk import BulkResults, Progress, run_all
     from .client import snapshot, wrap
     from .config import Config, Options, PerCallOptions
+    from .diagnosis.diagnosis import Attempt, Diagnosis, LimiterState
+    from .diagnosis.report import SupportReport
     from .errors import (
         CallbackError,
         DeadlineExceededError,
@@ -43,8 +45,6 @@ if TYPE_CHECKING:
     from .limits.fixed import FixedLimit
     from .limits.snapshot import FleetView, GateView, PartitionSnapshot, Snapshot
     from .overrides import Override, override
-    from .support.diagnosis import Attempt, Diagnosis, LimiterState
-    from .support.report import SupportReport
     from .transport import ResilientTransport
     from .verdict.rule import Rule
     from .verdict.vocabulary import Action, FailureKind, Fault, Operation, RequestInfo, Signal
@@ -130,8 +130,8 @@ _ROOMS: Final = {
     "limits.fixed": "FixedLimit",
     "limits.snapshot": "FleetView GateView PartitionSnapshot Snapshot",
     "overrides": "Override override",
-    "support.diagnosis": "Attempt Diagnosis LimiterState",
-    "support.report": "SupportReport",
+    "diagnosis.diagnosis": "Attempt Diagnosis LimiterState",
+    "diagnosis.report": "SupportReport",
     "transport": "ResilientTransport",
     "verdict.rule": "Rule",
     "verdict.vocabulary": "Action FailureKind Fault Operation RequestInfo Signal",

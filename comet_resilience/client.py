@@ -16,6 +16,7 @@ import openai
 from openai import AsyncOpenAI
 from openai._resource import AsyncAPIResource
 
+from .call.failure import explain
 from .config import (
     AlgorithmFactory,
     Config,
@@ -25,13 +26,12 @@ from .config import (
     Options,
     Partition,
 )
+from .diagnosis.diagnosis import Diagnosis
+from .diagnosis.redaction import path_secrets, redactor
 from .events import Observer
-from .failure import explain
 from .fleet.scope import Fleet, RedisSource, account_of
 from .keywords import implemented_by
 from .limits.snapshot import Snapshot
-from .support.diagnosis import Diagnosis
-from .support.redaction import path_secrets, redactor
 from .transport import Engine, ResilientTransport
 from .verdict.advice import CORRECT_BASE_URL
 from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 
 if TYPE_CHECKING:
-    from .support.diagnosis import Diagnosis
+    from .diagnosis.diagnosis import Diagnosis
 
 
 class ResilienceError(openai.OpenAIError):

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import openai
 
-from .failure import Failure, diagnose_failure
-from .support.diagnosis import Diagnosis, find_diagnosis, related
-from .support.report import SupportReport, report_of
+from .call.failure import Failure, diagnose_failure
+from .diagnosis.diagnosis import Diagnosis, find_diagnosis, related
+from .diagnosis.report import SupportReport, report_of
 from .verdict.rule import Rule
 from .verdict.rules import classify
 from .verdict.vocabulary import Action, FailureKind, Fault, Observation, RequestInfo

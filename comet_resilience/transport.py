@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import backoff
 
+from .call.nesting import NestingWatch
+from .call.new_tasks import NewTasks
+from .call.retry_loop import Journey
+from .call.track_record import TrackRecord
 from .config import (
     AlgorithmFactory,
     Config,
@@ -19,15 +23,11 @@ from .config import (
 )
 from .events import Follower, Observer, Observers, Outcome, Story
 from .fleet.scope import Fleet, RedisSource, account_of
-from .journey import Journey
+from .journal.writer import observer_for
 from .keywords import implemented_by
 from .limits.eventloop import clock, running_loop
 from .limits.limiter import Limiter
 from .limits.snapshot import Snapshot
-from .support.journal import observer_for
-from .support.nesting import NestingWatch
-from .tasks import NewTasks
-from .track_record import TrackRecord
 from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
 from .verdict.rule import Rule
 from .wire.closing import OpenConnections, connections_of

@@ -14,8 +14,8 @@ import pytest
 import comet_resilience
 from comet_resilience import diagnose, support_report, wrap
 from comet_resilience.client import Hidden
-from comet_resilience.support.hints import SentRequest
-from comet_resilience.support.redaction import redactor
+from comet_resilience.diagnosis.hints import SentRequest
+from comet_resilience.diagnosis.redaction import redactor
 
 from .conftest import LIMITED, OK, Answer, Scripted, bare_client, envelope, httpx
 

@@ -24,19 +24,22 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "keywords",
         "config",
         "escaping",
+        "private_files",
     ),
     ("errors",),
-    ("wire", "limits", "support"),
-    ("failure", "fleet", "tasks", "track_record", "overrides"),
-    ("journey", "reception", "delivery", "transport"),
+    ("wire", "limits", "diagnosis", "journal"),
+    ("fleet", "overrides"),
+    ("call",),
+    ("transport",),
     ("client", "inquiry"),
     ("testing", "otel", "cli", "bulk", "__init__", "__main__"),
 )
 PURE = (
     "verdict", "limits.algorithm", "limits.fixed", "limits.lookout", "limits.snapshot",
     "fleet.memory", "fleet.merge", "fleet.message", "fleet.pace", "fleet.renewal", "fleet.scope",
-    "fleet.seen", "fleet.share", "wire.sse", "support.content", "support.hints",
-    "support.redaction", "support.secrets", "support.saturation", "escaping", "support.triage",
+    "fleet.seen", "fleet.share", "wire.sse", "diagnosis.content", "diagnosis.hints",
+    "diagnosis.redaction", "diagnosis.secrets", "journal.saturation", "escaping",
+    "cli.doctor.triage",
     "bulk.keys", "bulk.pace", "bulk.progress", "testing.capacity", "keywords", "config",
 )  # fmt: skip
 IMPURE_MODULES = {"anyio", "asyncio", "logging", "os", "random", "socket", "threading", "time"}

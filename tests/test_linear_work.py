@@ -21,12 +21,12 @@ from typing import Any
 import pytest
 
 import comet_resilience
-from comet_resilience.cli.doctor_settings import parse_dotenv
+from comet_resilience.cli.doctor.settings import parse_dotenv
 from comet_resilience.cli.pasted import clues_in
+from comet_resilience.diagnosis.content import as_json, shown_answer
+from comet_resilience.diagnosis.hints import SentRequest, hints
+from comet_resilience.diagnosis.redaction import redactor, unusual
 from comet_resilience.escaping import escaped, harmless
-from comet_resilience.support.content import as_json, shown_answer
-from comet_resilience.support.hints import SentRequest, hints
-from comet_resilience.support.redaction import redactor, unusual
 from comet_resilience.verdict.answer import is_answer, is_transcript
 from comet_resilience.verdict.envelope import parse_envelope
 from comet_resilience.verdict.retry_after import parse_hint_in_message, parse_retry_after

@@ -20,10 +20,10 @@ import comet_resilience
 from comet_resilience import diagnose, support_report, wrap
 from comet_resilience import events as events_module
 from comet_resilience.bulk.finished import HEADER, Finished
+from comet_resilience.call.nesting import NestingWatch
 from comet_resilience.cli import main
 from comet_resilience.events import Event, LogWriter, describe, fields_of, logger
 from comet_resilience.limits.snapshot import GateView, PartitionSnapshot, Snapshot
-from comet_resilience.support.nesting import NestingWatch
 from comet_resilience.verdict.vocabulary import Operation, RequestInfo
 
 from .conftest import Answer, Scripted, ask, bare_client, scripted

@@ -22,9 +22,9 @@ ROOT: Final = Path(__file__).parents[1]
 PACKAGE: Final = Path(comet_resilience.__file__).parent
 #: Rooms that write files, each with the reason why that is safe.
 WRITERS: Final = {
-    "bulk/finished.py",  # opened by support/private.py: results may be stored in it
-    "cli/saturation.py",  # a page to be shown around: names of routes and models, and numbers
-    "support/journal.py",  # by support/private.py too, although it holds no content
+    "bulk/finished.py",  # opened by private_files.py: results may be stored in it
+    "cli/saturation/command.py",  # a page to be shown around: routes, models and numbers
+    "journal/writer.py",  # by private_files.py too, although it holds no content
     "testing/redis.py",  # in a folder of its own that is removed
 }
 _NETWORK: Final = {

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any, Final, get_origin, get_type_hints
 
 from ..escaping import escaped
-from ..support.private import open_private
+from ..private_files import open_private
 from .keys import Names, name_of
 
 try:

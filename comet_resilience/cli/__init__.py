@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..escaping import printable
-from . import doctor, explain, saturation
+from . import explain
+from .doctor import command as doctor
+from .saturation import command as saturation
 
 _EPILOG = "Without a terminal everything is plain text. Start with: comet-resilience explain --help"
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..failure import Failure, diagnose_failure
-from ..support.diagnosis import Diagnosis
-from ..support.redaction import Redactor
+from ..call.failure import Failure, diagnose_failure
+from ..diagnosis.diagnosis import Diagnosis
+from ..diagnosis.redaction import Redactor
 from ..verdict.rule import Rule
 from ..verdict.rules import RULES, classify, rule_for
 from ..verdict.table import consequence, failures_table

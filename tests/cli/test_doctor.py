@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from anyio.from_thread import start_blocking_portal
 
-from comet_resilience.cli import doctor_demo, main
-from comet_resilience.cli.doctor_settings import (
+from comet_resilience.cli import main
+from comet_resilience.cli.doctor import demo as doctor_demo
+from comet_resilience.cli.doctor.settings import (
     check_base_url,
     check_key,
     check_proxies,

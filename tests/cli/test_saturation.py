@@ -25,7 +25,7 @@ from comet_resilience.cli import main
 from comet_resilience.testing import ConcurrencyCap, Gateway
 
 from ..conftest import MESSAGES, httpx
-from ..support.test_saturation import REFUSED, START, line
+from ..journal.test_saturation import REFUSED, START, line
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = '</title></script><script>alert("x")</script>&\x1b[31m\u202e'

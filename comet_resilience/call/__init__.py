@@ -1,0 +1,1 @@
+"""One request on its way: acquire, send, check, release, wait, again."""

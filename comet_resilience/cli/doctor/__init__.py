@@ -1,0 +1,1 @@
+"""``doctor``: the guide's triage as a program."""

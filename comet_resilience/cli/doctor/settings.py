@@ -1,0 +1,241 @@
+"""The part of ``doctor`` that looks at the configuration: key, base URL, ``.env``, proxies.
+
+Everything is a function of the environment's variables, so that no test needs a real one. No
+value of a key is ever put into a sentence: at most it "differs".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from ...diagnosis.hints import SentRequest, hints
+from ...diagnosis.redaction import path_secrets, query_secrets
+from ...escaping import printable
+from ...verdict.advice import CORRECT_BASE_URL
+from ...verdict.vocabulary import FailureKind, Observation
+from .triage import StepResult, failed, passed, warned
+
+KEY_VARIABLES: Final = ("COMETAPI_KEY", "OPENAI_API_KEY")
+#: Names that some frameworks read and that are easily taken for the right one.
+LOOKALIKES: Final = ("COMETAPI_API_KEY", "COMET_API_KEY")
+BASE_URL_VARIABLES: Final = ("COMETAPI_BASE_URL", "OPENAI_BASE_URL")
+
+_GET_A_KEY: Final = "Set the variable: export COMETAPI_KEY=<your key>"
+_LINE: Final = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*+)\s*+=(.*)")
+_ENDPOINT: Final = re.compile(
+    r"/(chat/completions|completions|responses|embeddings|models|images/\w+|audio/\w+|videos)$"
+)
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def parse_dotenv(text: str) -> dict[str, str]:
+    """The variables that a ``.env`` file sets."""
+    found = {}
+    for line in text.splitlines():
+        matched = _LINE.match(line)
+        if matched:
+            name, value = matched[1], matched[2].strip()
+            quote = value[:1]
+            is_quoted = quote in ("'", '"') and quote in value[1:]
+            found[name] = (
+                value[1:].partition(quote)[0] if is_quoted else re.sub(r"(?<!\s)\s+#.*", "", value)
+            )
+    return found
+
+
+def find_key(environment: Mapping[str, str]) -> tuple[str, str]:
+    """The variable that the key comes from and the key; two empty strings if there is none."""
+    for name in KEY_VARIABLES:
+        if environment.get(name, "").strip():
+            return name, environment[name]
+    return "", ""
+
+
+def check_key(environment: Mapping[str, str], dotenv: Mapping[str, str]) -> StepResult:
+    """Whether there is a key, where it comes from, its form, and what contradicts it."""
+    name, key = find_key(environment)
+    if not key:
+        return _no_key(environment, dotenv)
+    sent = SentRequest(authorization=f"Bearer {key}", body=b"")
+    wrong = hints(FailureKind.AUTHENTICATION, Observation(), sent)
+    notes = tuple(_rivals(name, key, environment, dotenv))
+    if wrong:
+        action = f"Correct the value of {name} and start the program again."
+        return failed("key", f"{name}: {wrong[0]}", action, *wrong[1:], *notes)
+    if notes:
+        action = "Make sure that your program reads the key that you mean."
+        return warned("key", f"from {name}, well-formed; but {notes[0]}", action, *notes[1:])
+    return passed("key", f"from {name}, well-formed")
+
+
+def _no_key(environment: Mapping[str, str], dotenv: Mapping[str, str]) -> StepResult:
+    reason = f"neither {' nor '.join(KEY_VARIABLES)} is set"
+    written = [name for name in KEY_VARIABLES if dotenv.get(name, "").strip()]
+    alike = [name for name in LOOKALIKES if environment.get(name, "").strip()]
+    if written:
+        action = "Load the .env file first: set -a; . ./.env; set +a"
+        return failed("key", f"{reason}; the .env file here sets {written[0]}", action)
+    if alike:
+        action = f"Give {alike[0]}'s value to COMETAPI_KEY, if it is the key for CometAPI."
+        return failed("key", f"{reason}; {alike[0]} is, but it is another variable", action)
+    return failed("key", reason, _GET_A_KEY)
+
+
+def _rivals(
+    name: str, key: str, environment: Mapping[str, str], dotenv: Mapping[str, str]
+) -> Iterator[str]:
+    """What else is called a key and is another one."""
+    first = KEY_VARIABLES[0]
+    if name != first and first in environment:
+        yield f"{first} is set to nothing, so {name} is used"
+    for other in (*KEY_VARIABLES, *LOOKALIKES):
+        value = environment.get(other, "").strip()
+        if other != name and value and value != key.strip():
+            reader = "AsyncOpenAI() without api_key= reads" if other == "OPENAI_API_KEY" else ""
+            yield f"{other} is set too and differs" + (f"; {reader} that one" if reader else "")
+    for other in (*KEY_VARIABLES, *LOOKALIKES):
+        value = dotenv.get(other, "").strip()
+        if value and value != environment.get(other, key).strip():
+            yield f"the .env file here sets {other} to a value that differs"
+
+
+def find_base_url(option: str | None, environment: Mapping[str, str]) -> tuple[str, str]:
+    """Where the base URL comes from, and the base URL."""
+    if option:
+        return "--base-url", option
+    for name in BASE_URL_VARIABLES:
+        if environment.get(name, "").strip():
+            return name, environment[name].strip()
+    return "the default", CORRECT_BASE_URL
+
+
+def parse_base_url(url: str) -> SplitResult | None:
+    """The parts of a base URL; ``None`` if it is none."""
+    parts = _parse_url(url)
+    return parts if parts is not None and parts.scheme in ("http", "https") else None
+
+
+def _parse_url(url: str) -> SplitResult | None:
+    """The parts of a URL that names a host; ``None`` if it does not."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return parts if usable else None
+
+
+def shown_url(parts: SplitResult) -> str:
+    """A URL without credentials and query."""
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    port = f":{parts.port}" if parts.port else ""
+    return printable(f"{parts.scheme}://{host}{port}{parts.path}")
+
+
+def check_base_url(source: str, url: str, environment: Mapping[str, str]) -> StepResult:
+    """Whether the base URL is one, and the one that it should be; which one the SDK would take."""
+    parts = parse_base_url(url)
+    if parts is None:
+        action = f"Use this base URL exactly: {CORRECT_BASE_URL}"
+        return failed("base_url", f"from {source}: not a URL that begins with https://", action)
+    shown = shown_url(parts)
+    wrong = list(_doubts(parts))
+    read_by_sdk = environment.get(BASE_URL_VARIABLES[1], "").strip()
+    if not wrong and read_by_sdk and read_by_sdk.rstrip("/") != url.rstrip("/"):
+        action = "Give the right one to AsyncOpenAI(base_url=...) in your program."
+        wrong = [f"but {BASE_URL_VARIABLES[1]}, which AsyncOpenAI() reads, differs"]
+        return warned("base_url", f"{shown}, from {source}; {wrong[0]}", action)
+    if not wrong:
+        notes = () if read_by_sdk else ("AsyncOpenAI() needs it as base_url=, or calls OpenAI",)
+        return passed("base_url", f"{shown}, from {source}", *notes)
+    action = f"Use this base URL exactly: {_normalised(parts)}"
+    return warned("base_url", f"{shown}, from {source}: {wrong[0]}", action, *wrong[1:])
+
+
+def _doubts(parts: SplitResult) -> Iterator[str]:
+    host = parts.hostname or ""
+    if _is_comet(host) and host != urlsplit(CORRECT_BASE_URL).hostname:
+        yield f"{host} is not the API's host"
+    if host == "api.openai.com":
+        yield "it is OpenAI's: a key of CometAPI is not accepted there"
+    yield from _doubts_about_path(parts.path)
+    if parts.query or parts.fragment:
+        yield "it has a query or fragment, which a base URL does not"
+    if parts.username is not None or parts.password is not None:
+        yield "it holds credentials (not shown here)"
+    if parts.scheme == "http" and host not in _LOOPBACK:
+        yield "it is not https, so the key travels in the open"
+
+
+def _doubts_about_path(path: str) -> Iterator[str]:
+    if _ENDPOINT.search(path.rstrip("/")):
+        yield "it ends with an endpoint's path, which the SDK adds by itself"
+    elif not re.search(r"/v\d", path):
+        yield "it does not include /v1"
+    if path.endswith("/"):
+        yield "it ends with a slash"
+
+
+def _normalised(parts: SplitResult) -> str:
+    if _is_comet(parts.hostname or ""):
+        return CORRECT_BASE_URL
+    path = _ENDPOINT.sub("", parts.path.rstrip("/")).rstrip("/")
+    path = path if re.search(r"/v\d", path) else f"{path}/v1"
+    return shown_url(parts._replace(path=path))
+
+
+def _is_comet(host: str) -> bool:
+    return host == "cometapi.com" or host.endswith(".cometapi.com")
+
+
+def proxy_for(
+    environment: Mapping[str, str], parts: SplitResult
+) -> tuple[str, SplitResult | None] | None:
+    """The variable and the URL (``None`` if it is none) of the proxy before a base URL, if any."""
+    names = {name.lower(): name for name in environment if environment[name].strip()}
+    excluded = environment.get(names.get("no_proxy", ""), "").lower().split(",")
+    if any(_covers(entry.strip(), parts.hostname or "") for entry in excluded):
+        return None
+    for wanted in (f"{parts.scheme}_proxy", "all_proxy"):
+        if wanted in names:
+            value = environment[names[wanted]].strip()
+            return names[wanted], _parse_url(value if "://" in value else f"http://{value}")
+    return None
+
+
+def _covers(entry: str, host: str) -> bool:
+    """Whether an entry of ``NO_PROXY`` is about a host."""
+    name = entry.partition("://")[2] or entry
+    name = re.sub(r":\d+$", "", name).lstrip("*").lstrip(".")
+    return entry == "*" or bool(name and (host == name or host.endswith(f".{name}")))
+
+
+def check_proxies(environment: Mapping[str, str], parts: SplitResult | None) -> StepResult:
+    """Whether the environment puts a proxy between this machine and the gateway."""
+    found = proxy_for(environment, parts) if parts else None
+    if parts is None or found is None:
+        return passed("proxies", "none stands in front of the base URL")
+    name, proxy = found
+    if proxy is None:
+        return failed("proxies", f"{name} holds no usable URL", f"Correct or unset {name}.")
+    reason = f"{name} sends every call through {shown_url(proxy._replace(path=''))}"
+    return warned("proxies", reason, f"If calls fail, try without it: NO_PROXY={parts.hostname}")
+
+
+def secrets_of(environment: Mapping[str, str], *urls: str) -> set[str]:
+    """Everything in the configuration that must not be shown."""
+    names = (*KEY_VARIABLES, *LOOKALIKES, "COMETAPI_ACCESS_TOKEN")
+    found = {environment.get(name, "") for name in names}
+    proxies = [value for name, value in environment.items() if name.lower().endswith("_proxy")]
+    for url in (*urls, *proxies):
+        userinfo = url.rpartition("@")[0].rpartition("://")[2]
+        found |= {userinfo, userinfo.partition(":")[2]}
+    for url in urls:
+        path, _, query = url.partition("://")[2].partition("?")
+        found |= set(path_secrets(path.partition("/")[2]))
+        found |= set(query_secrets(parse_qsl(query)))
+    return {secret for secret in found if secret.strip()}

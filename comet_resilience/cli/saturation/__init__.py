@@ -1,0 +1,1 @@
+"""``saturation``: what journals tell of the limits that were met."""

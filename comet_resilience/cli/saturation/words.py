@@ -1,0 +1,138 @@
+"""What journals say of saturation, in words and as a table of 80 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from datetime import UTC, datetime
+from typing import Final
+
+from ...escaping import printable
+from ...journal.saturation import Saturation, Series
+
+_WIDTH: Final = 80
+
+
+def in_words(found: Saturation) -> str:
+    """The answer as one paragraph."""
+    return f"{headline(found)} {details(found)}".rstrip()
+
+
+def headline(found: Saturation) -> str:
+    """The answer in one sentence."""
+    if not found.series:
+        return "There is no attempt in these journals."
+    series = found.series[0]
+    first = series.first
+    if first is None:
+        return f"Nothing saturated: none of {found.attempts:,} attempts was refused with a 429."
+    return (
+        f"{name_of(series)} saturates first: its first 429 came at {moment(first.time)},"
+        f" {duration(round(first.time - found.start, 1))} after the first attempt of all, with"
+        f" {first.in_flight} in flight (limit {first.limit})."
+    )
+
+
+def details(found: Saturation) -> str:
+    """What else there is to say; nothing where nothing was refused."""
+    if not found.refused:
+        return ""
+    return _level_in_words(found.series[0]) + _next_in_words(found)
+
+
+def _level_in_words(series: Series) -> str:
+    refused = f"{series.refused:,} of its {series.attempts:,} attempts ({series.share:.1%})"
+    level = series.level
+    if level is None:
+        return (
+            f"{refused} were refused, at no particular concurrency: the limit may be one on the"
+            " rate, or be shared with others."
+        )
+    return (
+        f"{refused} were refused: {level.share_within:.1%} of those with up to {level.holds} in"
+        f" flight, {level.share_above:.1%} of those with more."
+    )
+
+
+def _next_in_words(found: Saturation) -> str:
+    """Who follows, if anybody."""
+    others = [series for series in found.series[1:] if series.first is not None]
+    if not others:
+        return " No other route or model was refused." if len(found.series) > 1 else ""
+    first = others[0].first
+    assert first is not None  # noqa: S101 - filtered above
+    more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+    return f" Next is {name_of(others[0])}, {since(first.time - found.start)}{more}."
+
+
+def name_of(series: Series) -> str:
+    """A series as a person would name it."""
+    route = printable(series.route)
+    return f'{route} for "{printable(series.model)}"' if series.model else route
+
+
+def moment(seconds: float) -> str:
+    """A time of the Unix clock, in UTC."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def as_text(found: Saturation, words: str) -> str:
+    """The answer and a table, within 80 columns."""
+    rows: list[tuple[str, ...]] = [
+        ("", "model", "route", "attempts", "429s", "share", "first 429", "holds")
+    ]
+    for place, series in enumerate(found.series, start=1):
+        rows.append(_row(place, series, found.start))
+    lines = [*textwrap.wrap(words, _WIDTH), ""]
+    lines += [_laid_out(row) for row in rows if found.series]
+    lines += ["", *textwrap.wrap(footing(found), _WIDTH)]
+    return "\n".join(lines)
+
+
+def _row(place: int, series: Series, start: float) -> tuple[str, ...]:
+    first, level = series.first, series.level
+    return (
+        str(place),
+        cut(printable(series.model), 16, "~") or "-",
+        cut(printable(series.route), 22, "~"),
+        str(series.attempts),
+        str(series.refused),
+        f"{series.share:.1%}",
+        "never" if first is None else since(first.time - start),
+        "-" if level is None else str(level.holds),
+    )
+
+
+def since(seconds: float) -> str:
+    """How long after the first attempt, in a few characters."""
+    return f"+{duration(round(seconds, 1))}"
+
+
+def duration(seconds: float) -> str:
+    """A duration in a unit that a person would choose."""
+    if seconds < 120:
+        return f"{seconds:g} s"
+    if seconds < 7_200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3_600:,.1f} h"
+
+
+def cut(text: str, width: int, mark: str) -> str:
+    """A text cut in its middle, where names differ least."""
+    if len(text) <= width:
+        return text
+    half = (width - 1) // 2
+    return text[: width - 1 - half] + mark + text[-half:]
+
+
+def _laid_out(row: tuple[str, ...]) -> str:
+    place, model, route, *figures = row
+    widths = (8, 6, 6, 9, 5)
+    right = " ".join(figure.rjust(width) for figure, width in zip(figures, widths, strict=True))
+    return f"{place.rjust(2)} {model.ljust(16)} {route.ljust(22)[:22]}{right}"
+
+
+def footing(found: Saturation) -> str:
+    """The span and the counts, in one line."""
+    span = f"{moment(found.start)} to {moment(found.end)}, " if found.series else ""
+    malformed = f"; {found.malformed} malformed lines skipped" if found.malformed else ""
+    return f"{span}{found.attempts} attempts, {found.refused} refused{malformed}."

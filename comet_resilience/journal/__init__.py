@@ -1,0 +1,1 @@
+"""The request log: one line per attempt, and what can be read from many."""

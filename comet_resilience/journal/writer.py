@@ -1,0 +1,316 @@
+"""The journal: one JSON line per attempt, to see later which route and model saturates first.
+
+A line holds no key, header, query, message or content, so that it can be stored as it is. Files
+are written by one daemon thread per path; what a request pays is one ``put`` into a queue. When the
+disk is slower than the requests, lines are dropped and counted; when it fails, that is logged
+once. Neither is ever felt by a request. Each batch of whole lines is appended by one ``write``, so
+that several clients and several processes may share a file. Once it is large it is moved to
+``path.1``, ``path.1`` to ``path.2``, and so on.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+from ..escaping import printable
+from ..events import AttemptFinished, Event, Observer
+from ..private_files import open_private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows: several processes should not share a file
+    fcntl = None  # type: ignore[assignment]
+
+logger: logging.Logger = logging.getLogger("comet_resilience")
+
+#: The version of a line's shape.
+VERSION: Final = 1
+#: A file of this size is moved away; this many are kept, the current one included.
+ROTATE_BYTES: Final = 10_000_000
+FILES_KEPT: Final = 5
+#: How many lines may wait for the disk, and how many are written at once.
+QUEUE_LINES: Final = 20_000
+BATCH_LINES: Final = 1_000
+#: How long (seconds) the first line of a batch waits for others, and how long an exit may take.
+GATHER: Final = 0.2
+EXIT_PATIENCE: Final = 2.0
+
+#: What a server's code and id may look like; neither a key, nor a sentence.
+_CODE: Final = re.compile(r"(?!.{0,64}[A-Za-z0-9]{24})(?!sk-)[\w.:-]{0,64}", re.ASCII)
+_ID: Final = re.compile(r"(?!sk-)[\w.:-]{0,128}", re.ASCII)
+
+
+class JournalRecord(TypedDict):
+    """One line: one attempt, written when its answer has begun or when it has failed.
+
+    ``time`` is the wall clock at that moment (ISO 8601, UTC); it was sent ``latency`` seconds
+    earlier, after ``queued`` seconds of waiting for a slot. ``status`` is ``None`` after a fault,
+    which ``fault`` names; ``kind`` is ``None`` after a success. ``in_flight`` (this attempt
+    included) and ``limit`` are those of its partition when it was sent. Bodies' sizes are
+    ``None`` where they are not known, as for a stream. ``canary`` marks one that went through a
+    closed gate: from the first of them to the first that succeeds there was an outage.
+    """
+
+    version: int
+    time: str
+    route: str
+    model: str
+    attempt: int
+    status: int | None
+    code: str
+    fault: str
+    kind: str | None
+    request_id: str
+    queued: float
+    latency: float
+    in_flight: int
+    limit: int
+    request_bytes: int | None
+    response_bytes: int | None
+    canary: bool
+
+
+def record_of(event: AttemptFinished, at: float) -> JournalRecord:
+    """The line of an attempt that ended at ``at``, in seconds of the Unix clock."""
+    return JournalRecord(
+        version=VERSION,
+        time=datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
+        route=printable(event.request.route),
+        model=printable(event.request.model),
+        attempt=event.attempt,
+        status=event.status,
+        code=_plain(event.code, _CODE),
+        fault=event.fault,
+        kind=None if event.kind is None else event.kind.value,
+        request_id=_plain(event.request_id, _ID),
+        queued=round(event.queued, 4),
+        latency=round(event.elapsed, 4),
+        in_flight=event.in_flight,
+        limit=event.limit,
+        request_bytes=event.request_bytes,
+        response_bytes=event.response_bytes,
+        canary=event.canary,
+    )
+
+
+def _plain(text: str, pattern: re.Pattern[str]) -> str:
+    """A code or id of the server's, which is foreign text: what is no plain name is left out."""
+    return text if pattern.fullmatch(text) else "?"
+
+
+def observer_for(journal: str | Path | Callable[[Any], object]) -> Observer:
+    """What writes the journal: to be told of each event."""
+    if callable(journal):
+        return _ToFunction(journal)
+    return _writer_for(os.path.abspath(journal)).observe
+
+
+def flush() -> None:
+    """Wait until everything is on disk, at most two seconds per file. Never in an event loop."""
+    for writer in list(_writers.values()):
+        writer.flush()
+
+
+class _ToFunction:
+    """Hands each line to a function, whose first failure is logged."""
+
+    def __init__(self, function: Callable[[Any], object]) -> None:
+        self._function = function
+        self._failed = False
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, AttemptFinished):
+            return
+        try:
+            self._function(record_of(event, time.time()))
+        except Exception:
+            if not self._failed:
+                self._failed = True
+                logger.exception("the journal's function failed; further failures are silent")
+
+
+class Writer:
+    """One file of this process: a bounded queue, and the thread that empties it.
+
+    ``rotate_bytes`` is the size at which the file is moved away, ``files_kept`` how many there may
+    be, and ``queue_lines`` how many lines may wait; ``dropped`` counts those that found no room.
+    """
+
+    def __init__(self, path: str, *, rotate_bytes: int, files_kept: int, queue_lines: int) -> None:
+        self.path = path
+        self._rotate_bytes = rotate_bytes
+        self._files_kept = files_kept
+        self._queue_lines = queue_lines
+        self.start_afresh()
+
+    def start_afresh(self) -> None:
+        """Empty and without a thread, as in a new process: what waits is the parent's to write."""
+        self.dropped: int = 0
+        self._lock = threading.Lock()
+        self._queue: SimpleQueue[Any] = SimpleQueue()  # attempts with their time, and flushes
+        self._hurry = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._failed = self._told_of_drops = self._torn = self._told_of_no_thread = False
+
+    def observe(self, event: Event) -> None:
+        """Take an attempt down; it is written within half a second."""
+        if not isinstance(event, AttemptFinished):
+            return
+        if self._queue.qsize() >= self._queue_lines:
+            self.dropped += 1
+            return
+        self._queue.put((event, time.time()))
+        if self._thread is None:
+            self._start()
+
+    def flush(self) -> None:
+        """Wait until what was taken down so far is written, or for ``EXIT_PATIENCE``."""
+        if self._thread is None and not self._queue.empty():
+            self._start()
+            if self._thread is None:  # no thread to be had: then here and now
+                while batch := list(self._waiting()):
+                    self._write_batch(batch)
+        if self._thread is not None:
+            written = threading.Event()
+            self._queue.put(written)
+            self._hurry.set()
+            written.wait(EXIT_PATIENCE)
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                thread = threading.Thread(
+                    target=self._run, name="comet_resilience journal", daemon=True
+                )
+                try:
+                    thread.start()
+                except RuntimeError as error:  # no more threads, or the interpreter is ending
+                    self._tell_of_no_thread(error)
+                else:
+                    self._thread = thread
+
+    def _tell_of_no_thread(self, error: RuntimeError) -> None:
+        """Once; the next attempt tries again, and until then the lines wait in the queue."""
+        if not self._told_of_no_thread:
+            self._told_of_no_thread = True
+            what = "the journal %s waits for a thread that cannot start: %s"
+            logger.warning(what, self.path, error)
+
+    def _run(self) -> None:
+        for first in iter(self._queue.get, None):
+            if not isinstance(first, threading.Event):
+                self._hurry.wait(GATHER)
+            self._hurry.clear()
+            self._write_batch([first, *self._waiting()])
+
+    def _waiting(self) -> Iterator[Any]:
+        with suppress(Empty):
+            for _ in range(BATCH_LINES):
+                yield self._queue.get_nowait()
+
+    def _write_batch(self, batch: list[Any]) -> None:
+        lines = [line_of(*item) for item in batch if not isinstance(item, threading.Event)]
+        try:
+            if lines:
+                self._append(b"".join(lines))
+        except Exception as error:  # noqa: BLE001 - whatever it is, no request may feel it
+            if not self._failed:
+                self._failed = True
+                what = "the journal %s cannot be written (%s); requests go on without it"
+                logger.error(what, self.path, type(error).__name__)  # noqa: TRY400 - enough
+        for item in batch:
+            if isinstance(item, threading.Event):
+                item.set()
+        if self.dropped and not self._told_of_drops:
+            self._told_of_drops = True
+            what = "the journal %s is slower than the requests: %d lines dropped so far"
+            logger.warning(what + "; further drops are only counted", self.path, self.dropped)
+
+    def _append(self, data: bytes) -> None:
+        with _opened(self.path) as file:
+            size = os.fstat(file).st_size
+            if size and size + len(data) > self._rotate_bytes:
+                with suppress(FileNotFoundError):  # another process has moved it just now
+                    self._rotate(file)
+            else:
+                self._write(file, data)
+                return
+        with _opened(self.path) as file:
+            self._write(file, data)
+
+    def _write(self, file: int, data: bytes) -> None:
+        """One write; what it leaves of a full disk is not to spoil the next line."""
+        data = b"\n" + data if self._torn else data
+        self._torn = True
+        if os.write(file, data) < len(data):
+            raise OSError("the disk took only a part")
+        self._torn = False
+
+    def _rotate(self, file: int) -> None:
+        """Move the files on, unless another process has just done so."""
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)  # ends with the file's closing
+        if not os.path.samestat(os.fstat(file), Path(self.path).stat()):
+            return
+        for number in range(self._files_kept - 2, 0, -1):
+            with suppress(FileNotFoundError):
+                Path(f"{self.path}.{number}").replace(f"{self.path}.{number + 1}")
+        Path(self.path).replace(f"{self.path}.1")
+
+
+def line_of(event: AttemptFinished, at: float) -> bytes:
+    """The line of an attempt, with its end of line."""
+    record = json.dumps(record_of(event, at), separators=(",", ":"))
+    return record.encode() + b"\n"
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    file = open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+_writers: dict[str, Writer] = {}
+_writers_lock = threading.Lock()
+
+
+def _writer_for(path: str) -> Writer:
+    with _writers_lock:
+        if path not in _writers:
+            _writers[path] = Writer(
+                path,
+                rotate_bytes=ROTATE_BYTES,
+                files_kept=FILES_KEPT,
+                queue_lines=QUEUE_LINES,
+            )
+        return _writers[path]
+
+
+def _after_fork() -> None:
+    global _writers_lock  # noqa: PLW0603 - a thread of the parent may have held it
+    _writers_lock = threading.Lock()
+    for writer in _writers.values():
+        writer.start_afresh()
+
+
+atexit.register(flush)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,197 @@
+"""The diagnosis, as a value and as a text."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import anyio
+import openai
+import pytest
+
+from comet_resilience import (
+    Attempt,
+    Diagnosis,
+    FailureKind,
+    FixedLimit,
+    LimiterState,
+    QueueTimeoutError,
+    diagnose,
+    override,
+    support_report,
+)
+from comet_resilience.diagnosis.capture import Content, Facts
+from comet_resilience.diagnosis.diagnosis import find_diagnosis
+from comet_resilience.verdict.vocabulary import RequestIds
+
+from ..conftest import BROKEN, KEY, LIMITED, OK, ask, envelope, httpx, scripted
+
+ATTEMPT = Attempt(
+    number=1,
+    started=0.0,
+    queued=0.4,
+    elapsed=1.25,
+    status=429,
+    fault="",
+    kind=FailureKind.RATE_LIMITED,
+    code="rate_limit_exceeded",
+    message="slow down",
+    ids=RequestIds(gateway="id-1"),
+    wait=2.0,
+)
+DIAGNOSIS = Diagnosis(
+    kind=FailureKind.RATE_LIMITED,
+    meaning="rate limiting",
+    reason="1 of 1 retries are used up",
+    retryable=True,
+    advice=("Wait.", "Send less."),
+    section="429 Too Many Requests",
+    rule="status-429",
+    source="guide",
+    route="POST /chat/completions",
+    model="m",
+    status=429,
+    code="rate_limit_exceeded",
+    message="slow down",
+    ids=RequestIds(gateway="id-2", edge="ray"),
+    attempts=(ATTEMPT, ATTEMPT),
+    elapsed=3.5,
+    may_be_billed=True,
+)
+
+
+def test_the_text_says_everything() -> None:
+    """Kind, request, answer, ids, reason, attempts and steps stand in the text, in order."""
+    shown = str(DIAGNOSIS)
+    assert max(map(len, shown.splitlines())) <= 100
+    text = " ".join(shown.split())
+    parts = ["rate_limited: rate limiting", "POST /chat/completions model=m", "429", "slow down"]
+    parts += ["gateway id-2, edge ray", "used up", "billed", "#1 at 0.00 s: 429", "queued 0.40 s"]
+    parts += ["[id-1]", "then waited 2.00 s", "1. Wait.", "2. Send less.", "429 Too Many Requests"]
+    places = [text.find(part) for part in parts]
+    assert -1 not in places
+    assert DIAGNOSIS.summary.endswith("First: Wait.")
+
+
+def test_it_is_plain_data() -> None:
+    """``to_dict`` survives JSON."""
+    shown = json.loads(json.dumps(DIAGNOSIS.to_dict()))
+    assert shown["kind"] == "rate_limited"
+    assert shown["attempts"][0]["wait"] == 2.0
+
+
+def test_it_travels() -> None:
+    """Copies and pickles are equal, limiter and all; the report's content stays behind."""
+    limiter = LimiterState(limit=4, in_flight=3, waiting=2)
+    facts = Facts(
+        body="{}",
+        body_content=Content("hush"),
+        answer_content=Content("hush"),
+        message_content=Content("hush"),
+    )
+    given = replace(DIAGNOSIS, limiter=limiter, at="2026-11-02T03:14:15+01:00", facts=facts)
+    assert copy.copy(given) == given
+    assert copy.deepcopy(given) == given
+    moved = pickle.loads(pickle.dumps(given))
+    assert str(moved) == str(given)
+    assert moved.facts.body == "{}"
+    assert moved.facts.body_content.text == ""
+    assert "hush" not in repr(given) + repr(facts) + json.dumps(given.to_dict())
+    assert "limit 4, 3 in flight, 2 waiting" in str(given)
+    assert given.to_dict()["limiter"] == {"limit": 4, "in_flight": 3, "waiting": 2}
+
+
+@pytest.mark.anyio
+async def test_exceptions_take_their_diagnosis_along() -> None:
+    """Those of the SDK and ours can be pickled and copied, without request and key."""
+    gone: Any = (301, b"", {"location": "https://www.cometapi.com/"})
+    half: Any = (200, {"error": {"message": "half"}}, {})
+    for answer in (LIMITED, BROKEN, gone, half, httpx.ConnectError("no")):
+        client, _ = scripted(answer, max_retries=0)
+        with pytest.raises(openai.OpenAIError) as caught:
+            await ask(client)
+        error: Any = caught.value
+        for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
+            assert type(twin) is type(error)
+            assert str(diagnose(twin)) == str(diagnose(error))
+            assert twin.__notes__ == error.__notes__
+            assert getattr(twin, "status_code", None) == getattr(error, "status_code", None)
+            assert support_report(twin).request_body == support_report(error).request_body
+        assert KEY.encode() not in pickle.dumps(error)
+
+
+async def refusal_of(client: openai.AsyncOpenAI) -> QueueTimeoutError:
+    """The error of a call that gets no slot."""
+    with pytest.raises(QueueTimeoutError) as caught:
+        await ask(client)
+    return caught.value
+
+
+@pytest.mark.anyio
+async def test_the_time_in_the_queue_counts_also_without_an_attempt() -> None:
+    """Who never got a slot waited all the time, and is told how full it was."""
+    client, inner = scripted(OK, queue_timeout=0.05, algorithm=lambda: FixedLimit(1))
+    inner.behave = lambda _request: anyio.sleep_forever()
+    errors: list[QueueTimeoutError] = []
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask, client)
+        await anyio.sleep(0.01)
+        errors.append(await refusal_of(client))
+        group.cancel_scope.cancel()
+    error = errors[0]
+    diagnosis = diagnose(error)
+    assert diagnosis.queued == pytest.approx(diagnosis.elapsed, abs=0.02)
+    assert diagnosis.queued >= 0.04
+    assert diagnosis.limiter == LimiterState(limit=1, in_flight=1, waiting=0)
+    assert datetime.fromisoformat(diagnosis.at).tzinfo is not None
+    assert str(diagnose(pickle.loads(pickle.dumps(error)))) == str(diagnosis)
+
+
+def test_it_is_found_wherever_it_hides() -> None:
+    """On the exception, behind causes and contexts, in groups; chains without end are no trap."""
+    bearer, outer = KeyError("x"), ValueError("y")
+    bearer.diagnosis = DIAGNOSIS  # type: ignore[attr-defined]
+    outer.__context__ = bearer
+    bearer.__cause__ = outer
+    assert find_diagnosis(outer, ("ext",)) is DIAGNOSIS
+    assert find_diagnosis(ExceptionGroup("g", [TypeError(), outer]), ("ext",)) is DIAGNOSIS
+    assert find_diagnosis(TypeError(), ("ext",)) is None
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("first", "told"), [(httpx.ReadTimeout("slow"), True), (httpx.ConnectError("no"), False)]
+)
+async def test_what_an_earlier_attempt_may_have_cost_is_told(first: Exception, told: bool) -> None:
+    """The last failure may be free, and one before it not."""
+    client, _ = scripted(first, (400, envelope("", "no"), {}), backoff_initial=0.0)
+    with pytest.raises(openai.BadRequestError) as caught:
+        await ask(client)
+    diagnosis = diagnose(caught.value)
+    assert diagnosis.may_be_billed is told
+    assert [attempt.may_be_billed for attempt in diagnosis.attempts] == [told, False]
+
+
+@pytest.mark.anyio
+async def test_a_deadline_that_passes_in_the_queue_cost_nothing() -> None:
+    """Of two calls for one slot the one that was sent may be billed, the other not."""
+    client, inner = scripted(OK, deadline=0.2, algorithm=lambda: FixedLimit(1))
+    inner.behave = lambda _request: anyio.sleep_forever()
+    told: list[tuple[bool, list[str]]] = []
+
+    async def call() -> None:
+        with pytest.raises(openai.APITimeoutError) as caught:
+            await ask(client)
+        diagnosis = diagnose(caught.value)
+        told.append((diagnosis.may_be_billed, [each.fault for each in diagnosis.attempts]))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call)
+        await anyio.wait_all_tasks_blocked()
+        with override(deadline=0.05):
+            await call()
+    assert told == [(False, []), (True, ["deadline"])]

@@ -1,0 +1,183 @@
+"""Saturation: what lines add up to, whatever their order and number."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comet_resilience.journal.saturation import (
+    OTHERS,
+    SERIES,
+    SLOTS,
+    analyse,
+    level_of,
+    parse_line,
+)
+
+START = datetime(2026, 11, 2, 14, 0, tzinfo=UTC).timestamp()
+
+
+def line(at: float = 0.0, **changes: Any) -> bytes:
+    """A line ``at`` seconds after the start: an accepted attempt, but for the changes."""
+    time_ = datetime.fromtimestamp(START + at, UTC).isoformat(timespec="milliseconds")
+    made = {
+        "version": 1, "time": time_, "route": "POST /chat/completions", "model": "m", "attempt": 1,
+        "status": 200, "code": "", "fault": "", "kind": None, "request_id": "", "queued": 0.0,
+        "latency": 0.1, "in_flight": 1, "limit": 8, "request_bytes": 9, "response_bytes": 9,
+    }  # fmt: skip
+    return json.dumps(made | changes).encode() + b"\n"
+
+
+REFUSED: dict[str, Any] = {"status": 429, "kind": "rate_limited"}
+
+
+def test_which_when_and_at_what_concurrency() -> None:
+    """The first to be refused comes first, with the level that parts accepted from refused."""
+    small = [line(second, model="small", in_flight=1 + second % 3) for second in range(90)]
+    large = [
+        line(10 + number / 10, model="large", in_flight=1 + number % 8, limit=9,
+             **(REFUSED if number % 8 >= 5 else {}))
+        for number in range(200)
+    ]  # fmt: skip
+    late = [line(60.5, model="small", in_flight=4, limit=4, **REFUSED)]
+    found = analyse([*late, *small, *large])
+    first, second = found.series
+    assert (first.model, first.attempts, first.refused) == ("large", 200, 75)
+    assert first.first is not None
+    assert first.first.time == pytest.approx(START + 10.5)
+    assert (first.first.in_flight, first.first.limit) == (6, 9)
+    assert first.level is not None
+    assert (first.level.holds, first.level.share_within, first.level.share_above) == (5, 0.0, 1.0)
+    assert (second.model, second.refused) == ("small", 1)
+    assert second.first is not None
+    assert second.first.time == pytest.approx(START + 60.5)
+    assert found.start == START
+    assert found.end == pytest.approx(START + 89)
+
+
+def test_refusals_at_any_concurrency_have_no_level() -> None:
+    """A limit on the rate is not taken for one on the concurrency."""
+    lines = [line(n, in_flight=1 + n % 7, **(REFUSED if n % 5 == 0 else {})) for n in range(350)]
+    (series,) = analyse(lines).series
+    assert series.refused == 70
+    assert series.level is None
+
+
+def test_what_counts_as_refused() -> None:
+    """A 429 about an empty account is a failure which says nothing of load."""
+    found = analyse([
+        line(status=429, kind="rate_limited"), line(status=200, kind="rate_limited"),
+        line(status=429, kind=None), line(status=429, kind="quota"),
+        line(status=None, kind="connection"), line(),
+    ])  # fmt: skip
+    assert (found.attempts, found.refused) == (6, 3)
+    assert found.series[0].failed == 2
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"{", b"[]", b"3", b"null", b"\xff", b"too long", b'{"version": 1}', b"[" * 100_000,
+        line(version=2), line(time="yesterday"), line(time="2026-11-02T14:00:00"), line(route=3),
+        line(time="9999-12-31T23:59:59-12:00"), line(model=None), line(in_flight="4"),
+        line(in_flight=-1), line(limit=10**12), line()[:40], line(time=4), line(limit=None),
+    ],
+)  # fmt: skip
+def test_malformed_lines_are_counted(nonsense: bytes) -> None:
+    """They are skipped, and everything around them counts."""
+    assert parse_line(nonsense) is None
+    found = analyse([line(), nonsense, b"\n", line()])
+    assert (found.attempts, found.malformed) == (2, 1)
+
+
+def test_nothing_to_read() -> None:
+    """No line, no series."""
+    found = analyse([])
+    assert (found.series, found.attempts, found.refused, found.start) == ((), 0, 0, 0.0)
+
+
+SAMPLES = st.lists(
+    st.tuples(
+        st.floats(0, 1e7), st.sampled_from(["a", "b", "c"]), st.integers(0, 3000),
+        st.sampled_from([None, "rate_limited", "timeout"]),
+    ),
+    max_size=60,
+)  # fmt: skip
+
+
+@given(SAMPLES, st.randoms())
+def test_no_attempt_is_lost_or_counted_twice(samples: list[Any], shuffle: Any) -> None:
+    """Counts are those of the lines, in each series and over its slots, in any order of lines."""
+    lines = [line(at, model=m, in_flight=n, kind=kind) for at, m, n, kind in samples]
+    found = analyse(lines)
+    assert found.attempts == len(samples)
+    assert found.refused == sum(kind == "rate_limited" for *_, kind in samples)
+    for series in found.series:
+        mine = [sample for sample in samples if sample[1] == series.model]
+        assert series.attempts == len(mine) == sum(slot.attempts for slot in series.slots)
+        assert series.refused == sum(slot.refused for slot in series.slots)
+        assert series.failed == sum(kind == "timeout" for *_, kind in mine)
+        assert max(slot.in_flight for slot in series.slots) == max(n for _, _, n, _ in mine)
+        starts = [slot.start for slot in series.slots]
+        assert starts == sorted(set(starts))
+        assert len(starts) <= SLOTS
+        assert found.start - found.width < starts[0]
+        assert starts[-1] <= found.end
+    shuffle.shuffle(lines)
+    assert _without_ties(analyse(lines)) == _without_ties(found)
+
+
+def _without_ties(found: Any) -> Any:
+    """Counts alone: which of two refusals of one moment came first is a matter of order."""
+    return {
+        (series.model, slot.start, slot.attempts, slot.refused, slot.failed, slot.in_flight)
+        for series in found.series
+        for slot in series.slots
+    }
+
+
+COUNTS = st.dictionaries(st.integers(0, 50), st.integers(1, 20), max_size=8).map(Counter)
+
+
+@given(COUNTS, COUNTS)
+def test_a_level_always_parts(accepted: Counter[int], refused: Counter[int]) -> None:
+    """Above a level, where there is something, more is refused than within it."""
+    level = level_of(accepted, refused)
+    if level is not None:
+        assert 0 <= level.share_within < level.share_above <= 1
+        assert level.holds < max(accepted | refused)
+
+
+def test_a_thousand_models_are_bounded() -> None:
+    """Those beyond the first are counted under one name."""
+    found = analyse(line(number, model=f"m{number}") for number in range(1_000))
+    assert found.attempts == 1_000
+    assert len(found.series) == SERIES + 1
+    assert {OTHERS} == {(s.route, s.model) for s in found.series if s.attempts > 1}
+
+
+def test_a_large_journal_takes_little_memory() -> None:
+    """200,000 lines over a week are read in a stream, a few megabytes at most."""
+
+    def many(step: int) -> Iterator[bytes]:
+        parts = [line(model=f"m{n}", in_flight=n % 40).split(b"2026-11-02") for n in range(30)]
+        for number in range(0, 200_000, step):
+            day = b"2026-11-%02d" % (1 + number // 30_000)
+            yield day.join(parts[number % 30])
+
+    found = analyse(many(1))
+    assert found.attempts == 200_000
+    tracemalloc.start()
+    try:
+        analyse(many(7))
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
