@@ -70,13 +70,13 @@ def _diagnose_bare(error: BaseException) -> Diagnosis:
         info = read_request(request).info
     if isinstance(found, openai.APIStatusError):
         response, body = found.response, _body_of(found.response)
-        seen = replace(observe(response, body, info.operation), has_id=info.has_id)
+        observation = replace(observe(response, body, info.operation), has_id=info.has_id)
     else:
         response, body = None, b""
         words = f"{type(found).__name__}: {found}"
-        seen = Observation(message=words, operation=info.operation, fault=_fault_in(found))
-    verdict = classify(seen, () if _tells_of_an_exchange(found) else (_FOREIGN,))
-    failure = Failure(seen=seen, verdict=verdict, response=response, body=body)
+        observation = Observation(message=words, operation=info.operation, fault=_fault_in(found))
+    verdict = classify(observation, () if _tells_of_an_exchange(found) else (_FOREIGN,))
+    failure = Failure(observation=observation, verdict=verdict, response=response, body=body)
     return diagnose_failure(failure, info, request, _NO_DIAGNOSIS, (), 0.0)
 
 

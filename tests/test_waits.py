@@ -68,14 +68,14 @@ def test_a_jitter_makes_the_wait(jitter: Callable[[float], float], low: float, h
     """Never longer than `backoff_max`, never below nothing."""
     policy = Config(wait=partial(backoff.constant, interval=4), jitter=jitter).retry_policy
     now = Situation(
-        seen=SERVER_ERROR, verdict=classify(SERVER_ERROR), attempt=1, max_retries=3,
-        time_left=math.inf, not_replayable="", draw=0.5,
+        observation=SERVER_ERROR, verdict=classify(SERVER_ERROR), attempt=1, max_retries=3,
+        time_left=math.inf, not_replayable="", jitter=0.5,
     )  # fmt: skip
     for _ in range(50):
         step = decide(policy, now)
         assert isinstance(step, RetryIn)
         assert low <= step.delay <= high
-    hinted = decide(policy, replace(now, seen=replace(SERVER_ERROR, retry_after=20.0)))
+    hinted = decide(policy, replace(now, observation=replace(SERVER_ERROR, retry_after=20.0)))
     assert isinstance(hinted, RetryIn)
     assert hinted.delay >= 20.0
 

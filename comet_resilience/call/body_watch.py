@@ -189,11 +189,11 @@ class Delivery:
     def _report_error_event(self, data: bytes) -> Diagnosis:
         """An error inside the stream: the SDK raises it, the diagnosis travels on the request."""
         self._reported = True
-        seen = observe_event(self._head, data, self._journey.info.operation)
-        verdict = self._journey.judge(seen)
-        failure = Failure(seen=seen, verdict=verdict, response=self._head, body=data)
+        observation = observe_event(self._head, data, self._journey.info.operation)
+        verdict = self._journey.judge(observation)
+        failure = Failure(observation=observation, verdict=verdict, response=self._head, body=data)
         make_portable(openai.APIError)
-        self._lease.release(failure.verdict.signal, seen.retry_after)
+        self._lease.release(failure.verdict.signal, observation.retry_after)
         diagnosis = self._diagnose(failure)
         self._journey.request.extensions[STREAM_EXTENSION] = diagnosis
         return diagnosis
@@ -207,15 +207,15 @@ class Delivery:
 
     def _failure(self, fault: Fault, message: str) -> Failure:
         head = observe(self._head, b"", self._journey.info.operation)
-        seen = Observation(
+        observation = Observation(
             status=self._head.status_code,
             fault=fault,
             message=message,
             operation=head.operation,
             ids=head.ids,
         )
-        verdict = self._journey.judge(seen)
-        return Failure(seen=seen, verdict=verdict, response=self._head)
+        verdict = self._journey.judge(observation)
+        return Failure(observation=observation, verdict=verdict, response=self._head)
 
     def _explain(self, error: openai.OpenAIError, failure: Failure) -> None:
         explain(error, self._diagnose(failure))
@@ -232,7 +232,9 @@ class Delivery:
                 request=journey.info,
                 kind=failure.verdict.kind,
                 events=events,
-                reason=journey.known().line(failure.seen.message or failure.verdict.reason),
+                reason=journey.redactor().line(
+                    failure.observation.message or failure.verdict.reason
+                ),
             )
         )
         attempts = (*journey.attempts, journey.attempt_of(failure, None))

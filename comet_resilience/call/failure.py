@@ -54,7 +54,7 @@ _TRAVELS: Final = ("message", "status_code", "code", "param", "type", "request_i
 class Failure:
     """One attempt that brought no answer: the facts, the verdict, and what came of it."""
 
-    seen: Observation = field(repr=False)  # an error tracker would keep the server's echo
+    observation: Observation = field(repr=False)  # an error tracker would keep the server's echo
     verdict: Verdict
     response: Any = None
     body: bytes = field(default=b"", repr=False)
@@ -69,7 +69,7 @@ class Circumstances:
 
     queued: float
     limiter: LimiterState | None
-    known: Redactor
+    redactor: Redactor
     evidence: Evidence | None = None
 
 
@@ -87,15 +87,15 @@ def diagnose_failure(
     ``request`` is looked at for specific advice and for the report; ``None`` where nothing is
     known of it.
     """
-    seen, verdict = failure.seen, failure.verdict
+    observation, verdict = failure.observation, failure.verdict
     body = None if request is None else loaded_body(request)
     around = circumstances or Circumstances(
         queued=sum(attempt.queued for attempt in attempts),
         limiter=None,
-        known=redactor_of(request, body),
+        redactor=redactor_of(request, body),
     )
-    known = around.known
-    base_url = _elsewhere(failure, request, known)
+    redactor = around.redactor
+    base_url = _elsewhere(failure, request, redactor)
     return Diagnosis(
         kind=verdict.kind,
         meaning=verdict.reason if base_url is None else elsewhere(verdict.reason, base_url) or "",
@@ -103,30 +103,30 @@ def diagnose_failure(
         retryable=verdict.retryable,
         advice=(
             *_about_the_wait(failure, reason),
-            *_specific_advice(failure, request, known),
+            *_specific_advice(failure, request, redactor),
             *_general_advice(verdict, base_url, retried=len(attempts) > 1),
         ),
         section=verdict.section if base_url is None else "",
         rule=verdict.rule,
         source=verdict.source,
-        route=known.line(info.route),
-        model=known.line(info.model),
-        status=seen.status,
-        code=known.line(seen.code),
-        message=known.line(seen.message),
-        ids=shown_ids(seen.ids, known),
+        route=redactor.line(info.route),
+        model=redactor.line(info.model),
+        status=observation.status,
+        code=redactor.line(observation.code),
+        message=redactor.line(observation.message),
+        ids=shown_ids(observation.ids, redactor),
         attempts=attempts,
         elapsed=elapsed,
         may_be_billed=_may_be_billed(failure, attempts),
         queued=around.queued,
         limiter=around.limiter,
-        evidence=_shown_evidence(around.evidence, known),
+        evidence=_shown_evidence(around.evidence, redactor),
         at=datetime.now(UTC).astimezone().isoformat(timespec="seconds"),
-        facts=capture(request, body, known, failure.response, failure.body, seen.message),
+        facts=capture(request, body, redactor, failure.response, failure.body, observation.message),
     )
 
 
-def _elsewhere(failure: Failure, request: Any, known: Redactor) -> str | None:
+def _elsewhere(failure: Failure, request: Any, redactor: Redactor) -> str | None:
     """Return the base URL of a host that neither is CometAPI's nor speaks as it does, or ``None``.
 
     Nothing known of the request means the gateway that this library is for.
@@ -134,9 +134,9 @@ def _elsewhere(failure: Failure, request: Any, known: Redactor) -> str | None:
     if request is None:
         return None
     headers = getattr(failure.response, "headers", {})
-    speaks = failure.seen.type == _OWN_TYPE or _OWN_ID in headers
+    speaks = failure.observation.type == _OWN_TYPE or _OWN_ID in headers
     base_url = base_url_of(request)
-    return None if is_home(base_url, speaks=speaks) else known.scrub(base_url)
+    return None if is_home(base_url, speaks=speaks) else redactor.scrub(base_url)
 
 
 def _general_advice(verdict: Verdict, base_url: str | None, *, retried: bool) -> tuple[str, ...]:
@@ -147,7 +147,7 @@ def _general_advice(verdict: Verdict, base_url: str | None, *, retried: bool) ->
 
 def _about_the_wait(failure: Failure, reason: str) -> tuple[str, ...]:
     """What to do where only the named time stood against a retry."""
-    hint = failure.seen.retry_after
+    hint = failure.observation.retry_after
     if hint is None or "more than max_retry_after" not in reason:
         return ()
     return (f"Come back in {hint:g} s, or raise max_retry_after: the server named this time.",)
@@ -155,24 +155,26 @@ def _about_the_wait(failure: Failure, reason: str) -> tuple[str, ...]:
 
 def _may_be_billed(failure: Failure, attempts: tuple[Attempt, ...]) -> bool:
     """Whether any attempt may be; a deadline may also pass where none was under way."""
-    last = failure.seen.fault is not Fault.DEADLINE and may_be_billed(failure.seen, failure.verdict)
+    last = failure.observation.fault is not Fault.DEADLINE and may_be_billed(
+        failure.observation, failure.verdict
+    )
     return last or any(attempt.may_be_billed for attempt in attempts)
 
 
-def _shown_evidence(evidence: Evidence | None, known: Redactor) -> Evidence | None:
-    return evidence and replace(evidence, other_model=known.line(evidence.other_model))
+def _shown_evidence(evidence: Evidence | None, redactor: Redactor) -> Evidence | None:
+    return evidence and replace(evidence, other_model=redactor.line(evidence.other_model))
 
 
-def shown_ids(ids: RequestIds, known: Redactor) -> RequestIds:
+def shown_ids(ids: RequestIds, redactor: Redactor) -> RequestIds:
     """Ids as they may be shown: a server writes what it likes into its headers."""
     return RequestIds(
-        gateway=known.line(ids.gateway),
-        provider=known.line(ids.provider),
-        edge=known.line(ids.edge),
+        gateway=redactor.line(ids.gateway),
+        provider=redactor.line(ids.provider),
+        edge=redactor.line(ids.edge),
     )
 
 
-def handed_on(failure: Failure, diagnosis: Diagnosis, request: Any, known: Redactor) -> Any:
+def handed_on(failure: Failure, diagnosis: Diagnosis, request: Any, redactor: Redactor) -> Any:
     """Return the response for the SDK to make an exception of, or the exception to raise.
 
     That is ``APITimeoutError`` or ``APIConnectionError`` after a fault, ``WrongEndpointError``
@@ -183,11 +185,11 @@ def handed_on(failure: Failure, diagnosis: Diagnosis, request: Any, known: Redac
     if failure.error is not None:
         return _fault_error(failure, diagnosis, request)
     extension = (EXTENSION, diagnosis)
-    response = rebuild(failure.response, failure.body, failure.seen.ids, extension)
+    response = rebuild(failure.response, failure.body, failure.observation.ids, extension)
     if failure.verdict.kind is FailureKind.WRONG_PATH:
         not_found = response.status_code == 404
         cls = WrongEndpointNotFoundError if not_found else WrongEndpointError
-        message = _wrong_endpoint_message(failure, request, known)
+        message = _wrong_endpoint_message(failure, request, redactor)
         return _status_error(cls, message, response, request, diagnosis)
     if response.status_code < 400:
         nothing = "the body is not what was asked for" if failure.body else "the body is empty"
@@ -215,18 +217,18 @@ def make_portable(cls: type[BaseException]) -> None:
 
 def _reduced(error: Any) -> tuple[Any, ...]:
     request = getattr(error, "request", None)
-    known = redactor_of(request, None if request is None else loaded_body(request))
+    redactor = redactor_of(request, None if request is None else loaded_body(request))
 
     def clean(value: object) -> object:
         if isinstance(value, str):
-            return known.without_content(value)
+            return redactor.without_content(value)
         return value if isinstance(value, (int, float)) else None
 
     own = vars(error)
     state: dict[str, object] = {name: clean(own[name]) for name in _TRAVELS if name in own}
     state |= {name: None for name in ("request", "response", "body") if name in own}
     if isinstance(own.get("body"), (dict, list)):
-        state["body"] = json.loads(as_json(own["body"], known, content=False, answer=True))
+        state["body"] = json.loads(as_json(own["body"], redactor, content=False, answer=True))
     if "__notes__" in own:
         state["__notes__"] = [clean(note) for note in own["__notes__"]]
     diagnosis = find_diagnosis(error, (EXTENSION, STREAM_EXTENSION))
@@ -249,7 +251,7 @@ def _revived(
     return error
 
 
-def _specific_advice(failure: Failure, request: Any, known: Redactor) -> tuple[str, ...]:
+def _specific_advice(failure: Failure, request: Any, redactor: Redactor) -> tuple[str, ...]:
     if request is None:
         return ()
     sent = SentRequest(
@@ -257,30 +259,30 @@ def _specific_advice(failure: Failure, request: Any, known: Redactor) -> tuple[s
         body=loaded_body(request) or b"",
         parts=part_sizes(request),
     )
-    found = hints(failure.verdict.kind, failure.seen, sent)
-    return tuple(known.without_content(hint) for hint in found)
+    found = hints(failure.verdict.kind, failure.observation, sent)
+    return tuple(redactor.without_content(hint) for hint in found)
 
 
-def _wrong_endpoint_message(failure: Failure, request: Any, known: Redactor) -> str:
-    seen = failure.seen
-    message = known.line(seen.message)
-    if seen.location:
-        what = f"with a redirect to {known.line(seen.location)}, which was not followed"
-    elif seen.body is BodyKind.HTML:
+def _wrong_endpoint_message(failure: Failure, request: Any, redactor: Redactor) -> str:
+    observation = failure.observation
+    message = redactor.line(observation.message)
+    if observation.location:
+        what = f"with a redirect to {redactor.line(observation.location)}, which was not followed"
+    elif observation.body is BodyKind.HTML:
         what = "with a web page" + (f" ({message!r})" if message else "")
     else:
         what = f"with {message!r}" if message else "with nothing"
-    at_home = _elsewhere(failure, request, known) is None
+    at_home = _elsewhere(failure, request, redactor) is None
     exactly = f"; for CometAPI it is exactly {CORRECT_BASE_URL}" if at_home else ""
-    return known.scrub(
-        f"Wrong base URL or path: {request.method} {request.url.path} was answered {seen.status}"
-        f" {what}. The base URL in use is {base_url_of(request)}{exactly}."
+    return redactor.scrub(
+        f"Wrong base URL or path: {request.method} {request.url.path} was answered"
+        f" {observation.status} {what}. The base URL in use is {base_url_of(request)}{exactly}."
     )
 
 
 def _fault_error(failure: Failure, diagnosis: Diagnosis, request: Any) -> openai.APIConnectionError:
     error: openai.APIConnectionError
-    if failure.seen.fault is not None and failure.seen.fault.is_timeout:
+    if failure.observation.fault is not None and failure.observation.fault.is_timeout:
         error = openai.APITimeoutError(request=request)
     else:
         error = openai.APIConnectionError(

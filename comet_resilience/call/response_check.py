@@ -238,8 +238,10 @@ def _judge_event(journey: Journey, response: Any, event: Event, start: _Start) -
     if is_named or (error is None and has_error_finish(event.parsed)):
         return _hollow(journey, response, Fault.NO_OUTPUT, "its end says that it failed", body=data)
     data = error or data
-    seen = observe_event(response, data, journey.info.operation)
-    return Failure(seen=seen, verdict=journey.judge(seen), response=response, body=data)
+    observation = observe_event(response, data, journey.info.operation)
+    return Failure(
+        observation=observation, verdict=journey.judge(observation), response=response, body=data
+    )
 
 
 def _judge_end(journey: Journey, response: Any, head: Head, start: _Start) -> Failure:
@@ -273,12 +275,12 @@ def _hand_over(
 
 
 def _refused(journey: Journey, response: Any, body: bytes) -> Failure:
-    seen = observe(response, body, journey.info.operation)
-    seen = replace(seen, has_id=journey.info.has_id)
+    observation = observe(response, body, journey.info.operation)
+    observation = replace(observation, has_id=journey.info.has_id)
     if journey.new_tasks.is_new(journey.request.url, clock()):
-        seen = replace(seen, new_task=True)
-    verdict = journey.judge(seen)
-    return Failure(seen=seen, verdict=verdict, response=response, body=body)
+        observation = replace(observation, new_task=True)
+    verdict = journey.judge(observation)
+    return Failure(observation=observation, verdict=verdict, response=response, body=body)
 
 
 def _hollow(
@@ -292,10 +294,14 @@ def _hollow(
 ) -> Failure:
     """A success that holds nothing; ``answer`` is what to hand over if nothing better comes."""
     head = observe(response, b"", journey.info.operation)
-    seen = replace(head, fault=fault, message=message, body=BodyKind.UNREAD)
+    observation = replace(head, fault=fault, message=message, body=BodyKind.UNREAD)
     kept = body[:BODY_CAP]
     return Failure(
-        seen=seen, verdict=journey.judge(seen), response=response, body=kept, answer=answer
+        observation=observation,
+        verdict=journey.judge(observation),
+        response=response,
+        body=kept,
+        answer=answer,
     )
 
 
@@ -304,8 +310,8 @@ def _undecodable(journey: Journey, response: Any) -> Failure:
     observation = observe(response, b"", journey.info.operation)
     observation = replace(observation, body=BodyKind.BINARY, message=_UNDECODABLE)
     verdict = journey.judge(observation)
-    return Failure(seen=observation, verdict=verdict, response=response)
+    return Failure(observation=observation, verdict=verdict, response=response)
 
 
-def _failed(journey: Journey, seen: Observation, error: Exception) -> Failure:
-    return Failure(seen=seen, verdict=journey.judge(seen), error=error)
+def _failed(journey: Journey, observation: Observation, error: Exception) -> Failure:
+    return Failure(observation=observation, verdict=journey.judge(observation), error=error)

@@ -191,18 +191,18 @@ class Journey:
             raise
 
     def _release(self, lease: Lease, failure: Failure) -> None:
-        seen, verdict = failure.seen, failure.verdict
+        observation, verdict = failure.observation, failure.verdict
         if verdict.signal is Signal.OVERLOAD and self._max_retries == self.config.max_retries > 0:
             # The limit probed with it while others were answered: it was only unlucky. Where the
             # caller of this request has named another number of retries, that is kept to.
             self._free += self._ok_then is not None and lease.partition.ok > self._ok_then
         self._ok_then = lease.partition.ok
-        outcome = seen.status if seen.fault is None else seen.fault.value
+        outcome = observation.status if observation.fault is None else observation.fault.value
         lease.release(
             verdict.signal,
-            seen.retry_after,
+            observation.retry_after,
             what=f"{outcome}: {verdict.reason}",
-            answered=seen.status is not None,
+            answered=observation.status is not None,
         )
 
     async def _rest(self, lease: Lease, step: RetryIn) -> None:
@@ -256,13 +256,13 @@ class Journey:
         return decide(
             engine.policy if self.config is engine.config else self.config.retry_policy,
             Situation(
-                seen=failure.seen,
+                observation=failure.observation,
                 verdict=failure.verdict,
                 attempt=self._number - self._free,
                 max_retries=self._max_retries,
                 time_left=min(deadline - clock(), _time_left()),
                 not_replayable=self.outgoing.not_replayable,
-                draw=random.random(),  # noqa: S311 - jitter is no secret
+                jitter=random.random(),  # noqa: S311 - jitter is no secret
             ),
         )
 
@@ -270,7 +270,7 @@ class Journey:
         """Seconds since the request began."""
         return clock() - self._started
 
-    def known(self) -> Redactor:
+    def redactor(self) -> Redactor:
         """What keeps this request's secrets and content out of texts; made at the first failure."""
         if self._known is None:
             body = loaded_body(self.request)
@@ -287,32 +287,32 @@ class Journey:
             queued=queued,
             limiter=load
             and LimiterState(limit=load.limit, in_flight=load.in_flight, waiting=load.waiting),
-            known=self.known(),
+            redactor=self.redactor(),
             evidence=self._evidence,
         )
 
     def attempt_of(self, failure: Failure, wait: float | None) -> Attempt:
         """The current attempt, which failed so, for the diagnosis."""
-        seen = failure.seen
+        observation = failure.observation
         return Attempt(
             number=self._number,
             started=self.sent_at - self._started,
             queued=self._queued,
             elapsed=clock() - self.sent_at,
-            status=seen.status,
-            fault=seen.fault.value if seen.fault else "",
+            status=observation.status,
+            fault=observation.fault.value if observation.fault else "",
             kind=failure.verdict.kind,
-            code=self.known().line(seen.code),
-            message=self.known().line(seen.message),
-            ids=shown_ids(seen.ids, self.known()),
+            code=self.redactor().line(observation.code),
+            message=self.redactor().line(observation.message),
+            ids=shown_ids(observation.ids, self.redactor()),
             wait=wait,
-            may_be_billed=may_be_billed(seen, failure.verdict),
+            may_be_billed=may_be_billed(observation, failure.verdict),
         )
 
-    def judge(self, seen: Observation) -> Verdict:
+    def judge(self, observation: Observation) -> Verdict:
         """Judge an outcome by itself and by what has worked before."""
         self._evidence = self._engine.track_record.evidence(self._circumstance(), clock())
-        return classify(seen, self.rules, self._evidence)
+        return classify(observation, self.rules, self._evidence)
 
     def _circumstance(self) -> Circumstance:
         call, info = self.outgoing.call, self.info
@@ -327,9 +327,9 @@ class Journey:
         """Remember that an answer has begun, and tell the observers, if there are any."""
         self._engine.track_record.note_success(self._circumstance(), self.here.now())
         if self.observers.wanted():
-            seen = observe(response, b"", self.info.operation)
+            observation = observe(response, b"", self.info.operation)
             size = response.num_bytes_downloaded or declared_size(response.headers)
-            self.observers.emit(self._finished(seen, None, size))
+            self.observers.emit(self._finished(observation, None, size))
 
     def _record(self, failure: Failure, step: RetryIn | GiveUp) -> None:
         """Keep a failed attempt for the diagnosis, and tell the observers."""
@@ -340,7 +340,7 @@ class Journey:
                 attempt=self._number + 1,
                 delay=step.delay,
                 reason=f"{failure.verdict.reason}; {step.reason}",
-                status=failure.seen.status,
+                status=failure.observation.status,
                 kind=failure.verdict.kind,
             )
             self.observers.emit(scheduled)
@@ -348,7 +348,7 @@ class Journey:
     def _keep(self, failure: Failure, wait: float | None) -> None:
         self.attempts += (self.attempt_of(failure, wait),)
         size = None if failure.response is None else len(failure.body)
-        self.observers.emit(self._finished(failure.seen, failure, size))
+        self.observers.emit(self._finished(failure.observation, failure, size))
 
     def _give_up(self, failure: Failure, reason: str) -> Any:
         if self._hollow is not None:
@@ -357,7 +357,7 @@ class Journey:
         self._disprove(failure.verdict)
         self._engine.nesting.gave_up(self.request, self._number, failure.verdict)
         diagnosis = self._diagnose(failure, reason)
-        outcome = handed_on(failure, diagnosis, self.request, self.known())
+        outcome = handed_on(failure, diagnosis, self.request, self.redactor())
         if isinstance(outcome, Exception):
             raise outcome from failure.error
         return outcome
@@ -378,9 +378,9 @@ class Journey:
     def _explain_own(self, error: ResilienceError) -> None:
         """Diagnose what this library itself refused: no slot, or no time."""
         fault = next(fault for cls, fault in _OWN_FAULTS.items() if isinstance(error, cls))
-        seen = Observation(fault=fault, message=str(error), operation=self.info.operation)
+        observation = Observation(fault=fault, message=str(error), operation=self.info.operation)
         rules = (_CALLBACK,) if isinstance(error, CallbackError) else ()
-        failure = Failure(seen=seen, verdict=classify(seen, rules))
+        failure = Failure(observation=observation, verdict=classify(observation, rules))
         if self._number > len(self.attempts):  # the deadline has cut one off
             self._keep(failure, None)
         self._note_give_up(failure, str(error))
@@ -397,25 +397,25 @@ class Journey:
             request=self.info,
             attempts=self._number,
             kind=failure.verdict.kind,
-            status=failure.seen.status,
+            status=failure.observation.status,
             reason=reason,
         )
         self.observers.emit(gave_up)
 
     def _finished(
-        self, seen: Observation, failure: Failure | None, size: int | None
+        self, observation: Observation, failure: Failure | None, size: int | None
     ) -> AttemptFinished:
-        id_ = seen.ids.gateway or seen.ids.edge or seen.ids.provider
-        known = self.known() if failure else Redactor()
+        id_ = observation.ids.gateway or observation.ids.edge or observation.ids.provider
+        redactor = self.redactor() if failure else Redactor()
         return AttemptFinished(
             request=self.info,
             attempt=self._number,
-            status=seen.status,
+            status=observation.status,
             kind=failure.verdict.kind if failure else None,
-            code=known.line(seen.code),
-            fault=seen.fault.value if seen.fault else "",
+            code=redactor.line(observation.code),
+            fault=observation.fault.value if observation.fault else "",
             reason=failure.verdict.reason if failure else "",
-            request_id=known.line(id_),
+            request_id=redactor.line(id_),
             queued=self._queued,
             elapsed=clock() - self.sent_at,
             in_flight=self._in_flight,

@@ -132,15 +132,15 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def explain(seen: Observation) -> tuple[Diagnosis, str]:
+def explain(observation: Observation) -> tuple[Diagnosis, str]:
     """The diagnosis of an outcome, and what a wrapped client does about it."""
-    return _judged(seen, classify(seen), None, RequestInfo(route=""))
+    return _judged(observation, classify(observation), None, RequestInfo(route=""))
 
 
 def _judged(
-    seen: Observation, verdict: Verdict, request: Any, info: RequestInfo
+    observation: Observation, verdict: Verdict, request: Any, info: RequestInfo
 ) -> tuple[Diagnosis, str]:
-    failure = Failure(seen=seen, verdict=verdict)
+    failure = Failure(observation=observation, verdict=verdict)
     diagnosis = diagnose_failure(failure, info, request, verdict.reason, (), 0.0)
     return diagnosis, consequence(verdict)
 
@@ -151,8 +151,10 @@ def _outcomes(given: argparse.Namespace) -> tuple[list[Explained], int]:
     headers = dict(_header(text) for text in given.header)
     body, left_off = _body(given), 0
     if given.fault:
-        seen = Observation(fault=Fault(given.fault), status=given.status, operation=operation)
-        return [_explained(f"the fault {given.fault}", seen)], left_off
+        observation = Observation(
+            fault=Fault(given.fault), status=given.status, operation=operation
+        )
+        return [_explained(f"the fault {given.fault}", observation)], left_off
     clues: list[Clue] = []
     if given.line:
         from_stdin = given.line == "-"
@@ -183,50 +185,52 @@ def _explain_clue(clue: Clue, headers: dict[str, str], operation: Operation) -> 
     operation = info.operation if request is not None else operation
     words = _understood(clue)
     if clue.fault is not None:
-        seen = Observation(
+        observation = Observation(
             fault=clue.fault, message=(clue.said or clue.line).strip()[:_KEPT], operation=operation,
             body=BodyKind.UNREAD,
         )  # fmt: skip
         vague = (
             clue.fault in (Fault.READ, Fault.READ_TIMEOUT) and clue.what != "a line of our own log"
         )
-        return _explained(words, seen, clue, (_GIVE_CAUSE,) if vague else ())
+        return _explained(words, observation, clue, (_GIVE_CAUSE,) if vague else ())
     status = clue.status or status_in(clue.body or b"")
     if status is None:
         return _by_words(clue, headers, operation, words)
     body = None if clue.body is None else clue.body[:BODY_CAP]
-    seen = observe(ResponseHead(status, headers), body or b"", operation)
+    observation = observe(ResponseHead(status, headers), body or b"", operation)
     if body is not None:
-        return _explained(words, seen, clue)
+        return _explained(words, observation, clue)
     if status < _FIRST_REFUSAL:
         words += "; by its status alone it is no failure"
         return Explained(understood=words, helps=(_GIVE_BODY, *_GIVE_ANY[2:]))
-    return _explained(words, replace(seen, body=BodyKind.UNREAD), clue, (_GIVE_BODY,))
+    return _explained(words, replace(observation, body=BodyKind.UNREAD), clue, (_GIVE_BODY,))
 
 
 def _by_words(clue: Clue, headers: dict[str, str], operation: Operation, words: str) -> Explained:
     """Judge a body without its status, where its code or words say enough."""
     for status in _TRIED if clue.body else ():
-        seen = observe(ResponseHead(status, headers), (clue.body or b"")[:BODY_CAP], operation)
-        rule = rule_for(seen)
+        observation = observe(
+            ResponseHead(status, headers), (clue.body or b"")[:BODY_CAP], operation
+        )
+        rule = rule_for(observation)
         if any(getattr(rule, name) is not None for name in _SPEAKING):
             words += f"; judged by its words, as under a status {status}"
-            return _explained(words, replace(seen, status=None), None, (_GIVE_STATUS,), rule)
+            return _explained(words, replace(observation, status=None), None, (_GIVE_STATUS,), rule)
     return Explained(understood=words, helps=_GIVE_ANY)
 
 
 def _explained(
     words: str,
-    seen: Observation,
+    observation: Observation,
     clue: Clue | None = None,
     helps: tuple[str, ...] = (),
     rule: Rule | None = None,
 ) -> Explained:
     rule = rule or (_rule_told(clue) if clue is not None and clue.said else None)
-    verdict = classify(seen) if rule is None else rule.verdict()
+    verdict = classify(observation) if rule is None else rule.verdict()
     request, info = (None, RequestInfo(route="")) if clue is None else _request_in(clue)
     diagnosis, done = _judged(
-        seen, verdict, request if info.route and _has_host(clue) else None, info
+        observation, verdict, request if info.route and _has_host(clue) else None, info
     )
     return Explained(understood=words, helps=helps, diagnosis=diagnosis, done=done)
 

@@ -139,43 +139,43 @@ def _proxy_secrets() -> Iterator[str]:
 
 
 def capture(
-    request: Any, body: bytes | None, known: Redactor, response: Any, answer: bytes, message: str
+    request: Any, body: bytes | None, redactor: Redactor, response: Any, answer: bytes, message: str
 ) -> Facts:
     """The facts of a failure; ``request`` and ``response`` are ``None`` where there are none."""
     facts: dict[str, Any] = {"http": _library(request if request is not None else response)}
     if request is not None:
-        facts |= _of_request(request, body, known)
+        facts |= _of_request(request, body, redactor)
     facts.setdefault("body_content", Content(""))
     if response is not None:
-        facts["phrase"] = known.line(str(getattr(response, "reason_phrase", "")))
-        facts["headers"] = shown_headers(header_pairs(response.headers), known)
-    plain, content = shown_answer(answer, known)
+        facts["phrase"] = redactor.line(str(getattr(response, "reason_phrase", "")))
+        facts["headers"] = shown_headers(header_pairs(response.headers), redactor)
+    plain, content = shown_answer(answer, redactor)
     return Facts(
         **facts,
         answer=plain,
         answer_content=Content(content),
-        message=harmless(known.without_content(message))[:KEPT],
-        message_content=Content(harmless(known.scrub(message))[:KEPT]),
+        message=harmless(redactor.without_content(message))[:KEPT],
+        message_content=Content(harmless(redactor.scrub(message))[:KEPT]),
     )
 
 
-def _of_request(request: Any, body: bytes | None, known: Redactor) -> dict[str, Any]:
+def _of_request(request: Any, body: bytes | None, redactor: Redactor) -> dict[str, Any]:
     url = request.url
     data = parsed(body)
     length = request.headers.get("content-length", "")
     facts: dict[str, Any] = {
         "method": request.method,
         # The caller's own server is no secret, also where it is a bare address.
-        "url": f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{known.line(url.path)}",
-        "query": shown_query(url.params.multi_items()[:50], known),
-        "type": known.line(request.headers.get("content-type", "").partition(";")[0]),
+        "url": f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{redactor.line(url.path)}",
+        "query": shown_query(url.params.multi_items()[:50], redactor),
+        "type": redactor.line(request.headers.get("content-type", "").partition(";")[0]),
         "size": int(length) if length.isdecimal() else len(body) if body is not None else None,
-        "parts": tuple(_parts(request, known)),
+        "parts": tuple(_parts(request, redactor)),
     }
     if data is not None:
-        facts["body"] = as_json(data, known, content=False)
-        facts["body_content"] = Content(as_json(data, known, content=True))
-        facts["media"] = tuple(media_in(data, "", 0, known))[:20]
+        facts["body"] = as_json(data, redactor, content=False)
+        facts["body_content"] = Content(as_json(data, redactor, content=True))
+        facts["media"] = tuple(media_in(data, "", 0, redactor))[:20]
     elif body and not facts["parts"]:
         facts["body"] = f"[{len(body)} bytes that are no JSON]"
     return facts
@@ -202,7 +202,7 @@ def _text_of(field: Any) -> str | None:
     return value[:_CONTENT_KEPT] if isinstance(value, str) else None
 
 
-def _parts(request: Any, known: Redactor) -> Iterator[Part]:
+def _parts(request: Any, redactor: Redactor) -> Iterator[Part]:
     for field in _fields(request):
         name, text, size = str(field.name), _text_of(field), None
         with contextlib.suppress(Exception):  # a caller's file object may do anything
@@ -210,11 +210,13 @@ def _parts(request: Any, known: Redactor) -> Iterator[Part]:
         kinds = [v for k, v in getattr(field, "headers", {}).items() if k.lower() == "content-type"]
         path = str(getattr(field, "filename", "") or "")
         yield Part(
-            name=known.line(name),
-            value=None if text is None else Shown(known, False, False, *CUTS[1]).text(text, name),
-            content=Content(Shown(known, True, False, *CUTS[1]).text(text or "", name)),
-            filename=known.line(re.split(r"[/\\]", path)[-1]),
-            type=known.line(str(kinds[0])) if kinds else "",
+            name=redactor.line(name),
+            value=None
+            if text is None
+            else Shown(redactor, False, False, *CUTS[1]).text(text, name),
+            content=Content(Shown(redactor, True, False, *CUTS[1]).text(text or "", name)),
+            filename=redactor.line(re.split(r"[/\\]", path)[-1]),
+            type=redactor.line(str(kinds[0])) if kinds else "",
             size=size,
         )
 

@@ -80,23 +80,23 @@ def secrets_of(value: object, name: str, depth: int | None = None) -> Iterator[s
             yield from secrets_of(item, name, depth + 1)
 
 
-def shown_answer(answer: bytes, known: Redactor) -> tuple[str, str]:
+def shown_answer(answer: bytes, redactor: Redactor) -> tuple[str, str]:
     """The body of a response without and with content."""
     if not answer:
         return "", ""
     data = parsed(answer)
     if data is not None:
-        plain = as_json(data, known, content=False, answer=True)
-        return plain, as_json(data, known, content=True, answer=True)
+        plain = as_json(data, redactor, content=False, answer=True)
+        return plain, as_json(data, redactor, content=True, answer=True)
     text = answer[:_SCANNED].decode("utf-8", "replace")
     if _is_web_page(text):
-        page = shown_page(text, known)
+        page = shown_page(text, redactor)
         return page, page
     if "\0" in text or "\ufffd" in text[:1_000]:
         sizes = f"[{len(answer)} bytes that are no text]"
         return sizes, sizes
-    plain = known.without_content(text)
-    return harmless(plain)[:KEPT], harmless(known.scrub(text))[:KEPT]
+    plain = redactor.without_content(text)
+    return harmless(plain)[:KEPT], harmless(redactor.scrub(text))[:KEPT]
 
 
 def _is_web_page(text: str) -> bool:
@@ -111,10 +111,10 @@ def _is_web_page(text: str) -> bool:
     return False
 
 
-def as_json(data: object, known: Redactor, *, content: bool, answer: bool = False) -> str:
+def as_json(data: object, redactor: Redactor, *, content: bool, answer: bool = False) -> str:
     """JSON data as it may be shown, cut down until it fits; always valid JSON."""
     for length, items in CUTS:
-        shown = Shown(known, content, answer, length, items).value(data, "", 0)
+        shown = Shown(redactor, content, answer, length, items).value(data, "", 0)
         text = json.dumps(shown, ensure_ascii=False)
         if len(text) <= KEPT:
             return text
@@ -126,7 +126,7 @@ def as_json(data: object, known: Redactor, *, content: bool, answer: bool = Fals
 class Shown:
     """How JSON data is shown: with or without content, texts and lists up to some length."""
 
-    known: Redactor
+    redactor: Redactor
     content: bool
     answer: bool
     length: int
@@ -160,7 +160,7 @@ class Shown:
             if self._left[0] <= 0:
                 break
             self._left[0] -= 1
-            name = self.known.line(key)
+            name = self.redactor.line(key)
             if not self.content and not _FIELD_NAME.fullmatch(name):
                 name = f"[name of {len(key)} characters, {len(shown)}]"
             shown[name] = self.value(item, key, depth + 1)
@@ -178,7 +178,7 @@ class Shown:
         told = told or (self.answer and (not name or name in _ANSWERS))
         if not told and not self.content:
             return f"[{len(value)} characters]"
-        clean = self.known.scrub if self.content else self.known.without_content
+        clean = self.redactor.scrub if self.content else self.redactor.without_content
         shown, more = harmless(clean(value[: self.length])), len(value) - self.length
         return f"{shown}\u2026 [{more} more characters]" if more > 0 else shown
 
@@ -210,7 +210,7 @@ def is_embedded(value: str) -> bool:
     return bool(_DATA_URL.match(start) or _CUT_OUT.fullmatch(start) or _BASE64.fullmatch(value))
 
 
-def media_in(data: object, path: str, depth: int, known: Redactor) -> Iterator[str]:
+def media_in(data: object, path: str, depth: int, redactor: Redactor) -> Iterator[str]:
     """Where and how a JSON body gives files: embedded, or by URL."""
     if isinstance(data, str):
         name = path.rpartition(".")[2]
@@ -221,11 +221,11 @@ def media_in(data: object, path: str, depth: int, known: Redactor) -> Iterator[s
     elif depth < _DEPTH and isinstance(data, Mapping):
         for key, item in list(data.items())[:200]:
             name = key if _FIELD_NAME.fullmatch(key) else "?"
-            below = f"{path}.{known.line(name)}" if path else known.line(name)
-            yield from media_in(item, below, depth + 1, known)
+            below = f"{path}.{redactor.line(name)}" if path else redactor.line(name)
+            yield from media_in(item, below, depth + 1, redactor)
     elif depth < _DEPTH and isinstance(data, list):
         for place, item in enumerate(data[:200]):
-            yield from media_in(item, f"{path}[{place}]", depth + 1, known)
+            yield from media_in(item, f"{path}[{place}]", depth + 1, redactor)
 
 
 def _kind_and_size(data: str) -> str:

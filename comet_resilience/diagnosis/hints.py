@@ -69,7 +69,7 @@ class SentRequest:
     parts: Mapping[str, int] = field(default_factory=dict)
 
 
-def hints(kind: FailureKind, seen: Observation, sent: SentRequest) -> tuple[str, ...]:
+def hints(kind: FailureKind, observation: Observation, sent: SentRequest) -> tuple[str, ...]:
     """Steps that this very request suggests, before the general ones."""
     if kind is FailureKind.AUTHENTICATION:
         return tuple(_about_the_key(sent.authorization))
@@ -78,7 +78,7 @@ def hints(kind: FailureKind, seen: Observation, sent: SentRequest) -> tuple[str,
     if kind is FailureKind.PERMISSION:
         return tuple(_about_advanced_fields(_json(sent.body)))
     if kind is FailureKind.INVALID_REQUEST:
-        return tuple(_about_the_named_field(seen, _json(sent.body)))
+        return tuple(_about_the_named_field(observation, _json(sent.body)))
     return ()
 
 
@@ -142,16 +142,16 @@ def _about_advanced_fields(data: object) -> Iterator[str]:
         yield f"Remove these fields, in this order, one by one: {', '.join(names[:20])}."
 
 
-def _about_the_named_field(seen: Observation, data: object) -> Iterator[str]:
-    found = _NAMED_FIELD.search(seen.message[:2_000])
-    name = seen.param or (next(filter(None, found.groups()), "") if found else "")
-    if not name or _NO_FIELD.match(name) or _ABOUT_A_HEADER.search(seen.message[:2_000]):
+def _about_the_named_field(observation: Observation, data: object) -> Iterator[str]:
+    found = _NAMED_FIELD.search(observation.message[:2_000])
+    name = observation.param or (next(filter(None, found.groups()), "") if found else "")
+    if not name or _NO_FIELD.match(name) or _ABOUT_A_HEADER.search(observation.message[:2_000]):
         return
     name = printable(name)[:80]
     is_sent = not isinstance(data, Mapping) or name in data or not re.fullmatch(r"\w+", name)
-    if _UNWANTED.search(seen.message[:2_000]):
+    if _UNWANTED.search(observation.message[:2_000]):
         yield f"The message says that the field {name!r} is not accepted here: remove it."
-    elif not is_sent and _LACKING.search(seen.message[:2_000]):
+    elif not is_sent and _LACKING.search(observation.message[:2_000]):
         yield f"The message names the field {name!r}, which this request does not have: add it."
     else:
         yield f"The message names the field {name!r}: look at its value and type first."

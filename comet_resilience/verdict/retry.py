@@ -65,16 +65,16 @@ class Situation:
 
     ``attempt`` counts from 1; ``max_retries`` counts the attempts after the first. ``time_left``
     is in seconds, infinite without a deadline. ``not_replayable`` says why the body cannot be
-    sent again, ``""`` if it can. ``draw`` is a random number in [0, 1).
+    sent again, ``""`` if it can. ``jitter`` is a random number in [0, 1).
     """
 
-    seen: Observation
+    observation: Observation
     verdict: Verdict
     attempt: int
     max_retries: int
     time_left: float
     not_replayable: str
-    draw: float
+    jitter: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def decide(policy: RetryPolicy, now: Situation) -> RetryIn | GiveUp:
     refusal = _why_not(policy, now)
     if refusal:
         return GiveUp(refusal)
-    hint = now.seen.retry_after
+    hint = now.observation.retry_after
     step = _delay(policy, now)
     if hint is not None and hint > policy.max_retry_after:
         return GiveUp(
@@ -113,7 +113,7 @@ def decide(policy: RetryPolicy, now: Situation) -> RetryIn | GiveUp:
     return step
 
 
-def may_be_billed(seen: Observation, verdict: Verdict | None = None) -> bool:
+def may_be_billed(observation: Observation, verdict: Verdict | None = None) -> bool:
     """Tell whether the provider may have done, and billed, the work although no answer arrived.
 
     Of paid media the answer itself has to prove that nothing was begun: a refusal (4xx), an
@@ -121,25 +121,27 @@ def may_be_billed(seen: Observation, verdict: Verdict | None = None) -> bool:
     JSON proves nothing by itself: many gateways write it for a provider that took the request and
     then broke off. Of anything else only timeouts and broken answers leave it open.
     """
-    if seen.fault is not None:
-        return (verdict is not None and bool(verdict.ambiguous)) or not seen.fault.before_sending
-    if seen.status is None:
+    if observation.fault is not None:
+        return (
+            verdict is not None and bool(verdict.ambiguous)
+        ) or not observation.fault.before_sending
+    if observation.status is None:
         return False
-    if seen.status < _REDIRECTED:
+    if observation.status < _REDIRECTED:
         return True
     if verdict is not None and verdict.ambiguous is not None:
         return verdict.ambiguous
-    if seen.operation.is_paid_media:
-        return seen.status in _TIMED_OUT or seen.status >= _SERVER_ERROR
-    return seen.status in _AMBIGUOUS_STATUS and not _is_refunded(seen)
+    if observation.operation.is_paid_media:
+        return observation.status in _TIMED_OUT or observation.status >= _SERVER_ERROR
+    return observation.status in _AMBIGUOUS_STATUS and not _is_refunded(observation)
 
 
-def _is_refunded(seen: Observation) -> bool:
+def _is_refunded(observation: Observation) -> bool:
     """Tell whether a gateway that refunds failed calls has written an error itself."""
-    from_edge = seen.edge_retryable is not None or bool(seen.edge_code)
-    own_id = _REFUNDING_ID.fullmatch(seen.ids.gateway) is not None
-    signed = seen.type.lower() in REFUNDING_TYPES or own_id
-    return seen.body is BodyKind.JSON and signed and not from_edge
+    from_edge = observation.edge_retryable is not None or bool(observation.edge_code)
+    own_id = _REFUNDING_ID.fullmatch(observation.ids.gateway) is not None
+    signed = observation.type.lower() in REFUNDING_TYPES or own_id
+    return observation.body is BodyKind.JSON and signed and not from_edge
 
 
 @lru_cache(maxsize=4_096)
@@ -169,7 +171,7 @@ def _jittered(policy: RetryPolicy, now: Situation) -> tuple[float, str]:
     ceiling = backoff_ceiling(policy, now.attempt)
     if policy.jitter is None:
         least = least_share(ceiling)
-        return (least + (1 - least) * now.draw) * ceiling, "backoff with jitter"
+        return (least + (1 - least) * now.jitter) * ceiling, "backoff with jitter"
     return min(max(policy.jitter(ceiling), 0.0), policy.backoff_max), "backoff"
 
 
@@ -177,9 +179,9 @@ def _why_not(policy: RetryPolicy, now: Situation) -> str:
     verdict = now.verdict
     if verdict.action is Action.FAIL:
         return f"not retried: {verdict.reason}"
-    if now.seen.should_retry is False:
+    if now.observation.should_retry is False:
         return "not retried: the server says that a retry cannot help (x-should-retry: false)"
-    if may_be_billed(now.seen, verdict) and not _may_repeat(policy, now.seen):
+    if may_be_billed(now.observation, verdict) and not _may_repeat(policy, now.observation):
         return (
             "not retried: the work may have been done and billed although no answer arrived"
             f" (retry_ambiguous={policy.retry_ambiguous!r})"
@@ -194,9 +196,9 @@ def _why_not(policy: RetryPolicy, now: Situation) -> str:
     return ""
 
 
-def _may_repeat(policy: RetryPolicy, seen: Observation) -> bool:
+def _may_repeat(policy: RetryPolicy, observation: Observation) -> bool:
     if policy.retry_ambiguous == "text":
-        return not seen.operation.is_paid_media
+        return not observation.operation.is_paid_media
     return policy.retry_ambiguous == "all"
 
 
@@ -206,12 +208,12 @@ def _delay(policy: RetryPolicy, now: Situation) -> RetryIn:
     The table's wait stands in for a hint: where the server names a time, the server knows better.
     """
     delay, kind = _jittered(policy, now)
-    hint = now.seen.retry_after
+    hint = now.observation.retry_after
     if hint is None:
         least, why = min(now.verdict.wait, policy.backoff_max), "least wait for this failure"
     else:
         least, why = hint, f"the server asked for {hint:g} s"
     if least <= delay:
         return RetryIn(delay, kind, delay)
-    stretched = least * (1 + now.draw * _HINT_SPREAD)
+    stretched = least * (1 + now.jitter * _HINT_SPREAD)
     return RetryIn(stretched, why, stretched if hint is None else delay)

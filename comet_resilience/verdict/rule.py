@@ -133,13 +133,13 @@ class Rule:
             raise ValueError(f"Rule {self.name!r}: at_most must be 0 or more: {self.at_most!r}")
 
     def matches(
-        self, seen: Observation, evidence: Evidence = NOTHING, reading: Reading | None = None
+        self, observation: Observation, evidence: Evidence = NOTHING, reading: Reading | None = None
     ) -> bool:
         """Tell if every condition of this row holds for what was seen, now and before.
 
         ``reading`` is what ``read(seen)`` says, where many rows are asked.
         """
-        return self._fits_facts(seen, evidence) and self._fits(reading or read(seen))
+        return self._fits_facts(observation, evidence) and self._fits(reading or read(observation))
 
     def _fits(self, reading: Reading) -> bool:
         """Tell if the conditions on the meaning of an answer hold."""
@@ -150,26 +150,26 @@ class Rule:
             and (self.about is None or any(reading.is_about(topic) for topic in self.about))
         )
 
-    def _fits_facts(self, seen: Observation, evidence: Evidence) -> bool:
-        code, type_ = seen.code.lower(), seen.type.lower()
+    def _fits_facts(self, observation: Observation, evidence: Evidence) -> bool:
+        code, type_ = observation.code.lower(), observation.type.lower()
         return (
-            _holds(self.status, seen.status)
-            and _holds(self.fault, seen.fault)
+            _holds(self.status, observation.status)
+            and _holds(self.fault, observation.fault)
             and _holds(self.code, code)
             and _holds(self.type, type_)
             and (_holds(self.label, code) or _holds(self.label, type_))
-            and _holds(self.body, seen.body)
-            and _holds(self.operation, seen.operation)
-            and _holds(self.edge_code, seen.edge_code)
-            and self.challenge in (None, seen.challenge)
-            and self.edge_retryable in (None, seen.edge_retryable)
-            and self.new_task in (None, seen.new_task)
-            and self.has_id in (None, seen.has_id)
-            and self.should_retry in (None, seen.should_retry)
+            and _holds(self.body, observation.body)
+            and _holds(self.operation, observation.operation)
+            and _holds(self.edge_code, observation.edge_code)
+            and self.challenge in (None, observation.challenge)
+            and self.edge_retryable in (None, observation.edge_retryable)
+            and self.new_task in (None, observation.new_task)
+            and self.has_id in (None, observation.has_id)
+            and self.should_retry in (None, observation.should_retry)
             and self.key_worked in (None, evidence.key_worked)
             and self.model_worked in (None, evidence.model_worked)
             and self.place_worked in (None, evidence.place_worked)
-            and (self.message is None or _found(self.message, seen.message))
+            and (self.message is None or _found(self.message, observation.message))
         )
 
     def verdict(self) -> Verdict:

@@ -584,13 +584,15 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def classify(
-    seen: Observation, extra: Iterable[Rule] = (), evidence: Evidence = NOTHING
+    observation: Observation, extra: Iterable[Rule] = (), evidence: Evidence = NOTHING
 ) -> Verdict:
     """Judge an outcome: the verdict of the first row that matches, ``extra`` rows first."""
-    return rule_for(seen, extra, evidence).verdict()
+    return rule_for(observation, extra, evidence).verdict()
 
 
-def rule_for(seen: Observation, extra: Iterable[Rule] = (), evidence: Evidence = NOTHING) -> Rule:
+def rule_for(
+    observation: Observation, extra: Iterable[Rule] = (), evidence: Evidence = NOTHING
+) -> Rule:
     """Return the first row that matches, ``extra`` rows first; the table's last matches all."""
-    reading = read(seen)
-    return next(rule for rule in (*extra, *RULES) if rule.matches(seen, evidence, reading))
+    reading = read(observation)
+    return next(rule for rule in (*extra, *RULES) if rule.matches(observation, evidence, reading))

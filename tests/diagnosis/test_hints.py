@@ -20,8 +20,8 @@ def hints_for(kind: FailureKind, message: str = "", param: str = "", **sent: Any
     """All hints as one text."""
     sent.setdefault("authorization", f"Bearer {KEY}")
     sent.setdefault("body", b"")
-    seen = Observation(status=400, message=message, param=param)
-    return " ".join(hints(kind, seen, SentRequest(**sent)))
+    observation = Observation(status=400, message=message, param=param)
+    return " ".join(hints(kind, observation, SentRequest(**sent)))
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_nothing_upsets_it(
     kind: FailureKind, message: str, body: bytes, header: str | None
 ) -> None:
     """Whatever was sent and answered, hints are printable lines."""
-    seen = Observation(message=message)
-    for hint in hints(kind, seen, SentRequest(authorization=header, body=body)):
+    observation = Observation(message=message)
+    for hint in hints(kind, observation, SentRequest(authorization=header, body=body)):
         assert hint.isprintable()
 
 

@@ -60,24 +60,24 @@ def step(
     *,
     status: int = 500,
     hint: float | None = None,
-    draw: float = 1.0,
+    jitter: float = 1.0,
     max_retries: int = 100,
     extra: tuple[Rule, ...] = (),
 ) -> RetryIn | GiveUp:
     """What is done after a failed attempt."""
-    seen = Observation(
+    observation = Observation(
         status=status, body=BodyKind.JSON, operation=Operation.TEXT, retry_after=hint
     )
     return decide(
         rules,
         Situation(
-            seen=seen,
-            verdict=classify(seen, extra),
+            observation=observation,
+            verdict=classify(observation, extra),
             attempt=attempt,
             max_retries=max_retries,
             time_left=math.inf,
             not_replayable="",
-            draw=draw,
+            jitter=jitter,
         ),
     )
 
@@ -112,7 +112,7 @@ def test_aws_throttling_base_by_a_row_of_the_callers_own() -> None:
         wait=1.0, reason="throttled", source="user",
     )  # fmt: skip
     rules = policy(**STANDARD)
-    waits = [delay(rules, status=429, draw=draw, extra=(slower,)) for draw in (0.0, 0.5, 1.0)]
+    waits = [delay(rules, status=429, jitter=jitter, extra=(slower,)) for jitter in (0.0, 0.5, 1.0)]
     assert waits == pytest.approx([1.0, 1.025, 1.05])
     assert delay(rules, extra=(slower,)) == pytest.approx(0.05)
 
@@ -120,9 +120,9 @@ def test_aws_throttling_base_by_a_row_of_the_callers_own() -> None:
 @pytest.mark.parametrize("retry", [1, 5, 11])
 def test_jitter_is_uniform_in_the_last_part_of_the_backoff(retry: int) -> None:
     """The SDK's own for long waits: ten thousand draws in ten bins, each within a fifth."""
-    draw, rules = random.Random(1).random, policy(**STANDARD)
+    jitter, rules = random.Random(1).random, policy(**STANDARD)
     ceiling = AWS_BACKOFF[retry - 1]
-    waits = [delay(rules, retry, draw=draw()) for _ in range(10_000)]
+    waits = [delay(rules, retry, jitter=jitter()) for _ in range(10_000)]
     least = 0.4 if ceiling <= 2.0 else 0.75
     assert all(least * ceiling <= wait < ceiling for wait in waits)
     bins = Counter(int(10 * (wait / ceiling - least) / (1 - least)) for wait in waits)
@@ -133,18 +133,18 @@ def test_jitter_is_uniform_in_the_last_part_of_the_backoff(retry: int) -> None:
 AWS_HINTS = [("1500", 0.0, 1.5), ("0", 1.0, 0.05), ("invalid", 1.0, 0.05)]
 
 
-@pytest.mark.parametrize(("header", "draw", "seconds"), AWS_HINTS)
+@pytest.mark.parametrize(("header", "jitter", "seconds"), AWS_HINTS)
 def test_aws_hint_is_waited_out_and_nonsense_is_not(
-    header: str, draw: float, seconds: float
+    header: str, jitter: float, seconds: float
 ) -> None:
     """1500 ms are 1.5 s; 0 and nonsense leave the backoff."""
     hint = parse_retry_after({"retry-after-ms": header}, 0.0)
-    assert delay(policy(**STANDARD), hint=hint, draw=draw) == pytest.approx(seconds)
+    assert delay(policy(**STANDARD), hint=hint, jitter=jitter) == pytest.approx(seconds)
 
 
 def test_a_hint_above_the_cap_ends_it_where_aws_would_shorten_it() -> None:
     """10 000 ms: in full, or given up where the cap is AWS's five seconds and the backoff."""
-    assert delay(policy(**STANDARD), hint=10.0, draw=0.0) == 10.0
+    assert delay(policy(**STANDARD), hint=10.0, jitter=0.0) == 10.0
     capped = step(policy(**STANDARD, max_retry_after=5.05), hint=10.0)
     assert isinstance(capped, GiveUp)
     assert "10 s" in capped.reason

@@ -84,10 +84,10 @@ def test_a_hint_of_exactly_the_longest_wait_is_waited_out(hint: float) -> None:
     policy = RetryPolicy(
         backoff_initial=0.0, backoff_max=0.0, max_retry_after=hint, retry_ambiguous="text"
     )
-    seen = Observation(status=500, body=BodyKind.JSON, retry_after=hint)
+    observation = Observation(status=500, body=BodyKind.JSON, retry_after=hint)
     now = Situation(
-        seen=seen, verdict=classify(seen), attempt=1, max_retries=1, time_left=math.inf,
-        not_replayable="", draw=0.0,
+        observation=observation, verdict=classify(observation), attempt=1, max_retries=1,
+        time_left=math.inf, not_replayable="", jitter=0.0,
     )  # fmt: skip
     step = decide(policy, now)
     assert isinstance(step, RetryIn)

@@ -60,7 +60,7 @@ def test_there_is_always_a_verdict(
 ) -> None:
     """Whatever bytes come under whatever status, the table says something and nothing raises."""
     envelope = parse_envelope(body)
-    seen = Observation(
+    observation = Observation(
         status=status,
         fault=fault,
         body=envelope.kind,
@@ -74,7 +74,7 @@ def test_there_is_always_a_verdict(
         edge_code=envelope.edge_code,
         operation=operation,
     )
-    assert isinstance(classify(seen), Verdict)
+    assert isinstance(classify(observation), Verdict)
     assert len(envelope.message) <= TEXT_KEPT
     for label in (envelope.code, envelope.type, envelope.param, envelope.edge_code):
         assert len(label) <= 128

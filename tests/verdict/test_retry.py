@@ -35,32 +35,34 @@ BROKEN = Observation(status=500, body=BodyKind.JSON, operation=Operation.TEXT)
 LATE = Observation(fault=Fault.READ_TIMEOUT, operation=Operation.TEXT)
 
 
-def _situation(seen: Observation = BROKEN, **changes: object) -> Situation:
+def _situation(observation: Observation = BROKEN, **changes: object) -> Situation:
     now = Situation(
-        seen=seen,
-        verdict=classify(seen),
+        observation=observation,
+        verdict=classify(observation),
         attempt=1,
         max_retries=3,
         time_left=math.inf,
         not_replayable="",
-        draw=0.5,
+        jitter=0.5,
     )
     return replace(now, **changes)  # type: ignore[arg-type]
 
 
-def _step(seen: Observation = BROKEN, policy: RetryPolicy = POLICY, **changes: object) -> str:
+def _step(
+    observation: Observation = BROKEN, policy: RetryPolicy = POLICY, **changes: object
+) -> str:
     """What is done, in words: the delay or the reason to stop."""
-    step = decide(policy, _situation(seen, **changes))
+    step = decide(policy, _situation(observation, **changes))
     return step.reason if isinstance(step, GiveUp) else f"{step.delay:g} s, {step.reason}"
 
 
 def test_backoff_lies_between_a_least_share_of_the_ceiling_and_the_whole() -> None:
     """The jitter spreads the last part, less of it for longer waits, and the ceiling doubles."""
     assert _step() == "0.35 s, backoff with jitter"
-    assert _step(draw=0.0) == "0.2 s, backoff with jitter"
+    assert _step(jitter=0.0) == "0.2 s, backoff with jitter"
     assert _step(attempt=3) == "1.4 s, backoff with jitter"
     assert _step(attempt=4, max_retries=9) == "3.5 s, backoff with jitter"
-    assert _step(attempt=4, max_retries=9, draw=0.0) == "3 s, backoff with jitter"
+    assert _step(attempt=4, max_retries=9, jitter=0.0) == "3 s, backoff with jitter"
 
 
 def test_the_table_comes_first() -> None:
@@ -71,7 +73,7 @@ def test_the_table_comes_first() -> None:
 
 @pytest.mark.parametrize("operation", [Operation.MEDIA, Operation.JOB])
 @pytest.mark.parametrize(
-    "seen",
+    "observation",
     [
         LATE,
         Observation(fault=Fault.READ),
@@ -89,19 +91,21 @@ def test_the_table_comes_first() -> None:
         Observation(status=504, body=BodyKind.JSON, code="bad_response_status_code"),
     ],
 )
-def test_paid_media_are_not_sent_again_blindly(seen: Observation, operation: Operation) -> None:
+def test_paid_media_are_not_sent_again_blindly(
+    observation: Observation, operation: Operation
+) -> None:
     """Where the work may have been done, media need to be asked for, and text does not."""
-    media = replace(seen, operation=operation)
+    media = replace(observation, operation=operation)
     assert "may have been done and billed" in _step(media)
     assert "retry_ambiguous='text'" in _step(media)
     assert " s, " in _step(media, replace(POLICY, retry_ambiguous="all"))
-    text = replace(seen, operation=Operation.TEXT)
+    text = replace(observation, operation=Operation.TEXT)
     assert " s, " in _step(text)
     assert "may have been done" in _step(text, replace(POLICY, retry_ambiguous="none"))
 
 
 @pytest.mark.parametrize(
-    "seen",
+    "observation",
     [
         Observation(status=503, body=BodyKind.HTML, message="503 Service Temporarily Unavailable"),
         Observation(status=503, body=BodyKind.JSON, code="overloaded"),
@@ -117,16 +121,16 @@ def test_paid_media_are_not_sent_again_blindly(seen: Observation, operation: Ope
 )
 @pytest.mark.parametrize("ambiguous", ["text", "all", "none"])
 def test_what_was_not_done_is_sent_again(
-    seen: Observation, ambiguous: Literal["text", "all", "none"]
+    observation: Observation, ambiguous: Literal["text", "all", "none"]
 ) -> None:
     """A refusal, an overload by name, a code of a gateway that refunds: nothing is owed."""
-    media = replace(seen, operation=Operation.MEDIA)
+    media = replace(observation, operation=Operation.MEDIA)
     assert not may_be_billed(media, classify(media))
     assert " s, " in _step(media, replace(POLICY, retry_ambiguous=ambiguous))
 
 
 @pytest.mark.parametrize(
-    "seen",
+    "observation",
     [
         Observation(status=500, body=BodyKind.JSON, message="Connection error."),
         Observation(status=500, body=BodyKind.HTML),
@@ -136,12 +140,12 @@ def test_what_was_not_done_is_sent_again(
         Observation(status=599, body=BodyKind.TEXT),
     ],
 )
-def test_a_servers_failure_proves_nothing_about_paid_media(seen: Observation) -> None:
+def test_a_servers_failure_proves_nothing_about_paid_media(observation: Observation) -> None:
     """A picture may have been made behind any 5xx that does not say more; text is no matter."""
-    media = replace(seen, operation=Operation.JOB)
+    media = replace(observation, operation=Operation.JOB)
     assert may_be_billed(media, classify(media))
     assert "may have been done and billed" in _step(media)
-    text = replace(seen, operation=Operation.TEXT)
+    text = replace(observation, operation=Operation.TEXT)
     assert not may_be_billed(text, classify(text))
 
 
@@ -180,10 +184,10 @@ def test_retries_run_out() -> None:
 
 def test_table_bounds_the_retries() -> None:
     """A row may allow fewer retries than the client, never more."""
-    seen = replace(BROKEN, status=599)
-    assert " s, " in _step(seen)
-    assert _step(seen, attempt=2) == "1 of 1 retries are used up"
-    assert _step(seen, max_retries=0) == "retries are off"
+    observation = replace(BROKEN, status=599)
+    assert " s, " in _step(observation)
+    assert _step(observation, attempt=2) == "1 of 1 retries are used up"
+    assert _step(observation, max_retries=0) == "retries are off"
 
 
 def test_too_long_a_hint_ends_it() -> None:
@@ -202,18 +206,22 @@ def test_deadline_ends_it() -> None:
 
 def test_hint_is_waited_out_and_stretched_a_little() -> None:
     """Never shorter than the server asked, and not all at the same moment."""
-    seen = replace(BROKEN, retry_after=10.0)
-    assert _step(seen) == "10.25 s, the server asked for 10 s"
-    assert _step(seen, draw=0.0) == "10 s, the server asked for 10 s"
+    observation = replace(BROKEN, retry_after=10.0)
+    assert _step(observation) == "10.25 s, the server asked for 10 s"
+    assert _step(observation, jitter=0.0) == "10 s, the server asked for 10 s"
     assert _step(replace(BROKEN, retry_after=0.1)) == "0.35 s, backoff with jitter"
 
 
 def test_least_wait_of_the_table_stands_in_for_a_hint() -> None:
     """Without a hint the row's wait is kept; with one the server knows better."""
-    seen = Observation(status=429, body=BodyKind.EMPTY)
-    assert _step(seen, draw=0.0) == "20 s, least wait for this failure"
-    assert _step(replace(seen, retry_after=3.0), draw=0.0) == "3 s, the server asked for 3 s"
-    assert _step(seen, replace(POLICY, backoff_max=2.0), draw=0.0).startswith("2 s, least wait")
+    observation = Observation(status=429, body=BodyKind.EMPTY)
+    assert _step(observation, jitter=0.0) == "20 s, least wait for this failure"
+    assert (
+        _step(replace(observation, retry_after=3.0), jitter=0.0) == "3 s, the server asked for 3 s"
+    )
+    assert _step(observation, replace(POLICY, backoff_max=2.0), jitter=0.0).startswith(
+        "2 s, least wait"
+    )
 
 
 def test_ceilings_double_up_to_the_cap() -> None:
@@ -245,7 +253,7 @@ def test_ceilings_never_fall(policy: RetryPolicy, retry: int) -> None:
 @settings(derandomize=True, max_examples=150, deadline=None)
 @given(
     policy=policies,
-    seen=st.builds(
+    observation=st.builds(
         Observation,
         status=st.none() | st.integers(100, 599),
         fault=st.none() | st.sampled_from(Fault),
@@ -256,22 +264,24 @@ def test_ceilings_never_fall(policy: RetryPolicy, retry: int) -> None:
     attempt=st.integers(1, 20),
     max_retries=st.integers(0, 20),
     time_left=st.floats(-10, 1e6) | st.just(math.inf),
-    draw=st.floats(0, 1, exclude_max=True),
+    jitter=st.floats(0, 1, exclude_max=True),
 )
 def test_every_wait_is_within_bounds(
     policy: RetryPolicy,
-    seen: Observation,
+    observation: Observation,
     attempt: int,
     max_retries: int,
     time_left: float,
-    draw: float,
+    jitter: float,
 ) -> None:
     """No wait is negative, shorter than the hint, too long, or beyond the deadline."""
-    now = _situation(seen, attempt=attempt, max_retries=max_retries, time_left=time_left, draw=draw)
+    now = _situation(
+        observation, attempt=attempt, max_retries=max_retries, time_left=time_left, jitter=jitter
+    )
     step = decide(policy, now)
     assert step.reason
     if isinstance(step, RetryIn):
-        hint = seen.retry_after or 0.0
+        hint = observation.retry_after or 0.0
         least = min(now.verdict.wait, policy.backoff_max)
         longest = max(backoff_ceiling(policy, attempt), least * 1.05, hint * 1.05)
         assert hint <= step.delay <= longest

@@ -62,7 +62,7 @@ class Recorded:
     document: dict[str, Any]
     outgoing: Outgoing
     body: bytes
-    seen: Observation
+    observation: Observation
     evidence: Evidence
 
     @property
@@ -74,17 +74,17 @@ class Recorded:
 async def _load(name: str, document: dict[str, Any]) -> Recorded:
     outgoing = _outgoing(document["request"])
     if "fault" in document:
-        body, seen = b"", _fault(document, outgoing)
+        body, observation = b"", _fault(document, outgoing)
     else:
         response = family.Response(
             document["status"], headers=document["headers"], stream=_Body(_body(document))
         )
         body = await read_bounded(response)
-        seen = observe(response, body, outgoing.info.operation)
+        observation = observe(response, body, outgoing.info.operation)
     has_id = None if "fault" in document else outgoing.info.has_id
-    seen = replace(seen, new_task=document.get("new_task", False), has_id=has_id)
+    observation = replace(observation, new_task=document.get("new_task", False), has_id=has_id)
     worked: dict[str, Any] = dict.fromkeys(document.get("worked", ()), Worked(times=3, ago=4.0))
-    return Recorded(name, document, outgoing, body, seen, Evidence(**worked))
+    return Recorded(name, document, outgoing, body, observation, Evidence(**worked))
 
 
 async def _load_all() -> list[Recorded]:
@@ -124,14 +124,14 @@ each = pytest.mark.parametrize("recorded", RECORDED, ids=lambda recorded: record
 
 
 def _judge(one: Recorded, rules: tuple[Rule, ...]) -> tuple[str, str, str, str, int | None]:
-    rule = next(rule for rule in rules if rule.matches(one.seen, one.evidence))
+    rule = next(rule for rule in rules if rule.matches(one.observation, one.evidence))
     return rule.name, rule.kind.value, rule.action.value, rule.signal.value, rule.at_most
 
 
 @each
 def test_verdict_of_recorded_answer(recorded: Recorded) -> None:
     """Kind, action, signal, row, bounds, hint and ids are those that the sources ask for."""
-    verdict, expected = classify(recorded.seen, (), recorded.evidence), recorded.expected
+    verdict, expected = classify(recorded.observation, (), recorded.evidence), recorded.expected
     said: dict[str, Any] = {
         "kind": verdict.kind.value,
         "action": verdict.action.value,
@@ -147,10 +147,10 @@ def test_verdict_of_recorded_answer(recorded: Recorded) -> None:
     }
     assert said == due
     if "may_be_billed" in expected:
-        assert may_be_billed(recorded.seen, verdict) == expected["may_be_billed"]
-    seen, ids = recorded.seen, expected.get("ids", {})
-    assert seen.retry_after == expected.get("retry_after")
-    assert (seen.ids.gateway, seen.ids.edge, seen.ids.provider) == (
+        assert may_be_billed(recorded.observation, verdict) == expected["may_be_billed"]
+    observation, ids = recorded.observation, expected.get("ids", {})
+    assert observation.retry_after == expected.get("retry_after")
+    assert (observation.ids.gateway, observation.ids.edge, observation.ids.provider) == (
         ids.get("gateway", ""),
         ids.get("edge", ""),
         ids.get("provider", ""),
@@ -234,9 +234,9 @@ def test_rows_of_the_user_come_first() -> None:
         source="inferred",
         status=range(400, 600),
     )
-    seen = Observation(status=429, body=BodyKind.JSON)
-    assert classify(seen).action is Action.RETRY
-    assert classify(seen, (stop, replace(stop, name="second"))).rule == "mine"
+    observation = Observation(status=429, body=BodyKind.JSON)
+    assert classify(observation).action is Action.RETRY
+    assert classify(observation, (stop, replace(stop, name="second"))).rule == "mine"
     empty = Observation(status=200, operation=Operation.TEXT)
     assert rule_for(empty, (stop,)).name == "empty-success"
 
@@ -268,16 +268,16 @@ def test_triage_403_is_not_retried() -> None:
 
 
 @pytest.mark.parametrize(
-    "seen",
+    "observation",
     [
         Observation(status=301, location="https://www.cometapi.com/"),
         Observation(status=200, body=BodyKind.HTML, message="CometAPI"),
         Observation(status=404, body=BodyKind.HTML, message="Not Found"),
     ],
 )
-def test_triage_path_mistake_is_not_retried(seen: Observation) -> None:
+def test_triage_path_mistake_is_not_retried(observation: Observation) -> None:
     """A redirect or a web page: the path is wrong; no."""
-    verdict = classify(seen)
+    verdict = classify(observation)
     assert (verdict.kind, verdict.retryable) == (FailureKind.WRONG_PATH, False)
     assert "https://api.cometapi.com/v1" in verdict.advice[0]
 

@@ -134,7 +134,7 @@ async def _run(given: argparse.Namespace) -> int:
 
 def _conclude(examination: Examination, printer: Printer, *, as_json: bool) -> int:
     if as_json:
-        found = document(examination, printer.known)
+        found = document(examination, printer.redactor)
         print(json.dumps(found, indent=2, default=str))
         return int(found["status"])
     printer.end(examination)

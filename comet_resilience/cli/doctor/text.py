@@ -46,8 +46,8 @@ _SECTIONS: Final = {
 class Printer:
     """Prints what is found while it is found; ``silent`` prints nothing."""
 
-    def __init__(self, known: Redactor, *, silent: bool) -> None:
-        self.known = known
+    def __init__(self, redactor: Redactor, *, silent: bool) -> None:
+        self.redactor = redactor
         self._silent = silent
         self._console = None if silent else _console()
 
@@ -89,25 +89,25 @@ class Printer:
         """Sum up, and show the report of the failure, if there was one."""
         status = exit_status(examination.final)
         self._line("")
-        for line in _folded(hide(summary(examination.final), self.known), _WIDTH):
+        for line in _folded(hide(summary(examination.final), self.redactor), _WIDTH):
             self._line(line, "bold green" if status == 0 else "bold red")
         if examination.error is not None:
             self._line("")
             self._line("Report of the last failure, to be sent to support", "bold")
             self._line("")
-            for line in hide(report_of(examination), self.known).splitlines():
+            for line in hide(report_of(examination), self.redactor).splitlines():
                 self._line(line)
         self._line("")
         self._line(f"Exit status {status}")
 
     def _wrapped(self, text: str) -> list[str]:
         """Lines without secrets: a secret that a line's end cuts in two would not be found."""
-        return _folded(hide(text, self.known), _WIDTH - len(_INDENT))
+        return _folded(hide(text, self.redactor), _WIDTH - len(_INDENT))
 
     def _line(self, text: str, style: str = "", word: str = "") -> None:
         if self._silent:
             return
-        shown = hide(text, self.known)
+        shown = hide(text, self.redactor)
         if self._console is None:
             print(shown)
             return
@@ -120,7 +120,7 @@ class Printer:
         self._console.print(line, soft_wrap=True)
 
 
-def document(examination: Examination, known: Redactor) -> dict[str, Any]:
+def document(examination: Examination, redactor: Redactor) -> dict[str, Any]:
     """Everything that was found, as plain data without secrets."""
     final, plan = examination.final, examination.plan
     found = {
@@ -132,7 +132,7 @@ def document(examination: Examination, known: Redactor) -> dict[str, Any]:
         "works": {name: _works(examination.results[name]) for name in ("other_model", "other_key")},
         "report": None if examination.error is None else report_of(examination),
     }
-    hidden: dict[str, Any] = hide_all(found, known)
+    hidden: dict[str, Any] = hide_all(found, redactor)
     return hidden
 
 

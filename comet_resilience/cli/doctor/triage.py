@@ -281,17 +281,17 @@ def may_be_the_fields(kind: Kind) -> bool:
     return kind not in _NOT_THE_FIELDS
 
 
-def hide(text: str, known: Redactor) -> str:
+def hide(text: str, redactor: Redactor) -> str:
     """A text without the known secrets, in whatever form they stand there."""
-    return known.without_secrets(text)
+    return redactor.without_secrets(text)
 
 
-def hide_all(value: Any, known: Redactor) -> Any:
+def hide_all(value: Any, redactor: Redactor) -> Any:
     """Plain data without the known secrets."""
     if isinstance(value, str):
-        return hide(value, known)
+        return hide(value, redactor)
     if isinstance(value, Mapping):
-        return {name: hide_all(item, known) for name, item in value.items()}
+        return {name: hide_all(item, redactor) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [hide_all(item, known) for item in value]
+        return [hide_all(item, redactor) for item in value]
     return value

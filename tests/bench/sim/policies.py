@@ -47,7 +47,7 @@ class Policy:
 
 def product_retry(attempts: int, refusal: Refusal, draw: float) -> float | None:
     """What ``verdict.retry`` decides, with ten retries."""
-    seen = Observation(
+    observation = Observation(
         status=refusal.status,
         body=BodyKind.JSON,
         retry_after=refusal.retry_after,
@@ -56,13 +56,13 @@ def product_retry(attempts: int, refusal: Refusal, draw: float) -> float | None:
     step = decide(
         Config().retry_policy,
         Situation(
-            seen=seen,
-            verdict=classify(seen),
+            observation=observation,
+            verdict=classify(observation),
             attempt=attempts,
             max_retries=RETRIES,
             time_left=float("inf"),
             not_replayable="",
-            draw=draw,
+            jitter=draw,
         ),
     )
     return step.delay if isinstance(step, RetryIn) else None
