@@ -257,41 +257,41 @@ class Outcome(StrEnum):
     ABANDONED = "abandoned"
 
 
-class Story(Protocol):
-    """What a follower wants to know of one request besides its events."""
+class RequestHook(Protocol):
+    """What an instrumentation learns of one request besides its events."""
 
     def answered(self) -> object:
-        """Its answer goes to the caller now. Called in the task of the request."""
+        """Note that the answer goes to the caller now. Called in the request's task."""
         ...
 
     def finished(self, outcome: Outcome, queued: float) -> object:
-        """It is over, the body of its answer included.
+        """Note the end of the request, the body of its answer included.
 
         ``queued`` is the time for which it was waiting for a slot at that moment. Called in the
-        task of the request, or of who reads the body, or outside of any task.
+        task of the request or of the reader of the body, or outside of any task.
         """
         ...
 
 
-class Follower(ABC):
-    """An observer that also follows each request from its beginning to its end.
+class Instrumentation(ABC):
+    """An observer that also accompanies each request from its beginning to its end.
 
-    Who derives from this class is one, and nobody else: an ``on_event`` observer that merely
-    happens to have methods of these names is told events and nothing more. All events of a request
-    carry the very same ``request`` object that ``follow`` was given.
+    Only subclasses count: an ``on_event`` observer that merely has methods of these names gets
+    events and nothing more. All events of a request carry the very same ``request`` object that
+    ``begin`` was given.
     """
 
     @abstractmethod
     def __call__(self, event: Event) -> object:
-        """Something happened, as every observer is told."""
+        """Take an event, as every observer does."""
 
     @abstractmethod
     def watch(self, limiter: Limiter) -> object:
-        """The limiter of a client that will be followed; told once."""
+        """Take note of a client's limiter. Called once, before its first request."""
 
     @abstractmethod
-    def follow(self, request: RequestInfo) -> Story:
-        """A request begins. Called in its task, before its first event."""
+    def begin(self, request: RequestInfo) -> RequestHook:
+        """Return the hook of a request. Called in its task, before its first event."""
 
 
 class Observers:
@@ -307,10 +307,10 @@ class Observers:
         return bool(self._observers) or logger.isEnabledFor(logging.DEBUG)
 
     @property
-    def followers(self) -> tuple[Follower, ...]:
-        """Those among the observers that follow requests."""
+    def instrumentations(self) -> tuple[Instrumentation, ...]:
+        """The observers that accompany requests."""
         observers: Sequence[object] = self._observers
-        return tuple(one for one in observers if isinstance(one, Follower))
+        return tuple(one for one in observers if isinstance(one, Instrumentation))
 
     def emit(self, event: Event) -> None:
         """Tell the log and each observer."""

@@ -21,7 +21,7 @@ from .config import (
     Partition,
     by_route_and_model,
 )
-from .events import Follower, Observer, Observers, Outcome, Story
+from .events import Instrumentation, Observer, Observers, Outcome, RequestHook
 from .fleet.scope import Fleet, RedisSource, account_of
 from .journal.writer import observer_for
 from .keywords import implemented_by
@@ -74,9 +74,9 @@ class Engine:
         )
         if self.fleet:
             self.fleet.limit_by(self.limiter)
-        self.followers: tuple[Follower, ...] = self.observers.followers
-        for follower in self.followers:
-            follower.watch(self.limiter)
+        self.instrumentations: tuple[Instrumentation, ...] = self.observers.instrumentations
+        for instrumentation in self.instrumentations:
+            instrumentation.watch(self.limiter)
 
     def close(self) -> None:
         """Give back what other processes may use."""
@@ -222,8 +222,8 @@ class ResilientTransport:
             return self._pass(request)
         outgoing = read_request(request)
         journey = Journey(self._engine, self._inner, request, outgoing)
-        followers = self._engine.followers
-        run = _Following(journey, followers).run() if followers else journey.run()
+        using = self._engine.instrumentations
+        run = _Instrumented(journey, using).run() if using else journey.run()
         return self._engine.nesting.follow(request, outgoing.info, run)
 
     def _pass(self, request: Any) -> Awaitable[Any]:
@@ -253,22 +253,22 @@ class ResilientTransport:
         await self._inner.__aexit__(*exception)
 
 
-class _Following:
-    """A journey whose followers are told how it goes; also the watcher of its answer's body."""
+class _Instrumented:
+    """A journey with request hooks; also the watcher of its answer's body."""
 
-    def __init__(self, journey: Journey, followers: Sequence[Follower]) -> None:
+    def __init__(self, journey: Journey, instrumentations: Sequence[Instrumentation]) -> None:
         self._journey = journey
-        self._followers = followers
-        self._stories: list[tuple[Follower, Story]] = []
+        self._instrumentations = instrumentations
+        self._hooks: list[tuple[Instrumentation, RequestHook]] = []
         self._loop = running_loop()
 
     async def run(self) -> Any:
         """The journey from its beginning to the end of its answer's body."""
         journey = self._journey
-        for follower in self._followers:
-            story = journey.observers.tell(follower, follower.follow, journey.info)
-            if story is not None:
-                self._stories.append((follower, story))
+        for owner in self._instrumentations:
+            hook = journey.observers.tell(owner, owner.begin, journey.info)
+            if hook is not None:
+                self._hooks.append((owner, hook))
         try:
             response = await journey.run()
         except BaseException as error:
@@ -278,8 +278,8 @@ class _Following:
             self._finish(Outcome.FAILED)
             return response
         try:
-            for follower, story in self._stories:
-                journey.observers.tell(follower, story.answered)
+            for owner, hook in self._hooks:
+                journey.observers.tell(owner, hook.answered)
         except BaseException:  # only what ends the program passes, but not with the slot
             await close(response)
             raise
@@ -287,7 +287,7 @@ class _Following:
         return response
 
     def passed(self, chunk: bytes) -> bytes:
-        """A chunk is none of the followers' business."""
+        """Return the chunk as it came: hooks do not look into bodies."""
         return chunk
 
     def broke(self, error: BaseException) -> BaseException:
@@ -309,8 +309,8 @@ class _Following:
         self._loop.call_soon(lambda: self._finish(Outcome.ABANDONED))
 
     def _finish(self, outcome: Outcome) -> None:
-        stories, self._stories = self._stories, []
+        hooks, self._hooks = self._hooks, []
         since = self._journey.waiting_since
         queued = 0.0 if since is None else clock() - since
-        for follower, story in stories:
-            self._journey.observers.tell(follower, story.finished, outcome, queued)
+        for owner, hook in hooks:
+            self._journey.observers.tell(owner, hook.finished, outcome, queued)

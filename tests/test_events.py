@@ -22,7 +22,7 @@ from comet_resilience import (
     RetryScheduled,
     StreamAbandoned,
 )
-from comet_resilience.events import Follower, Observers, describe
+from comet_resilience.events import Instrumentation, Observers, describe
 
 from .conftest import BROKEN, OK, ask, scripted
 
@@ -198,15 +198,15 @@ class Bus:
     def watch(self, *_: object) -> None:
         raise AssertionError("it was handed something of ours")
 
-    follow = answered = finished = view = watch
+    begin = answered = finished = view = watch
 
 
-class Registered(Follower):
+class Registered(Instrumentation):
     """An observer that says what it is."""
 
     def __init__(self) -> None:
         self.watched: list[object] = []
-        self.followed: list[object] = []
+        self.begun: list[object] = []
 
     def __call__(self, event: Event) -> None:
         pass
@@ -214,16 +214,16 @@ class Registered(Follower):
     def watch(self, limiter: object) -> None:
         self.watched.append(limiter)
 
-    def follow(self, request: RequestInfo) -> Any:
-        self.followed.append(request)
+    def begin(self, request: RequestInfo) -> Any:
+        self.begun.append(request)
 
 
 @pytest.mark.anyio
-async def test_only_who_says_so_follows_requests() -> None:
+async def test_only_an_instrumentation_gets_request_hooks() -> None:
     """Methods that happen to have the right names get events, and nothing else of ours."""
     bus, registered, mock = Bus(), Registered(), MagicMock()
     client, _ = scripted(OK, on_event=[bus, registered, mock])
     await ask(client)
     assert [type(event) for event in bus.heard] == [AttemptFinished]
     assert [call[0] for call in mock.method_calls] == []
-    assert len(registered.watched) == len(registered.followed) == 1
+    assert len(registered.watched) == len(registered.begun) == 1

@@ -7,7 +7,7 @@ sets up. What is where:
 * ``metrics``: counters and histograms; ``gauges``: the limiters as they are when somebody looks.
 * ``spans``: ``comet_resilience.request``, current while attempts are sent, so that the spans of
   the HTTP library's instrumentation nest in it; it ends with the body of the answer.
-* ``story``: one request, as its span and its counts see it.
+* ``request``: the request hook, which feeds the span and the counts of one request.
 
 Nothing here is named ``http.client.*`` or ``gen_ai.*``: those belong to the instrumentations of the
 HTTP library and of the SDK, which count attempts and calls already. Neither a metric nor a span
@@ -30,9 +30,9 @@ from ..events import (
     AlgorithmRetired,
     Event,
     FleetChanged,
-    Follower,
     GateClosed,
     GateOpened,
+    Instrumentation,
     LimitChanged,
     Standstill,
 )
@@ -40,8 +40,8 @@ from ..verdict.vocabulary import RequestInfo
 from .gauges import gauges_of
 from .labels import Labels
 from .metrics import Metrics
+from .request import RequestTelemetry
 from .spans import RequestSpan, async_request_hook, current_span, tracer_of
-from .story import RequestStory
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["OpenTelemetry", "async_request_hook"]
 
 
-class OpenTelemetry(Follower):
+class OpenTelemetry(Instrumentation):
     """An ``on_event`` observer that makes metrics and spans of what it hears.
 
     One may serve several clients, and several may exist. ``models`` are the model names that may
@@ -77,19 +77,19 @@ class OpenTelemetry(Follower):
         self._metrics = Metrics(meter_provider, self._labels)
         self._gauges = gauges_of(meter_provider)
         self._tracer = tracer_of(tracer_provider)
-        self._stories: dict[int, RequestStory] = {}  # by the identity of their requests
+        self._requests: dict[int, RequestTelemetry] = {}  # by the identity of their requests
 
     def watch(self, limiter: Limiter) -> None:
-        """Show a client's limits, as long as it lives."""
+        """Show a client's limits, for as long as it lives."""
         self._gauges.add(limiter, self._labels)
 
-    def follow(self, request: RequestInfo) -> RequestStory:
+    def begin(self, request: RequestInfo) -> RequestTelemetry:
         """Begin the span of a request and make it the current one."""
         span = RequestSpan(self._tracer, request)
-        story = self._stories[id(request)] = RequestStory(
-            request, self._metrics, span, lambda: self._stories.pop(id(request), None)
+        telemetry = self._requests[id(request)] = RequestTelemetry(
+            request, self._metrics, span, lambda: self._requests.pop(id(request), None)
         )
-        return story
+        return telemetry
 
     def __call__(self, event: Event) -> None:
         """Count an event, and note it on the span that it belongs to."""
@@ -101,6 +101,6 @@ class OpenTelemetry(Follower):
         elif not isinstance(
             event, FleetChanged | GateClosed | GateOpened | AlgorithmRetired | Standstill
         ):
-            story = self._stories.get(id(event.request))
-            if story is not None:
-                story.hear(event)
+            telemetry = self._requests.get(id(event.request))
+            if telemetry is not None:
+                telemetry.note(event)

@@ -27,7 +27,7 @@ from comet_resilience import (
     diagnose,
     snapshot,
 )
-from comet_resilience.events import Follower
+from comet_resilience.events import Instrumentation
 from comet_resilience.limits.algorithm import Ticket
 from comet_resilience.limits.guarded import Guarded, contained
 from comet_resilience.testing.redis import RedisServer
@@ -308,14 +308,14 @@ def test_a_fleet_whose_thread_cannot_start_is_a_local_limit_that_tries_again(
 def test_a_stream_is_closed_where_an_observer_ends_the_program() -> None:
     """Between the hand-over and the caller nobody else could close it."""
 
-    class Ends(Follower):
+    class Ends(Instrumentation):
         def __call__(self, event: Event) -> None:
             """Hear nothing."""
 
         def watch(self, limiter: object) -> None:
             """Watch nothing."""
 
-        def follow(self, request: object) -> Ends:
+        def begin(self, request: object) -> Ends:
             del request
             return self
 

@@ -82,14 +82,14 @@ def short(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     return {key.removeprefix("comet_resilience."): v for key, v in (attributes or {}).items()}
 
 
-def story_of(span: ReadableSpan) -> list[str]:
+def events_on(span: ReadableSpan) -> list[str]:
     """The names of a span's events, without our prefix."""
     return [event.name.removeprefix("comet_resilience.") for event in span.events]
 
 
 def plot_of(span: ReadableSpan) -> list[str]:
     """The same without waits, which a busy machine may make of nothing."""
-    return [name for name in story_of(span) if name != "queued"]
+    return [name for name in events_on(span) if name != "queued"]
 
 
 @pytest.fixture

@@ -127,13 +127,13 @@ async def test_every_instrument_has_its_name_and_unit(telemetry: Telemetry) -> N
     observer = telemetry.observer()
     client, _ = scripted(LIMITED, OK, on_event=observer, backoff_initial=0.0, backoff_max=0.0)
     await ask(client)
-    stories: list[Event] = [
+    told: list[Event] = [
         FleetChanged(old=FleetState.JOINING, new=FleetState.SHARED, reason="in"),
         change_of(("r", "m"), 4),
         GateClosed(partition=("r", "m"), host="h", reason="502", waiting=9, next_canary=0.4),
         GateOpened(partition=("r", "m"), host="h", after=11.5, waiting=9),
     ]
-    for event in stories:
+    for event in told:
         observer(event)
     observer._metrics._reclaimed.add(1)
     view = FleetView(state=FleetState.SHARED, share=3, limit=9, members=2)

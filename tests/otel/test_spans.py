@@ -32,7 +32,7 @@ from tests.conftest import (
     scripted,
 )
 
-from .conftest import Telemetry, plot_of, short, story_of
+from .conftest import Telemetry, events_on, plot_of, short
 
 pytestmark = [
     pytest.mark.anyio,
@@ -111,7 +111,7 @@ async def test_retries_are_events_in_order(telemetry: Telemetry) -> None:
 
 
 async def test_the_request_that_moved_the_limit_says_so(telemetry: Telemetry) -> None:
-    """A change of another partition, which its task happens to carry, is not its story."""
+    """A change of another partition, which its task happens to carry, is not on its span."""
     observer = telemetry.observer()
     client, inner = scripted(
         LIMITED, OK, on_event=observer, algorithm=lambda: StepBack(4, 1, 100),
@@ -154,8 +154,8 @@ async def test_a_wait_for_a_slot_is_an_event(
         tasks.start_soon(ask, client)
         tasks.start_soon(ask, client)
     at_once, waited = telemetry.spans(NAME)
-    assert story_of(at_once) == ["attempt_finished"]
-    assert story_of(waited) == ["queued", "attempt_finished"]
+    assert events_on(at_once) == ["attempt_finished"]
+    assert events_on(waited) == ["queued", "attempt_finished"]
     assert short(waited.events[0].attributes) == {"queue.duration": pytest.approx(7)}
     assert short(waited.attributes)["queue.duration"] == pytest.approx(7)
 
@@ -233,7 +233,7 @@ async def test_a_cancelled_request_is_no_error(telemetry: Telemetry, where: str)
     assert span.status.status_code is StatusCode.UNSET
     waited = where == "queue"
     assert (attributes["queue.duration"] > 0.019) is waited
-    assert story_of(span) == (["queued"] if waited else [])
+    assert events_on(span) == (["queued"] if waited else [])
     assert short(other.attributes)["outcome"] == "cancelled"
 
 
@@ -417,7 +417,7 @@ async def test_what_is_over_is_forgotten(telemetry: Telemetry) -> None:
     raw = await client.chat.completions.with_raw_response.create(
         model="m", messages=MESSAGES, stream=True
     )
-    assert len(observer._stories) == 1
+    assert len(observer._requests) == 1
     del raw
     gc.collect()
 
@@ -427,7 +427,7 @@ async def test_what_is_over_is_forgotten(telemetry: Telemetry) -> None:
     inner.behave = for_ever
     with anyio.move_on_after(0.01):
         await ask(client)
-    assert observer._stories == {}
+    assert observer._requests == {}
     assert len(telemetry.spans(NAME)) == 4
 
 
@@ -443,8 +443,8 @@ async def test_suppressed_instrumentation_makes_no_span(telemetry: Telemetry) ->
     assert telemetry.total("attempts") == 2
 
 
-async def test_nobody_pays_for_a_story_that_nobody_follows() -> None:
-    """Without a follower the journey itself is what is awaited, and the body has one watcher."""
+async def test_without_an_instrumentation_no_hook_is_paid_for() -> None:
+    """The journey itself is what is awaited, and the body has one watcher."""
     client, inner = scripted((200, [EVENT, LAST], HEADERS), on_event=lambda _event: None)
     transport: Any = client._client._transport
     running: list[str] = []

@@ -1,4 +1,4 @@
-"""One request, from its beginning to the end of its answer: what its span and its counts need."""
+"""One request, from its beginning to the end of its answer's body: the request hook."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from .spans import RequestSpan
 
 
-class RequestStory:
-    """What is known of one request. A broken stream counts as failed, however it was read."""
+class RequestTelemetry:
+    """The span and the counts of one request.
+
+    A broken stream counts as failed, however it was read.
+    """
 
     def __init__(
         self,
@@ -33,19 +36,22 @@ class RequestStory:
         self._error = ""
         self._broken = False
 
-    def hear(self, event: Event) -> None:
-        """Something happened to this request."""
+    def note(self, event: Event) -> None:
+        """Note an event of this request."""
         if isinstance(event, GaveUp | StreamBroken):
             self._error = event.kind.value
             self._broken = isinstance(event, StreamBroken)
         self._span.note(event)
 
     def answered(self) -> None:
-        """Its answer goes to the caller."""
+        """Take the span off the caller's task: the answer goes to the caller now."""
         self._span.leave()
 
     def finished(self, outcome: Outcome, queued: float) -> None:
-        """It is over; ``queued`` seconds of waiting for a slot ended with it."""
+        """Count the request and end its span.
+
+        ``queued`` seconds of waiting for a slot ended with it.
+        """
         self._forget()
         if queued:
             self._metrics.measure_wait(self.request, queued)
