@@ -19,6 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "verdict",
         "limits.algorithm",
         "limits.fixed",
+        "limits.budget",
         "events",
         "fleet.scope",
         "keywords",
@@ -35,7 +36,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("testing", "otel", "cli", "bulk", "__init__", "__main__"),
 )
 PURE = (
-    "verdict", "limits.algorithm", "limits.fixed", "limits.lookout", "limits.snapshot",
+    "verdict", "limits.algorithm", "limits.budget", "limits.fixed", "limits.forecast",
+    "limits.lookout", "limits.snapshot",
     "fleet.memory", "fleet.merge", "fleet.message", "fleet.pace", "fleet.renewal", "fleet.scope",
     "fleet.seen", "fleet.share", "wire.sse", "diagnosis.content", "diagnosis.hints",
     "diagnosis.redaction", "diagnosis.secrets", "journal.saturation", "escaping",

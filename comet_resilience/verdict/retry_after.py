@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 _SECONDS_HEADERS: Final = ("retry-after", "llm_provider-retry-after")
-_NUMBER = re.compile(r"\d{1,12}(\.\d{1,9})?", re.ASCII)
+_NUMBER = re.compile(r"\d{1,13}(\.\d{1,9})?", re.ASCII)
 _UNITS: Final = (("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))
 #: Longer waits than a month are nonsense in a header that names the end of a budget.
 _LONGEST: Final = 31 * 86_400.0
@@ -79,7 +79,7 @@ def parse_reset(headers: Mapping[str, str], now: float) -> float | None:
         if found is None or left.strip() != "0":
             continue
         reset = headers.get(name.lower().replace("remaining", "reset"), "")
-        wait = _parse_moment(reset.strip(), headers.get("date", ""), now)
+        wait = parse_moment(reset.strip(), headers.get("date", ""), now)
         if wait is not None and 0 <= wait <= _LONGEST:
             waits.append(wait)
     return max(waits, default=None)
@@ -101,7 +101,7 @@ def is_about_calls_at_once(headers: Mapping[str, str], message: str) -> bool:
     return _AT_ONCE.search(kind) is not None or _AT_ONCE.search(message[:4_000]) is not None
 
 
-def _parse_moment(text: str, date: str, now: float) -> float | None:
+def parse_moment(text: str, date: str, now: float) -> float | None:
     """Seconds until a moment that is given as a duration, a number or a date."""
     number = parse_duration(text)
     if number is None:

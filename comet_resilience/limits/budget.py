@@ -1,0 +1,235 @@
+"""A budget: so many requests and tokens in so much time, as the caller was told. Pure.
+
+The state counts in virtual time (the generic cell rate algorithm): each charge is paid for by the
+time that the budget needs to earn it, and nothing is sent before what went before is paid for, or
+all but ``burst`` seconds of it. Besides, no period holds more than the budget, wherever it
+begins: not at the edge of a server's window, nor after a burst.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+#: A period is remembered in at most so many slices; what a slice holds leaves it all at once.
+_SLICES: Final = 512
+#: Keeps the rounding of a long sum from admitting one too many.
+_ROUNDING: Final = 1e-9
+_LONGEST: Final = 31 * 86_400.0
+_MOST: Final = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The requests and tokens that an account or a model is allowed: ``wrap(budget=...)``.
+
+    ``requests`` and ``tokens`` are allowed in each ``per`` seconds; at least one is given.
+    ``burst`` says how much may go at once after a pause, as the number of seconds that earn it: 0
+    spaces requests evenly, which no server refuses, ``burst=per`` sends the whole budget at once,
+    which only servers with a window of that length or a bucket of that size accept.
+
+    Raises:
+        ValueError: If neither is given, or a value is out of its bounds.
+
+    """
+
+    requests: int | None = None
+    tokens: int | None = None
+    per: float = 60.0
+    burst: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.requests is None and self.tokens is None:
+            raise ValueError("budget: expected Budget(requests=...), Budget(tokens=...), or both")
+        for name in ("requests", "tokens"):
+            amount = getattr(self, name)
+            is_whole = isinstance(amount, int) and not isinstance(amount, bool)
+            if amount is not None and not (is_whole and 1 <= amount <= _MOST):
+                raise ValueError(f"budget: {name}={amount!r}: expected a whole number, 1 or more")
+        if not (_is_number(self.per) and 0.001 <= self.per <= _LONGEST):
+            raise ValueError(f"budget: per={self.per!r}: expected seconds, 0.001 to {_LONGEST:g}")
+        if not (_is_number(self.burst) and 0 <= self.burst <= self.per):
+            raise ValueError(
+                f"budget: burst={self.burst!r}: expected seconds, 0 to per={self.per:g}"
+            )
+
+    def __str__(self) -> str:
+        amounts = (("requests", self.requests), ("tokens", self.tokens))
+        said = " and ".join(f"{amount} {name}" for name, amount in amounts if amount is not None)
+        return f"{said} in {self.per:g} s"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(slots=True, eq=False)
+class Slice:
+    """A part of the last period: when its last charge was made, and how much it holds."""
+
+    began: float
+    at: float
+    amount: float
+    is_over: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Meter:
+    """One amount per period, and what has been charged of it.
+
+    ``paid_until`` is when all that was charged will be paid for; ``busy_since`` is since when it
+    has never been, so that a charge which is corrected later moves only the time that it moved.
+    """
+
+    total: float
+    per: float
+    burst: float
+    paid_until: float = -math.inf
+    busy_since: float = -math.inf
+    in_period: float = 0.0
+    slices: deque[Slice] = field(default_factory=deque)
+
+    def ready_at(self, now: float, amount: float) -> float:
+        """Return when so much may be charged: ``now`` if at once, infinity if it is too much."""
+        if amount > self.total:
+            return math.inf
+        return max(now, self.paid_until - self._tolerance, self._period_has_room_at(now, amount))
+
+    def charge(self, now: float, amount: float) -> Slice:
+        """Charge so much, and return where it is remembered."""
+        if self.paid_until <= now:
+            self.busy_since = now
+        self.paid_until = max(now, self.paid_until) + amount * self._time_for_one
+        self._forget(now)
+        self.in_period += amount
+        last = self.slices[-1] if self.slices else None
+        if last is None or now - last.began >= self.per / _SLICES:
+            last = Slice(now, now, amount)
+            self.slices.append(last)
+        else:
+            last.at = now
+            last.amount += amount
+        return last
+
+    def correct(self, charged_at: float, place: Slice, amount: float) -> None:
+        """Count so much more, or less, of what was charged at a time."""
+        if amount > 0 or charged_at >= self.busy_since:
+            self.paid_until += amount * self._time_for_one
+        if not place.is_over:
+            place.amount += amount
+            self.in_period += amount
+
+    def left(self, now: float) -> float:
+        """Return how much of the budget the last period has not used."""
+        self._forget(now)
+        return max(0.0, self.total - self.in_period)
+
+    @property
+    def _time_for_one(self) -> float:
+        return self.per * (1 + _ROUNDING) / self.total
+
+    @property
+    def _tolerance(self) -> float:
+        """How much earlier than paid for: what is sent itself is part of the burst."""
+        return max(0.0, self.burst * (1 + 2 * _ROUNDING) - self._time_for_one)
+
+    def _forget(self, now: float) -> None:
+        while self.slices and self.slices[0].at + self.per <= now:
+            gone = self.slices.popleft()
+            gone.is_over = True
+            self.in_period -= gone.amount
+        if not self.slices:
+            self.in_period = 0.0
+
+    def _period_has_room_at(self, now: float, amount: float) -> float:
+        self._forget(now)
+        over = self.in_period + amount - self.total
+        if over <= 0:
+            return now
+        for each in self.slices:
+            over -= each.amount
+            if over <= 0:
+                return each.at + self.per
+        return now  # what is corrected below zero leaves nothing behind
+
+
+@dataclass(slots=True, eq=False)
+class Charge:
+    """One attempt as it was charged to a budget."""
+
+    at: float
+    tokens: int
+    of_requests: Slice | None
+    of_tokens: Slice | None
+    is_settled: bool = False
+
+
+class Spending:
+    """What has been spent of one budget.
+
+    ``requests`` and ``tokens`` are all that was ever charged, as corrected since.
+    """
+
+    __slots__ = ("_requests", "_tokens", "budget", "requests", "tokens")
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget: Budget = budget
+        self.requests: int = 0
+        self.tokens: int = 0
+        self._requests = _meter(budget.requests, budget)
+        self._tokens = _meter(budget.tokens, budget)
+
+    def ready_at(self, now: float, tokens: int) -> float:
+        """Return when a request of so many tokens may go: ``now`` if at once."""
+        at = now if self._requests is None else self._requests.ready_at(now, 1)
+        return at if self._tokens is None else max(at, self._tokens.ready_at(now, tokens))
+
+    def charge(self, now: float, tokens: int) -> Charge:
+        """Charge a request that goes now."""
+        self.requests += 1
+        self.tokens += tokens
+        return Charge(
+            now,
+            tokens,
+            None if self._requests is None else self._requests.charge(now, 1),
+            None if self._tokens is None else self._tokens.charge(now, tokens),
+        )
+
+    def settle(self, charge: Charge, tokens: int) -> None:
+        """Count what it really took, once; what comes later of it is ignored."""
+        if charge.is_settled:
+            return
+        charge.is_settled = True
+        self.tokens += tokens - charge.tokens
+        if self._tokens is not None and charge.of_tokens is not None:
+            self._tokens.correct(charge.at, charge.of_tokens, tokens - charge.tokens)
+
+    def refund(self, charge: Charge) -> None:
+        """Take a charge back: nothing was sent."""
+        if charge.is_settled:
+            return
+        self.settle(charge, 0)
+        self.requests -= 1
+        if self._requests is not None and charge.of_requests is not None:
+            self._requests.correct(charge.at, charge.of_requests, -1)
+
+    def exhaust(self, now: float) -> None:
+        """Take the whole budget of the period for spent: the server says so."""
+        for meter in (self._requests, self._tokens):
+            if meter is not None and (left := meter.left(now)) > 0:
+                meter.in_period += left
+                meter.slices.append(Slice(now, now, left))
+
+    def left(self, now: float) -> tuple[int | None, int | None]:
+        """Return the requests and tokens that the last period has not used."""
+        requests, tokens = self._requests, self._tokens
+        return (
+            None if requests is None else int(requests.left(now)),
+            None if tokens is None else int(tokens.left(now)),
+        )
+
+
+def _meter(amount: int | None, budget: Budget) -> Meter | None:
+    return None if amount is None else Meter(amount, budget.per, budget.burst)

@@ -1,0 +1,191 @@
+"""The rate limit that a server tells of itself, in headers or in words. Pure.
+
+OpenAI and Azure write ``x-ratelimit-remaining-requests``, Anthropic
+``anthropic-ratelimit-requests-remaining``, the IETF's drafts ``ratelimit-remaining`` or
+``RateLimit: "default";r=50;t=30`` with a policy, OpenRouter ``x-ratelimit-reset`` in milliseconds
+since the epoch. Nonsense tells nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from .retry_after import parse_moment
+
+
+class Counted(StrEnum):
+    """The unit of a rate limit."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class RateReading:
+    """A limit as the headers of one answer tell it.
+
+    ``remaining`` of ``limit`` are left; ``reset`` is the seconds until all, or the next part, of
+    it is back.
+    """
+
+    counted: Counted
+    limit: float
+    remaining: float
+    reset: float
+
+
+@dataclass(frozen=True, slots=True)
+class RateInWords:
+    """A limit as a message tells it: so many in ``per`` seconds.
+
+    ``of_account`` says that it is the account's own limit at the gateway, for all models.
+    """
+
+    counted: Counted
+    limit: int
+    per: float
+    of_account: bool
+
+
+_LONGEST: Final = 31 * 86_400.0
+_MOST: Final = 1e12
+_NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,9})?", re.ASCII)
+#: Families of names: prefix, then the quantity before or behind the member.
+_NAME = re.compile(
+    r"(?P<family>(?:x-)?ratelimit|anthropic-ratelimit)-"
+    r"(?:(?P<before>requests|tokens|input-tokens|output-tokens)-)?"
+    r"(?P<member>limit|remaining|reset)"
+    r"(?:-(?P<behind>requests|tokens|input-tokens|output-tokens))?",
+    re.ASCII,
+)
+_ITEM = re.compile(r"(?P<key>[a-z]{1,9})\s{0,3}=\s{0,3}(?P<value>\d{1,15}(?:\.\d{1,9})?)", re.ASCII)
+#: More headers than this are no server's; longer ones say nothing.
+_HEADERS_READ: Final = 64
+_VALUE_READ: Final = 200
+
+
+def parse_rates(headers: Mapping[str, str], now: float) -> tuple[RateReading, ...]:
+    """Return what headers tell of rate limits, at most one reading of each unit.
+
+    ``headers`` are those with ``ratelimit`` in their lower-case names, and ``date``; ``now`` is
+    the wall clock, where there is no date. Of several limits of one unit the scarcest counts.
+    """
+    date = headers.get("date", "")
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for name, value in list(headers.items())[:_HEADERS_READ]:
+        named = _NAME.fullmatch(name)
+        if named is None or len(value) > _VALUE_READ:
+            continue
+        unit = named["before"] or named["behind"] or "requests"
+        number = _amount(named["member"], value, date, now)
+        if number is not None:
+            found.setdefault((named["family"], unit), {})[named["member"]] = number
+    for name, unit_fields in _structured(headers):
+        found[name, "requests"] = unit_fields
+    readings = [_reading(unit, fields) for (_, unit), fields in found.items()]
+    return _scarcest([one for one in readings if one is not None])
+
+
+def _amount(member: str, value: str, date: str, now: float) -> float | None:
+    if member == "reset":
+        seconds = parse_moment(value.strip(), date, now)
+        return None if seconds is None or not 0 <= seconds <= _LONGEST else seconds
+    first = value.partition(",")[0].partition(";")[0].strip()
+    return float(first) if _NUMBER.fullmatch(first) else None
+
+
+def _structured(headers: Mapping[str, str]) -> list[tuple[str, dict[str, float]]]:
+    """Read the one header that has all three, in the form of either draft of the IETF."""
+    value, policy = headers.get("ratelimit", ""), headers.get("ratelimit-policy", "")
+    if not value or len(value) > _VALUE_READ:
+        return []
+    said = {item["key"]: float(item["value"]) for item in _ITEM.finditer(value)}
+    plan = {item["key"]: float(item["value"]) for item in _ITEM.finditer(policy[:_VALUE_READ])}
+    fields = {
+        "limit": said.get("limit", plan.get("q")),
+        "remaining": said.get("remaining", said.get("r")),
+        "reset": said.get("reset", said.get("t")),
+    }
+    return [("ratelimit", {name: each for name, each in fields.items() if each is not None})]
+
+
+def _reading(unit: str, fields: Mapping[str, float]) -> RateReading | None:
+    limit, remaining, reset = (fields.get(name) for name in ("limit", "remaining", "reset"))
+    if limit is None or remaining is None or reset is None:
+        return None
+    if not (0 < limit <= _MOST and 0 <= remaining <= limit):
+        return None
+    counted = Counted.REQUESTS if unit == "requests" else Counted.TOKENS
+    return RateReading(counted, limit, remaining, reset)
+
+
+def _scarcest(readings: list[RateReading]) -> tuple[RateReading, ...]:
+    least: dict[Counted, RateReading] = {}
+    for one in readings:
+        known = least.get(one.counted)
+        if known is None or one.remaining / one.limit < known.remaining / known.limit:
+            least[one.counted] = one
+    return tuple(least.values())
+
+
+_UNITS: Final = {
+    "s": 1.0, "sec": 1.0, "second": 1.0, "m": 60.0, "min": 60.0, "minute": 60.0,
+    "h": 3600.0, "hour": 3600.0, "d": 86_400.0, "day": 86_400.0,
+    "秒": 1.0, "分钟": 60.0, "小时": 3600.0, "天": 86_400.0,
+}  # fmt: skip
+_COUNT: Final = r"(?P<n>\d{1,3}(?:,\d{3}){1,4}|\d{1,12})"
+#: The account's own limit at a gateway of the new-api family.
+_OF_ACCOUNT: Final = (
+    re.compile(
+        r"(?P<m>\d{1,6})\s?(?P<unit>秒|分钟|小时|天)内最多请求\s?(?P<n>\d{1,9})\s?次", re.ASCII
+    ),
+    re.compile(
+        r"\bmaximum (?P<n>\d{1,9}) requests? in (?P<m>\d{1,6})"
+        r" (?P<unit>second|minute|hour|day)s?\b",
+        re.IGNORECASE | re.ASCII,
+    ),
+)
+_KIND: Final = r"(?P<kind>requests?|(?:input |output )?tokens?)"
+_UNIT: Final = r"(?P<unit>second|sec|minute|min|hour|day)\b"
+_OF_MODEL: Final = (
+    re.compile(
+        rf"\b{_KIND} per {_UNIT}[^.\n]{{0,40}}?: ?limit:? {_COUNT}\b", re.IGNORECASE | re.ASCII
+    ),
+    re.compile(rf"\b{_COUNT} {_KIND} (?:per|every|a|/) ?{_UNIT}", re.IGNORECASE | re.ASCII),
+)
+_SHORT = re.compile(
+    rf"\blimit:? {{1,2}}{_COUNT}\b|\b{_COUNT.replace('?P<n>', '?P<k>')} ?(?:RPM|TPM)\b",
+    re.IGNORECASE | re.ASCII,
+)
+_RPM = re.compile(r"\b(?P<what>RPM|TPM)\b")
+_WORDS_READ: Final = 2_000
+
+
+def parse_rate_in_words(message: str) -> RateInWords | None:
+    """Return the limit that a refusal names in its message, ``None`` if it names none."""
+    text = message[:_WORDS_READ]
+    for pattern in _OF_ACCOUNT:
+        if found := pattern.search(text):
+            return _in_words("requests", found["n"], float(found["m"]), found["unit"], True)
+    for pattern in _OF_MODEL:
+        if found := pattern.search(text):
+            return _in_words(found["kind"], found["n"], 1.0, found["unit"], False)
+    unit, count = _RPM.search(text), _SHORT.search(text)
+    if unit is None or count is None:
+        return None
+    kind = "requests" if unit["what"] == "RPM" else "tokens"
+    return _in_words(kind, count["n"] or count["k"], 1.0, "min", False)
+
+
+def _in_words(
+    kind: str, count: str, times: float, unit: str, of_account: bool
+) -> RateInWords | None:
+    counted = Counted.REQUESTS if kind.lower().startswith("request") else Counted.TOKENS
+    limit, per = int(count.replace(",", "")), times * _UNITS[unit.lower()]
+    if limit < 1 or not 0 < per <= _LONGEST:
+        return None
+    return RateInWords(counted, limit, per, of_account)
