@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import backoff
 
+from .call.hooks import Instrumentation, Outcome, RequestHook, instrumentations_of
 from .call.nesting import NestingWatch
 from .call.new_tasks import NewTasks
 from .call.retry_loop import Journey
@@ -21,13 +22,14 @@ from .config import (
     Partition,
     by_route_and_model,
 )
-from .events import Instrumentation, Observer, Observers, Outcome, RequestHook
+from .events import Observer
 from .fleet.scope import Fleet, RedisSource, account_of
 from .journal.writer import observer_for
 from .keywords import implemented_by
 from .limits.eventloop import clock, running_loop
 from .limits.limiter import Limiter
 from .limits.snapshot import Snapshot
+from .observers import Observers
 from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
 from .verdict.rule import Rule
 from .wire.closing import OpenConnections, connections_of
@@ -74,7 +76,7 @@ class Engine:
         )
         if self.fleet:
             self.fleet.limit_by(self.limiter)
-        self.instrumentations: tuple[Instrumentation, ...] = self.observers.instrumentations
+        self.instrumentations: tuple[Instrumentation, ...] = instrumentations_of(config.observers)
         for instrumentation in self.instrumentations:
             instrumentation.watch(self.limiter)
 

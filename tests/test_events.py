@@ -22,7 +22,9 @@ from comet_resilience import (
     RetryScheduled,
     StreamAbandoned,
 )
-from comet_resilience.events import Instrumentation, Observers, describe
+from comet_resilience.call.hooks import Instrumentation
+from comet_resilience.log_lines import describe
+from comet_resilience.observers import Observers
 
 from .conftest import BROKEN, OK, ask, scripted
 
@@ -105,7 +107,7 @@ def test_what_repeats_itself_is_counted(
 ) -> None:
     """A model that fails for one reason is one line in ten seconds, with the number of others."""
     now = 100.0
-    monkeypatch.setattr("comet_resilience.events.time.monotonic", lambda: now)
+    monkeypatch.setattr("comet_resilience.log.time.monotonic", lambda: now)
     caplog.set_level(logging.INFO, logger="comet_resilience")
     observers = Observers([])
     for _ in range(42):

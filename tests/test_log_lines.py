@@ -18,12 +18,13 @@ import pytest
 
 import comet_resilience
 from comet_resilience import diagnose, support_report, wrap
-from comet_resilience import events as events_module
 from comet_resilience.bulk.finished import HEADER, Finished
 from comet_resilience.call.nesting import NestingWatch
 from comet_resilience.cli import main
-from comet_resilience.events import Event, LogWriter, describe, fields_of, logger
+from comet_resilience.events import Event
 from comet_resilience.limits.snapshot import GateView, PartitionSnapshot, Snapshot
+from comet_resilience.log import EscapingFilter, LogWriter, logger
+from comet_resilience.log_lines import describe, fields_of
 from comet_resilience.verdict.vocabulary import Operation, RequestInfo
 
 from .conftest import Answer, Scripted, ask, bare_client, scripted
@@ -114,7 +115,7 @@ def test_every_logging_call_goes_through_the_escaping_logger() -> None:
             elif name.startswith(("logger.", "logging.", "log.")):
                 calls.append((name, node))
     assert set(loggers) == {"logging.getLogger('comet_resilience')"}
-    assert any(isinstance(one, events_module._Escaping) for one in logger.filters)
+    assert any(isinstance(one, EscapingFilter) for one in logger.filters)
     words = {"debug", "info", "warning", "error", "exception", "critical", "log"}
     calls = [(name, node) for name, node in calls if name.rpartition(".")[2] in words]
     assert len(calls) >= 5

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 import anyio
 from anyio.lowlevel import checkpoint
 
-from ..events import logger
 from ..limits.eventloop import clock
+from ..log import logger
 from ..overrides import Override, current_block
 from .finished import Finished, InexactResultError
 from .pace import BulkCall, Pace

@@ -11,8 +11,8 @@ import anyio
 from anyio.to_thread import run_sync
 from openai import AsyncOpenAI
 
-from ..events import logger
 from ..keywords import check_choice
+from ..log import logger
 from ..transport import ResilientTransport
 from ..wire.family import transport_of
 from .bar import Bar, make_bar

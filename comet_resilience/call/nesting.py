@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 from weakref import ref
 
-from ..events import logger, name_of
 from ..limits.eventloop import clock
+from ..log import logger
+from ..log_lines import name_of
 from ..verdict.vocabulary import RequestInfo, Verdict
 from ..wire.body import loaded_body
 

@@ -24,10 +24,11 @@ from ..errors import (
     QueueTimeoutError,
     ResilienceError,
 )
-from ..events import AttemptFinished, GaveUp, HollowAnswer, Observers, RetryScheduled
+from ..events import AttemptFinished, GaveUp, HollowAnswer, RetryScheduled
 from ..limits.eventloop import EventLoop, clock, running_loop
 from ..limits.gate import Standing
 from ..limits.guarded import words_of
+from ..observers import Observers
 from ..overrides import current_block
 from ..verdict.evidence import Evidence
 from ..verdict.retry import GiveUp, RetryIn, Situation, decide, may_be_billed

@@ -27,15 +27,14 @@ import anyio
 
 from ..errors import CallbackError, GateClosedError, QueueFullError, QueueTimeoutError
 from ..events import (
-    ENDS_THE_PROGRAM,
     AlgorithmRetired,
     FleetChanged,
     GateClosed,
     GateOpened,
     LimitChanged,
-    Observers,
     Standstill,
 )
+from ..observers import ENDS_THE_PROGRAM, Observers
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm
 from .collecting import collect

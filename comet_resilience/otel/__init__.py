@@ -26,13 +26,13 @@ except ImportError as _missing:
         "comet_resilience.otel needs opentelemetry-api: pip install 'comet-resilience[otel]'"
     ) from _missing
 
+from ..call.hooks import Instrumentation
 from ..events import (
     AlgorithmRetired,
     Event,
     FleetChanged,
     GateClosed,
     GateOpened,
-    Instrumentation,
     LimitChanged,
     Standstill,
 )

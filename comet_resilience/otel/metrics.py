@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry import metrics
 
 from .. import __version__
+from ..call.hooks import Outcome
 from ..events import (
     AttemptFinished,
     Event,
@@ -14,7 +15,6 @@ from ..events import (
     GateClosed,
     GateOpened,
     LimitChanged,
-    Outcome,
     RetryScheduled,
     StreamAbandoned,
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..events import Event, GaveUp, Outcome, StreamBroken
+from ..call.hooks import Outcome
+from ..events import Event, GaveUp, StreamBroken
 from ..limits.eventloop import clock
 from ..verdict.vocabulary import RequestInfo
 

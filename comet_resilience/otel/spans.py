@@ -14,8 +14,9 @@ from opentelemetry import context, trace
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from .. import __version__
+from ..call.hooks import Outcome
 from ..escaping import printable
-from ..events import AttemptFinished, GaveUp, LimitChanged, Outcome, RetryScheduled, StreamBroken
+from ..events import AttemptFinished, GaveUp, LimitChanged, RetryScheduled, StreamBroken
 from ..verdict.vocabulary import RequestInfo
 from .labels import MODEL, PREFIX, ROUTE, is_by_route
 from .metrics import ERROR_TYPE, OUTCOME, REASON, STATUS_CODE, UNNAMED

@@ -14,8 +14,8 @@ import openai
 import pytest
 
 from comet_resilience import FixedLimit
-from comet_resilience.events import Observers
 from comet_resilience.limits.limiter import Limiter
+from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
 
 from .counting import CASES, Case

@@ -15,9 +15,9 @@ import pytest
 import trio.testing
 
 from comet_resilience import FixedLimit, QueueFullError, StepBack, diagnose, snapshot
-from comet_resilience.events import Observers
 from comet_resilience.limits.algorithm import RETRY_AFTER_SPREAD
 from comet_resilience.limits.limiter import Limiter
+from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
 from tests.conftest import COMPLETION, LIMITED, OK, ask, envelope, httpx, scripted
 

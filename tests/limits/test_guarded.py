@@ -27,7 +27,7 @@ from comet_resilience import (
     diagnose,
     snapshot,
 )
-from comet_resilience.events import Instrumentation
+from comet_resilience.call.hooks import Instrumentation
 from comet_resilience.limits.algorithm import Ticket
 from comet_resilience.limits.guarded import Guarded, contained
 from comet_resilience.testing.redis import RedisServer

@@ -10,12 +10,12 @@ import pytest
 
 from comet_resilience import Event, FixedLimit, LimitChanged, StepBack
 from comet_resilience.errors import QueueTimeoutError
-from comet_resilience.events import Observers
 from comet_resilience.limits import limiter as limiter_module
 from comet_resilience.limits.algorithm import LimitAlgorithm
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease, Partition, Waiter
 from comet_resilience.limits.snapshot import Load
+from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
 
 from .test_limiter import KEY, limiter_of, state_of

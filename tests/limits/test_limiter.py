@@ -15,11 +15,11 @@ import pytest
 
 from comet_resilience import Event, FixedLimit, LimitChanged, StepBack
 from comet_resilience.errors import QueueFullError, QueueTimeoutError
-from comet_resilience.events import Observers
 from comet_resilience.limits.algorithm import LimitAlgorithm
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease
 from comet_resilience.limits.partitions import IDLE_KEPT
+from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
 
 KEY = ("POST /chat/completions", "m")

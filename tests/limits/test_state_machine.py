@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from comet_resilience import StepBack
-from comet_resilience.events import Observers
 from comet_resilience.limits.algorithm import Ticket
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease, Waiter
+from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
 from tests.bench.sim.clock import VirtualLoop
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
-from comet_resilience.events import Observers
 from comet_resilience.fleet.merge import ceiling
 from comet_resilience.fleet.message import Answer, Ask, parse_answer
 from comet_resilience.fleet.renewal import Renewal, Report, exchange
@@ -21,6 +20,7 @@ from comet_resilience.fleet.store import script
 from comet_resilience.limits.algorithm import LimitAlgorithm
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Partition
+from comet_resilience.observers import Observers
 
 from .clock import Handle, VirtualLoop
 from .policies import Policy

@@ -13,9 +13,10 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from comet_resilience.events import Event, LimitChanged, Observers
+from comet_resilience.events import Event, LimitChanged
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease, Waiter
+from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
 
 from .clock import VirtualLoop

@@ -6,9 +6,9 @@ from random import Random
 
 import anyio
 
-from comet_resilience.events import Observers
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease
+from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
 
 from .fate import ONE_WAY, Fate

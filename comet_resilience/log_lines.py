@@ -1,0 +1,138 @@
+"""An event as a line of the log: its level, its words, and its fields for structured logs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable
+from dataclasses import fields
+from typing import Final
+
+from .escaping import escaped, printable
+from .events import (
+    AlgorithmRetired,
+    AttemptFinished,
+    Event,
+    FleetChanged,
+    FleetState,
+    GateClosed,
+    GateOpened,
+    GaveUp,
+    HollowAnswer,
+    LimitChanged,
+    RetryScheduled,
+    Standstill,
+    StreamAbandoned,
+    StreamBroken,
+)
+from .verdict.vocabulary import RequestInfo
+
+#: The status that refuses a request for load.
+_REFUSED: Final = 429
+#: Of an event: what its line says in words, and an exception.
+_ONLY_IN_WORDS: Final = frozenset({"reason", "error", "code"})
+
+
+def level_of(event: Event) -> int:
+    """Return the level of an event's line."""
+    if isinstance(event, AlgorithmRetired):
+        return logging.ERROR
+    if isinstance(
+        event,
+        GaveUp | Standstill | StreamAbandoned | StreamBroken | GateClosed | HollowAnswer,
+    ):
+        return logging.WARNING
+    if isinstance(event, RetryScheduled):
+        return logging.WARNING if event.status == _REFUSED else logging.INFO
+    if isinstance(event, GateOpened):
+        return logging.INFO
+    if isinstance(event, FleetChanged):
+        as_expected = (event.old, event.new) == (FleetState.JOINING, FleetState.SHARED)
+        return logging.DEBUG if as_expected else logging.WARNING
+    return logging.DEBUG
+
+
+def fields_of(event: Event) -> dict[str, object]:
+    """Return an event's fields for structured logs: ``extra=`` of its line.
+
+    Plain text and numbers; the words of providers are in the line alone.
+    """
+    found: dict[str, object] = {"comet_event": type(event).__name__}
+    for declared in fields(event):
+        value = getattr(event, declared.name)
+        if declared.name == "request":
+            found |= {"comet_route": printable(value.route), "comet_model": printable(value.model)}
+        elif declared.name == "partition":
+            found["comet_partition"] = None if value is None else _shown(value)
+        elif declared.name not in _ONLY_IN_WORDS:
+            found[f"comet_{declared.name}"] = printable(value) if isinstance(value, str) else value
+    return found
+
+
+def describe(event: Event) -> str:
+    """An event as one printable line for a log."""
+    return escaped(_describe(event))
+
+
+def _describe(event: Event) -> str:
+    if isinstance(event, GateClosed | GateOpened):
+        return _describe_outage(event)
+    if isinstance(event, LimitChanged | AlgorithmRetired | Standstill | FleetChanged):
+        return _describe_limit(event)
+    name = name_of(event.request)
+    if isinstance(event, AttemptFinished):
+        outcome = event.fault or event.status
+        what = f"attempt {event.attempt}: {outcome} {event.code} after {event.elapsed:.2f} s"
+        why = f" ({event.reason})" if event.reason else ""
+        return f"{name} {what}{why} request_id={event.request_id or '-'}"
+    if isinstance(event, RetryScheduled):
+        return (
+            f"{name} {event.kind} (status {event.status}): attempt {event.attempt} in"
+            f" {event.delay:.2f} s: {event.reason}"
+        )
+    if isinstance(event, GaveUp):
+        return f"{name} {event.kind} (status {event.status}): gave up: {event.reason}"
+    if isinstance(event, StreamBroken):
+        return f"{name} {event.kind}: stream broken after {event.events} events: {event.reason}"
+    if isinstance(event, HollowAnswer):
+        return f"{name} an answer that holds nothing was handed over: {event.reason}"
+    return (
+        f"{name} response dropped without being closed; its slot was taken back."
+        " Use 'async with' or read the stream to its end."
+    )
+
+
+def name_of(request: RequestInfo) -> str:
+    """Return a request's name in a line for a log: its route and model."""
+    return f"{printable(request.route)} model={printable(request.model) or '-'}"
+
+
+def _shown(partition: Hashable) -> str:
+    """A partition's key, which is the caller's and may be anything."""
+    return printable(repr(partition))
+
+
+def _describe_outage(event: GateClosed | GateOpened) -> str:
+    host = printable(event.host)
+    where = host if event.partition is None else f"{_shown(event.partition)} at {host}"
+    if isinstance(event, GateOpened):
+        over = f"outage of {where} over after {event.after:.1f} s"
+        return f"{over}: {event.waiting} requests waited, and go in steps"
+    waits = f"{event.waiting} requests wait, a canary goes out in {event.next_canary:.1f} s"
+    return f"outage of {where}: {event.reason}; {waits}"
+
+
+def _describe_limit(event: LimitChanged | AlgorithmRetired | Standstill | FleetChanged) -> str:
+    """An event that is about no single request."""
+    if isinstance(event, LimitChanged):
+        return (
+            f"limit of {_shown(event.partition)} {event.old} -> {event.new}: {event.reason}"
+            f" ({event.in_flight} in flight, {event.waiting} waiting)"
+        )
+    if isinstance(event, AlgorithmRetired):
+        return (
+            f"the limit algorithm of {_shown(event.partition)} failed in {event.reason};"
+            f" it is asked no more, and at most {event.limit} are sent at once"
+        )
+    if isinstance(event, Standstill):
+        return f"{_shown(event.partition)} stands still for {event.seconds:.0f} s: {event.reason}"
+    return f"fleet {event.old} -> {event.new}: {event.reason}"

@@ -1,0 +1,57 @@
+"""The observers of one client: the log first, then the functions of ``on_event``."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from .escaping import escaped_traceback
+from .events import Event, Observer
+from .log import LogWriter, logger
+
+#: What an observer, or other foreign code, may raise to be felt.
+ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit)
+
+
+class Observers:
+    """Hands events to functions. One that raises is logged once and never felt by a request."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
+        self._failed: set[int] = set()
+        self._log: LogWriter = LogWriter()
+
+    def wanted(self) -> bool:
+        """Whether anybody would hear of an ordinary event: if not, none need be made."""
+        return bool(self._observers) or logger.isEnabledFor(logging.DEBUG)
+
+    def emit(self, event: Event) -> None:
+        """Tell the log and each observer."""
+        self.tell(self._log, self._log, event)
+        for observer in self._observers:
+            self.tell(observer, observer, event)
+
+    def tell(self, observer: object, function: Callable[..., Any], *arguments: object) -> Any:
+        """What a function of an observer returns, ``None`` if it raised."""
+        try:
+            return function(*arguments)
+        except ENDS_THE_PROGRAM:
+            raise
+        except BaseException:  # noqa: BLE001 - logged below
+            if id(observer) not in self._failed:
+                self._failed.add(id(observer))
+                _complain("an on_event observer failed; further failures are silent")
+            return None
+
+
+def _complain(what: str) -> None:
+    """Log the exception being handled; without the log where that is what fails."""
+    try:
+        logger.exception(what)
+    except Exception:  # noqa: BLE001 - foreign code as well
+        error = sys.exc_info()[1]
+        with contextlib.suppress(Exception):
+            sys.stderr.write(f"{what}\n{escaped_traceback(error) if error else ''}\n")
