@@ -134,7 +134,7 @@ async def _receive_whole(journey: Journey, response: Any, lease: Lease) -> Any:
         return _refused(journey, response, body[:BODY_CAP])
     if journey.info.operation is Operation.JOB:
         journey.new_tasks.note(journey.request.url, body, clock())
-    lease.release(Signal.SUCCESS, here=journey.here)
+    lease.release(Signal.SUCCESS, loop=journey.here)
     journey.note_success(response)
     return response
 

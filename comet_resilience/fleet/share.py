@@ -131,7 +131,7 @@ class FleetShare(InFleet):
             self._alone.accepted(ticket.alone, now)
 
     def refused(
-        self, ticket: Any, now: float, in_flight: int, retry_after: float | None, draw: float
+        self, ticket: Any, now: float, in_flight: int, retry_after: float | None, jitter: float
     ) -> None:
         """It was refused for load: the fleet hears of it at once.
 
@@ -142,7 +142,7 @@ class FleetShare(InFleet):
             self._seen.refuse(ticket, retry_after)
             self._limit = max(0, min(self._limit - 1, in_flight))
         elif ticket.alone is not None:
-            self._alone.refused(ticket.alone, now, in_flight, retry_after, draw)
+            self._alone.refused(ticket.alone, now, in_flight, retry_after, jitter)
 
     def ended(self, ticket: Any, now: float, in_flight: int) -> None:
         """Its slot is free."""

@@ -90,45 +90,45 @@ class LimitAlgorithm(Protocol):
     """The seam: bring your own by ``wrap(algorithm=...)``, one instance per partition.
 
     All methods are called under a lock and must not wait. ``now`` is in seconds, ``in_flight``
-    is the number of attempts under way after the event, ``draw`` a random number in [0, 1).
+    is the number of attempts under way after the event, ``jitter`` a random number in [0, 1).
     The limiter sends while ``in_flight < limit`` and calls ``tick`` no later than ``wake_at``.
     """
 
     @property
     def limit(self) -> int:
-        """How many may be in flight now; 0 while closed."""
+        """Return how many may be in flight now; 0 while closed."""
         ...
 
     @property
     def closed_until(self) -> float | None:
-        """When the closed gate lets a canary out, or did; ``None`` while it is open."""
+        """Return when the closed gate lets a canary out, or did; ``None`` while it is open."""
 
     @property
     def wake_at(self) -> float | None:
-        """When the limit may rise without any event, ``None`` if it will not."""
+        """Return when the limit may rise without any event, ``None`` if it will not."""
 
     @property
     def reason(self) -> str:
-        """Why the limit last moved, in words."""
+        """Return why the limit last moved, in words."""
         ...
 
     def sent(self, now: float, in_flight: int) -> Ticket:
-        """An attempt goes out."""
+        """Number an attempt that goes out."""
         ...
 
     def accepted(self, ticket: Ticket, now: float) -> None:
-        """Its answer has begun, and is no refusal."""
+        """Note that its answer has begun, and is no refusal."""
 
     def refused(
-        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, draw: float
+        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, jitter: float
     ) -> None:
-        """It was refused for load."""
+        """Note that it was refused for load."""
 
     def ended(self, ticket: Ticket, now: float, in_flight: int) -> None:
-        """Its slot is free, for whatever reason; called after the event that says why."""
+        """Note that its slot is free, whatever the reason; called after the event that says why."""
 
     def tick(self, now: float) -> None:
-        """Time has passed."""
+        """Do what is due by now."""
 
 
 @dataclass(slots=True)
@@ -171,7 +171,7 @@ class StepBack:
 
     @property
     def limit(self) -> int:
-        """How many may be in flight now; 0 while closed and drained."""
+        """Return how many may be in flight now; 0 while closed and drained."""
         limit = self.level + self.allowance
         if limit > self.maximum:
             return self.maximum
@@ -179,7 +179,7 @@ class StepBack:
 
     @property
     def wake_at(self) -> float | None:
-        """The end of the hold, or the time at which a probe counts as accepted."""
+        """Return the end of the hold, or the time at which a probe counts as accepted."""
         if self._hold_until is not None:
             return self._hold_ends(self._hold_until)
         return next((p.sent_at + VERDICT_TIME for p in self._probes if not p.decided), None)
@@ -193,7 +193,7 @@ class StepBack:
         return ticket
 
     def accepted(self, ticket: Ticket, now: float) -> None:
-        """Rules 2 and 8, and one more of the quota of rule 5."""
+        """Follow rules 2 and 8, and fill the quota of rule 5 by one."""
         if ticket.number > self._hinted_at and now < self._hint_until - CLOSED_MAX:
             self.hints_disproved, self._hints_proven = self.tests_hints, False
         self._take(ticket, now)
@@ -216,9 +216,9 @@ class StepBack:
         self._end_hold(now)
 
     def refused(
-        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, draw: float
+        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, jitter: float
     ) -> None:
-        """Rules 3, 4 and 7."""
+        """Follow rules 3, 4 and 7."""
         ticket.decided = True
         hint = min(retry_after or 0.0, RETRY_AFTER_MAX)
         if hint > CLOSED_MAX:
@@ -227,20 +227,20 @@ class StepBack:
         if ticket.number <= self.last_step:
             self._lower(in_flight, "an older attempt was refused too")
         elif self.closed_until is not None or row >= REFUSALS_TO_CLOSE:
-            self._close(ticket, now, in_flight, retry_after, draw)
+            self._close(ticket, now, in_flight, retry_after, jitter)
         elif ticket.in_flight > self.level:
             self.level = in_flight
             self.hold = min(HOLD_MAX, 2 * self.hold)
             self.reason = "a probe was refused: back to what is in flight"
-            self._hold_still(now, self.hold, draw)
+            self._hold_still(now, self.hold, jitter)
         elif row >= REFUSALS_TO_LOWER:
             self.level = max(0, min(self.level, in_flight - 1))
             self.reason = "refused twice in a row at a known level"
             self.hold = max(HOLD_MIN * self._haste, self.hold / 2)
-            self._hold_still(now, self.hold, draw)
+            self._hold_still(now, self.hold, jitter)
 
     def ended(self, ticket: Ticket, now: float, in_flight: int) -> None:
-        """While closed, what ends is not replaced. What failed otherwise was not accepted."""
+        """Follow rule 7: while closed, what ends is not replaced."""
         ticket.decided = True
         if self.closed_until is not None and self.allowance == 0:
             self.level = min(self.level, in_flight)
@@ -254,11 +254,11 @@ class StepBack:
 
     @property
     def _haste(self) -> float:
-        """Below 1 where answers come fast: what waits for seconds there wastes hundreds of them."""
+        """Return a factor below 1 where answers are fast: each second waited loses more of them."""
         return min(1.0, max(HASTE_MOST, self.answer_time / UNHURRIED_ANSWER))
 
     def _row_with(self, number: int) -> int:
-        """How many attempts sent one after the other, this one among them, were refused."""
+        """Return how many attempts sent one after the other, this one among them, were refused."""
         refused = self.refused_numbers
         refused.append(number)
         first = last = number
@@ -281,29 +281,29 @@ class StepBack:
             self.level = max(level, 0)
             self.reason = reason
 
-    def _hold_still(self, now: float, seconds: float, draw: float) -> None:
+    def _hold_still(self, now: float, seconds: float, jitter: float) -> None:
         self.allowance = 0
         self.last_step = self.numbered
-        self._hold_until = now + seconds * (1 + HOLD_SPREAD * (2 * draw - 1))
+        self._hold_until = now + seconds * (1 + HOLD_SPREAD * (2 * jitter - 1))
         self._hold_latest = now + HOLD_STRETCH * seconds
         self._hold_quota = math.ceil(HOLD_QUOTA * seconds)
 
     def _close(
-        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, draw: float
+        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, jitter: float
     ) -> None:
         self.reason = "closed: at least three refusals in a row"
         if ticket.in_flight > self.level:
             self.hold = min(HOLD_MAX, 2 * self.hold)
         self.level = min(self.level, in_flight)
         closed_for = min(CLOSED_MAX, self.longest, max(CLOSED_MIN * self._haste, self.hold / 2))
-        self._hold_still(now, closed_for * (1 - 1 / max(1, self.present)), draw)
-        wished = min(retry_after or 0.0, RETRY_AFTER_MAX) * (1 + RETRY_AFTER_SPREAD * draw)
+        self._hold_still(now, closed_for * (1 - 1 / max(1, self.present)), jitter)
+        wished = min(retry_after or 0.0, RETRY_AFTER_MAX) * (1 + RETRY_AFTER_SPREAD * jitter)
         self._canaries_refused = 0 if self.closed_until is None else self._canaries_refused + 1
         hint = now + wished if self._hint_binds(wished) else now
         self.closed_until = max(self._hold_until or now, hint, self.closed_until or now)
 
     def _hint_binds(self, wished: float) -> bool:
-        """Rule 8."""
+        """Tell whether a hint of so many seconds binds: rule 8."""
         if not self.tests_hints or wished <= CLOSED_MAX or self._hints_proven:
             return True
         needed = REFUSALS_TO_BELIEVE if self.hints_disproved else 1
@@ -313,7 +313,7 @@ class StepBack:
         return True
 
     def _hold_ends(self, at_the_earliest: float) -> float:
-        """With the gate closed or nothing accepted there is no quota to fill: time alone counts."""
+        """Return when the hold ends; closed, or with nothing accepted, time alone counts."""
         if self.closed_until is not None:
             return self.closed_until
         if self.level == 0 or self._hold_quota <= 0:

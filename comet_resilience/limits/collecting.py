@@ -18,7 +18,7 @@ REST: Final = 50.0
 
 
 class Budget:
-    """When which generation may be collected again. Pure."""
+    """The times at which each generation may be collected again. Pure."""
 
     def __init__(self) -> None:
         self._last = 0.0

@@ -20,15 +20,15 @@ import anyio
 
 
 class Parking(Protocol):
-    """A place to wait until somebody says go; awaiting it costs no frame of its own."""
+    """A place to wait until ``go`` is called; awaiting it costs no frame of its own."""
 
     @property
     def is_over(self) -> bool:
-        """Whether the word was given."""
+        """Tell whether ``go`` was called."""
         ...
 
     def go(self) -> None:
-        """Let the one who waits run. Only from the loop that the place belongs to."""
+        """Resume the task that waits. Call it only from the loop that the place belongs to."""
         ...
 
     def __await__(self) -> Generator[Any, Any, Any]: ...
@@ -38,7 +38,7 @@ class EventLoop(Protocol):
     """A running event loop, as far as the limiter uses it."""
 
     def now(self) -> float:
-        """Seconds on a clock that all loops of the process share, virtual where theirs is."""
+        """Return the time on a clock that all loops of the process share, virtual or not."""
         ...
 
     def call_soon(self, function: Callable[[], object]) -> bool:
@@ -46,19 +46,19 @@ class EventLoop(Protocol):
         ...
 
     def call_at(self, when: float, function: Callable[[], object]) -> Callable[[], object]:
-        """Run a function on this (the running) loop at a time; returns how to call it off."""
+        """Run a function on this (the running) loop at a time; return how to cancel it."""
         ...
 
     def park(self) -> Parking:
-        """A place to wait, for one task of this loop."""
+        """Return a place to wait, for one task of this loop."""
         ...
 
     async def sleep(self, seconds: float, /) -> None:
-        """Let time pass for the running task."""
+        """Suspend the running task for a while."""
         ...
 
     def start(self, function: Callable[[], Awaitable[object]]) -> bool:
-        """Run an async function as a task of the loop that belongs to nobody, from any thread."""
+        """Run an async function as a detached task of the loop, from any thread."""
         ...
 
 
@@ -190,7 +190,7 @@ def see_through(
 
 
 def running_loop() -> EventLoop:
-    """The event loop that runs this task: the same object each time within one run.
+    """Return the event loop that runs this task: the same object each time within one run.
 
     Raises:
         RuntimeError: If no event loop runs in this thread.
@@ -201,26 +201,26 @@ def running_loop() -> EventLoop:
     if trio is not None and trio.lowlevel.in_trio_task():
         native = trio.lowlevel.current_trio_token()
         if native is not latest.native:
-            latest.native, latest.loop = native, _seen(_TrioLoop(trio, native))
+            latest.native, latest.loop = native, _through_lens(_TrioLoop(trio, native))
     else:
         native = asyncio.get_running_loop()
         if native is not latest.native:
-            latest.native, latest.loop = native, _seen(_AsyncioLoop(native))
+            latest.native, latest.loop = native, _through_lens(_AsyncioLoop(native))
     loop: EventLoop = latest.loop
     return loop
 
 
-def _seen(loop: EventLoop) -> EventLoop:
+def _through_lens(loop: EventLoop) -> EventLoop:
     return loop if _lens is None else _lens(loop)
 
 
-def time_and_loop(here: EventLoop | None = None) -> tuple[float, EventLoop | None]:
-    """The time, and the running loop if there is one: also for threads without a loop.
+def time_and_loop(loop: EventLoop | None = None) -> tuple[float, EventLoop | None]:
+    """Return the time and the running loop, if there is one: also for threads without a loop.
 
-    Who knows the running loop already gives it as ``here`` and spares the search.
+    A caller that knows the running loop already passes it as ``loop`` and saves the search.
     """
-    if here is not None:
-        return here.now(), here
+    if loop is not None:
+        return loop.now(), loop
     try:
         loop = running_loop()
     except RuntimeError:
@@ -229,11 +229,11 @@ def time_and_loop(here: EventLoop | None = None) -> tuple[float, EventLoop | Non
 
 
 def clock() -> float:
-    """The time in seconds, on the scale that all loops of the process share."""
+    """Return the time in seconds, on the scale that all loops of the process share."""
     return time_and_loop()[0]
 
 
 async def _quietly(function: Callable[[], Awaitable[object]]) -> None:
-    """Clean-up that nobody waits for: its failure has no one to go to."""
+    """Run clean-up that nobody waits for: its failure has no one to go to."""
     with contextlib.suppress(Exception):
         await function()

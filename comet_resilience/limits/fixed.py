@@ -27,15 +27,15 @@ class FixedLimit:
         return Ticket(self._sent, in_flight, now)
 
     def accepted(self, ticket: Ticket, now: float) -> None:
-        """Teaches nothing."""
+        """Learn nothing."""
 
     def refused(
-        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, draw: float
+        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, jitter: float
     ) -> None:
-        """Teaches nothing."""
+        """Learn nothing."""
 
     def ended(self, ticket: Ticket, now: float, in_flight: int) -> None:
-        """Teaches nothing."""
+        """Learn nothing."""
 
     def tick(self, now: float) -> None:
-        """Teaches nothing."""
+        """Learn nothing."""

@@ -135,7 +135,7 @@ class Gate:
         return self.answered_at > -math.inf
 
     def opens_at(self, now: float) -> float:
-        """When it may open at the earliest: now, unless it is closed with no canary under way."""
+        """Return when it may open at the earliest: now, unless closed with no canary under way."""
         return now if self.closed_since is None or self._canaries else max(now, self.next_at)
 
     def has_room(self, now: float) -> bool:
@@ -146,7 +146,7 @@ class Gate:
 
     @property
     def wake_at(self) -> float | None:
-        """When an attempt may pass without any event, ``None`` if time alone changes nothing."""
+        """Return when an attempt may pass without any event, ``None`` if time changes nothing."""
         if self.closed_since is None:
             return self._widens_at if self._window < math.inf else None
         times = [canary.sent_at + self._silence for canary in self._canaries[:1]]
@@ -155,7 +155,7 @@ class Gate:
         return min(times)
 
     def tick(self, now: float) -> None:
-        """Time has passed: silence is good news."""
+        """Do what is due by now: silence is good news."""
         if self.closed_since is not None:
             if self._canaries and now >= self._canaries[0].sent_at + self._silence:
                 self._open(now)
@@ -176,7 +176,7 @@ class Gate:
         return passage
 
     def answered(self, passage: Passage, now: float, *, well: bool = True) -> None:
-        """Its answer has begun, or what came shows that the other side is there."""
+        """Note that its answer has begun, or that what came shows the other side to be there."""
         if not self._decide(passage):
             return
         if well:
@@ -228,7 +228,7 @@ class Gate:
             self.close(now, seen, present, jitter)
 
     def passed(self, passage: Passage, now: float, *, unsent: bool = False) -> None:
-        """Its end teaches nothing; one that was never sent leaves its turn to another."""
+        """Note an end that teaches nothing; one that was never sent leaves its turn to another."""
         if self._decide(passage):
             self._keep(passage.number, None)
             if unsent and passage.is_canary:
@@ -237,7 +237,7 @@ class Gate:
     def close(
         self, now: float, seen: str, present: int, jitter: float, *, of_service: bool = False
     ) -> None:
-        """Close, whatever was counted."""
+        """Close the gate, whatever was counted."""
         self.closed_since, self.seen, self.of_service = now, seen, of_service
         self._window = self._widens_at = math.inf
         self._hint_tested = False

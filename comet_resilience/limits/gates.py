@@ -31,19 +31,19 @@ class Gates:
         self,
         partitions: Mapping[Any, Partition],
         longest: float,
-        draw: Callable[[], float],
+        jitter: Callable[[], float],
     ) -> None:
         self._partitions = partitions
         self._longest = longest
-        self._draw = draw
+        self._jitter = jitter
         self._hosts: dict[str, Gate] = {}
 
     def of_partition(self) -> Gate:
-        """A gate for a new partition."""
+        """Return a gate for a new partition."""
         return Gate(self._longest)
 
     def of_host(self, name: str) -> Gate:
-        """The gate of a host, by its name."""
+        """Return the gate of a host, by its name."""
         gate = self._hosts.get(name)
         if gate is None:
             if len(self._hosts) >= HOSTS_KEPT:
@@ -52,12 +52,12 @@ class Gates:
         return gate
 
     def at(self, host: Gate) -> list[Partition]:
-        """The partitions of a host, those first whose first request has waited longest."""
+        """Return the partitions of a host, by how long their first request has waited."""
         found = [partition for partition in self._partitions.values() if partition.host is host]
         return sorted(found, key=lambda one: one.head().since if one.waiting else 0.0)
 
     def present(self, host: Gate) -> int:
-        """Tell how many requests want something of a host; all of them where its gate is closed."""
+        """Count the requests that want something of a host, all of them while it is closed."""
         if not host.is_closed:
             return 1
         return sum(one.present for one in self._partitions.values() if one.host is host)
@@ -105,7 +105,7 @@ class Gates:
             host.passed(at_host, now)
         if own.is_closed and not was_closed and self._is_the_hosts(lease):
             present = sum(one.present for one in self.at(host))
-            host.close(now, what, present, self._draw(), of_service=True)
+            host.close(now, what, present, self._jitter(), of_service=True)
 
     def _is_the_hosts(self, lease: Lease) -> bool:
         """Tell whether another partition of the host fails as well, and nothing went well since."""
@@ -134,11 +134,11 @@ class Gates:
             seen=what,
             retry_after=retry_after,
             present=sum(p.present for p in self.at(gate)) if is_host else lease.partition.present,
-            jitter=self._draw(),
+            jitter=self._jitter(),
         )
 
     def news(self, partition: Partition, host: Gate, now: float) -> list[GateClosed | GateOpened]:
-        """Events for what has changed at these two gates since this was asked last."""
+        """Return events for what has changed at these two gates since the last call."""
         events: list[GateClosed | GateOpened] = []
         for gate in (partition.gate, host):
             if gate.closed_since == gate.told_since:
@@ -165,7 +165,7 @@ class Gates:
         return events
 
     def hopeless(self, partition: Partition, now: float) -> list[Waiter]:
-        """Those who wait at a closed gate that cannot open in time, or have waited long enough."""
+        """Return those who wait at a closed gate that cannot open in time, or wait too long."""
         return [
             waiter for waiter in partition.waiters() if self.holds_for_good(waiter, partition, now)
         ]

@@ -1,4 +1,4 @@
-"""A limit algorithm of the user's, contained: what it does wrong costs nobody a slot or a call.
+"""A limit algorithm of the user's, contained: its mistakes cost nobody a slot or a call.
 
 It runs under the limiter's lock, between the grant of a slot and its use, where an exception
 would leave a slot taken or a waiter asleep for ever. So the first exception, and the first value
@@ -73,43 +73,43 @@ class Guarded:
 
     @property
     def closed_until(self) -> float | None:
-        """When the closed gate lets a canary out, ``None`` while it is open."""
+        """Return when the closed gate lets a canary out, ``None`` while it is open."""
         at: float | None = self._read("closed_until", _time)
         return at
 
     @property
     def wake_at(self) -> float | None:
-        """When the limit may rise without any event, ``None`` if it will not."""
+        """Return when the limit may rise without any event, ``None`` if it will not."""
         at: float | None = self._read("wake_at", _time)
         return self._ticked + LEAST_WAIT if at is not None and at <= self._ticked else at
 
     @property
     def reason(self) -> str:
-        """Why the limit last moved, in words."""
+        """Return why the limit last moved, in words."""
         reason: str = self._read("reason", str)
         return reason
 
     def sent(self, now: float, in_flight: int) -> Ticket:
-        """An attempt goes out; its ticket says which algorithm knows it."""
+        """Number an attempt that goes out; its ticket says which algorithm knows it."""
         ticket: Any = self._call("sent", now, in_flight)
         return _Issued(0, in_flight, now, by=self._algorithm, ticket=ticket)
 
     def accepted(self, ticket: Ticket, now: float) -> None:
-        """Its answer has begun, and is no refusal."""
+        """Note that its answer has begun, and is no refusal."""
         self._report("accepted", ticket, now)
 
     def refused(
-        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, draw: float
+        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, jitter: float
     ) -> None:
-        """It was refused for load."""
-        self._report("refused", ticket, now, in_flight, retry_after, draw)
+        """Note that it was refused for load."""
+        self._report("refused", ticket, now, in_flight, retry_after, jitter)
 
     def ended(self, ticket: Ticket, now: float, in_flight: int) -> None:
-        """Its slot is free."""
+        """Note that its slot is free."""
         self._report("ended", ticket, now, in_flight)
 
     def tick(self, now: float) -> None:
-        """Time has passed."""
+        """Do what is due by now."""
         self._ticked = now
         self._call("tick", now)
 
@@ -152,7 +152,7 @@ class _Issued(Ticket):
 
 
 def _whole(limit: Any) -> int:
-    """A limit as a whole number; between two whole numbers it permits as many as the larger."""
+    """Return a limit as a whole number; between two of them it permits as many as the larger."""
     number: Any = limit
     if isinstance(limit, Real) and not isinstance(limit, bool) and number >= 0:
         return sys.maxsize if number == math.inf else math.ceil(number)
@@ -160,7 +160,7 @@ def _whole(limit: Any) -> int:
 
 
 def _time(at: Any) -> float | None:
-    """A time as it is, or ``None``; one that never comes is none."""
+    """Return a time as it is, or ``None``; one that never comes is none."""
     if at is None or at == math.inf:
         return None
     if isinstance(at, Real) and not isinstance(at, bool) and not math.isnan(at):
@@ -169,7 +169,7 @@ def _time(at: Any) -> float | None:
 
 
 def words_of(error: BaseException) -> str:
-    """An exception as text, also one that cannot be shown."""
+    """Return an exception as text, also one that cannot be shown."""
     try:
         return printable(f"{type(error).__name__}: {error}")[:_MOST_WORDS]
     except Exception:  # noqa: BLE001 - its own words fail

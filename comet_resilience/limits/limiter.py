@@ -3,7 +3,7 @@
 Six facts hold at any time:
 
 1. A slot is given out only while ``in_flight < limit`` (but see 5), and given back exactly once.
-2. Who waits is served by order of arrival; a retry keeps the order of its request.
+2. Waiters are served in FIFO order; a retry keeps the order of its request.
 3. A freed slot wakes one waiter, which owns the slot before it runs: nobody can overtake it, and
    if it is cancelled the slot goes on to the next.
 4. If a queue is not empty, something is in flight or a timer is armed.
@@ -65,14 +65,14 @@ class Limiter:
         make_algorithm: Callable[[], LimitAlgorithm],
         max_queue: int | None,
         observers: Observers,
-        draw: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
         on_partition: Callable[[Partition], None] | None = None,
         longest_closed: float = CLOSED_MAX,
     ) -> None:
         self._make_algorithm = make_algorithm
         self._max_queue = max_queue
         self._observers = observers
-        self._draw = draw
+        self._jitter = jitter
         self._on_partition = on_partition
         self._longest_closed = min(longest_closed, CLOSED_MAX)
         self._start_afresh()
@@ -82,7 +82,7 @@ class Limiter:
         # The mutable state of this class. A forked child starts with its own, empty.
         self._lock = threading.Lock()
         self._partitions = Partitions(self._make_partition)
-        self._gates = Gates(self._partitions, self._longest_closed, self._draw)
+        self._gates = Gates(self._partitions, self._longest_closed, self._jitter)
         self._events: deque[
             LimitChanged | GateClosed | GateOpened | FleetChanged | AlgorithmRetired | Standstill
         ] = deque()
@@ -93,7 +93,7 @@ class Limiter:
         key: Hashable,
         order: int | None = None,
         queue_timeout: float | None = None,
-        here: EventLoop | None = None,
+        loop: EventLoop | None = None,
         *,
         request: Standing | None = None,
         host: str = "",
@@ -101,7 +101,7 @@ class Limiter:
     ) -> Lease:
         """Wait for a slot. ``order`` is that of an earlier lease, for a retry.
 
-        ``queue_timeout`` (seconds) bounds the wait, ``None`` leaves it unbounded; ``here`` is the
+        ``queue_timeout`` (seconds) bounds the wait, ``None`` leaves it unbounded; ``loop`` is the
         running loop, where the caller knows it. ``request`` is the same for all attempts of one
         request. A slot after ``latest`` would be of no use.
 
@@ -113,7 +113,7 @@ class Limiter:
         """
         lease = None
         if order is None:
-            lease = self.acquire_nowait(key, here, request=request, host=host)
+            lease = self.acquire_nowait(key, loop, request=request, host=host)
         if lease is not None:
             return lease
         waiter = self._enqueue(
@@ -143,16 +143,16 @@ class Limiter:
     def acquire_nowait(
         self,
         key: Hashable,
-        here: EventLoop | None = None,
+        loop: EventLoop | None = None,
         *,
         request: Standing | None = None,
         host: str = "",
     ) -> Lease | None:
-        """A slot if one is free and nobody waits for it, else ``None``."""
-        now, here = time_and_loop(here)
+        """Return a slot if one is free and nobody waits for it, else ``None``."""
+        now, loop = time_and_loop(loop)
         with self._lock:
             if self._abandoned:
-                self._take_back_abandoned(now, here)
+                self._take_back_abandoned(now, loop)
             partition = self._partitions.touch(key, now)
             gate = partition.host = self._gates.of_host(host)
             partition.algorithm.tick(now)
@@ -166,7 +166,7 @@ class Limiter:
                 and self._may_pass(partition, gate, now)
             ):
                 order = partition.next_order()
-                lease = self._grant(partition, now, order, here, request, gate)
+                lease = self._grant(partition, now, order, loop, request, gate)
         try:
             self._emit()
         except BaseException:  # an observer may end the whole program, but not keep the slot
@@ -176,14 +176,14 @@ class Limiter:
         return lease
 
     def accept(self, lease: Lease) -> None:
-        """See ``Lease.accepted``; called in the task that is handed the answer."""
+        """Note that an answer has begun; called in the task that is handed it."""
         note_open(lease)
-        now, here = time_and_loop()
+        now, loop = time_and_loop()
         with self._lock:
             if not lease.released:
                 was = lease.host.is_closed, lease.host.is_open_wide
                 lease.partition.begin(lease, now)
-                self._pump_around(lease, now, here, *was)
+                self._pump_around(lease, now, loop, *was)
         self._emit()
 
     def release(
@@ -191,18 +191,18 @@ class Limiter:
         lease: Lease,
         signal: Signal,
         retry_after: float | None,
-        here: EventLoop | None = None,
+        loop: EventLoop | None = None,
         *,
         what: str = "",
         answered: bool = False,
     ) -> None:
-        """See ``Lease.release``."""
-        now, here = time_and_loop(here)
+        """Give a slot back: see ``Lease.release``."""
+        now, loop = time_and_loop(loop)
         with self._lock:
             if not lease.released:
                 was = lease.host.is_closed, lease.host.is_open_wide
                 self._take_back(lease, signal, retry_after, now, what=what, answered=answered)
-                self._pump_around(lease, now, here, *was)
+                self._pump_around(lease, now, loop, *was)
         self._emit()
 
     def rest(self, partition: Partition, requests: int) -> None:
@@ -211,7 +211,7 @@ class Limiter:
             partition.resting += requests
 
     def reclaim(self, lease: Lease) -> None:
-        """See ``Lease.abandon``: the slot is counted free as soon as its loop turns."""
+        """Take an abandoned slot back: it is counted free as soon as its loop turns."""
         if not lease.released:
             self._abandoned.append(lease)
             if lease.loop is not None:
@@ -219,10 +219,10 @@ class Limiter:
 
     def adjust(self, partition: Partition, step: Callable[[float], T]) -> T:
         """Run ``step(now)`` under the lock, from any thread, and give out what it made free."""
-        now, here = time_and_loop()
+        now, loop = time_and_loop()
         with self._lock:
             result = step(now)
-            self._pump(partition, now, here)
+            self._pump(partition, now, loop)
         self._emit()
         return result
 
@@ -239,16 +239,16 @@ class Limiter:
         return retired
 
     def snapshot(self) -> Snapshot:
-        """The state of every partition, as a frozen value."""
-        now, here = time_and_loop()
+        """Return the state of every partition, as a frozen value."""
+        now, loop = time_and_loop()
         with self._lock:
-            self._take_back_abandoned(now, here)
+            self._take_back_abandoned(now, loop)
             shown = tuple(partition.snapshot(now) for partition in self._partitions.values())
         self._emit()
         return Snapshot(partitions=shown)
 
     def load_of(self, key: Hashable) -> Load:
-        """The figures of one partition, cheaply: without the lock, and all 0 if it is unknown."""
+        """Return the figures of one partition, without the lock; all 0 if it is unknown."""
         partition = self._partitions.get(key)
         if partition is None:
             return Load(0, 0, 0, 0)
@@ -256,7 +256,7 @@ class Limiter:
         return Load(limit, partition.in_flight, partition.waiting, partition.refused)
 
     def state_of(self, key: Hashable) -> Load | None:
-        """The figures of one partition, ``None`` if it is unknown; see ``load_of``."""
+        """Return the figures of one partition, ``None`` if it is unknown; see ``load_of``."""
         return self.load_of(key) if key in self._partitions else None
 
     def _enqueue(
@@ -269,8 +269,8 @@ class Limiter:
         latest: float = math.inf,
         queue_timeout: float | None = None,
     ) -> Waiter:
-        here = running_loop()
-        now, holds = here.now(), held_here(self)
+        loop = running_loop()
+        now, holds = loop.now(), held_here(self)
         latest = min(latest, math.inf if queue_timeout is None else now + queue_timeout)
         with self._lock:
             partition = self._partitions.touch(key, now)
@@ -281,16 +281,16 @@ class Limiter:
                     f"{partition.waiting} requests wait for {key!r} already"
                     f" (max_queue={self._max_queue}); this one was not sent"
                 )
-            waiter = partition.push(here, order, request, partition.host, latest, holds)
-            self._pump(partition, now, here)
+            waiter = partition.push(loop, order, request, partition.host, latest, holds)
+            self._pump(partition, now, loop)
             if waiter.lease is None and self._gates.holds_for_good(waiter, partition, now):
                 partition.leave(waiter)
                 waiter.parking.go()
         return waiter
 
     def _leave(self, waiter: Waiter) -> None:
-        """A waiter goes without its slot, cancelled or out of time: it goes to the next."""
-        now, here = time_and_loop()
+        """Let a waiter go without its slot, which goes to the next: cancelled, or out of time."""
+        now, loop = time_and_loop()
         with self._lock:
             partition = waiter.partition
             if waiter.lease is not None:
@@ -298,13 +298,13 @@ class Limiter:
             elif not waiter.left:  # it may have been turned away in the same moment
                 waiter.turned_away = partition.shut_by(waiter)
                 partition.leave(waiter)
-            self._pump(partition, now, here)
+            self._pump(partition, now, loop)
         self._emit()
 
     def _collect(self) -> None:
-        now, here = time_and_loop()
+        now, loop = time_and_loop()
         with self._lock:
-            self._take_back_abandoned(now, here)
+            self._take_back_abandoned(now, loop)
         self._emit()
 
     def _make_partition(self, key: Hashable) -> Partition:
@@ -320,12 +320,12 @@ class Limiter:
             raise CallbackError(f"algorithm: the function raised {words_of(error)}") from error
         return contained(algorithm, self.note_retired(key))
 
-    def _take_back_abandoned(self, now: float, here: EventLoop | None) -> None:
+    def _take_back_abandoned(self, now: float, loop: EventLoop | None) -> None:
         while self._abandoned:
             lease = self._abandoned.popleft()
             if not lease.released:
                 self._take_back(lease, Signal.IGNORED, None, now)
-                self._pump(lease.partition, now, here)
+                self._pump(lease.partition, now, loop)
 
     def _take_back(
         self,
@@ -337,7 +337,7 @@ class Limiter:
         what: str = "",
         answered: bool = False,
     ) -> None:
-        lease.partition.take_back(lease, signal, retry_after, now, self._draw())
+        lease.partition.take_back(lease, signal, retry_after, now, self._jitter())
         self._gates.judge(lease, signal, now, what=what, answered=answered, retry_after=retry_after)
 
     def _grant(
@@ -350,7 +350,7 @@ class Limiter:
         host: Gate,
     ) -> Lease:
         present = self._gates.present(host)
-        jitter = self._draw() if host.is_closed or partition.gate.is_closed else 0.0
+        jitter = self._jitter() if host.is_closed or partition.gate.is_closed else 0.0
         return partition.grant(
             self, now, order, loop, request, host, present=present, jitter=jitter
         )
@@ -362,14 +362,14 @@ class Limiter:
         self,
         lease: Lease,
         now: float,
-        here: EventLoop | None,
+        loop: EventLoop | None,
         was_closed: bool,
         was_open_wide: bool,
     ) -> None:
         """Pump what an attempt's end may have made free: all of a host whose gate has moved."""
         partition, host = lease.partition, lease.host
         if was_open_wide and host.is_open_wide:
-            self._pump(partition, now, here)
+            self._pump(partition, now, loop)
             return
         around = self._gates.at(host)
         for one in around:
@@ -377,40 +377,40 @@ class Limiter:
                 one.gate.test_now(now)
         for one in around:
             if one.waiting or one is partition:
-                self._pump(one, now, here)
+                self._pump(one, now, loop)
 
-    def _pump(self, partition: Partition, now: float, here: EventLoop | None) -> None:
-        """Give free slots to those who wait, and arm the timer if time alone will free more."""
+    def _pump(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
+        """Give free slots to those who wait, and set the timer if time alone will free more."""
         host = partition.host
         partition.algorithm.tick(now)
         partition.gate.tick(now)
         host.tick(now)
         if host.is_closed:
-            self._send_canaries(host, now, here)
+            self._send_canaries(host, now, loop)
         while partition.waiting and partition.has_room and not host.is_closed:
             waiter = partition.next_up()
             if not self._may_pass(partition, waiter.host, now):
                 break
-            self._serve(partition, waiter, now, here)
+            self._serve(partition, waiter, now, loop)
         if partition.waiting and partition.is_deadlocked:
-            self._lend(partition, now, here)
+            self._lend(partition, now, loop)
         if partition.gate.is_closed or host.is_closed:
-            self._turn_away(partition, now, here)
+            self._turn_away(partition, now, loop)
         self._note_change(partition, now)
         if partition.waiting or partition.timer is not None:
-            self._arm(partition, here)
+            self._arm(partition, loop)
 
     def _serve(
-        self, partition: Partition, waiter: Waiter, now: float, here: EventLoop | None
+        self, partition: Partition, waiter: Waiter, now: float, loop: EventLoop | None
     ) -> None:
         partition.pop(waiter)
-        order, loop, request, host = waiter.order, waiter.loop, waiter.request, waiter.host
-        waiter.lease = self._grant(partition, now, order, loop, request, host)
-        if not waiter.wake(here):
+        order, request, host = waiter.order, waiter.request, waiter.host
+        waiter.lease = self._grant(partition, now, order, waiter.loop, request, host)
+        if not waiter.wake(loop):
             partition.take_back_unsent(waiter.lease, now)
 
-    def _send_canaries(self, host: Gate, now: float, here: EventLoop | None) -> None:
-        """Through the gate of a host goes the request of all its partitions sent least often."""
+    def _send_canaries(self, host: Gate, now: float, loop: EventLoop | None) -> None:
+        """Send as canaries the requests of a host's partitions that were sent least often."""
         while host.has_room(now):
             ready = [
                 (partition.next_up(), partition)
@@ -420,22 +420,22 @@ class Limiter:
             if not ready:
                 return
             waiter, partition = min(ready, key=lambda one: one[0].request.sent)
-            self._serve(partition, waiter, now, here)
+            self._serve(partition, waiter, now, loop)
 
-    def _turn_away(self, partition: Partition, now: float, here: EventLoop | None) -> None:
+    def _turn_away(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
         """Wake those whom no slot could reach in time."""
         for waiter in self._gates.hopeless(partition, now):
             partition.leave(waiter)
-            waiter.wake(here)
+            waiter.wake(loop)
 
-    def _lend(self, partition: Partition, now: float, here: EventLoop | None) -> None:
+    def _lend(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
         """Give one request a slot beyond the limit whose task holds slots that wait for it.
 
         One at a time: the others follow as it ends, so never more than one attempt is beyond.
         """
         waiter = partition.borrower()
         while waiter is not None:
-            self._serve(partition, waiter, now, here)
+            self._serve(partition, waiter, now, loop)
             if waiter.lease is not None and not waiter.lease.released:
                 return
             waiter = partition.borrower()
@@ -447,34 +447,34 @@ class Limiter:
         if partition.gate.has_news or partition.host.has_news:
             self._events.extend(self._gates.news(partition, partition.host, now))
 
-    def _arm(self, partition: Partition, here: EventLoop | None) -> None:
-        """Set the partition's timer on the loop of the first who waits, or call it off."""
+    def _arm(self, partition: Partition, loop: EventLoop | None) -> None:
+        """Set the partition's timer on the loop of the first who waits, or cancel it."""
         wake_at = partition.wake_at
-        loop = partition.head().loop if wake_at is not None else None
+        owner = partition.head().loop if wake_at is not None else None
         if partition.timer is not None:
-            if loop is partition.timer_loop and wake_at == partition.timer_at:
+            if owner is partition.timer_loop and wake_at == partition.timer_at:
                 return
-            partition.cancel_timer(here)
-        if wake_at is None or loop is None:
+            partition.cancel_timer(loop)
+        if wake_at is None or owner is None:
             return
-        if loop is not here:  # only a loop itself can set its timers
-            loop.call_soon(lambda: self._on_timer(partition))
+        if owner is not loop:  # only a loop itself can set its timers
+            owner.call_soon(lambda: self._on_timer(partition))
             return
-        partition.timer_at, partition.timer_loop = wake_at, loop
-        partition.timer = loop.call_at(wake_at, lambda: self._on_timer(partition))
+        partition.timer_at, partition.timer_loop = wake_at, owner
+        partition.timer = owner.call_at(wake_at, lambda: self._on_timer(partition))
 
     def _on_timer(self, partition: Partition) -> None:
-        now, here = time_and_loop()
+        now, loop = time_and_loop()
         with self._lock:
-            if partition.timer_loop is here:
+            if partition.timer_loop is loop:
                 partition.timer = None
             generation = partition.look(now)
-            told = partition.standstill()
-            if told is not None:
-                self._events.append(told)
+            standstill = partition.standstill()
+            if standstill is not None:
+                self._events.append(standstill)
             if partition.is_entangled(now):
-                self._lend(partition, now, here)
-            self._pump(partition, now, here)
+                self._lend(partition, now, loop)
+            self._pump(partition, now, loop)
         self._emit()
         if generation is not None:
             collect(generation, now)

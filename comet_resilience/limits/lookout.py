@@ -1,4 +1,4 @@
-"""When to look for answers that were dropped, where only the garbage collector finds them. Pure.
+"""The time to look for dropped answers that only the garbage collector finds. Pure.
 
 A response that nobody reads any more gives its slot back when it is collected. One that stands in
 a reference cycle (the SDK makes one around each stream) waits for the collector, which runs when
@@ -34,11 +34,11 @@ class Lookout:
         self._looked = False
 
     def begin(self, now: float, moved: int) -> None:
-        """Somebody waits, for the first time in a while."""
+        """Begin to watch: somebody waits, for the first time in a while."""
         self.at, self._moved, self._looked = now + LOOK_EVERY, moved, False
 
     def look(self, now: float, moved: int, begun: int) -> int | None:
-        """The generation to collect, ``None`` if it is not time yet or something moved.
+        """Return the generation to collect, ``None`` if it is not time yet or something moved.
 
         ``begun`` is how many slots are held by answers that the caller has in hand: without any
         there is none that could have been dropped, however long the others take.
@@ -60,7 +60,7 @@ Turns = tuple[int, int]
 
 
 class Stillness:
-    """For how long all slots of a partition have been held by answers that nobody reads.
+    """The time for which all slots of a partition have been held by answers that nobody reads.
 
     ``turns`` changes with each slot that comes back and with each read of an answer that begins or
     ends. Looked at together with the ``Lookout``, which waits ``LOOK_EVERY`` between looks.
@@ -75,7 +75,7 @@ class Stillness:
         self._told = False
 
     def begin(self, now: float, turns: Turns) -> None:
-        """Somebody waits, for the first time in a while."""
+        """Begin to watch: somebody waits, for the first time in a while."""
         self._since, self._turns, self._lasts, self._told = now, turns, None, False
 
     def look(self, now: float, turns: Turns, held_up: bool) -> None:

@@ -73,29 +73,29 @@ class Lease:
 
     @property
     def turns(self) -> int:
-        """How often a read of its answer began or ended: an odd number while one is under way."""
+        """Count the reads of its answer that began or ended: odd while one is under way."""
         body = None if self.body is None else self.body()
         return 0 if body is None else body.turns
 
     def accepted(self) -> None:
-        """The answer has begun and is no refusal; the slot stays held until ``release``."""
+        """Note that the answer has begun and is no refusal; the slot is held until ``release``."""
         self.limiter.accept(self)
 
     def release(
         self,
         signal: Signal,
         retry_after: float | None = None,
-        here: EventLoop | None = None,
+        loop: EventLoop | None = None,
         *,
         what: str = "",
         answered: bool = False,
     ) -> None:
         """Give the slot back, and tell the limit and the gates what the attempt taught.
 
-        ``here`` is the running loop, where the caller knows it. ``what`` was seen, in words, and
+        ``loop`` is the running loop, where the caller knows it. ``what`` was seen, in words, and
         ``answered`` says that something came back from the host, whatever it was.
         """
-        self.limiter.release(self, signal, retry_after, here, what=what, answered=answered)
+        self.limiter.release(self, signal, retry_after, loop, what=what, answered=answered)
 
     def abandon(self) -> None:
         """Give the slot back from a finalizer, where no lock may be taken."""
@@ -139,9 +139,9 @@ class Waiter:
     def __lt__(self, other: Waiter) -> bool:
         return (self.order, self.serial) < (other.order, other.serial)
 
-    def wake(self, here: EventLoop | None) -> bool:
-        """Let the waiter run; ``False`` if its event loop has ended."""
-        if self.loop is here:
+    def wake(self, loop: EventLoop | None) -> bool:
+        """Resume the waiter; ``False`` if its event loop has ended."""
+        if self.loop is loop:
             self.parking.go()
             return True
         return self.loop.call_soon(self.parking.go)
@@ -211,17 +211,17 @@ class Partition:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing runs or waits here."""
+        """Tell whether nothing runs or waits here."""
         return not self.in_flight and not self.waiting and not self.resting
 
     @property
     def present(self) -> int:
-        """Requests that wait, run without an answer, or are between two attempts."""
+        """Count the requests that wait, run without an answer, or are between two attempts."""
         return self.waiting + self.in_flight - len(self.answers) + self.resting
 
     @property
     def wake_at(self) -> float | None:
-        """When time alone may free a slot for somebody who waits, ``None`` if nobody does."""
+        """Return when time alone may free a slot for one who waits, ``None`` if nobody does."""
         if not self.waiting:
             return None
         host = self.head().host
@@ -229,7 +229,7 @@ class Partition:
         return min(at for at in times if at is not None)
 
     def look(self, now: float) -> int | None:
-        """Which generation of objects to collect now, for the slots of dropped answers."""
+        """Return which generation of objects to collect now, for the slots of dropped answers."""
         if not self.waiting:
             return None
         if now >= self.lookout.at:
@@ -237,7 +237,7 @@ class Partition:
         return self.lookout.look(now, self._moved, len(self.answers))
 
     def standstill(self) -> Standstill | None:
-        """What to tell of a standstill that nobody was told of yet."""
+        """Return the event for a standstill that nobody was told of yet."""
         seconds = self.stillness.untold()
         if seconds is None:
             return None
@@ -290,7 +290,7 @@ class Partition:
         return self.ok + self.refused + self.other
 
     def next_order(self) -> int:
-        """The place of a new arrival: behind everybody."""
+        """Return the place of a new arrival: behind everybody."""
         self._arrivals += 1
         return self._arrivals
 
@@ -332,17 +332,17 @@ class Partition:
         return waiter
 
     def head(self) -> Waiter:
-        """The first who still waits; there must be one."""
+        """Return the first who still waits; there must be one."""
         while self._queue[0].left:
             heapq.heappop(self._queue)
         return self._queue[0]
 
     def waiters(self) -> list[Waiter]:
-        """All who still wait, in no order."""
+        """Return all who still wait, in no order."""
         return [waiter for waiter in self._queue if not waiter.left]
 
     def next_up(self) -> Waiter:
-        """The next to be sent: the first, or through a closed gate the one sent least often."""
+        """Return the next to send: the first, or through a closed gate the one sent least often."""
         head = self.head()
         if self.gate.is_closed or head.host.is_closed:
             return min(self.waiters(), key=lambda waiter: (waiter.request.sent, waiter.order))
@@ -360,16 +360,16 @@ class Partition:
         return waiter
 
     def shut_by(self, waiter: Waiter) -> Gate | None:
-        """The closed gate at which a request waits, ``None`` if it waits for a slot alone."""
+        """Return the closed gate at which a request waits, ``None`` if it waits for a slot."""
         gates = (self.gate, waiter.host)
         return next((gate for gate in gates if gate.is_closed), None)
 
     def borrower(self) -> Waiter | None:
-        """The first who waits and holds slots by answers that it has open."""
+        """Return the first who waits and holds slots by answers that it has open."""
         return min((waiter for waiter in self.waiters() if waiter.holds), default=None)
 
     def leave(self, waiter: Waiter) -> None:
-        """One who waits goes without a slot."""
+        """Let one who waits go without a slot."""
         waiter.left = True
         self._unblock(waiter)
         self.waiting -= 1
@@ -405,7 +405,7 @@ class Partition:
         return isinstance(self.algorithm, StepBack) and self.algorithm.hints_disproved
 
     def begin(self, lease: Lease, now: float) -> None:
-        """The answer to an attempt has begun, and is handed to the caller."""
+        """Note that the answer to an attempt has begun, and is handed to the caller."""
         lease.begun = True
         self.answers.add(lease)
         self.algorithm.accepted(lease.ticket, now)
@@ -413,7 +413,7 @@ class Partition:
         lease.host.answered(lease.passages[1], now)
 
     def take_back(
-        self, lease: Lease, signal: Signal, retry_after: float | None, now: float, draw: float
+        self, lease: Lease, signal: Signal, retry_after: float | None, now: float, jitter: float
     ) -> None:
         """Take a slot back and tell the algorithm what the attempt taught."""
         lease.released = True
@@ -428,7 +428,7 @@ class Partition:
             self.refused += 1
             if isinstance(self.algorithm, StepBack):
                 self.algorithm.present = self.present + 1
-            self.algorithm.refused(lease.ticket, now, self.in_flight, retry_after, draw)
+            self.algorithm.refused(lease.ticket, now, self.in_flight, retry_after, jitter)
         else:
             self.other += 1
         self.algorithm.ended(lease.ticket, now, self.in_flight)
@@ -449,17 +449,17 @@ class Partition:
                 if not lease.waiters:
                     self.blocked.discard(lease)
 
-    def cancel_timer(self, here: EventLoop | None) -> None:
-        """Call the timer off, on the loop that it belongs to."""
+    def cancel_timer(self, loop: EventLoop | None) -> None:
+        """Cancel the timer, on the loop that it belongs to."""
         if self.timer is not None and self.timer_loop is not None:
-            if self.timer_loop is here:
+            if self.timer_loop is loop:
                 self.timer()
             else:
                 self.timer_loop.call_soon(self.timer)
         self.timer = None
 
     def change(self) -> LimitChanged | None:
-        """How the limit moved since the last call, ``None`` if it did not."""
+        """Return how the limit moved since the last call, ``None`` if it did not."""
         limit = self.algorithm.limit
         if limit == self.limit:
             return None
@@ -476,7 +476,7 @@ class Partition:
         return change
 
     def snapshot(self, now: float) -> PartitionSnapshot:
-        """The state at this moment."""
+        """Return the state at this moment."""
         shut = next((gate for gate in (self.host, self.gate) if gate.is_closed), None)
         until = [gate.next_at for gate in (self.host, self.gate) if gate.is_closed]
         until += [at for at in (self.algorithm.closed_until,) if at is not None]

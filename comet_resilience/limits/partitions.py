@@ -23,7 +23,7 @@ class Partitions(dict[Hashable, Partition]):
         self._sweep_at = _FIRST_SWEEP
 
     def touch(self, key: Hashable, now: float) -> Partition:
-        """The partition of a key, which is used now."""
+        """Return the partition of a key, which is used now."""
         partition = self.get(key)
         if partition is None:
             if len(self) >= self._sweep_at:

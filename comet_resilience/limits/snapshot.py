@@ -1,4 +1,4 @@
-"""What the limiter looks like at one moment, for people and dashboards."""
+"""The state of the limiter at one moment, for people and dashboards."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class InFleet(ABC):
     @property
     @abstractmethod
     def view(self) -> FleetView:
-        """How it stands to its fleet now."""
+        """Return how it stands to its fleet now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +140,8 @@ def _gate_of(shown: PartitionSnapshot) -> str:
     gate = shown.gate
     if gate is not None:
         where = f"{printable(gate.host)} out" if gate.is_host else "out"
-        due = f"canary in {gate.next_canary:.1f} s"
-        return f"{where} for {gate.since:.1f} s, {due}: {printable(gate.reason)}"
+        next_canary = f"canary in {gate.next_canary:.1f} s"
+        return f"{where} for {gate.since:.1f} s, {next_canary}: {printable(gate.reason)}"
     if shown.standstill is not None:
         return (
             f"open; nothing moves for {shown.standstill:.0f} s: all slots are held by answers that"

@@ -111,7 +111,7 @@ def limiter() -> Limiter:
         make_algorithm=lambda: FixedLimit(1),
         max_queue=None,
         observers=Observers([]),
-        draw=lambda: 0.5,
+        jitter=lambda: 0.5,
     )
 
 

@@ -37,7 +37,7 @@ def limiter(max_queue: int | None) -> Limiter:
         make_algorithm=lambda: FixedLimit(1),
         max_queue=max_queue,
         observers=Observers([]),
-        draw=lambda: 0.5,
+        jitter=lambda: 0.5,
     )
 
 

@@ -239,10 +239,10 @@ class Faulty(Watched):
         self._fail("accepted")
 
     def refused(
-        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, draw: float
+        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, jitter: float
     ) -> None:
         """Fail half way."""
-        StepBack.refused(self, ticket, now, in_flight, retry_after, draw)
+        StepBack.refused(self, ticket, now, in_flight, retry_after, jitter)
         self._fail("refused")
 
     def ended(self, ticket: Ticket, now: float, in_flight: int) -> None:

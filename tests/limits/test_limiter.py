@@ -36,7 +36,7 @@ def limiter_of(
         make_algorithm=make,
         max_queue=max_queue,
         observers=Observers([on_event] if on_event else []),
-        draw=lambda: 0.5,
+        jitter=lambda: 0.5,
     )
 
 

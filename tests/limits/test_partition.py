@@ -33,9 +33,9 @@ class Told(FixedLimit):
         self.told.append(("accepted", ticket.number, now))
 
     def refused(
-        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, draw: float
+        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, jitter: float
     ) -> None:
-        self.told.append(("refused", ticket.number, now, in_flight, retry_after, draw))
+        self.told.append(("refused", ticket.number, now, in_flight, retry_after, jitter))
 
     def ended(self, ticket: Ticket, now: float, in_flight: int) -> None:
         self.told.append(("ended", ticket.number, now, in_flight))

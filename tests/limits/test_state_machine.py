@@ -43,7 +43,7 @@ class LimiterMachine(RuleBasedStateMachine):
             make_algorithm=lambda: Watched(4, 1, 20),
             max_queue=None,
             observers=Observers([]),
-            draw=lambda: 0.5,
+            jitter=lambda: 0.5,
         )
         self.held: list[Lease] = []
         self.queue: list[Waiter] = []

@@ -83,7 +83,7 @@ class VirtualCoordinator:
             make_algorithm=self._new_share,
             max_queue=None,
             observers=Observers(()),
-            draw=draw,
+            jitter=draw,
             on_partition=self._join,
         )
 

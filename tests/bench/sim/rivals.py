@@ -34,7 +34,7 @@ class _Open:
         """Nothing to learn."""
 
     def refused(
-        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, draw: float
+        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, jitter: float
     ) -> None:
         """Nothing to learn."""
 
@@ -60,7 +60,7 @@ class Aimd(_Open):
                 self._limit += 1 / self._limit
 
     def refused(
-        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, draw: float
+        self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, jitter: float
     ) -> None:
         """Cut, unless the attempt was sent before the last cut."""
         if ticket.number > self._last_cut:

@@ -70,7 +70,7 @@ class Run:
                 make_algorithm=policy.make_algorithm,
                 max_queue=None,
                 observers=Observers([self._note] if watch else ()),
-                draw=self._random.random,
+                jitter=self._random.random,
             )
             for _ in range(scenario.processes)
         ]

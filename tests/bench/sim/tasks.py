@@ -36,7 +36,7 @@ class TaskRun:
             make_algorithm=policy.make_algorithm,
             max_queue=None,
             observers=Observers(()),
-            draw=self._random.random,
+            jitter=self._random.random,
         )
 
     async def play(self) -> None:
