@@ -38,7 +38,7 @@ Partition = Callable[[RequestInfo], Hashable]
 IncompleteStream = Literal["raise", "warn"]
 Opening = Literal["hold", "pass"]
 AlgorithmFactory = Callable[[], LimitAlgorithm]
-#: A file, or a function that gets each line as a ``journal.writer.JournalRecord``.
+#: A file, or a function that gets each line as a ``journal.record.JournalRecord``.
 Journal = str | Path | Callable[[Any], object]
 
 

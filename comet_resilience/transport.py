@@ -24,7 +24,7 @@ from .config import (
 )
 from .events import Observer
 from .fleet.scope import Fleet, RedisSource, account_of
-from .journal.writer import observer_for
+from .journal.observer import observer_for
 from .keywords import implemented_by
 from .limits.eventloop import clock, running_loop
 from .limits.limiter import Limiter

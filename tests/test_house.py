@@ -43,7 +43,8 @@ PURE = (
     "limits.lookout", "limits.snapshot",
     "fleet.memory", "fleet.merge", "fleet.message", "fleet.pace", "fleet.renewal", "fleet.scope",
     "fleet.seen", "fleet.share", "wire.sse", "diagnosis.content", "diagnosis.hints",
-    "diagnosis.redaction", "diagnosis.secrets", "journal.saturation", "escaping",
+    "diagnosis.redaction", "diagnosis.secrets", "diagnosis.sizes", "journal.record",
+    "journal.saturation", "escaping",
     "cli.doctor.triage",
     "bulk.keys", "bulk.pace", "bulk.progress", "testing.capacity", "keywords", "config",
 )  # fmt: skip

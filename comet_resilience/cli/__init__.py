@@ -8,9 +8,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..escaping import printable
-from . import explain
-from .doctor import command as doctor
-from .saturation import command as saturation
+from . import doctor, explain, saturation
 
 _EPILOG = "Without a terminal everything is plain text. Start with: comet-resilience explain --help"
 

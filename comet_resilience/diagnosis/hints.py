@@ -15,7 +15,7 @@ from typing import Final
 
 from ..escaping import printable
 from ..verdict.vocabulary import FailureKind, Observation
-from .redaction import size_of
+from .sizes import shown_size
 
 #: Fields of a plain request: everything else is advanced or a provider's own.
 _PLAIN: Final = frozenset(
@@ -124,7 +124,7 @@ def _about_the_size(sent: SentRequest) -> Iterator[str]:
     data = _json(sent.body)
     sizes = dict(sent.parts) or dict(_leaves(data, "", 0))
     largest = sorted(sizes.items(), key=lambda item: -item[1])[:_LARGEST_SHOWN]
-    shown = [f"{printable(path)} ({size_of(size)})" for path, size in largest if size >= _LARGE]
+    shown = [f"{printable(path)} ({shown_size(size)})" for path, size in largest if size >= _LARGE]
     if shown:
         yield f"The largest parts of this request: {', '.join(shown)}."
 

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from ..escaping import printable
 from .secrets import KnownSecrets, known_secrets
+from .sizes import shown_size
 
 #: No more of a text than this is looked at.
 SCANNED: Final = 65_536
@@ -128,7 +129,7 @@ class Redactor:
         text = self.without_secrets(text[:SCANNED])
         text = _DATA_URL.sub(_data_url, text)
         text = _URL.sub(_url, text)
-        text = _LONG_BASE64.sub(lambda run: f"[base64, {size_of(len(run[0]) * 3 // 4)}]", text)
+        text = _LONG_BASE64.sub(lambda run: f"[base64, {shown_size(len(run[0]) * 3 // 4)}]", text)
         for pattern, shown in _FORMS:
             text = pattern.sub(shown, text)
         return _ADDRESS.sub(_address, text)
@@ -234,7 +235,7 @@ def is_secret_name(name: str) -> bool:
 def shown_page(page: str, known: Redactor) -> str:
     """What may be shown of a web page: pages of the edge name their visitor's address."""
     title, ray = _TITLE.search(page), _RAY.search(page)
-    parts = [f"web page of {size_of(len(page))}"]
+    parts = [f"web page of {shown_size(len(page))}"]
     parts += [f"title {known.line(title[1].strip())!r}"] if title else []
     parts += [f"ray id {ray[1]}"] if ray else []
     return f"[{', '.join(parts)}]"
@@ -279,7 +280,7 @@ def _url(found: re.Match[str]) -> str:
 
 
 def _data_url(found: re.Match[str]) -> str:
-    return f"[data:{found[1]}, {size_of(len(found[2]) * 3 // 4)}]"
+    return f"[data:{found[1]}, {shown_size(len(found[2]) * 3 // 4)}]"
 
 
 def _address(found: re.Match[str]) -> str:
@@ -299,11 +300,3 @@ def _shown_value(name: str, value: str, known: Redactor) -> str:
 def header_pairs(headers: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The headers of a request or response of either HTTP library, as texts."""
     return [(str(name), str(value)) for name, value in headers.items()]
-
-
-def size_of(size: int) -> str:
-    """A number of bytes as people read it."""
-    for unit, factor in (("MB", 1_000_000), ("kB", 1_000)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size} bytes"

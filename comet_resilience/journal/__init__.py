@@ -1,1 +1,1 @@
-"""The request log: one line per attempt, and what can be read from many."""
+"""The journal: one JSON line per attempt, to see later which route and model saturates first."""

@@ -1,32 +1,26 @@
-"""The journal: one JSON line per attempt, to see later which route and model saturates first.
+"""The file of a journal: a bounded queue, and one daemon thread per path that empties it.
 
-A line holds no key, header, query, message or content, so that it can be stored as it is. Files
-are written by one daemon thread per path; what a request pays is one ``put`` into a queue. When the
-disk is slower than the requests, lines are dropped and counted; when it fails, that is logged
-once. Neither is ever felt by a request. Each batch of whole lines is appended by one ``write``, so
-that several clients and several processes may share a file. Once it is large it is moved to
-``path.1``, ``path.1`` to ``path.2``, and so on.
+What a request pays is one ``put`` into a queue. When the disk is slower than the requests, lines
+are dropped and counted; when it fails, that is logged once. Neither is ever felt by a request.
+Each batch of whole lines is appended by one ``write``, so that several clients and several
+processes may share a file. Once it is large it is moved to ``path.1``, ``path.1`` to ``path.2``,
+and so on.
 """
 
 from __future__ import annotations
 
-import atexit
-import json
-import logging
 import os
-import re
 import threading
 import time
-from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Any, Final, TypedDict
+from typing import TYPE_CHECKING, Any, Final
 
-from ..escaping import printable
-from ..events import AttemptFinished, Event, Observer
+from ..events import AttemptFinished, Event
+from ..log import logger
 from ..private_files import open_private
+from .record import line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,112 +30,11 @@ try:
 except ImportError:  # pragma: no cover - Windows: several processes should not share a file
     fcntl = None  # type: ignore[assignment]
 
-logger: logging.Logger = logging.getLogger("comet_resilience")
-
-#: The version of a line's shape.
-VERSION: Final = 1
-#: A file of this size is moved away; this many are kept, the current one included.
-ROTATE_BYTES: Final = 10_000_000
-FILES_KEPT: Final = 5
-#: How many lines may wait for the disk, and how many are written at once.
-QUEUE_LINES: Final = 20_000
+#: How many lines are written at once.
 BATCH_LINES: Final = 1_000
 #: How long (seconds) the first line of a batch waits for others, and how long an exit may take.
 GATHER: Final = 0.2
 EXIT_PATIENCE: Final = 2.0
-
-#: What a server's code and id may look like; neither a key, nor a sentence.
-_CODE: Final = re.compile(r"(?!.{0,64}[A-Za-z0-9]{24})(?!sk-)[\w.:-]{0,64}", re.ASCII)
-_ID: Final = re.compile(r"(?!sk-)[\w.:-]{0,128}", re.ASCII)
-
-
-class JournalRecord(TypedDict):
-    """One line: one attempt, written when its answer has begun or when it has failed.
-
-    ``time`` is the wall clock at that moment (ISO 8601, UTC); it was sent ``latency`` seconds
-    earlier, after ``queued`` seconds of waiting for a slot. ``status`` is ``None`` after a fault,
-    which ``fault`` names; ``kind`` is ``None`` after a success. ``in_flight`` (this attempt
-    included) and ``limit`` are those of its partition when it was sent. Bodies' sizes are
-    ``None`` where they are not known, as for a stream. ``canary`` marks one that went through a
-    closed gate: from the first of them to the first that succeeds there was an outage.
-    """
-
-    version: int
-    time: str
-    route: str
-    model: str
-    attempt: int
-    status: int | None
-    code: str
-    fault: str
-    kind: str | None
-    request_id: str
-    queued: float
-    latency: float
-    in_flight: int
-    limit: int
-    request_bytes: int | None
-    response_bytes: int | None
-    canary: bool
-
-
-def record_of(event: AttemptFinished, at: float) -> JournalRecord:
-    """The line of an attempt that ended at ``at``, in seconds of the Unix clock."""
-    return JournalRecord(
-        version=VERSION,
-        time=datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
-        route=printable(event.request.route),
-        model=printable(event.request.model),
-        attempt=event.attempt,
-        status=event.status,
-        code=_plain(event.code, _CODE),
-        fault=event.fault,
-        kind=None if event.kind is None else event.kind.value,
-        request_id=_plain(event.request_id, _ID),
-        queued=round(event.queued, 4),
-        latency=round(event.elapsed, 4),
-        in_flight=event.in_flight,
-        limit=event.limit,
-        request_bytes=event.request_bytes,
-        response_bytes=event.response_bytes,
-        canary=event.canary,
-    )
-
-
-def _plain(text: str, pattern: re.Pattern[str]) -> str:
-    """A code or id of the server's, which is foreign text: what is no plain name is left out."""
-    return text if pattern.fullmatch(text) else "?"
-
-
-def observer_for(journal: str | Path | Callable[[Any], object]) -> Observer:
-    """What writes the journal: to be told of each event."""
-    if callable(journal):
-        return _ToFunction(journal)
-    return _writer_for(os.path.abspath(journal)).observe
-
-
-def flush() -> None:
-    """Wait until everything is on disk, at most two seconds per file. Never in an event loop."""
-    for writer in list(_writers.values()):
-        writer.flush()
-
-
-class _ToFunction:
-    """Hands each line to a function, whose first failure is logged."""
-
-    def __init__(self, function: Callable[[Any], object]) -> None:
-        self._function = function
-        self._failed = False
-
-    def __call__(self, event: Event) -> None:
-        if not isinstance(event, AttemptFinished):
-            return
-        try:
-            self._function(record_of(event, time.time()))
-        except Exception:
-            if not self._failed:
-                self._failed = True
-                logger.exception("the journal's function failed; further failures are silent")
 
 
 class Writer:
@@ -232,7 +125,7 @@ class Writer:
             if not self._failed:
                 self._failed = True
                 what = "the journal %s cannot be written (%s); requests go on without it"
-                logger.error(what, self.path, type(error).__name__)  # noqa: TRY400 - enough
+                logger.error(what, self.path, type(error).__name__)
         for item in batch:
             if isinstance(item, threading.Event):
                 item.set()
@@ -273,12 +166,6 @@ class Writer:
         Path(self.path).replace(f"{self.path}.1")
 
 
-def line_of(event: AttemptFinished, at: float) -> bytes:
-    """The line of an attempt, with its end of line."""
-    record = json.dumps(record_of(event, at), separators=(",", ":"))
-    return record.encode() + b"\n"
-
-
 @contextmanager
 def _opened(path: str) -> Iterator[int]:
     file = open_private(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -286,31 +173,3 @@ def _opened(path: str) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
-
-
-_writers: dict[str, Writer] = {}
-_writers_lock = threading.Lock()
-
-
-def _writer_for(path: str) -> Writer:
-    with _writers_lock:
-        if path not in _writers:
-            _writers[path] = Writer(
-                path,
-                rotate_bytes=ROTATE_BYTES,
-                files_kept=FILES_KEPT,
-                queue_lines=QUEUE_LINES,
-            )
-        return _writers[path]
-
-
-def _after_fork() -> None:
-    global _writers_lock  # noqa: PLW0603 - a thread of the parent may have held it
-    _writers_lock = threading.Lock()
-    for writer in _writers.values():
-        writer.start_afresh()
-
-
-atexit.register(flush)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

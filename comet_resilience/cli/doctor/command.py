@@ -1,4 +1,4 @@
-"""``doctor``: the guide's triage as a program, for someone whose calls fail."""
+"""The command: its options, and a run from the first step to the exit status."""
 
 from __future__ import annotations
 

@@ -1,1 +1,5 @@
-"""``saturation``: what journals tell of the limits that were met."""
+"""``saturation``: which route and model saturates first, when, and at what concurrency."""
+
+from .command import add_to
+
+__all__ = ["add_to"]

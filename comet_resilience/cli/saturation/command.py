@@ -1,4 +1,4 @@
-"""``saturation``: which route and model saturates first, when, and at what concurrency."""
+"""The command: its options, and journals in, an answer out."""
 
 from __future__ import annotations
 

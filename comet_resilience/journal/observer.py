@@ -1,0 +1,84 @@
+"""The observer that keeps a journal: in a file or through a function.
+
+A process has one writer for each path. No failure here is ever felt by a request.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from ..events import AttemptFinished, Event, Observer
+from ..log import logger
+from .record import record_of
+from .writer import Writer
+
+#: A file of this size is moved away; this many are kept, the current one included.
+ROTATE_BYTES: Final = 10_000_000
+FILES_KEPT: Final = 5
+#: How many lines may wait for the disk.
+QUEUE_LINES: Final = 20_000
+
+
+def observer_for(journal: str | Path | Callable[[Any], object]) -> Observer:
+    """What writes the journal: to be told of each event."""
+    if callable(journal):
+        return _ToFunction(journal)
+    return _writer_for(os.path.abspath(journal)).observe
+
+
+def flush() -> None:
+    """Wait until everything is on disk, at most two seconds per file. Never in an event loop."""
+    for writer in list(_writers.values()):
+        writer.flush()
+
+
+class _ToFunction:
+    """Hands each line to a function, whose first failure is logged."""
+
+    def __init__(self, function: Callable[[Any], object]) -> None:
+        self._function = function
+        self._failed = False
+
+    def __call__(self, event: Event) -> None:
+        if not isinstance(event, AttemptFinished):
+            return
+        try:
+            self._function(record_of(event, time.time()))
+        except Exception:  # noqa: BLE001 - logged once; no request may feel it
+            if not self._failed:
+                self._failed = True
+                logger.exception("the journal's function failed; further failures are silent")
+
+
+_writers: dict[str, Writer] = {}
+_writers_lock = threading.Lock()
+
+
+def _writer_for(path: str) -> Writer:
+    with _writers_lock:
+        if path not in _writers:
+            _writers[path] = Writer(
+                path,
+                rotate_bytes=ROTATE_BYTES,
+                files_kept=FILES_KEPT,
+                queue_lines=QUEUE_LINES,
+            )
+        return _writers[path]
+
+
+def _after_fork() -> None:
+    global _writers_lock  # noqa: PLW0603 - a thread of the parent may have held it
+    _writers_lock = threading.Lock()
+    for writer in _writers.values():
+        writer.start_afresh()
+
+
+atexit.register(flush)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,48 @@
+"""The record: what a line of the journal says and does not say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from comet_resilience import AttemptFinished, FailureKind, RequestInfo
+from comet_resilience.journal.record import VERSION, JournalRecord, line_of, record_of
+
+from ..conftest import KEY
+
+INFO = RequestInfo(route="POST /chat/completions", model="m")
+
+
+def finished(**changes: Any) -> AttemptFinished:
+    """An attempt that was refused, but for the changes."""
+    made: dict[str, Any] = {
+        "request": INFO, "attempt": 1, "status": 429, "kind": FailureKind.RATE_LIMITED, "code": "",
+        "fault": "", "reason": "slow down", "request_id": "id-1", "queued": 0.5, "elapsed": 0.25,
+        "in_flight": 5, "limit": 8, "request_bytes": 70, "response_bytes": 90, "canary": False,
+    }  # fmt: skip
+    return AttemptFinished(**(made | changes))
+
+
+def test_a_line() -> None:
+    """The documented shape, and one JSON object with an end of line."""
+    record = record_of(finished(), 1_700_000_000.25)
+    assert set(record) == set(JournalRecord.__annotations__)
+    assert record == {
+        "version": VERSION, "time": "2023-11-14T22:13:20.250+00:00",
+        "route": "POST /chat/completions", "model": "m", "attempt": 1, "status": 429, "code": "",
+        "fault": "", "kind": "rate_limited", "request_id": "id-1", "queued": 0.5, "latency": 0.25,
+        "in_flight": 5, "limit": 8, "request_bytes": 70, "response_bytes": 90, "canary": False,
+    }  # fmt: skip
+    line = line_of(finished(), 1.0)
+    assert line.endswith(b"}\n")
+    assert line.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    "foreign", [f"your key {KEY}", KEY, "sk-abc", "a b", "9f" * 24, "\n", "x" * 200]
+)
+def test_foreign_text_is_left_out(foreign: str) -> None:
+    """A code that is no plain code may be anything, even a key."""
+    assert record_of(finished(code=foreign), 1.0)["code"] == "?"
+    assert record_of(finished(code="rate_limit_exceeded"), 1.0)["code"] == "rate_limit_exceeded"
