@@ -9,6 +9,7 @@ import openai
 
 from .call.failure import Failure, diagnose_failure
 from .diagnosis.diagnosis import Diagnosis, find_diagnosis, related
+from .diagnosis.interruption import find_interruption
 from .diagnosis.report import SupportReport, report_of
 from .verdict.rule import Rule
 from .verdict.rules import classify
@@ -31,12 +32,17 @@ def diagnose(error: BaseException) -> Diagnosis:
 
     ``error`` is any exception out of a wrapped client, also one that another was raised from or
     that stands in an exception group. For one that carries no diagnosis (from a client that is
-    not wrapped, say) the diagnosis rests on the exception alone and has no attempts.
+    not wrapped, say) the diagnosis rests on the exception alone and has no attempts. For a
+    cancellation, and for the ``TimeoutError`` that a timeout of the caller's own makes of it, it
+    says where the request was: in the queue, in an attempt, or between two.
 
     Nothing in the diagnosis holds a key or a word of content. The exception's own text, ``body``,
     ``request`` and ``response`` are the SDK's and the provider's, and stay as they are.
     """
-    return find_diagnosis(error, (EXTENSION, STREAM_EXTENSION)) or _diagnose_bare(error)
+    found = find_diagnosis(error, (EXTENSION, STREAM_EXTENSION))
+    if found is None and (interruption := find_interruption(error)) is not None:
+        found = interruption.diagnosis()
+    return found or _diagnose_bare(error)
 
 
 def support_report(

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
 from ..diagnosis.capture import redactor_of
 from ..diagnosis.diagnosis import Attempt, Diagnosis, LimiterState
+from ..diagnosis.interruption import Interruption, Stage, note_interruption
 from ..diagnosis.redaction import Redactor, header_pairs, header_secrets
 from ..errors import (
     CallbackError,
@@ -133,17 +135,22 @@ class Journey:
         self._started = self.sent_at = self.here.now()
         try:
             if self._flaw is not None:
-                raise self._flaw
+                raise self._flaw  # noqa: TRY301 - explained below
             if seconds is None:
                 return await self._loop(math.inf)
             with anyio.move_on_after(seconds):
                 return await self._loop(self._started + seconds)
-            raise DeadlineExceededError(f"deadline={seconds:g} s passed", self.request)
+            late = DeadlineExceededError(f"deadline={seconds:g} s passed", self.request)
+            raise late  # noqa: TRY301 - explained below
         except ResilienceError as error:
             if self._hollow is not None:
                 return self._hand_over(self._hollow)
             if error.diagnosis is None:
                 self._explain_own(error)
+            raise
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                note_interruption(error, self._interruption())
             raise
 
     async def _loop(self, deadline: float) -> Any:
@@ -283,13 +290,39 @@ class Journey:
         queued = sum(attempt.queued for attempt in attempts)
         if self.waiting_since is not None:
             queued += clock() - self.waiting_since
-        load = self._engine.limiter.state_of(self._key)
         return Circumstances(
             queued=queued,
-            limiter=load
-            and LimiterState(limit=load.limit, in_flight=load.in_flight, waiting=load.waiting),
+            limiter=self._load(),
             redactor=self.redactor(),
             evidence=self._evidence,
+        )
+
+    def _interruption(self) -> Interruption:
+        """Return what a cancellation has to say: plain values, for many may come at once."""
+        now = clock()
+        stage, since, queued = Stage.ATTEMPT, self.sent_at, self._queued
+        if self.waiting_since is not None:
+            stage, since, queued = Stage.QUEUE, self.waiting_since, now - self.waiting_since
+        elif self._number == len(self.attempts) > 0:
+            last = self.attempts[-1]
+            stage, since = Stage.BACKOFF, self._started + last.started + last.elapsed
+            queued = 0.0
+        return Interruption(
+            stage=stage,
+            info=self.info,
+            waited=now - since,
+            queued=queued + sum(attempt.queued for attempt in self.attempts),
+            elapsed=now - self._started,
+            at=time.time(),
+            ahead=self._standing.ahead,
+            limiter=self._load(),
+            attempts=self.attempts,
+        )
+
+    def _load(self) -> LimiterState | None:
+        load = self._engine.limiter.state_of(self._key)
+        return load and LimiterState(
+            limit=load.limit, in_flight=load.in_flight, waiting=load.waiting
         )
 
     def attempt_of(self, failure: Failure, wait: float | None) -> Attempt:

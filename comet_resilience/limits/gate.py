@@ -57,10 +57,12 @@ class Standing:
     """One request as the gates know it, over all its attempts.
 
     ``sent`` counts attempts; ``failed_at`` is when the last one that met an outage was sent.
+    ``ahead`` is how many waited when it joined the tail of a queue, ``None`` if it went elsewhere.
     """
 
     sent: int = 0
     failed_at: float = -math.inf
+    ahead: int | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -317,6 +317,7 @@ class Partition:
         if order is None or self.algorithm.closed_until is not None:
             order = serial
         request, host = request or Standing(), host or self.host
+        request.ahead = self.waiting if order == serial else None
         waiter = Waiter(
             self, loop, order, request, host, self.used_at, latest, serial=serial, holds=holds
         )
