@@ -6,72 +6,31 @@
 
 It is a real HTTP server on the loopback interface, for asyncio and trio. `gateway.transport()`
 gives the same gateway in memory, for tests in virtual time. With pytest, ask for the fixtures
-`comet_gateway` and `comet_no_waiting`. `ChaosTransport` disturbs what lies below a client.
+`comet_gateway` and `comet_no_waiting`. `ChaosTransport` disturbs the connections of a client.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .answers import answer, tool_call
-    from .capacity import Capacity, ConcurrencyCap, FixedWindow, Refusal, TokenBucket
-    from .chaos import DISTURBANCES, EVERYDAY, ChaosTransport, Disturbance
-    from .failures import FAILURES, failure
-    from .gateway import Gateway
-    from .ledger import Sample, Statistics
-    from .received import ReceivedRequest
-    from .replies import Reply, error_reply, html_reply, json_reply, stream_reply
-    from .thread import GatewayInThread
-    from .transport import GatewayTransport
-    from .waiting import no_waiting
+    from .exports import *  # noqa: F403
+else:
 
-__all__ = [
-    "DISTURBANCES",
-    "EVERYDAY",
-    "FAILURES",
-    "Capacity",
-    "ChaosTransport",
-    "ConcurrencyCap",
-    "Disturbance",
-    "FixedWindow",
-    "Gateway",
-    "GatewayInThread",
-    "GatewayTransport",
-    "ReceivedRequest",
-    "Refusal",
-    "Reply",
-    "Sample",
-    "Statistics",
-    "TokenBucket",
-    "answer",
-    "error_reply",
-    "failure",
-    "html_reply",
-    "json_reply",
-    "no_waiting",
-    "stream_reply",
-    "tool_call",
-]
+    def __getattr__(name: str) -> Any:
+        """Import the exports when the first of them is asked for.
 
-#: Which room each name is from. The door opens one only when it is asked for something in it,
-#: so that the pytest plugin behind it costs nothing where no test uses it.
-_ROOMS: Final = {
-    "answers": "answer tool_call",
-    "capacity": "Capacity ConcurrencyCap FixedWindow Refusal TokenBucket",
-    "chaos": "DISTURBANCES EVERYDAY ChaosTransport Disturbance",
-    "failures": "FAILURES failure",
-    "gateway": "Gateway",
-    "ledger": "Sample Statistics",
-    "received": "ReceivedRequest",
-    "replies": "Reply error_reply html_reply json_reply stream_reply",
-    "thread": "GatewayInThread",
-    "transport": "GatewayTransport",
-    "waiting": "no_waiting",
-}
+        So the pytest plugin beside them costs nothing in a test run that does not use it.
+        """
+        is_module = find_spec(f"{__name__}.{name}") is not None
+        if is_module or (name.startswith("_") and name != "__all__"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        exports = vars(import_module(".exports", __name__))
+        public = {each: exports[each] for each in exports if each[0].isalpha()}
+        globals().update(public, __all__=sorted(public))
+        if name not in globals():
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return globals()[name]
 
-
-def __getattr__(name: str) -> Any:
-    for room, names in _ROOMS.items():
-        if name in names.split():
-            return getattr(import_module(f".{room}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__getattr__("__all__")})

@@ -1,4 +1,4 @@
-"""What a model says, for a script: a text, or a call of a tool.
+"""Answers of a model, for a script: a text, or a call of a tool.
 
     gateway.script("rate_limited", tool_call("weather", city="Oslo"), "dropped", answer("Mild."))
 
@@ -15,7 +15,7 @@ from .received import ReceivedRequest
 from .replies import MODEL, REQUEST_ID, Reply, json_reply
 from .text_answers import RESPONSE_DEFAULTS, Setting, chat, responses, sse
 
-#: What a call costs; nothing but its being plausible matters.
+#: The tokens of a call; it is enough that they are plausible.
 _CHAT_USAGE: Final = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
 _RESPONSE_USAGE: Final = {
     "input_tokens": 20,
@@ -75,7 +75,7 @@ def _completion(tool: str, said: str) -> dict[str, Any]:
 
 
 def _chunks(tool: str, said: str) -> list[dict[str, Any]]:
-    """The call's name first, its arguments in two pieces, then the end."""
+    """Return the call's name, its arguments in two pieces, then the end."""
     half = len(said) // 2
     pieces = [
         {"index": 0, "function": {"arguments": piece}} for piece in (said[:half], said[half:])

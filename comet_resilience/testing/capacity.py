@@ -1,4 +1,4 @@
-"""How much the gateway takes at once, and when it refuses.
+"""Capacity models: limits of the gateway, and its refusals.
 
 The models are pure: they read no clock, the time comes in as *now*, in seconds since the gateway
 started. A request enters, and leaves when the last byte of its answer has been sent or when its
@@ -18,29 +18,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A request was not let in. *retry_after* is the hint to the client, in seconds, or None."""
+    """A request not let in. *retry_after* is the hint for its client, in seconds or None."""
 
     retry_after: float | None = None
 
 
 class Capacity(Protocol):
-    """What the gateway asks of a capacity model."""
+    """A capacity model, as the gateway uses it."""
 
     def enter(self, now: float) -> Refusal | None:
         """Let a request in at *now* and return None, or refuse it."""
         ...
 
     def leave(self, now: float) -> None:
-        """Take note that a request which was let in is over."""
+        """Note that a request that was let in is over."""
         ...
 
     def limit_at(self, now: float) -> int | None:
-        """Return how many may be in flight at *now*; None when their number is not limited."""
+        """Return the limit of requests in flight at *now*; None without one."""
         ...
 
 
 class ConcurrencyCap:
-    """So many requests in flight and no more.
+    """A limit of requests in flight.
 
     *steps* are pairs (seconds, limit): from that time on the cap has that limit. *retry_after* is
     the hint that goes with each refusal, in seconds; gateways often give a window rather than the
@@ -77,7 +77,7 @@ class ConcurrencyCap:
         return None
 
     def leave(self, now: float) -> None:
-        """Give a slot back. Raises `RuntimeError` when none is held."""
+        """Release a slot. Raises `RuntimeError` when none is held."""
         if self._held == 0:
             raise RuntimeError("leave() without enter(): no slot is held")
         self._held -= 1
@@ -92,7 +92,7 @@ class ConcurrencyCap:
 
 
 class TokenBucket:
-    """So many requests a second in the long run, with bursts.
+    """A limit of requests a second in the long run, with bursts.
 
     The bucket is full at first. With *retry_after* a refusal names the whole seconds until there
     is a token again. Raises `ValueError` unless *rate* (per second) is above 0 and *burst* is 1
@@ -135,7 +135,7 @@ class TokenBucket:
 
 
 class FixedWindow:
-    """So many requests in each window of so many seconds, counted from the start of the gateway.
+    """A limit of requests in each window of *seconds*, counted from the start of the gateway.
 
     With *retry_after* a refusal names the whole seconds until the next window. Raises `ValueError`
     unless *limit* is 1 or more and *seconds* is above 0.
@@ -176,5 +176,5 @@ class FixedWindow:
 
 
 def _whole_seconds(wait: float) -> float:
-    """Retry-After knows whole seconds only, and one that is too short is a lie."""
+    """Round a wait up: Retry-After knows whole seconds only, and too short a hint is a lie."""
     return float(max(1, math.ceil(wait)))

@@ -10,27 +10,23 @@ the caller. Both httpx families are served, and both event loops.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 
 from ..wire.family import family_of
-from .chaos_streams import disturbed_response, read_timeout
-from .exchange import Exchange
-from .failures import FAILURES, failure
+from .failures import Rate, choose, failure, shares_of
 from .received import receive
-from .replies import MODEL, RAY, REQUEST_ID, Reply
-from .shares import Rate, Shares, checked_shares, drawn
+from .replies import MODEL, RAY, REQUEST_ID, Exchange, Reply
 from .transport import GatewayTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from .received import ReceivedRequest
 
 #: Before anything was sent: nobody has heard of the request. Name and the family's exception.
 _UNSENT: Final = {
@@ -72,7 +68,7 @@ KEPT: Final = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disturbance:
-    """What befell request *number* (from 1): *name* is one of `DISTURBANCES`, or of `FAILURES`."""
+    """A disturbance of request *number* (from 1), named as in `DISTURBANCES` or `FAILURES`."""
 
     number: int
     name: str
@@ -100,7 +96,7 @@ class ChaosTransport:
     ) -> None:
         self._inner = inner
         self._seed = seed
-        self._shares = _checked_shares(rate)
+        self._shares = shares_of("rate", rate, everyday=EVERYDAY, others=DISTURBANCES)
         self._latency = latency if isinstance(latency, tuple) else (latency, latency)
         self._chunk_delay = chunk_delay
         if not (0 <= self._latency[0] <= self._latency[1] and chunk_delay >= 0):
@@ -117,7 +113,7 @@ class ChaosTransport:
         """Send the request on, or let something happen to it."""
         self.requests += 1
         chance = Random(f"{self._seed}/{self.requests}")  # noqa: S311 - no secret
-        name = drawn(self._shares, chance.random())
+        name = choose(self._shares, chance.random())
         seconds = chance.uniform(*self._latency)
         if name is not None:
             self._note(name, request)
@@ -134,9 +130,11 @@ class ChaosTransport:
         if name in _BODY:
             response = await self._pass_on(request)
             delay = self._chunk_delay if name == "slow" else 0.0
-            at = None if name == "slow" else chance.randrange(3)
-            wait = read_timeout(request) if name == "stall" else 0.0
-            return disturbed_response(response, request, at=at, wait=wait, chunk_delay=delay)
+            breaks_at = None if name == "slow" else chance.randrange(3)
+            silence = _read_timeout(request) if name == "stall" else 0.0
+            return _disturbed_response(
+                response, request, breaks_at=breaks_at, silence=silence, chunk_delay=delay
+            )
         return await self._answer(name, request)
 
     def _note(self, name: str | int, request: Any) -> None:
@@ -177,7 +175,7 @@ class ChaosTransport:
 
 
 class _Always:
-    """The side of a gateway that decides, where nothing is left to decide."""
+    """A responder with one reply for every request."""
 
     def __init__(self, reply: Reply) -> None:
         self._reply = reply
@@ -185,8 +183,8 @@ class _Always:
     def begin(
         self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes
     ) -> Exchange:
-        """Answer as ever."""
-        request: ReceivedRequest = receive(1, 0.0, method, target, headers, body)
+        """Reply as always."""
+        request = receive(1, 0.0, method, target, headers, body)
         values = {REQUEST_ID: "chaos", RAY: "chaos", MODEL: request.model or ""}
         return Exchange(request, self._reply.filled(values), lambda _delivered: None)
 
@@ -196,14 +194,85 @@ def _fault(request: Any, name: str) -> Exception:
     return error
 
 
-def _checked_shares(rate: Rate) -> Shares:
-    if not isinstance(rate, Mapping):
-        rate = dict.fromkeys(EVERYDAY, rate / len(EVERYDAY))
-    shares = checked_shares("rate", rate.items())
-    for name, _ in shares:
-        if isinstance(name, str) and name not in DISTURBANCES and name not in FAILURES:
-            known = ", ".join(sorted({*DISTURBANCES, *FAILURES}))
-            raise ValueError(f"no disturbance called {name!r}; the names are: {known}")
-        if not isinstance(name, str):
-            failure(name)
-    return shares
+def _read_timeout(request: Any) -> float:
+    """Return the seconds that the client waits for bytes; infinity if it has no limit."""
+    seconds = request.extensions.get("timeout", {}).get("read")
+    return math.inf if seconds is None else float(seconds)
+
+
+def _disturbed_response(
+    response: Any, request: Any, *, breaks_at: int | None, silence: float, chunk_delay: float
+) -> Any:
+    """Return the same response with a body that breaks in chunk number *breaks_at* (from 0).
+
+    Half of that chunk still arrives. A body of known length breaks in its first chunk, and one with
+    fewer chunks at its end; with None it comes whole. *silence* is the time without a byte before
+    the break, in seconds: 0 for a cut. *chunk_delay* passes before each chunk.
+    """
+    if breaks_at and "content-length" in response.headers:
+        breaks_at = 0
+    family = family_of(request)
+    stream = _stream_class(family)(response.stream, request, breaks_at, silence, chunk_delay)
+    return family.Response(
+        response.status_code,
+        headers=response.headers.raw,
+        stream=stream,
+        extensions=response.extensions,
+    )
+
+
+class _DisturbedStream:
+    """A body that breaks, or comes slowly; mixed with the stream class of a family.
+
+    It is no generator, because trio warns of each one that is not read to its end.
+    """
+
+    def __init__(
+        self, inner: Any, request: Any, breaks_at: int | None, silence: float, chunk_delay: float
+    ) -> None:
+        self._inner = inner
+        self._chunks = inner.__aiter__()
+        self._request = request
+        self._left = breaks_at
+        self._silence = silence
+        self._chunk_delay = chunk_delay
+        self._is_over = False
+
+    def __aiter__(self) -> Any:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._is_over:
+            await self._break()
+        if self._chunk_delay:
+            await anyio.sleep(self._chunk_delay)
+        try:
+            chunk: bytes = await self._chunks.__anext__()
+        except StopAsyncIteration:
+            if self._left is not None:
+                await self._break()
+            raise
+        if self._left == 0:
+            self._is_over = True
+            return chunk[: len(chunk) // 2]
+        if self._left is not None:
+            self._left -= 1
+        return chunk
+
+    async def _break(self) -> None:
+        """Raise the client's own timeout after a silence, else the error of an early end."""
+        family = family_of(self._request)
+        if self._silence:
+            await anyio.sleep(self._silence)
+            raise family.ReadTimeout("chaos: stall", request=self._request)
+        message = "chaos: peer closed connection without sending complete message body"
+        raise family.RemoteProtocolError(message, request=self._request)
+
+    async def aclose(self) -> None:
+        """Close the body that was disturbed."""
+        await self._inner.aclose()
+
+
+@cache
+def _stream_class(family: Any) -> Any:
+    return type("DisturbedByteStream", (_DisturbedStream, family.AsyncByteStream), {})

@@ -1,6 +1,6 @@
-"""The routes of the gateway: which there are, what they require, who answers.
+"""The routes of the gateway, with the fields they require and the functions that answer.
 
-A request passes four doors, in the order of the real gateway: the path (an unknown one, or a known
+A request passes four checks, in the order of the real gateway: the path (an unknown one, or a known
 one with the wrong method, is sent on to the web front end), the key, the capacity and, last, the
 shape of the body. This file holds the first and the last of them.
 """
@@ -89,7 +89,7 @@ def outside(request: ReceivedRequest) -> Reply:
 def complaint(
     endpoint: Endpoint, request: ReceivedRequest, models: tuple[str, ...] | None
 ) -> Reply | None:
-    """Say what is wrong with the body, in the words of the real gateway; None if nothing."""
+    """Return the real gateway's error for the body of a request; None if nothing is wrong."""
     if endpoint.method != "POST" or endpoint.answer is media.not_implemented:
         return None
     try:

@@ -1,16 +1,17 @@
-"""The catalogue of failures: how CometAPI, its edge and its providers fail, each under a name.
+"""The catalogue of failures: CometAPI, its edge and its providers as they fail, under names.
 
 Statuses and bodies follow the error-handling guide of CometAPI; what the guide leaves out follows
 what has been seen of the gateway and of the servers in front of it. Within one status the first
-name is the one that `failure(status)` means.
+name is the one that `failure(status)` means. A rate is a share of requests for each name.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from .replies import (
     FRONT_END,
@@ -19,15 +20,13 @@ from .replies import (
     REQUEST_ID,
     REQUEST_ID_HEADER,
     Reply,
+    changed,
     error_reply,
     html_reply,
     json_reply,
     stream_reply,
     with_retry_after,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 #: The web front end: a single-page application, which answers every path with the same page.
 FRONT_PAGE: Final = (
@@ -83,7 +82,7 @@ def _problem(status: int, code: int, name: str, *, retryable: bool, retry_after:
 
 
 def _chunk(content: str) -> str:
-    """One event of a chat stream that has not finished."""
+    """Return one event of a chat stream that has not finished."""
     document = {
         "id": f"chatcmpl-{REQUEST_ID}",
         "object": "chat.completion.chunk",
@@ -114,13 +113,13 @@ def _as_event_stream(reply: Reply) -> Reply:
 
 
 def _unreadable(status: int) -> Reply:
-    """A refusal of a provider in no JSON object: its status is all that the gateway passes on."""
+    """Return a refusal of which the gateway passes on the status alone: it was no JSON object."""
     code = "bad_response_status_code"
     return error_reply(status, "openai_error", code=code, kind=code, param="", request_id=False)
 
 
 def _code_is_status(status: int, words: str) -> Reply:
-    """A refusal of a proxy whose code repeats the status; the class heads the message."""
+    """Return a refusal of a proxy whose code repeats the status; the class heads the message."""
     return error_reply(status, words, code=str(status), kind="None", request_id=False)
 
 
@@ -315,26 +314,76 @@ FAILURES: Final[Mapping[str, Reply]] = MappingProxyType(
 )
 
 
-def failure(
-    name_or_status: str | int, *, retry_after: float | str | None = None, **changes: Any
-) -> Reply:
-    """Return a failure by its name in `FAILURES`, or by its status.
+#: A share for all failures together, or one for each name or status; 1 in sum at most.
+Rate = float | Mapping[str, float] | Mapping[int, float] | Mapping[str | int, float]
+Shares = tuple[tuple[str | int, float], ...]
 
-    *retry_after* adds the header, in seconds or as a text; *changes* are fields of `Reply`. An
-    error status without a name gets the gateway's envelope. Raises `ValueError` for anything else.
+#: Shares that were added up may miss 1 by this much.
+_ROUNDING: Final = 1e-9
+
+
+def failure(
+    name: str | int | None = None,
+    *,
+    status: int | None = None,
+    retry_after: float | str | None = None,
+    **changes: Any,
+) -> Reply:
+    """Return a failure by its *name* in `FAILURES`, or by its *status*.
+
+    A status may stand in the place of the name. *retry_after* adds the header, in seconds or as a
+    text; *changes* are fields of `Reply`. An error status without a name gets the gateway's
+    envelope. Raises `ValueError` for any other name or status, and unless exactly one is given;
+    `TypeError` for a change that is no field.
     """
-    if isinstance(name_or_status, str):
-        reply = FAILURES.get(name_or_status)
-    else:
-        reply = _by_status(name_or_status)
-    if reply is None:
+    if (name is None) == (status is None):
+        raise ValueError(
+            'a failure has a name or a status: "saturated" or status=503, and not both'
+        )
+    wanted = status if name is None else name
+    found = FAILURES.get(wanted) if isinstance(wanted, str) else _by_status(wanted)
+    if found is None:
         names = ", ".join(sorted(FAILURES))
-        raise ValueError(f"no failure called {name_or_status!r}; the names are: {names}")
-    reply = replace(reply, **changes)
+        raise ValueError(f"no failure called {wanted!r}; the names are: {names}")
+    reply = changed(found, changes)
     return reply if retry_after is None else with_retry_after(reply, retry_after)
 
 
-def _by_status(status: int) -> Reply | None:
+def shares_of(
+    keyword: str, rate: Rate, *, everyday: Collection[str], others: Collection[str] = ()
+) -> Shares:
+    """Return the share of each failure. A plain number is spread evenly over *everyday*.
+
+    Raises `ValueError`, naming *keyword*, for shares that cannot be, and for a name that is
+    neither in `FAILURES` nor in *others*, nor a status.
+    """
+    if not isinstance(rate, Mapping):
+        rate = {name: rate / len(everyday) for name in everyday}
+    shares: Shares = tuple(rate.items())
+    sizes = [share for _, share in shares]
+    if any(size < 0 for size in sizes) or sum(sizes) > 1 + _ROUNDING:
+        raise ValueError(f"{keyword}: shares are 0 or more and 1 in sum at most, not {shares}")
+    for name, _ in shares:
+        if isinstance(name, str) and name not in FAILURES and name not in others:
+            names = ", ".join(sorted({*others, *FAILURES}))
+            raise ValueError(f"{keyword}: no failure called {name!r}; the names are: {names}")
+        if not isinstance(name, str):
+            failure(name)
+    return shares
+
+
+def choose(shares: Shares, number: float) -> str | int | None:
+    """Return the failure into whose share *number*, from 0 to below 1, falls; None for the rest."""
+    for name, share in shares:
+        if number < share:
+            return name
+        number -= share
+    return None
+
+
+def _by_status(status: Any) -> Reply | None:
+    if not isinstance(status, int):
+        return None
     named = (reply for reply in FAILURES.values() if reply.status == status)
     if status >= 300 and (reply := next(named, None)):
         return reply

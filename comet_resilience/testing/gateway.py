@@ -1,4 +1,4 @@
-"""The gateway: what it decides, apart from how the bytes travel.
+"""The gateway: its decisions, apart from how the bytes travel.
 
 `Gateway` is told how to fail, how much it can take and how long it needs, and remembers what it
 was asked. It answers over a socket (`async with Gateway() as gateway`) or in memory
@@ -12,23 +12,27 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
+import openai
 
-from .desk import Desk, Latency
+from ..client import wrap
+from ..wire.family import family_of_sdk
+from .capacity import Capacity, ConcurrencyCap
 from .endpoints import FRONT_END_PATH
-from .exchange import Exchange
-from .failures import failure
-from .ledger import Ledger, Outcome, Sample, Statistics
+from .failures import Rate, failure
+from .handler import Handler, Latency
 from .received import ReceivedRequest, receive
-from .replies import FRONT_END, ORIGIN, Reply
+from .replies import FRONT_END, ORIGIN, Exchange, Reply
 from .script import Script, Scripted
 from .server import Server
-from .shares import Rate
+from .statistics import Outcome, Recorder, Sample, Statistics
 from .transport import GatewayTransport
 
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
+    from typing import Unpack
 
-    from .capacity import Capacity, Refusal
+    from ..config import Options
+    from .capacity import Refusal
 
 #: Where a gateway lives that has no socket: host names that exist nowhere.
 _ORIGIN_IN_MEMORY: Final = "http://gateway.test"
@@ -45,6 +49,9 @@ class Gateway:
     that are accepted and *models* the ones that are served; by default any. *text* is the answer
     to everything. With *provider_limits* whole answers carry the ``x-ratelimit-*`` headers of the
     gateway's own accounts with its provider, another account from answer to answer.
+
+    `GatewayInThread` and the pytest fixture ``comet_gateway`` have the same methods; those that are
+    about the event loop it runs on (`transport`, `begin`, `now`, `limit_at`) are here alone.
     Raises `ValueError` for values that make no sense.
     """
 
@@ -73,15 +80,15 @@ class Gateway:
             "provider_limits": provider_limits,
             "seed": seed,
         }
-        self._desk = Desk(**self._settings)
+        self._handler = Handler(**self._settings)
         self._script = Script()
-        self._ledger = Ledger(self.limit_at)
+        self._recorder = Recorder(self.limit_at)
         self._started: float | None = None
         self._server: Server | None = None
         #: Every request that arrived, in order.
         self.requests: list[ReceivedRequest] = []
 
-    # -- telling it what to do ------------------------------------------------------------------
+    # -- what it is told ------------------------------------------------------------------------
 
     def script(self, *replies: Scripted, path: str | None = None, model: str | None = None) -> None:
         """Answer the next matching requests with *replies*, in order; then as usual.
@@ -95,20 +102,30 @@ class Gateway:
 
     def fail(
         self,
-        name_or_status: str | int,
+        /,
+        name: str | int | None = None,
         times: int = 1,
         *,
+        status: int | None = None,
         retry_after: float | str | None = None,
         path: str | None = None,
         model: str | None = None,
         **changes: Any,
     ) -> None:
-        """Fail the next *times* matching requests; *changes* are fields of `Reply`.
+        """Fail the next *times* matching requests, with a *name* in `FAILURES` or a *status*.
 
-        *path* is a pattern such as "/chat/*". Raises `ValueError` for an unknown name.
+        *path* is a pattern such as "/chat/*"; *changes* are fields of `Reply`. Raises `ValueError`
+        for an unknown name and unless exactly one of *name* and *status* is given, `TypeError` for
+        a change that is no field.
         """
-        reply = failure(name_or_status, retry_after=retry_after, **changes)
+        reply = failure(name, status=status, retry_after=retry_after, **changes)
         self._script.add(reply, times=times, path=path, model=model)
+
+    def cut_streams(
+        self, times: int = 1, *, path: str | None = None, model: str | None = None
+    ) -> None:
+        """Break the next *times* matching requests off after two events of a chat stream."""
+        self.fail("stream_cut", times, path=path, model=model)
 
     def always(self, reply: Scripted, *, path: str | None = None, model: str | None = None) -> None:
         """Answer every matching request with *reply*, once what is scripted has been used up."""
@@ -118,58 +135,79 @@ class Gateway:
         """Forget all that was scripted."""
         self._script.clear()
 
-    def change(self, **settings: Any) -> None:
+    def limit(
+        self,
+        capacity: Capacity | Mapping[str, Capacity] | int | None,
+        *,
+        retry_after: float | None = None,
+    ) -> None:
+        """Take so many requests at once and refuse the rest with 429; None for no limit.
+
+        *capacity* may be any capacity model, too; *retry_after* is for a number. Raises
+        `ValueError` for a number below 0, and for *retry_after* beside anything else.
+        """
+        if isinstance(capacity, int):
+            capacity = ConcurrencyCap(capacity, retry_after)
+        elif retry_after is not None:
+            raise ValueError("retry_after goes with a number; a capacity model has its own")
+        self.change(capacity=capacity)
+
+    def change(self, /, **settings: Any) -> None:
         """Take these keywords of `Gateway` from now on; *keys* are for life.
 
         Raises `TypeError` for other keywords and `ValueError` for values that make no sense.
         """
         if "keys" in settings:
             raise TypeError("change() cannot change the keys: clients hold them")
+        unknown = [name for name in settings if name not in {*self._settings, "capacity"}]
+        if unknown:
+            names = ", ".join(sorted({*self._settings, "capacity"} - {"keys"}))
+            raise TypeError(f"change() has no keyword {unknown[0]!r}; it has: {names}")
         capacity = settings.pop("capacity", self._capacity)
         merged = {**self._settings, **settings}
-        self._desk, self._settings, self._capacity = Desk(**merged), merged, capacity
+        self._handler, self._settings, self._capacity = Handler(**merged), merged, capacity
 
     # -- what it has seen -----------------------------------------------------------------------
 
     @property
     def in_flight(self) -> int:
-        """How many requests it works on now; those it refused do not count."""
+        """The number of requests it works on now; those it refused do not count."""
         return self.statistics().in_flight
 
     @property
     def peak_in_flight(self) -> int:
-        """The most requests it worked on at once."""
+        """The largest number of requests it worked on at once."""
         return self.statistics().peak_in_flight
 
     @property
     def answered(self) -> int:
-        """How many good answers it sent to their last byte."""
+        """The number of good answers it sent to their last byte."""
         return self.statistics().answered
 
     @property
     def refused(self) -> int:
-        """How many requests the capacity model refused."""
+        """The number of requests the capacity model refused."""
         return self.statistics().refused
 
     @property
     def samples(self) -> list[Sample]:
         """(seconds, in flight, limit) at each change of the number in flight, for a plot."""
-        return self._ledger.samples
+        return self._recorder.samples
 
     def statistics(self) -> Statistics:
         """Return all counts at this moment."""
-        return self._ledger.statistics()
+        return self._recorder.statistics()
 
     def limit_at(self, now: float) -> int | None:
-        """Return how many requests it takes at once at *now*; None without such a limit."""
+        """Return the number of requests it takes at once at *now*; None without such a limit."""
         if not isinstance(self._capacity, Mapping):
             return None if self._capacity is None else self._capacity.limit_at(now)
         limits = [capacity.limit_at(now) for capacity in {*self._capacity.values()}]
-        known = [limit for limit in limits if limit is not None]
-        return sum(known) if known and len(known) == len(limits) else None
+        numbers = [limit for limit in limits if limit is not None]
+        return sum(numbers) if numbers and len(numbers) == len(limits) else None
 
     def now(self) -> float:
-        """Seconds since it was started, or since it was first used in memory."""
+        """Return the seconds since it was started, or since it was first used in memory."""
         moment = anyio.current_time()
         if self._started is None:
             self._started = moment
@@ -192,13 +230,27 @@ class Gateway:
 
     @property
     def base_url(self) -> str:
-        """What to give to the client as base URL."""
+        """The base URL for a client."""
         return f"{self.origin}/v1"
 
     @property
     def api_key(self) -> str:
         """A key that it accepts."""
         return next(iter(self._keys or ()), "comet-test-key")
+
+    def client(self, **options: Unpack[Options]) -> openai.AsyncOpenAI:
+        """Make a wrapped client of the gateway; *options* are the keywords of `wrap`.
+
+        It reaches a gateway that has not been started in memory.
+        """
+        http_client = None
+        if self._server is None:
+            http = family_of_sdk()
+            http_client = http.AsyncClient(transport=self.transport(), follow_redirects=True)
+        bare = openai.AsyncOpenAI(
+            base_url=self.base_url, api_key=self.api_key, http_client=http_client
+        )
+        return wrap(bare, **options)
 
     def transport(self, family: str | ModuleType | None = None) -> GatewayTransport:
         """Make an in-memory transport for an httpx or httpx2 `AsyncClient`, without sockets.
@@ -221,7 +273,7 @@ class Gateway:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close every connection at once; raise what went wrong within the gateway, if anything."""
+        """Close every connection at once; raise an error that happened within the gateway."""
         if self._server is not None:
             server, self._server = self._server, None
             await server.stop()
@@ -230,27 +282,27 @@ class Gateway:
                 server.raise_bug()
 
     def __repr__(self) -> str:
-        seen, now = len(self.requests), self.in_flight
-        return f"<Gateway at {self.base_url}: {seen} requests, {now} in flight>"
+        arrived, now = len(self.requests), self.in_flight
+        return f"<Gateway at {self.base_url}: {arrived} requests, {now} in flight>"
 
     # -- deciding -------------------------------------------------------------------------------
 
     def begin(
         self, method: str, target: str, headers: Iterable[tuple[str, str]], body: bytes
     ) -> Exchange:
-        """Take in a request and decide the reply. For those who carry the bytes."""
+        """Take in a request and decide the reply. For the sides that carry the bytes."""
         now = self.now()
         request = receive(len(self.requests) + 1, now, method, target, headers, body)
         self.requests.append(request)
-        passed = self._script.reply_to(request) or self._desk.admit(request)
-        if isinstance(passed, Reply):
-            return self._exchange(request, passed)
+        admitted = self._script.reply_to(request) or self._handler.admit(request)
+        if isinstance(admitted, Reply):
+            return self._exchange(request, admitted)
         capacity = self._capacity_for(request)
         refusal = None if capacity is None else capacity.enter(now)
         if refusal is not None:
             return self._exchange(request, _too_many(refusal), refused=True)
         try:
-            reply = self._desk.serve(passed, request)
+            reply = self._handler.serve(admitted, request)
         except BaseException:
             _leave(capacity, now)
             raise
@@ -272,16 +324,16 @@ class Gateway:
         refused: bool = False,
     ) -> Exchange:
         if not refused:
-            self._ledger.begin(request.at)
+            self._recorder.begin(request.at)
         places = {ORIGIN: self.origin, FRONT_END: self.front_end}
-        filled = reply.filled({**self._desk.values(request), **places})
+        filled = reply.filled({**self._handler.values(request), **places})
         return Exchange(request, filled, partial(self._end, filled, capacity, refused))
 
     def _end(self, reply: Reply, capacity: Capacity | None, refused: bool, delivered: bool) -> None:
         now = self.now()
         _leave(capacity, now)
         outcome = Outcome.REFUSED if refused else _outcome(reply, delivered=delivered)
-        self._ledger.end(now, outcome)
+        self._recorder.end(now, outcome)
 
 
 def _too_many(refusal: Refusal) -> Reply:

@@ -20,7 +20,7 @@ _SUBTITLE: Final = "00:00:00{point}000 --> 00:00:01{point}000"
 
 
 def transcription(request: ReceivedRequest, setting: Setting) -> Reply:
-    """POST /audio/transcriptions and /audio/translations, in each format that can be asked for."""
+    """Answer POST /audio/transcriptions and /audio/translations, in each of the formats."""
     wanted = request.fields().get("response_format") or "json"
     if wanted == "verbose_json":
         spoken = {"language": "english", "duration": 1.0, "segments": []}
@@ -37,12 +37,12 @@ def transcription(request: ReceivedRequest, setting: Setting) -> Reply:
 
 
 def speech(request: ReceivedRequest, setting: Setting) -> Reply:
-    """POST /audio/speech: bytes in chunks, as a voice is produced."""
+    """Answer POST /audio/speech: bytes in chunks, as a voice is produced."""
     return _file((b"ID3", *(word.encode() for word in setting.words())), "audio/mpeg")
 
 
 def images(request: ReceivedRequest, setting: Setting) -> Reply:
-    """POST /images/generations and /images/edits."""
+    """Answer POST /images/generations and /images/edits."""
     asked = request.fields()
     image: dict[str, Any] = {"b64_json": _PIXEL}
     if asked.get("response_format") == "url":
@@ -52,7 +52,7 @@ def images(request: ReceivedRequest, setting: Setting) -> Reply:
 
 
 def video_created(request: ReceivedRequest, setting: Setting) -> Reply:
-    """POST /videos: a job, with the id under both of its names."""
+    """Answer POST /videos: a job, with the id under both of its names."""
     asked = request.fields()
     name = f"video_{REQUEST_ID}"
     job = _video(name, setting, model=asked["model"], status="queued")
@@ -60,25 +60,25 @@ def video_created(request: ReceivedRequest, setting: Setting) -> Reply:
 
 
 def video(request: ReceivedRequest, setting: Setting) -> Reply:
-    """GET /videos/{id}: every job is done."""
+    """Answer GET /videos/{id}: every job is done."""
     name = request.path.rpartition("/")[2]
     return json_reply(200, _video(name, setting, model="sora-2", status="completed"))
 
 
 def video_content(request: ReceivedRequest, setting: Setting) -> Reply:
-    """GET /videos/{id}/content: a redirect to where the file lies."""
+    """Answer GET /videos/{id}/content: a redirect to where the file lies."""
     name = request.path.split("/")[-2]
     location = ("Location", f"{ORIGIN}/cdn/{name}.mp4")
     return Reply(status=302, headers=(location, (REQUEST_ID_HEADER, REQUEST_ID)))
 
 
 def file_content(request: ReceivedRequest, setting: Setting) -> Reply:
-    """GET /files/{id}/content."""
+    """Answer GET /files/{id}/content."""
     return _file(setting.text.encode(), "application/octet-stream")
 
 
 def cdn_file(path: str) -> Reply:
-    """GET /cdn/...: the bytes of a picture or a film, for which no key is needed."""
+    """Answer GET /cdn/...: the bytes of a picture or a film, for which no key is needed."""
     kind = "image/png" if path.endswith(".png") else "video/mp4"
     return Reply(headers=(("Content-Type", kind),), body=f"the bytes of {path}".encode())
 

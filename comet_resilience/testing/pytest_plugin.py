@@ -26,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def comet_gateway(request: pytest.FixtureRequest) -> Iterator[GatewayInThread]:
-    """A gateway on a port of its own that fails when told so, for tests of any style.
+    """Give a gateway on a port of its own that fails when told so, for tests of any style.
 
     The marker ``comet_gateway`` gives the keywords of ``Gateway``; the closest one wins.
     """

@@ -1,4 +1,4 @@
-"""A request as the gateway received it."""
+"""Requests, as the gateway received them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ReceivedRequest:
         return _form(self.headers.get("content-type", ""), self.body)
 
     def fields(self) -> dict[str, Any]:
-        """Return what the body says, JSON object or form. Raises `ValueError` if it is neither."""
+        """Return the fields of a body that is a JSON object or a form, else raise `ValueError`."""
         form = self.form()
         if form:
             return {name: value.decode("utf-8", "replace") for name, value in form.items()}
@@ -55,7 +55,7 @@ def receive(
     headers: Iterable[tuple[str, str]],
     body: bytes,
 ) -> ReceivedRequest:
-    """Put a request together from what came over the wire."""
+    """Make a request of its target, headers and body."""
     path, _, query = target.partition("?")
     lowered: dict[str, str] = {}
     for name, value in headers:

@@ -1,4 +1,4 @@
-"""What the gateway was told to answer, before it answers by itself."""
+"""Scripted replies: rules that come before the gateway's own replies."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Rule:
 
 
 class Script:
-    """The rules in force. The mutable state of this class is how often each rule still applies.
+    """The rules in force. How often each of them still applies is mutable.
 
     Rules that run out come before those that stay; among equals the older rule comes first.
     """
@@ -55,8 +55,7 @@ class Script:
         """
         if times is not None and times < 1:
             raise ValueError(f"times must be 1 or more, not {times}")
-        known = _resolve(entry)
-        self._rules.append(_Rule(entry=known, left=times, path=path, model=model))
+        self._rules.append(_Rule(entry=_resolve(entry), left=times, path=path, model=model))
 
     def clear(self) -> None:
         """Forget all rules."""

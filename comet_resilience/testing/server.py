@@ -16,8 +16,7 @@ import h11
 from anyio.abc import ByteStream, SocketAttribute, TaskGroup
 
 if TYPE_CHECKING:
-    from .exchange import Brain, Exchange
-    from .replies import Reply
+    from .replies import Exchange, Reply, Responder
 
 _CONNECTION_LOST: Final = (anyio.BrokenResourceError, anyio.ClosedResourceError, anyio.EndOfStream)
 
@@ -25,12 +24,12 @@ _Received = tuple[str, str, list[tuple[str, str]], bytes]
 
 
 class Server:
-    """Listens, and gives each connection to a task of its own."""
+    """A listener that gives each connection a task of its own."""
 
-    __slots__ = ("_brain", "_bugs", "_listener", "_tasks", "port")
+    __slots__ = ("_bugs", "_listener", "_responder", "_tasks", "port")
 
-    def __init__(self, brain: Brain) -> None:
-        self._brain = brain
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
         self._bugs: list[Exception] = []
         self.port: int = 0
 
@@ -52,14 +51,14 @@ class Server:
                 await self._listener.aclose()
 
     def raise_bug(self) -> None:
-        """Raise the first error that happened within the gateway, if there was one."""
+        """Raise the first error within the gateway, if there was one."""
         if self._bugs:
             raise self._bugs[0]
 
     async def _serve(self, stream: ByteStream) -> None:
         async with stream:
             try:
-                await _Connection(self._brain, stream).run()
+                await _Connection(self._responder, stream).run()
             except _CONNECTION_LOST:
                 pass  # Clients may go whenever they like.
             except Exception as bug:  # noqa: BLE001 - raised by raise_bug()
@@ -69,10 +68,10 @@ class Server:
 class _Connection:
     """One connection, from its first request to its end."""
 
-    __slots__ = ("_brain", "_protocol", "_stream")
+    __slots__ = ("_protocol", "_responder", "_stream")
 
-    def __init__(self, brain: Brain, stream: ByteStream) -> None:
-        self._brain = brain
+    def __init__(self, responder: Responder, stream: ByteStream) -> None:
+        self._responder = responder
         self._stream = stream
         self._protocol = h11.Connection(h11.SERVER)
 
@@ -80,7 +79,7 @@ class _Connection:
         """Answer requests until either side closes."""
         try:
             while (received := await self._next_request()) is not None:
-                exchange = self._brain.begin(*received)
+                exchange = self._responder.begin(*received)
                 if not await self._answer(exchange) or self._protocol.our_state is not h11.DONE:
                     return
                 self._protocol.start_next_cycle()

@@ -21,7 +21,7 @@ SOME_MODELS: Final = ("gpt-5.4", "claude-sonnet-4-6", "text-embedding-3-small")
 
 _EMBEDDING_SIZE: Final = 8
 
-#: What every response says, whatever was asked.
+#: The fields that are the same in every response.
 RESPONSE_DEFAULTS: Final[Mapping[str, Any]] = {
     "error": None,
     "incomplete_details": None,
@@ -37,7 +37,7 @@ RESPONSE_DEFAULTS: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """What every answer is made of. *created* is in seconds since 1970."""
+    """The settings of an answer. *created* is in seconds since 1970."""
 
     text: str
     models: tuple[str, ...] | None
@@ -50,7 +50,7 @@ class Setting:
 
 
 def chat(request: ReceivedRequest, setting: Setting) -> Reply:
-    """POST /chat/completions."""
+    """Answer POST /chat/completions."""
     asked = request.fields()
     if asked.get("stream"):
         return sse([*_chat_chunks(asked, setting), "[DONE]"])
@@ -61,7 +61,7 @@ def chat(request: ReceivedRequest, setting: Setting) -> Reply:
 
 
 def completions(request: ReceivedRequest, setting: Setting) -> Reply:
-    """POST /completions."""
+    """Answer POST /completions."""
     asked = request.fields()
     head = _head(asked, setting, "text_completion")
     if not asked.get("stream"):
@@ -73,7 +73,7 @@ def completions(request: ReceivedRequest, setting: Setting) -> Reply:
 
 
 def embeddings(request: ReceivedRequest, setting: Setting) -> Reply:
-    """POST /embeddings, as numbers or in base64, which is what the SDK asks for."""
+    """Answer POST /embeddings, as numbers or in base64, which is what the SDK asks for."""
     asked = request.fields()
     given = asked["input"]
     size = int(asked.get("dimensions") or _EMBEDDING_SIZE)
@@ -91,7 +91,7 @@ def embeddings(request: ReceivedRequest, setting: Setting) -> Reply:
 
 
 def responses(request: ReceivedRequest, setting: Setting) -> Reply:
-    """POST /responses."""
+    """Answer POST /responses."""
     asked = request.fields()
     done = _response(asked, setting, usage=_response_usage(request, setting))
     if not asked.get("stream"):
@@ -108,13 +108,13 @@ def responses(request: ReceivedRequest, setting: Setting) -> Reply:
 
 
 def models(request: ReceivedRequest, setting: Setting) -> Reply:
-    """GET /models."""
+    """Answer GET /models."""
     listed = [_model(name, setting) for name in setting.models or SOME_MODELS]
     return json_reply(200, {"object": "list", "data": listed, "success": True})
 
 
 def model(request: ReceivedRequest, setting: Setting) -> Reply:
-    """GET /models/{id}; a model that is not there is an error under status 200."""
+    """Answer GET /models/{id}; a model that is not there is an error under status 200."""
     name = unquote(request.path.rpartition("/models/")[2])
     if setting.models is None or name in setting.models:
         return json_reply(200, _model(name, setting))

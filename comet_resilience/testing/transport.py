@@ -18,16 +18,16 @@ from ..wire.family import family_of_sdk
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from .exchange import Brain, Exchange
+    from .replies import Exchange, Responder
 
 
 class GatewayTransport:
-    """Carries requests to a gateway."""
+    """A transport for an httpx or httpx2 client that leads to a gateway."""
 
-    __slots__ = ("_brain", "_family", "_stream_class")
+    __slots__ = ("_family", "_responder", "_stream_class")
 
-    def __init__(self, brain: Brain, family: str | ModuleType | None = None) -> None:
-        self._brain = brain
+    def __init__(self, responder: Responder, family: str | ModuleType | None = None) -> None:
+        self._responder = responder
         self._family: Any = family if isinstance(family, ModuleType) else _load(family)
         # The client accepts nothing but a stream of its own family.
         bases = (_ReplyStream, self._family.AsyncByteStream)
@@ -41,7 +41,7 @@ class GatewayTransport:
         body = b"".join([chunk async for chunk in request.stream])
         target = request.url.raw_path.decode("ascii")
         headers = request.headers.multi_items()
-        exchange = self._brain.begin(request.method, target, headers, body)
+        exchange = self._responder.begin(request.method, target, headers, body)
         wire = _Wire(self._family, request)
         try:
             await wire.respond(exchange)
@@ -74,7 +74,7 @@ class GatewayTransport:
 
 
 class _Wire:
-    """What a socket would do to one request: wait, time out, break."""
+    """The behaviour of a socket towards one request: waits, timeouts, breaks."""
 
     __slots__ = ("_family", "_request")
 
@@ -83,7 +83,7 @@ class _Wire:
         self._request = request
 
     async def respond(self, exchange: Exchange) -> None:
-        """Wait until the headers are there, or raise what the client would see instead."""
+        """Wait for the headers, or raise the error that a client would see instead."""
         reply = exchange.reply
         await self.wait(float("inf") if reply.hang else reply.delay)
         if reply.refuse or reply.drop:
@@ -134,7 +134,7 @@ class _ReplyStream:
             raise
 
     async def aclose(self) -> None:
-        """Go away; a reply that is not over is abandoned."""
+        """Abandon the reply, unless it is over."""
         self._exchange.end(delivered=False)
 
     async def _read(self) -> bytes:

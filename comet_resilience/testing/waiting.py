@@ -1,4 +1,4 @@
-"""Tests that do not wait: the library's own clock jumps over its own waits.
+"""Tests without waiting: the library's own clock jumps over its own waits.
 
 Inside ``no_waiting()`` the backoff, a Retry-After and the limiter's holds and closures take no real
 time, on any event loop of the process. Nothing else changes: attempts, reasons and delays are those
@@ -8,7 +8,7 @@ of a run that waits, and the deadline counts what was jumped over. Three rules:
 2. It does not jump while requests are in flight, because the gateway answers in real time: a
    request that was refused for load must not come back before there is room.
 3. A body that the caller holds open without reading counts as in flight too. So when nothing at
-   all has moved for a moment (``PATIENCE``), time jumps nevertheless.
+   all has changed for a moment (``PATIENCE``), time jumps nevertheless.
 
 Your own timeouts, ``queue_timeout`` and the gateway's latency pass in real time.
 """
@@ -25,16 +25,16 @@ from typing import Final
 from ..limits import limiter
 from ..limits.eventloop import EventLoop, Parking, see_through
 
-#: Seconds without any movement after which requests in flight no longer hold time back.
+#: Seconds without any change after which requests in flight no longer hold time back.
 PATIENCE: Final = 0.5
-#: Seconds between two looks at what is in flight.
-_LOOK: Final = 0.001
+#: Seconds between two checks of the requests in flight.
+_POLL_INTERVAL: Final = 0.001
 
 
 class _Time:
-    """How far the library's clock is ahead of the loops', and whether it may jump.
+    """The library's clock: its lead over the loops' (seconds), and the number of open blocks.
 
-    The mutable state is common to all loops. The clock never goes back: a client that outlives
+    This state is mutable and common to all loops. The clock never goes back: a client that outlives
     ``no_waiting()`` would otherwise find its closed gate closed for as long again.
     """
 
@@ -60,8 +60,8 @@ def no_waiting() -> Iterator[None]:
             see_through(None)
 
 
-class _Entry:
-    """Something to be done at a time."""
+class _Timer:
+    """A function to be called at a time."""
 
     __slots__ = ("function", "number", "when")
 
@@ -70,23 +70,23 @@ class _Entry:
         self.number = number
         self.function: Callable[[], object] | None = function
 
-    def __lt__(self, other: _Entry) -> bool:
+    def __lt__(self, other: _Timer) -> bool:
         return (self.when, self.number) < (other.when, other.number)
 
-    def call_off(self) -> None:
+    def cancel(self) -> None:
         self.function = None
 
 
 class _JumpingLoop:
-    """An event loop whose clock jumps to whatever the library waits for."""
+    """An event loop whose clock jumps to the next timer of the library."""
 
     def __init__(self, loop: EventLoop) -> None:
         self._loop = loop
         self._numbers = itertools.count()
-        self._entries: list[_Entry] = []
-        self._is_looking = False
-        self._seen: list[tuple[int, int, int, int]] = []
-        self._moved_at = 0.0
+        self._timers: list[_Timer] = []
+        self._is_polling = False
+        self._counts: list[tuple[int, int, int, int]] = []
+        self._changed_at = 0.0
 
     def now(self) -> float:
         return self._loop.now() + _time.ahead
@@ -102,55 +102,55 @@ class _JumpingLoop:
 
     async def sleep(self, seconds: float) -> None:
         parking = self.park()
-        call_off = self.call_at(self.now() + seconds, parking.go)
+        cancel = self.call_at(self.now() + seconds, parking.go)
         try:
             await parking
         finally:
-            call_off()
+            cancel()
 
     def call_at(self, when: float, function: Callable[[], object]) -> Callable[[], object]:
         if not _time.jumping:
             return self._loop.call_at(when - _time.ahead, function)
-        entry = _Entry(when, next(self._numbers), function)
-        heapq.heappush(self._entries, entry)
-        if not self._is_looking:
-            self._is_looking = True
-            self._look_in(0)
-        return entry.call_off
+        timer = _Timer(when, next(self._numbers), function)
+        heapq.heappush(self._timers, timer)
+        if not self._is_polling:
+            self._is_polling = True
+            self._poll_in(0)
+        return timer.cancel
 
-    def _look_in(self, seconds: float) -> None:
-        self._loop.call_at(self._loop.now() + seconds, self._look)
+    def _poll_in(self, seconds: float) -> None:
+        self._loop.call_at(self._loop.now() + seconds, self._poll)
 
-    def _look(self) -> None:
-        """Jump if nothing is in flight, and do what is due."""
-        entries = self._entries
-        while entries and entries[0].function is None:
-            heapq.heappop(entries)
-        if not entries:
-            self._is_looking = False
+    def _poll(self) -> None:
+        """Jump if nothing is in flight, and call what is due."""
+        timers = self._timers
+        while timers and timers[0].function is None:
+            heapq.heappop(timers)
+        if not timers:
+            self._is_polling = False
             return
         if _time.jumping and self._may_jump():
-            _time.ahead += max(0.0, entries[0].when - self.now())
-        done = self._do_what_is_due()
-        self._look_in(0 if done else _LOOK)
+            _time.ahead += max(0.0, timers[0].when - self.now())
+        called = self._call_due()
+        self._poll_in(0 if called else _POLL_INTERVAL)
 
-    def _do_what_is_due(self) -> bool:
-        entries, now, done = self._entries, self.now(), False
-        while entries and entries[0].when <= now:
-            function = heapq.heappop(entries).function
+    def _call_due(self) -> bool:
+        timers, now, called = self._timers, self.now(), False
+        while timers and timers[0].when <= now:
+            function = heapq.heappop(timers).function
             if function is not None:
                 function()
-                done = True
-        return done
+                called = True
+        return called
 
     def _may_jump(self) -> bool:
-        shown = [
+        counts = [
             (partition.in_flight, partition.ok, partition.refused, partition.other)
             for each in tuple(limiter._limiters)  # noqa: SLF001 - all that there are
             for partition in each.snapshot().partitions
         ]
-        if not any(in_flight for in_flight, *_ in shown):
+        if not any(in_flight for in_flight, *_ in counts):
             return True
-        if shown != self._seen:
-            self._seen, self._moved_at = shown, self._loop.now()
-        return self._loop.now() - self._moved_at >= PATIENCE
+        if counts != self._counts:
+            self._counts, self._changed_at = counts, self._loop.now()
+        return self._loop.now() - self._changed_at >= PATIENCE

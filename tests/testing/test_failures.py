@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from comet_resilience.testing import FAILURES, Gateway, Reply, error_reply, failure
+from comet_resilience.testing.failures import choose, shares_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -184,7 +185,7 @@ def test_names_and_statuses() -> None:
     assert failure(503) == FAILURES["unavailable"]
     assert failure(524) == FAILURES["edge_timeout"]
     assert failure(301) == FAILURES["wrong_path"]
-    assert failure(529) == error_reply(529, "failure with status 529")
+    assert failure(529) == failure(status=529) == error_reply(529, "failure with status 529")
 
 
 @pytest.mark.parametrize("wrong", ["rate_limit", 200, 302, 600])
@@ -203,3 +204,30 @@ def test_changes_and_hints_are_applied() -> None:
     assert isinstance(reply, Reply)
     with pytest.raises(TypeError):
         FAILURES["new"] = reply  # type: ignore[index]
+
+
+_SHARES = (("rate_limited", 0.25), (503, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(0.0, "rate_limited"), (0.2499, "rate_limited"), (0.25, 503), (0.7499, 503), (0.75, None)],
+)
+def test_a_number_falls_into_one_share(number: float, name: str | int | None) -> None:
+    """Each share has its own stretch from 0 to 1, in order; the rest is nobody's."""
+    assert choose(_SHARES, number) == name
+
+
+@pytest.mark.parametrize("rate", [{503: -0.1}, {503: 0.5, 504: 0.6}, 1.5])
+def test_impossible_shares_are_refused(rate: Any) -> None:
+    """The error names the keyword that they were given to."""
+    with pytest.raises(ValueError, match="failure_rate: shares are 0 or more"):
+        shares_of("failure_rate", rate, everyday=("unavailable",))
+
+
+def test_ten_tenths_are_one() -> None:
+    """Floats that were added up may miss it by a little."""
+    tenths = dict.fromkeys(range(501, 511), 0.1)
+    assert shares_of("rate", tenths, everyday=()) == tuple(tenths.items())
+    names = ("unavailable", "saturated")
+    assert shares_of("rate", 0.5, everyday=names) == tuple((name, 0.25) for name in names)

@@ -24,7 +24,7 @@ from comet_resilience.testing import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from comet_resilience.testing.exchange import Exchange
+    from comet_resilience.testing.replies import Exchange
 
 anyio_marked = pytest.mark.anyio
 virtual_time = pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)

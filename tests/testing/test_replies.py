@@ -9,18 +9,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comet_resilience.testing import Reply, error_reply, html_reply, stream_reply
+from comet_resilience.testing import Reply, error_reply, html_reply, json_reply, stream_reply
 from comet_resilience.testing.replies import MODEL, REQUEST_ID, with_retry_after
 
 
 @pytest.mark.parametrize(
     "fields",
-    [{"status": 100}, {"status": 600}, {"delay": -1}, {"chunk_delay": -0.1}, {"cut_after": -1}],
+    [
+        {"status": 100},
+        {"status": 600},
+        {"status": "200"},
+        {"delay": -1},
+        {"chunk_delay": -0.1},
+        {"cut_after": -1},
+        {"body": "text"},
+        {"body": (b"chunk", "text")},
+        {"headers": {"Retry-After": 1}},
+        {"headers": [("Retry-After", "1", "2")]},
+        {"headers": "Retry-After: 1"},
+        {"headers": None},
+    ],
 )
 def test_senseless_fields_are_refused(fields: dict[str, Any]) -> None:
     """A reply that no server can send is an error where it is written."""
-    with pytest.raises(ValueError, match=r"must be|seconds|number"):
+    with pytest.raises(ValueError, match=f"{next(iter(fields))}.*(must be|seconds|number)"):
         Reply(**fields)
+
+
+@pytest.mark.parametrize("make", [json_reply, html_reply])
+@pytest.mark.parametrize("headers", [{"X-A": "1"}, [("X-A", "1")], (["X-A", "1"],)])
+def test_headers_are_a_mapping_or_pairs(make: Any, headers: Any) -> None:
+    """They come after those of the reply itself; what is neither is refused at the call."""
+    assert make(200, "", headers=headers).headers[-1] == ("X-A", "1")
+    assert Reply(headers=headers).headers == (("X-A", "1"),)
+    with pytest.raises(ValueError, match=r"headers must be a mapping or pairs of strings, not \("):
+        make(200, "", headers={"X-A": 1})
 
 
 @given(st.lists(st.binary()), st.integers(0, 200))

@@ -1,4 +1,4 @@
-"""What happened at the gateway, counted."""
+"""Counts of what happened at the gateway."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(Enum):
-    """How a request ended."""
+    """The end of a request."""
 
     ANSWERED = "answered"
     REFUSED = "refused"
@@ -20,7 +20,7 @@ class Outcome(Enum):
 
 
 class Sample(NamedTuple):
-    """How many requests were in flight from this time on, in seconds, and how many might be."""
+    """The number of requests in flight from a time on (in seconds), and the limit at that time."""
 
     at: float
     in_flight: int
@@ -44,10 +44,10 @@ class Statistics:
     abandoned: int = 0
 
 
-class Ledger:
-    """Counts requests. The mutable state of this class is its counters and samples.
+class Recorder:
+    """A count of requests by their ends. Its counters and samples are mutable.
 
-    A refused request is never in flight: that number is about what the gateway works on.
+    A refused request is never in flight: the gateway does not work on it.
     """
 
     __slots__ = ("_in_flight", "_limit_at", "_outcomes", "_peak", "samples")
@@ -66,7 +66,7 @@ class Ledger:
         self._sample(now)
 
     def end(self, now: float, outcome: Outcome) -> None:
-        """Note how a request ended; one that was not refused leaves."""
+        """Note the end of a request; one that was not refused is no longer in flight."""
         self._outcomes[outcome] += 1
         if outcome is not Outcome.REFUSED:
             self._in_flight -= 1

@@ -1,30 +1,29 @@
-"""What the gateway answers by itself: keys, the shape of requests, bad luck, and good answers.
+"""Replies without a script: keys and requests checked, failures at random, good answers.
 
-All chance comes from the seed and the number of the request, so that a draw more or less for one
+All randomness comes from the seed and the number of the request, so that one number more for one
 request changes nothing for the next.
 """
 
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from random import Random
 from typing import Final
 
 from .endpoints import Endpoint, complaint, find, outside
-from .failures import failure
+from .failures import Rate, choose, failure, shares_of
 from .received import ReceivedRequest
 from .replies import MODEL, RAY, REQUEST_ID, Reply
-from .shares import Rate, Shares, checked_shares, drawn
 from .text_answers import Setting
 
 Latency = float | tuple[float, float] | Callable[[ReceivedRequest], float]
 
 #: The gateway's calendar starts here, so that runs with the same seed give the same ids.
 _EPOCH: Final = datetime(2026, 11, 2, 3, 14, 15, tzinfo=timezone(timedelta(hours=8)))
-#: What a provider says of two accounts of the gateway, one of them used up.
+#: Limits of two accounts with a provider, one of them used up.
 _ACCOUNTS: Final = tuple(
     (
         ("x-ratelimit-limit-requests", limit),
@@ -36,8 +35,11 @@ _ACCOUNTS: Final = tuple(
 _ALPHANUMERIC: Final = string.ascii_letters + string.digits
 
 
-class Desk:
-    """Answers requests. It has no mutable state. Raises `ValueError` for senseless options."""
+class Handler:
+    """The gateway's own replies, from its settings; without mutable state.
+
+    Raises `ValueError` for senseless settings.
+    """
 
     __slots__ = (
         "_chunk_delay", "_keys", "_latency", "_models", "_provider_limits", "_seed", "_shares",
@@ -60,7 +62,7 @@ class Desk:
             raise ValueError(f"chunk_delay must be 0 seconds or more, not {chunk_delay}")
         self._latency = _checked_latency(latency)
         self._chunk_delay = chunk_delay
-        self._shares = _checked_shares(failure_rate)
+        self._shares = shares_of("failure_rate", failure_rate, everyday=("unavailable",))
         self._keys = keys
         self._models = None if models is None else tuple(models)
         self._text = text
@@ -75,14 +77,14 @@ class Desk:
         return endpoint if self._accepts(request) else failure("invalid_token")
 
     def serve(self, endpoint: Endpoint, request: ReceivedRequest) -> Reply:
-        """Reply to a request that was let in; its shape may be wrong, its luck bad."""
+        """Reply to a request that was let in: a complaint about it, a random failure, an answer."""
         complained = complaint(endpoint, request, self._models)
         if complained is not None:
             return complained
         chance = Random(f"{self._seed}/{request.number}")  # noqa: S311 - no secret
-        unlucky = self._unlucky(chance.random())
-        if unlucky is not None:
-            return unlucky
+        name = choose(self._shares, chance.random())
+        if name is not None:
+            return failure(name)
         setting = Setting(text=self._text, models=self._models, created=_created(request.at))
         delay = self._delay(request, chance)
         reply = endpoint.answer(request, setting)
@@ -92,7 +94,7 @@ class Desk:
         return replace(reply, delay=delay, chunk_delay=self._chunk_delay)
 
     def values(self, request: ReceivedRequest) -> dict[str, str]:
-        """Fill the placeholders that are about the request. Ids look like those of CometAPI."""
+        """Return what fills the placeholders about the request. Ids look like those of CometAPI."""
         chance = Random(f"{self._seed}/{request.number}/id")  # noqa: S311 - no secret
         moment = _EPOCH + timedelta(seconds=request.at)
         tail = "".join(chance.choices(_ALPHANUMERIC, k=8))
@@ -106,10 +108,6 @@ class Desk:
         if scheme != "Bearer" or not key or key != key.strip() or " " in key:
             return False
         return self._keys is None or key in self._keys
-
-    def _unlucky(self, draw: float) -> Reply | None:
-        name = drawn(self._shares, draw)
-        return None if name is None else failure(name)
 
     def _delay(self, request: ReceivedRequest, chance: Random) -> float:
         if isinstance(self._latency, tuple):
@@ -128,12 +126,3 @@ def _checked_latency(latency: Latency) -> Latency:
     if not 0 <= low <= high:
         raise ValueError(f"latency must be seconds, or a range (low, high), not {latency}")
     return latency
-
-
-def _checked_shares(failure_rate: Rate) -> Shares:
-    if not isinstance(failure_rate, Mapping):
-        failure_rate = {"unavailable": failure_rate}
-    shares = checked_shares("failure_rate", failure_rate.items())
-    for name, _ in shares:
-        failure(name)
-    return shares
