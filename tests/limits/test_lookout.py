@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -13,6 +14,8 @@ import trio
 import trio.testing
 
 from comet_resilience import FixedLimit, snapshot
+from comet_resilience.limits import collecting
+from comet_resilience.limits.collecting import Budget
 from comet_resilience.limits.lookout import ALL_EVERY, LOOK_EVERY, Lookout
 
 from ..conftest import MESSAGES, OK, Answer, ask, scripted
@@ -23,8 +26,14 @@ OPTIONS: Any = {"algorithm": lambda: FixedLimit(1)}
 
 
 @pytest.fixture(autouse=True)
-def no_collector() -> Iterator[None]:
-    """As in a process that has nothing to do: no object is made, and none collected."""
+def no_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As in a new process that has nothing to do: no object is made, and none collected.
+
+    The budget for collections is the process's: neither what other tests have spent of it nor
+    the speed of the machine decides here.
+    """
+    monkeypatch.setattr(collecting, "_budget", Budget())
+    monkeypatch.setattr(collecting, "time", SimpleNamespace(thread_time=lambda: 0.0))
     gc.collect()
     gc.disable()
     yield
