@@ -1,4 +1,4 @@
-"""The blocks of code in a Markdown page, and what a reader would have to run them.
+"""The blocks of code in the READMEs, and what a reader would have to run them.
 
 A reader reads from top to bottom: what an earlier block imported is there, and what the page talks
 of all the time (`client`, `gateway`, `messages`, ...) is there from the start. The CometAPI address
@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final
 
 import openai
@@ -22,6 +23,19 @@ from comet_resilience.testing import Gateway
 
 from .conftest import MESSAGES
 
+ROOT: Final = Path(__file__).parents[1]
+#: The front page, and the page of each folder that has one; by their paths.
+PAGES: Final = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in [
+        ROOT / "README.md",
+        *sorted(
+            found
+            for folder in ("comet_resilience", "examples", "tests")
+            for found in (ROOT / folder).rglob("README.md")
+        ),
+    ]
+}
 #: A model id that the page misspells on purpose: no gateway serves it.
 MISSPELT: Final = "gpt-5-mni"
 ADDRESS: Final = "https://api.cometapi.com/v1"
@@ -32,22 +46,30 @@ _BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: its language, its text, its line, and why it is not run, if so."""
+    """A fenced block: its page and line, its language and text, and why it is not run, if so."""
 
+    page: str
     language: str
     text: str
     line: int
     not_run: str
 
+    @property
+    def whole(self) -> bool:
+        """Whether it is a program of its own, which is followed by its output."""
+        return self.text.endswith("\nasyncio.run(main())\n")
+
     def __str__(self) -> str:
         first = self.text.strip().splitlines()[0] if self.text.strip() else "empty"
-        return f"line {self.line}: {first[:40]}"
+        return f"{self.page}:{self.line}: {first[:40]}"
 
 
-def blocks_of(page: str, *languages: str) -> list[Block]:
+def blocks_of(path: str, *languages: str) -> list[Block]:
     """The blocks of a page that are in one of the languages ("" for none)."""
+    page = PAGES[path]
     return [
         Block(
+            page=path,
             language=found[1],
             text=found[2],
             line=page.count("\n", 0, found.start()) + 1,
@@ -110,7 +132,7 @@ async def execute(block: Block, gateway: Gateway, earlier: list[Block]) -> dict[
     names = given(gateway, earlier)
     code = compile(
         filled_in(block.text, gateway),
-        f"<README, {block}>",
+        f"<{block}>",
         "exec",
         flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
     )

@@ -1,4 +1,4 @@
-"""A stranger reads the README from top to bottom and tries everything in it."""
+"""A stranger reads each README from top to bottom and tries everything in it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ from comet_resilience.cli import main
 from comet_resilience.testing import Gateway
 
 from .ecosystem.environments import ENVIRONMENTS
-from .snippets import MISSPELT, Block, blocks_of, execute, missing_module
+from .snippets import MISSPELT, PAGES, ROOT, Block, blocks_of, execute, missing_module
 
-ROOT: Final = Path(__file__).parents[1]
-PAGE: Final = (ROOT / "README.md").read_text(encoding="utf-8")
-PYTHON: Final = blocks_of(PAGE, "python")
+PYTHON: Final = [block for page in PAGES for block in blocks_of(page, "python")]
 #: Commands: those of the blocks, and those that stand in backticks anywhere else.
 COMMANDS: Final = sorted(
-    {line for block in blocks_of(PAGE, "sh", "bash", "") for line in block.text.splitlines()}
-    | set(re.findall(r"`((?:python|pip|comet-resilience) [^`]+)`", PAGE))
+    {
+        line
+        for page in PAGES
+        for block in blocks_of(page, "sh", "bash", "")
+        for line in block.text.splitlines()
+    }
+    | set(re.findall(r"`((?:python|pip|comet-resilience) [^`]+)`", "\n".join(PAGES.values())))
 )
 
 
@@ -56,9 +59,42 @@ async def test_python_runs(
     if block.not_run:
         compile(block.text, str(block), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         return
+    if block.whole:
+        assert run_program(block) == without_chance(output_shown(block))
+        return
     if module := missing_module(block):
         pytest.skip(f"{module} is not installed")
-    await execute(block, gateway, PYTHON[: PYTHON.index(block)])
+    await execute(block, gateway, earlier_blocks(block))
+
+
+def run_program(block: Block) -> str:
+    """Run a whole program by itself, and return what it prints."""
+    done = subprocess.run(  # noqa: S603 - our own
+        [sys.executable, "-c", block.text],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return without_chance(done.stdout)
+
+
+def output_shown(block: Block) -> str:
+    """Return what the page says that a program prints: the next text after it."""
+    return next(each.text for each in blocks_of(block.page, "text") if each.line > block.line)
+
+
+def without_chance(output: str) -> str:
+    """Return an output with ids, times of the day and fractions of seconds made equal."""
+    output = re.sub(r"\b2\d{13,}\w+", "<id>", output)
+    output = re.sub(r"\d{4}-\d\d-\d\dT[\d:+]+", "<time>", output)
+    return re.sub(r"\b\d+\.\d+ s\b|\b\d s ago", "<seconds>", output).strip()
+
+
+def earlier_blocks(block: Block) -> list[Block]:
+    """Return the blocks that stand above one on its page."""
+    return [each for each in PYTHON if each.page == block.page and each.line < block.line]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -163,5 +199,5 @@ def test_a_block_that_is_not_run_says_why() -> None:
 def test_tests_are_run_as_tests() -> None:
     """A block that defines tests is marked for `tests/testing/test_readme.py`, which runs them."""
     for block in PYTHON:
-        above = PAGE.splitlines()[block.line - 2]
+        above = PAGES[block.page].splitlines()[block.line - 2]
         assert ("def test_" in block.text) == ("run this block with pytest" in above), block

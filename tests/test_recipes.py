@@ -1,9 +1,8 @@
-"""The README's recipes: each is run as it stands there, and does what it is for."""
+"""The recipes of `examples/README.md`: each is run as it stands there, and does what it is for."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +13,11 @@ from comet_resilience.testing import Gateway, Reply
 from .snippets import Block, blocks_of, execute
 
 pytestmark = pytest.mark.anyio
-PAGE = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-BLOCKS = blocks_of(PAGE, "python")
+BLOCKS = blocks_of("examples/README.md", "python")
 
 
 def recipe(words: str) -> tuple[Block, list[Block]]:
-    """The block of the README that has some words in it, and those before it."""
+    """The block of the page that has some words in it, and those before it."""
     found = [block for block in BLOCKS if words in block.text]
     assert found, words
     return found[0], BLOCKS[: BLOCKS.index(found[0])]

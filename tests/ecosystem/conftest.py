@@ -108,12 +108,12 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[GatewayInThread]:
 
 
 def follow_readme(words: str, **names: Any) -> dict[str, Any]:
-    """Run the README's lines for a framework; the names that there are afterwards."""
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    """Run the lines of `examples/README.md` for a framework, and return the names they make."""
+    page = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     part = page.partition("## Under a framework")[2].partition("```python\n")[2].partition("```")[0]
     found = [lines for lines in part.split("\n\n") if lines.startswith(f"# {words}")]
     assert len(found) == 1, words
-    exec(compile(found[0], "README.md", "exec"), names)
+    exec(compile(found[0], "examples/README.md", "exec"), names)
     return names
 
 

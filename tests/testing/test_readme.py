@@ -1,17 +1,16 @@
-"""The README's examples of tests run as they stand."""
+"""The examples of tests in the READMEs run as they stand."""
 
 from __future__ import annotations
 
 import re
 import sys
-from pathlib import Path
 
 import pytest
 
+from ..snippets import PAGES, ROOT
+
 pytest_plugins = ["pytester"]
 
-ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
 PLUGIN = "comet_resilience.testing.pytest_plugin"
 _BLOCK = re.compile(
     r"<!-- the tests run this block with pytest -->\n```python\n(.*?)```", re.DOTALL
@@ -24,7 +23,7 @@ def blocks_of(text: str) -> list[str]:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("block", blocks_of(README.read_text(encoding="utf-8")))
+@pytest.mark.parametrize("block", [block for page in PAGES.values() for block in blocks_of(page)])
 def test_examples_of_tests(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, block: str
 ) -> None:
