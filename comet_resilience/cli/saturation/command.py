@@ -48,7 +48,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("journal", nargs="+", help="a journal, plain or .gz; '-' for stdin")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with pictures too")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="also write a page with charts")
     parser.set_defaults(run=run)
 
 
