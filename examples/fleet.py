@@ -24,6 +24,7 @@ try:
     from fleet_picture import draw
     from fleet_story import Plan, Report, Story
     from quickstart_gateway import HiddenCapacity
+    from redis_server import RedisServer
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -31,7 +32,6 @@ except ImportError as missing:
     sys.exit(f"{missing.name} is not installed. Do: pip install -e '.[examples,redis]'")
 
 from comet_resilience.testing import Gateway, ReceivedRequest
-from comet_resilience.testing.redis import RedisServer
 
 WORKER = Path(__file__).with_name("fleet_worker.py")
 PICTURE = Path("fleet.png")

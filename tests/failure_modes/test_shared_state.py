@@ -12,8 +12,8 @@ import pytest
 from comet_resilience import FleetState, snapshot
 from comet_resilience.fleet import pace
 from comet_resilience.fleet.scope import account_of, keys_of
-from comet_resilience.testing.redis import RedisServer, server_binary
 from tests.conftest import BASE_URL, KEY, OK, ask, scripted
+from tests.redis_server import RedisServer, server_binary
 
 redis = pytest.importorskip("redis")
 pytestmark = [

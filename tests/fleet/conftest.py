@@ -12,7 +12,7 @@ import redis
 from comet_resilience.fleet.message import Answer, Ask, parse_answer
 from comet_resilience.fleet.scope import keys_of
 from comet_resilience.fleet.store import script
-from comet_resilience.testing.redis import RedisServer
+from tests.redis_server import RedisServer
 
 KEYS = keys_of("an account", "a partition")
 CLOCK = "local clock = redis.call('TIME')"

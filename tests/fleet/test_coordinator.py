@@ -21,7 +21,7 @@ from comet_resilience import FixedLimit, Fleet, FleetState, ResilientTransport, 
 from comet_resilience.fleet import coordinator, pace, share, store
 from comet_resilience.limits.snapshot import PartitionSnapshot
 from comet_resilience.testing import ConcurrencyCap, Gateway
-from comet_resilience.testing.redis import RedisServer
+from tests.redis_server import RedisServer
 
 from ..conftest import COMPLETION, Scripted, bare_client, httpx
 

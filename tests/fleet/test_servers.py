@@ -27,8 +27,8 @@ from anyio.streams.tls import TLSListener
 from comet_resilience import Config, Fleet, FleetState, snapshot, wrap
 from comet_resilience.fleet import pace
 from comet_resilience.fleet.scope import account_of, keys_of
-from comet_resilience.testing.redis import RedisServer
 from comet_resilience.wire.family import transport_of
+from tests.redis_server import RedisServer
 
 from ..conftest import BASE_URL, KEY, LIMITED, OK, Scripted, ask, bare_client, scripted
 

@@ -30,7 +30,7 @@ from comet_resilience import (
 from comet_resilience.call.hooks import Instrumentation
 from comet_resilience.limits.algorithm import Ticket
 from comet_resilience.limits.guarded import Guarded, contained
-from comet_resilience.testing.redis import RedisServer
+from tests.redis_server import RedisServer
 
 from ..conftest import LIMITED, MESSAGES, OK, Answer, ask, scripted
 from .test_state_machine import LimiterMachine, Watched

