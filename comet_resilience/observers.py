@@ -5,27 +5,32 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from .escaping import escaped_traceback
 from .events import Event, Observer
-from .log import LogWriter, logger
+from .log import CallLater, LogWriter, logger
 
 #: What an observer, or other foreign code, may raise to be felt.
 ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit)
 
 
 class Observers:
-    """Hands events to functions. One that raises is logged once and never felt by a request."""
+    """Hands events to functions. One that raises is logged once and never felt by a request.
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
+    ``call_later`` lets the log write the number of repetitions although nothing else happens.
+    """
+
+    def __init__(self, observers: Sequence[Observer], call_later: CallLater | None = None) -> None:
         self._observers = observers
+        self._call_later = call_later
         self._failed: set[int] = set()
-        self._log: LogWriter = LogWriter()
+        self._log: LogWriter = LogWriter(None if call_later is None else self._later)
 
     def wanted(self) -> bool:
-        """Whether anybody would hear of an ordinary event: if not, none need be made."""
+        """Tell whether anybody would hear of an ordinary event; if not, none need be made."""
         return bool(self._observers) or logger.isEnabledFor(logging.DEBUG)
 
     def emit(self, event: Event) -> None:
@@ -35,7 +40,7 @@ class Observers:
             self.tell(observer, observer, event)
 
     def tell(self, observer: object, function: Callable[..., Any], *arguments: object) -> Any:
-        """What a function of an observer returns, ``None`` if it raised."""
+        """Return what a function of an observer returns, ``None`` if it raised."""
         try:
             return function(*arguments)
         except ENDS_THE_PROGRAM:
@@ -43,12 +48,21 @@ class Observers:
         except BaseException:  # noqa: BLE001 - logged below
             if id(observer) not in self._failed:
                 self._failed.add(id(observer))
-                _complain("an on_event observer failed; further failures are silent")
+                _complain("an on_event observer failed; further failures are not logged")
             return None
+
+    def close(self) -> None:
+        """Write what the log has counted so far."""
+        self.tell(self._log, self._log.write_counts, time.monotonic())
+
+    def _later(self, seconds: float, function: Callable[[], object], /) -> None:
+        """Have a function of the log called later, with its failures contained."""
+        if self._call_later is not None:
+            self._call_later(seconds, lambda: self.tell(self._log, function))
 
 
 def _complain(what: str) -> None:
-    """Log the exception being handled; without the log where that is what fails."""
+    """Log the exception being handled; write it to stderr if the log is what fails."""
     try:
         logger.exception(what)
     except Exception:  # noqa: BLE001 - foreign code as well

@@ -26,7 +26,7 @@ from .events import Observer
 from .fleet.scope import Fleet, RedisSource, account_of
 from .journal.observer import observer_for
 from .keywords import implemented_by
-from .limits.eventloop import clock, running_loop
+from .limits.eventloop import call_later, clock, running_loop
 from .limits.limiter import Limiter
 from .limits.snapshot import Snapshot
 from .observers import Observers
@@ -61,7 +61,7 @@ class Engine:
         self.policy: RetryPolicy = config.retry_policy
         self.rules: tuple[Rule, ...] = tuple(config.rules)
         journal = () if config.journal is None else (observer_for(config.journal),)
-        self.observers: Observers = Observers((*config.observers, *journal))
+        self.observers: Observers = Observers((*config.observers, *journal), call_later)
         self.new_tasks: NewTasks = NewTasks()
         self.nesting: NestingWatch = NestingWatch()
         self.track_record: TrackRecord = TrackRecord()
@@ -81,9 +81,10 @@ class Engine:
             instrumentation.watch(self.limiter)
 
     def close(self) -> None:
-        """Give back what other processes may use."""
+        """Give back what other processes may use, and let the log write what it has counted."""
         if self.fleet:
             self.fleet.close()
+        self.observers.close()
 
 
 def _coordinator(config: Config, account: str) -> Coordinator | None:

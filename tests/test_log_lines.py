@@ -94,7 +94,7 @@ def test_every_event_is_one_printable_line(cls: Any, lines: list[str]) -> None:
     """Route, model, partition, reason, code and id of every kind of event there is."""
     event = hostile_event(cls)
     assert_whole(describe(event))
-    LogWriter()(event)
+    LogWriter(None)(event)
     assert len(lines) == 1
     assert_whole(lines[0])
     assert_whole(repr(event))

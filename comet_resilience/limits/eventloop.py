@@ -233,6 +233,22 @@ def clock() -> float:
     return time_and_loop()[0]
 
 
+def call_later(seconds: float, function: Callable[[], object]) -> None:
+    """Run a function on the running loop after some seconds of that loop; never where none runs.
+
+    No lens is in between: it is nothing that a request waits for.
+    """
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_task():
+        loop: EventLoop = _TrioLoop(trio, trio.lowlevel.current_trio_token())
+    else:
+        try:
+            loop = _AsyncioLoop(asyncio.get_running_loop())
+        except RuntimeError:
+            return
+    loop.call_at(loop.now() + seconds, function)
+
+
 async def _quietly(function: Callable[[], Awaitable[object]]) -> None:
     """Run clean-up that nobody waits for: its failure has no one to go to."""
     with contextlib.suppress(Exception):

@@ -16,6 +16,7 @@ import trio
 from comet_resilience.limits import eventloop
 from comet_resilience.limits.eventloop import (
     EventLoop,
+    call_later,
     clock,
     running_loop,
     see_through,
@@ -144,3 +145,20 @@ def test_time_may_be_seen_through_a_lens(lens: list[EventLoop]) -> None:
     for run in (asyncio.run(twice()), trio.run(twice)):
         assert 2 * before <= run[0] <= run[1] <= 2 * time.monotonic()
     assert len(lens) == 2
+
+
+@pytest.mark.anyio
+async def test_a_call_later_needs_no_task_and_knows_no_lens() -> None:
+    """It comes on the loop that asked for it."""
+    see_through(lambda _loop: None)  # type: ignore[arg-type,return-value]
+    try:
+        called = anyio.Event()
+        call_later(0.0, called.set)
+        await called.wait()
+    finally:
+        see_through(None)
+
+
+def test_a_call_later_without_a_loop_is_never_made() -> None:
+    """There is nobody to make it."""
+    call_later(0.0, lambda: pytest.fail("called"))

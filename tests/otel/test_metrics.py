@@ -23,6 +23,7 @@ from comet_resilience import (
     RequestInfo,
     RetryScheduled,
     Snapshot,
+    __version__,
     wrap,
 )
 from comet_resilience.events import FleetChanged, FleetState, GateClosed, GateOpened
@@ -343,3 +344,15 @@ def test_models_are_a_collection_of_names(models: Any) -> None:
     """A string would be a collection of its letters."""
     with pytest.raises(TypeError, match="models"):
         OpenTelemetry(models=models)
+
+
+async def test_the_scope_is_this_library_in_its_version(telemetry: Telemetry) -> None:
+    """Of metrics and spans alike, so that a backend can tell one release from another."""
+    client, _ = scripted(OK, on_event=telemetry.observer())
+    await ask(client)
+    data: Any = telemetry.reader.get_metrics_data()
+    [resource] = data.resource_metrics
+    scopes = [scope.scope for scope in resource.scope_metrics]
+    scopes += [span.instrumentation_scope for span in telemetry.spans()]
+    assert len(scopes) == 2
+    assert {(scope.name, scope.version) for scope in scopes} == {("comet_resilience", __version__)}
