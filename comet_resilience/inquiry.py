@@ -7,12 +7,12 @@ from typing import Any, Final
 
 import openai
 
-from .call.failure import Failure, diagnose_failure
+from .call.diagnosing import diagnose_failure
+from .call.failure import judged
 from .diagnosis.diagnosis import Diagnosis, find_diagnosis, related
 from .diagnosis.interruption import find_interruption
 from .diagnosis.report import SupportReport, report_of
 from .verdict.rule import Rule
-from .verdict.rules import classify
 from .verdict.vocabulary import Action, FailureKind, Fault, Observation, RequestInfo
 from .wire.family import family_of, fault_of
 from .wire.request import EXTENSION, STREAM_EXTENSION, read_request
@@ -81,9 +81,9 @@ def _diagnose_bare(error: BaseException) -> Diagnosis:
         response, body = None, b""
         words = f"{type(found).__name__}: {found}"
         observation = Observation(message=words, operation=info.operation, fault=_fault_in(found))
-    verdict = classify(observation, () if _tells_of_an_exchange(found) else (_FOREIGN,))
-    failure = Failure(observation=observation, verdict=verdict, response=response, body=body)
-    return diagnose_failure(failure, info, request, _NO_DIAGNOSIS, (), 0.0)
+    rules = () if _tells_of_an_exchange(found) else (_FOREIGN,)
+    failure = judged(observation, rules, response=response, body=body)
+    return diagnose_failure(failure, info, request, _NO_DIAGNOSIS)
 
 
 def _tells_of_an_exchange(error: object) -> bool:

@@ -1,17 +1,15 @@
-"""The transport: what sits between the SDK and the wire, and what its clients share."""
+"""The transport that the HTTP client calls: between the SDK and the wire."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from collections.abc import Awaitable, Sequence
+from typing import Any, Self, Unpack
 
 import backoff
 
-from .call.hooks import Instrumentation, Outcome, RequestHook, instrumentations_of
-from .call.nesting import NestingWatch
-from .call.new_tasks import NewTasks
-from .call.retry_loop import Journey
-from .call.track_record import TrackRecord
+from .call.engine import Engine
+from .call.hooks import InstrumentedRequest
+from .call.retry_loop import RetryLoop
 from .config import (
     AlgorithmFactory,
     Config,
@@ -20,79 +18,16 @@ from .config import (
     Opening,
     Options,
     Partition,
-    by_route_and_model,
 )
 from .events import Observer
 from .fleet.scope import Fleet, RedisSource, account_of
-from .journal.observer import observer_for
 from .keywords import implemented_by
-from .limits.eventloop import call_later, clock, running_loop
-from .limits.limiter import Limiter
 from .limits.snapshot import Snapshot
-from .observers import Observers
 from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
 from .verdict.rule import Rule
-from .wire.closing import OpenConnections, connections_of
 from .wire.family import default_transport
 from .wire.forking import forget_in_children
 from .wire.request import EXTENSION, is_elsewhere, read_request, strip_private_headers
-from .wire.response import close
-from .wire.stream import CloseInner, Head, watch
-
-if TYPE_CHECKING:
-    from .fleet.coordinator import Coordinator
-    from .verdict.retry import RetryPolicy
-    from .verdict.vocabulary import RequestInfo
-
-
-class Engine:
-    """What all transports of one client share: configuration, limiter, observers.
-
-    ``account`` is a digest of whose limits these are, for ``fleet=``. ``http_client`` is the one
-    that was wrapped: it lives as long as a request or a body that is still to be read.
-    """
-
-    def __init__(self, config: Config, account: str = "", http_client: Any = None) -> None:
-        self.config = config
-        self.http_client: Any = http_client
-        self.connections: OpenConnections | None = (
-            None if http_client is None else connections_of(http_client)
-        )
-        self.policy: RetryPolicy = config.retry_policy
-        self.rules: tuple[Rule, ...] = tuple(config.rules)
-        journal = () if config.journal is None else (observer_for(config.journal),)
-        self.observers: Observers = Observers((*config.observers, *journal), call_later)
-        self.new_tasks: NewTasks = NewTasks()
-        self.nesting: NestingWatch = NestingWatch()
-        self.track_record: TrackRecord = TrackRecord()
-        self.partition: Callable[[RequestInfo], Hashable] = config.partition or by_route_and_model
-        self.fleet: Coordinator | None = _coordinator(config, account)
-        self.limiter: Limiter = Limiter(
-            make_algorithm=self.fleet.new_share if self.fleet else config.make_algorithm,
-            max_queue=config.max_queue,
-            observers=self.observers,
-            on_partition=self.fleet.join if self.fleet else None,
-            longest_closed=config.backoff_max,
-        )
-        if self.fleet:
-            self.fleet.limit_by(self.limiter)
-        self.instrumentations: tuple[Instrumentation, ...] = instrumentations_of(config.observers)
-        for instrumentation in self.instrumentations:
-            instrumentation.watch(self.limiter)
-
-    def close(self) -> None:
-        """Give back what other processes may use, and let the log write what it has counted."""
-        if self.fleet:
-            self.fleet.close()
-        self.observers.close()
-
-
-def _coordinator(config: Config, account: str) -> Coordinator | None:
-    if config.fleet is None:
-        return None
-    from .fleet.coordinator import coordinator_for  # noqa: PLC0415 - half as much again to import
-
-    return coordinator_for(config, account)
 
 
 def _build(self: ResilientTransport, inner: Any = None, **options: Unpack[Options]) -> None:
@@ -203,7 +138,7 @@ class ResilientTransport:
 
     @classmethod
     def for_client(cls, inner: Any, engine: Engine) -> ResilientTransport:
-        """A transport that shares its engine and leaves alone what is no call of the API.
+        """Make a transport that shares its engine and leaves alone what is no call of the API.
 
         A wrapped client sends token exchanges and redirected downloads through it, too.
         """
@@ -212,7 +147,7 @@ class ResilientTransport:
         return transport
 
     def handle_async_request(self, request: Any) -> Awaitable[Any]:
-        """Send a request as often as it takes: its answer, or an exception of the SDK's.
+        """Send a request as often as it takes; return its answer, or raise the SDK's exception.
 
         No ``async def``: what waits below by the thousand need not wait in one frame more.
         """
@@ -223,11 +158,18 @@ class ResilientTransport:
         if is_elsewhere(request):
             strip_private_headers(request)
             return self._pass(request)
-        outgoing = read_request(request)
-        journey = Journey(self._engine, self._inner, request, outgoing)
-        using = self._engine.instrumentations
-        run = _Instrumented(journey, using).run() if using else journey.run()
-        return self._engine.nesting.follow(request, outgoing.info, run)
+        engine = self._engine
+        loop = RetryLoop(engine, self._inner, request, read_request(request))
+        answer, info = loop.run(), loop.context.info
+        if engine.instrumentations:
+            queued_now = loop.log.queued_now
+            hooked = InstrumentedRequest(
+                engine.instrumentations, engine.observers, info, queued_now
+            )
+            answer = hooked.run(answer)
+        if engine.nesting.given_up:
+            answer = engine.nesting.follow(request, info, answer)
+        return answer
 
     def _pass(self, request: Any) -> Awaitable[Any]:
         response: Awaitable[Any] = self._inner.handle_async_request(request)
@@ -239,7 +181,7 @@ class ResilientTransport:
         return self._only_calls
 
     def snapshot(self) -> Snapshot:
-        """The state of the limiter, for each partition."""
+        """Return the state of the limiter, for each partition."""
         return self._engine.limiter.snapshot()
 
     async def aclose(self) -> None:
@@ -254,66 +196,3 @@ class ResilientTransport:
     async def __aexit__(self, *exception: object) -> None:
         self._engine.close()
         await self._inner.__aexit__(*exception)
-
-
-class _Instrumented:
-    """A journey with request hooks; also the watcher of its answer's body."""
-
-    def __init__(self, journey: Journey, instrumentations: Sequence[Instrumentation]) -> None:
-        self._journey = journey
-        self._instrumentations = instrumentations
-        self._hooks: list[tuple[Instrumentation, RequestHook]] = []
-        self._loop = running_loop()
-
-    async def run(self) -> Any:
-        """The journey from its beginning to the end of its answer's body."""
-        journey = self._journey
-        for owner in self._instrumentations:
-            hook = journey.observers.tell(owner, owner.begin, journey.info)
-            if hook is not None:
-                self._hooks.append((owner, hook))
-        try:
-            response = await journey.run()
-        except BaseException as error:
-            self.broke(error)
-            raise
-        if EXTENSION in response.extensions:  # the diagnosis of what was given up
-            self._finish(Outcome.FAILED)
-            return response
-        try:
-            for owner, hook in self._hooks:
-                journey.observers.tell(owner, hook.answered)
-        except BaseException:  # only what ends the program passes, but not with the slot
-            await close(response)
-            raise
-        watch(response, Head(), self)
-        return response
-
-    def passed(self, chunk: bytes) -> bytes:
-        """Return the chunk as it came: hooks do not look into bodies."""
-        return chunk
-
-    def broke(self, error: BaseException) -> BaseException:
-        """The request or the body failed, or its caller was cancelled."""
-        self._finish(Outcome.FAILED if isinstance(error, Exception) else Outcome.CANCELLED)
-        return error
-
-    def ended(self) -> None:
-        """Read to the end."""
-        self._finish(Outcome.SUCCEEDED)
-
-    def closed(self) -> None:
-        """Closed by the caller, who has what was wanted."""
-        self._finish(Outcome.SUCCEEDED)
-
-    def abandoned(self, close_inner: CloseInner) -> None:
-        """Dropped: what the inner stream's own finalizer does about it needs no second hand."""
-        del close_inner
-        self._loop.call_soon(lambda: self._finish(Outcome.ABANDONED))
-
-    def _finish(self, outcome: Outcome) -> None:
-        hooks, self._hooks = self._hooks, []
-        since = self._journey.waiting_since
-        queued = 0.0 if since is None else clock() - since
-        for owner, hook in hooks:
-            self._journey.observers.tell(owner, hook.finished, outcome, queued)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup, TaskStatus
 
     from ..limits.limiter import Limiter
-    from ..transport import Engine
+    from ..call.engine import Engine
 
 ItemT = TypeVar("ItemT")
 ValueT = TypeVar("ValueT")

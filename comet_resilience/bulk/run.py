@@ -23,7 +23,7 @@ from .results import BulkResults, Plan
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..transport import Engine
+    from ..call.engine import Engine
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")

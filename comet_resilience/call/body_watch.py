@@ -9,53 +9,77 @@ own exceptions, with a diagnosis. The slot is held until then.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from weakref import ref
 
 import openai
 
 from ..errors import IncompleteStreamError
 from ..events import StreamAbandoned, StreamBroken
-from ..limits.eventloop import clock
 from ..verdict.vocabulary import Fault, Observation, Signal
 from ..wire.encoding import Decoder, OutOfReachError, UndecodableError, decoder_of
 from ..wire.family import fault_of
-from ..wire.request import STREAM_EXTENSION
+from ..wire.http import native
+from ..wire.request import STREAM_EXTENSION, event_watch
 from ..wire.response import ResponseHead, observe, observe_event
-from ..wire.sse import EventWatch
-from .failure import Failure, diagnose_failure, explain, make_portable
+from ..wire.stream import watch
+from .portable import explain, make_portable
 
 if TYPE_CHECKING:
     from ..diagnosis.diagnosis import Diagnosis
     from ..limits.partition import Lease
+    from ..wire.http import Response
+    from ..wire.sse import EventWatch
     from ..wire.stream import CloseInner
-    from .retry_loop import Journey
+    from .attempts import AttemptLog
+    from .context import RequestContext
+    from .failure import Failure
+    from .response_check import Answer
+
+
+def watch_body(
+    context: RequestContext, log: AttemptLog, lease: Lease, response: Response, answer: Answer
+) -> None:
+    """Let a body pass to the caller as it comes; the slot stays held until the body ends."""
+    lease.accepted()
+    events = event_watch(context.outgoing) if answer.has_events else None
+    watcher = BodyWatch(context, log, lease, response, events)
+    timekeeper = None if watcher.stall is None else watcher
+    body = watch(response, answer.head, watcher, timekeeper)
+    lease.body = None if body is None else ref(body)
 
 
 def _decoder(encoding: str) -> Decoder | None:
-    """What a chunk goes through before it is looked at; ``None`` where it comes as it is."""
+    """Return what a chunk goes through before it is looked at; ``None`` where it comes as it is."""
     return decoder_of(encoding) if encoding not in ("", "identity") else None
 
 
-class Delivery:
-    """The watcher of one body. ``watch`` is ``None`` where the body is no event stream."""
+class BodyWatch:
+    """The watcher of one body. ``events`` is ``None`` where the body is no event stream."""
 
     def __init__(
-        self, journey: Journey, lease: Lease, response: Any, watch: EventWatch | None
+        self,
+        context: RequestContext,
+        log: AttemptLog,
+        lease: Lease,
+        response: Response,
+        events: EventWatch | None,
     ) -> None:
-        self._journey = journey
+        self._context = context
+        self._log = log
         self._lease = lease
         self._head = ResponseHead(response.status_code, response.headers)
-        self._watch = watch
-        self._decode = _decoder(response.headers.get("content-encoding", "")) if watch else None
-        self.stall: float | None = journey.config.stall_timeout if watch else None
-        self._silence, self._pulled_at = 0.0, clock()
+        self._watch = events
+        self._decode = _decoder(response.headers.get("content-encoding", "")) if events else None
+        self.stall: float | None = context.config.stall_timeout if events else None
+        self._silence, self._pulled_at = 0.0, context.loop.now()
         self._events = 0
         self._over: openai.OpenAIError | None = None
         self._reported = False
 
     def patience(self) -> float:
-        """What is left until the next event is due; a reader who takes time is no silence."""
-        self._pulled_at = clock()
+        """Return the time until the next event is due; a reader who takes time is no silence."""
+        self._pulled_at = self._context.loop.now()
         return max(0.0, (self.stall or math.inf) - self._silence)
 
     def passed(self, chunk: bytes) -> bytes:
@@ -89,11 +113,14 @@ class Delivery:
 
     def _note_event(self, events: int) -> None:
         """Count the wait for this chunk, unless it brought an event."""
-        self._silence = 0.0 if events > self._events else self._silence + clock() - self._pulled_at
+        if events > self._events:
+            self._silence = 0.0
+        else:
+            self._silence += self._context.loop.now() - self._pulled_at
         self._events = events
 
     def _passed_special(self, chunk: bytes, watch: EventWatch) -> bytes:
-        """A chunk that is not plainly one event of content."""
+        """Look at a chunk that is not plainly one event of content; return what of it may go."""
         if self._over is not None:
             raise self._over
         if watch.error and not self._reported:
@@ -116,11 +143,11 @@ class Delivery:
         return self._failed(fault, str(error))
 
     def stalled(self) -> BaseException:
-        """No event came in time."""
+        """Return the error for a stream from which no event came in time."""
         return self._failed(Fault.STALLED, f"no event for {self.stall:g} s")
 
     def ended(self) -> None:
-        """Read to the end: a success unless the terminal sign is missing."""
+        """Note the end of the body: a success unless the terminal sign is missing."""
         if self._over is not None:
             raise self._over
         watch = self._watch
@@ -141,7 +168,7 @@ class Delivery:
             raise error
 
     def closed(self) -> None:
-        """Closed by the caller, who has what was wanted."""
+        """Note that the caller has closed the body: a success, for it has what it wanted."""
         self._lease.release(Signal.SUCCESS)
 
     def abandoned(self, close_inner: CloseInner) -> None:
@@ -149,13 +176,14 @@ class Delivery:
         if self._lease.released:
             return
         self._lease.abandon()
-        loop, journey = self._lease.loop, self._journey
+        loop, context = self._lease.loop, self._context
         if loop is not None:
+            event = StreamAbandoned(request=context.info)
             loop.start(close_inner)
-            loop.call_soon(lambda: journey.observers.emit(StreamAbandoned(request=journey.info)))
+            loop.call_soon(lambda: context.engine.observers.emit(event))
 
     def _cut(self, chunk: bytes, at: int, error: openai.OpenAIError | None) -> bytes:
-        """The part before a false end or an event that is no content; the error follows it."""
+        """Return what stands before a false end or an error event; the error follows it."""
         if error is None:
             return chunk
         if at == 0 or self._head.headers.get("content-encoding"):
@@ -164,19 +192,21 @@ class Delivery:
         return chunk[:at]
 
     def _incomplete(self, message: str) -> IncompleteStreamError | None:
-        """Report that what came is not the whole answer; the error to raise, if one is wanted."""
+        """Report that the answer is not whole; return the error to raise, if one is wanted."""
         if self._reported:
             return None
         self._reported = True
         self._lease.release(Signal.IGNORED)
-        error = IncompleteStreamError(message=self._words(message), request=self._journey.request)
+        error = IncompleteStreamError(
+            message=self._words(message), request=native(self._context.request)
+        )
         self._explain(error, self._failure(Fault.INCOMPLETE, message))
-        return error if self._journey.config.incomplete_stream == "raise" else None
+        return error if self._context.config.incomplete_stream == "raise" else None
 
     def _failed(self, fault: Fault, message: str) -> openai.OpenAIError:
         self._reported = True
         self._lease.release(Signal.IGNORED)
-        request = self._journey.request
+        request = native(self._context.request)
         error: openai.APIConnectionError
         if fault.is_timeout:
             error = openai.APITimeoutError(request=request)
@@ -187,66 +217,54 @@ class Delivery:
         return error
 
     def _report_error_event(self, data: bytes) -> Diagnosis:
-        """An error inside the stream: the SDK raises it, the diagnosis travels on the request."""
+        """Report an error inside the stream: the SDK raises it, the request has the diagnosis."""
         self._reported = True
-        observation = observe_event(self._head, data, self._journey.info.operation)
-        verdict = self._journey.judge(observation)
-        failure = Failure(observation=observation, verdict=verdict, response=self._head, body=data)
+        context = self._context
+        observation = observe_event(self._head, data, context.info.operation)
+        failure = context.failed(observation, head=self._head, body=data)
         make_portable(openai.APIError)
         self._lease.release(failure.verdict.signal, observation.retry_after)
         diagnosis = self._diagnose(failure)
-        self._journey.request.extensions[STREAM_EXTENSION] = diagnosis
+        context.request.extensions[STREAM_EXTENSION] = diagnosis
         return diagnosis
 
     def _error_event(self, diagnosis: Diagnosis) -> openai.APIError:
-        """What the SDK would raise, if it knew the event for an error."""
+        """Return what the SDK would raise, if it knew the event for an error."""
         words = diagnosis.message or diagnosis.meaning
-        error = openai.APIError(words, self._journey.request, body=None)
+        error = openai.APIError(words, native(self._context.request), body=None)
         explain(error, diagnosis)
         return error
 
     def _failure(self, fault: Fault, message: str) -> Failure:
-        head = observe(self._head, b"", self._journey.info.operation)
+        operation = self._context.info.operation
         observation = Observation(
             status=self._head.status_code,
             fault=fault,
             message=message,
-            operation=head.operation,
-            ids=head.ids,
+            operation=operation,
+            ids=observe(self._head, b"", operation).ids,
         )
-        verdict = self._journey.judge(observation)
-        return Failure(observation=observation, verdict=verdict, response=self._head)
+        return self._context.failed(observation, head=self._head)
 
     def _explain(self, error: openai.OpenAIError, failure: Failure) -> None:
         explain(error, self._diagnose(failure))
 
     def _diagnose(self, failure: Failure) -> Diagnosis:
-        journey = self._journey
+        context, attempt = self._context, self._log.note_body_failure(failure)
+        said = attempt.message or context.redactor().line(failure.verdict.reason)
+        context.engine.observers.emit(
+            StreamBroken(
+                request=context.info,
+                kind=failure.verdict.kind,
+                events=self._watch.events if self._watch else 0,
+                reason=said,
+            )
+        )
         reason = (
             f"{self._words('the answer had begun')}: it is never sent again by itself, because"
             " what came is billed and a retry would be billed again"
         )
-        events = self._watch.events if self._watch else 0
-        journey.observers.emit(
-            StreamBroken(
-                request=journey.info,
-                kind=failure.verdict.kind,
-                events=events,
-                reason=journey.redactor().line(
-                    failure.observation.message or failure.verdict.reason
-                ),
-            )
-        )
-        attempts = (*journey.attempts, journey.attempt_of(failure, None))
-        return diagnose_failure(
-            failure,
-            journey.info,
-            journey.request,
-            reason,
-            attempts,
-            journey.elapsed(),
-            journey.circumstances(attempts),
-        )
+        return self._log.diagnose(failure, reason, attempt)
 
     def _words(self, what: str) -> str:
         if self._watch is None:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ..events import Event
+from ..limits.eventloop import running_loop
 from ..limits.limiter import Limiter
 from ..verdict.vocabulary import RequestInfo
+from ..wire.request import EXTENSION
+from ..wire.response import close
+from ..wire.stream import CloseInner, Head, watch
+
+if TYPE_CHECKING:
+    from ..observers import Observers
+    from ..wire.http import Response
 
 
 class Outcome(StrEnum):
@@ -61,3 +69,75 @@ class Instrumentation(ABC):
 def instrumentations_of(observers: Iterable[object]) -> tuple[Instrumentation, ...]:
     """Return the observers that accompany requests."""
     return tuple(one for one in observers if isinstance(one, Instrumentation))
+
+
+class InstrumentedRequest:
+    """A request with request hooks; it is also the watcher of its answer's body.
+
+    ``queued_now`` tells for how long the request is waiting for a slot at a moment.
+    """
+
+    def __init__(
+        self,
+        instrumentations: Sequence[Instrumentation],
+        observers: Observers,
+        info: RequestInfo,
+        queued_now: Callable[[], float],
+    ) -> None:
+        self._instrumentations = instrumentations
+        self._observers = observers
+        self._info = info
+        self._queued_now = queued_now
+        self._hooks: list[tuple[Instrumentation, RequestHook]] = []
+        self._loop = running_loop()
+
+    async def run(self, answer: Awaitable[Response]) -> Response:
+        """Accompany a request from its beginning to the end of its answer's body."""
+        for owner in self._instrumentations:
+            hook = self._observers.tell(owner, owner.begin, self._info)
+            if hook is not None:
+                self._hooks.append((owner, hook))
+        try:
+            response = await answer
+        except BaseException as error:
+            self.broke(error)
+            raise
+        if EXTENSION in response.extensions:  # the diagnosis of what was given up
+            self._finish(Outcome.FAILED)
+            return response
+        try:
+            for owner, hook in self._hooks:
+                self._observers.tell(owner, hook.answered)
+        except BaseException:  # only what ends the program passes, but not with the slot
+            await close(response)
+            raise
+        watch(response, Head(), self)
+        return response
+
+    def passed(self, chunk: bytes) -> bytes:
+        """Return the chunk as it came: hooks do not look into bodies."""
+        return chunk
+
+    def broke(self, error: BaseException) -> BaseException:
+        """Note that the request or the body failed, or that its caller was cancelled."""
+        self._finish(Outcome.FAILED if isinstance(error, Exception) else Outcome.CANCELLED)
+        return error
+
+    def ended(self) -> None:
+        """Note that the body was read to its end."""
+        self._finish(Outcome.SUCCEEDED)
+
+    def closed(self) -> None:
+        """Note that the caller has closed the body: it has what it wanted."""
+        self._finish(Outcome.SUCCEEDED)
+
+    def abandoned(self, close_inner: CloseInner) -> None:
+        """Note that the body was dropped; the inner stream's own finalizer does all the rest."""
+        del close_inner
+        self._loop.call_soon(lambda: self._finish(Outcome.ABANDONED))
+
+    def _finish(self, outcome: Outcome) -> None:
+        hooks, self._hooks = self._hooks, []
+        queued = self._queued_now() if hooks else 0.0
+        for owner, hook in hooks:
+            self._observers.tell(owner, hook.finished, outcome, queued)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import ref
 
 from ..limits.eventloop import clock
@@ -24,6 +24,9 @@ from ..log import logger
 from ..log_lines import name_of
 from ..verdict.vocabulary import RequestInfo, Verdict
 from ..wire.body import loaded_body
+
+if TYPE_CHECKING:
+    from ..wire.http import Request, Response
 
 #: Seconds after a give-up in which the same request counts as a repetition. By default no framework
 #: waits longer before its first two.
@@ -58,7 +61,7 @@ class _GivenUp:
 
     until: float
     attempts: int
-    request: ref[Any]
+    request: ref[Request]
     repetitions: int = 0
     under_way: bool = False
     shared: bool = False
@@ -67,56 +70,55 @@ class _GivenUp:
 class NestingWatch:
     """Warns once, through the library's log, of retries above those of one client."""
 
-    __slots__ = ("_given_up", "_warned")
+    __slots__ = ("_warned", "given_up")
 
     def __init__(self) -> None:
-        self._given_up: dict[int, _GivenUp] = {}
+        self.given_up: dict[int, _GivenUp] = {}
         self._warned = False
 
-    def follow(self, request: Any, info: RequestInfo, journey: Awaitable[Any]) -> Awaitable[Any]:
-        """The journey of a request that begins, followed if it repeats one that was given up."""
-        return self._compare(request, info, journey) if self._given_up else journey
-
-    def gave_up(self, request: Any, attempts: int, verdict: Verdict) -> None:
+    def note_give_up(self, request: Request, attempts: int, verdict: Verdict) -> None:
         """Remember a request whose failure goes to the caller, if to repeat it makes a nest."""
         if self._warned or not verdict.retryable or request.method != "POST":
             return  # polls are repeated rightly
         digest = _digest(request)
         if digest is None:
             return
-        until, last = clock() + WINDOW, self._given_up.get(digest)
+        until, last = clock() + WINDOW, self.given_up.get(digest)
         if last is not None:
             last.shared |= not last.under_way
             last.until, last.request = until, ref(request)
         elif attempts > 1:  # retries above are right where ours are switched off
-            if len(self._given_up) >= KEPT:
-                self._given_up.pop(next(iter(list(self._given_up))), None)
-            self._given_up[digest] = _GivenUp(until, attempts, ref(request))
+            if len(self.given_up) >= KEPT:
+                self.given_up.pop(next(iter(list(self.given_up))), None)
+            self.given_up[digest] = _GivenUp(until, attempts, ref(request))
 
-    def _compare(self, request: Any, info: RequestInfo, journey: Awaitable[Any]) -> Awaitable[Any]:
+    def follow(
+        self, request: Request, info: RequestInfo, answer: Awaitable[Response]
+    ) -> Awaitable[Response]:
+        """Note that a request begins, and what becomes of it if it repeats one given up."""
         now = clock()
-        for known, old in list(self._given_up.items()):
+        for digest, old in list(self.given_up.items()):
             if not old.under_way and old.until < now:
-                self._given_up.pop(known, None)  # another thread's loop may have been quicker
-        digest = _digest(request)
-        last = None if digest is None else self._given_up.get(digest)
+                self.given_up.pop(digest, None)  # another thread's loop may have been quicker
+        own = _digest(request)
+        last = None if own is None else self.given_up.get(own)
         if last is None:
-            return journey
+            return answer
         if last.under_way:
             last.shared = True
-            return journey
+            return answer
         last.until, last.under_way = 0.0, True
         last.repetitions += 1
         self._judge(request, info, last)
-        return self._follow(last, journey)
+        return self._follow(last, answer)
 
-    async def _follow(self, last: _GivenUp, journey: Awaitable[Any]) -> Any:
+    async def _follow(self, last: _GivenUp, answer: Awaitable[Response]) -> Response:
         try:
-            return await journey
+            return await answer
         finally:
             last.under_way = False  # and over for good, if it was not given up again
 
-    def _judge(self, request: Any, info: RequestInfo, last: _GivenUp) -> None:
+    def _judge(self, request: Request, info: RequestInfo, last: _GivenUp) -> None:
         count = request.headers.get(_SDK_COUNT, "")
         # The SDK makes a new request for each try; in one that comes back the count is our own.
         if count.strip("0").isdecimal() and last.request() is not request:
@@ -132,11 +134,11 @@ class NestingWatch:
 
     def _warn(self, info: RequestInfo, what: str, advice: str) -> None:
         self._warned = True
-        self._given_up.clear()
+        self.given_up.clear()
         logger.warning("%s: %s. Such retries multiply. %s.", name_of(info), what, advice)
 
 
-def _digest(request: Any) -> int | None:
-    """What tells one request from another, without keys; ``None`` if the body is not at hand."""
+def _digest(request: Request) -> int | None:
+    """Return what tells a request from others, without keys; ``None`` if its body is a stream."""
     body = loaded_body(request)
     return None if body is None else hash((request.method, str(request.url), body))

@@ -1,20 +1,17 @@
-"""The reception of a response: it is the answer, or one more failed attempt.
+"""The check of a response: it is the answer, or one more failed attempt.
 
-What is due decides how far to look. A JSON answer is read whole here, because the SDK would do the
-same and because half of it is a failure. An event stream is held until its first real event. Any
-other body is looked at by its head alone and passes as it comes.
+What was asked for decides how far to look. A JSON answer is read whole here, because the SDK would
+do the same and because half of it is a failure. An event stream is held until its first real
+event. Any other body is judged by its head alone and passes as it comes.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable
-from dataclasses import replace
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
-from weakref import ref
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
-from ..limits.eventloop import clock
 from ..verdict.answer import PARSED_UP_TO, is_answer, is_transcript
 from ..verdict.envelope import parse_envelope
 from ..verdict.output import (
@@ -25,19 +22,26 @@ from ..verdict.output import (
     reported_failure,
     what_is_missing,
 )
-from ..verdict.vocabulary import BodyKind, Fault, Observation, Operation, Signal
+from ..verdict.vocabulary import BodyKind, Fault, Operation
 from ..wire.encoding import is_undecodable
 from ..wire.family import fault_of
-from ..wire.request import Due, event_watch
-from ..wire.response import BODY_CAP, close, observe, observe_event, observe_fault, read_bounded
-from ..wire.sse import Event
-from ..wire.stream import Head, first_bytes, look_ahead, replay, watch
-from .body_watch import Delivery
-from .failure import Failure
+from ..wire.request import Due
+from ..wire.response import (
+    BODY_CAP,
+    close,
+    note_elapsed,
+    observe,
+    observe_event,
+    observe_fault,
+    read_bounded,
+)
+from ..wire.stream import Head, first_bytes, look_ahead, replay
 
 if TYPE_CHECKING:
-    from ..limits.partition import Lease
-    from .retry_loop import Journey
+    from ..wire.http import Response
+    from ..wire.sse import Event
+    from .context import RequestContext
+    from .failure import Failure
 
 #: What is read whole before it is judged.
 _READ_WHOLE: Final = (Due.JSON, Due.TRANSCRIPT)
@@ -54,101 +58,120 @@ _UNDECODABLE: Final = "the body is not encoded as its header says"
 _IS_JSON = re.compile(r"[/+]json\b", re.IGNORECASE)
 
 
-def receive(journey: Journey, response: Any, lease: Lease) -> Awaitable[Any]:
-    """The response if it is an answer, with its slot released or watched; else the ``Failure``."""
-    if not _may_be_answer(journey, response):
-        return _receive_refusal(journey, response)
-    if journey.outgoing.due in _READ_WHOLE:
-        return _receive_whole(journey, response, lease)
-    if journey.outgoing.due is Due.STREAM:
-        return _receive_stream(journey, response, lease)
-    return _receive_unread(journey, response, lease)
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response that is the answer: read whole, or with a body that passes as it comes.
+
+    ``head`` is what was read of the body already; ``has_events`` says that it is to be watched as
+    a stream of events.
+    """
+
+    is_whole: bool = False
+    head: Head = field(default_factory=Head)
+    has_events: bool = False
 
 
-def faulted(journey: Journey, error: Exception, status: int | None) -> Failure:
-    """The failure that a fault of the exchange is; any other exception is raised again."""
+_WHOLE: Final = Answer(is_whole=True)
+
+
+def check(
+    context: RequestContext, response: Response, sent_at: float
+) -> Awaitable[Answer | Failure]:
+    """Tell whether a response is the answer; it is closed if it is a failure."""
+    if not _may_be_answer(context, response):
+        return _check_refusal(context, response)
+    if context.outgoing.due in _READ_WHOLE:
+        return _check_whole(context, response, sent_at)
+    if context.outgoing.due is Due.STREAM:
+        return _check_stream(context, response)
+    return _check_unread(context, response)
+
+
+def faulted(context: RequestContext, error: Exception, status: int | None) -> Failure:
+    """Return the failure that a fault of the exchange is; raise any other exception again."""
     fault = fault_of(error)
     if fault is None:
         raise error
-    return _failed(journey, observe_fault(fault, error, status, journey.info.operation), error)
+    observation = observe_fault(fault, error, status, context.info.operation)
+    return context.failed(observation, error=error)
 
 
-def _may_be_answer(journey: Journey, response: Any) -> bool:
-    """Whether the head of a response leaves room for an answer."""
+def _may_be_answer(context: RequestContext, response: Response) -> bool:
+    """Tell whether the head of a response leaves room for an answer."""
     status = response.status_code
     if not 200 <= status < 300:
         # downloads rightly redirect to where the file is
-        return 300 <= status < 400 and journey.info.operation is Operation.DOWNLOAD
-    if journey.outgoing.due in _SEEN_BY_BYTES or journey.info.operation is Operation.DOWNLOAD:
+        return 300 <= status < 400 and context.info.operation is Operation.DOWNLOAD
+    if context.outgoing.due in _SEEN_BY_BYTES or context.info.operation is Operation.DOWNLOAD:
         return True
     content_type = response.headers.get("content-type", "")
     if "application/json" in content_type:
-        is_sound = journey.info.operation is Operation.MEDIA and not journey.outgoing.expected
-        return journey.outgoing.due is Due.ANY and not is_sound
+        is_sound = context.info.operation is Operation.MEDIA and not context.outgoing.expected
+        return context.outgoing.due is Due.ANY and not is_sound
     return "text/html" not in content_type
 
 
-async def _receive_refusal(journey: Journey, response: Any) -> Failure:
-    return _refused(journey, response, await read_bounded(response))
+async def _check_refusal(context: RequestContext, response: Response) -> Failure:
+    return _refused(context, response, await read_bounded(response))
 
 
-async def _receive_unread(journey: Journey, response: Any, lease: Lease) -> Any:
+async def _check_unread(context: RequestContext, response: Response) -> Answer | Failure:
     # The request that follows a download's redirect is a download too, wherever it leads.
-    if journey.outgoing.call is not None and 300 <= response.status_code < 400:
-        journey.outgoing.call.is_download = True
-    if journey.info.route == _SPEECH and response.status_code == _OK:
-        return await _receive_speech(journey, response, lease)
-    return _hand_over(journey, response, lease, None)
+    if context.outgoing.call is not None and 300 <= response.status_code < 400:
+        context.outgoing.call.is_download = True
+    if context.info.route == _SPEECH and response.status_code == _OK:
+        return await _check_speech(context, response)
+    return Answer()
 
 
-async def _receive_speech(journey: Journey, response: Any, lease: Lease) -> Any:
+async def _check_speech(context: RequestContext, response: Response) -> Answer | Failure:
     """Wait for the first byte of sound: nothing at all is none."""
     try:
         head = await first_bytes(response)
     except Exception as error:  # noqa: BLE001 - raised again unless it is a fault
         await close(response)
-        return faulted(journey, error, response.status_code)
+        return faulted(context, error, response.status_code)
     if not head.chunks:
         await close(response)
-        return _hollow(journey, response, Fault.NO_OUTPUT, "0 bytes of sound")
-    return _hand_over(journey, response, lease, head, is_stream=False)
+        return _hollow(context, response, Fault.NO_OUTPUT, "0 bytes of sound")
+    return Answer(head=head)
 
 
-async def _receive_whole(journey: Journey, response: Any, lease: Lease) -> Any:
+async def _check_whole(
+    context: RequestContext, response: Response, sent_at: float
+) -> Answer | Failure:
     try:
         body = await response.aread()
     except Exception as error:  # noqa: BLE001 - raised again unless it is a fault
         await close(response)
         if is_undecodable(error):
-            return _undecodable(journey, response)
-        return faulted(journey, error, response.status_code)
-    response.elapsed = timedelta(seconds=journey.here.now() - journey.sent_at)
-    missing = what_is_missing(journey.info.route, body)
-    reported = reported_failure(body) if journey.outgoing.expected else None
+            return _undecodable(context, response)
+        return faulted(context, error, response.status_code)
+    note_elapsed(response, context.loop.now() - sent_at)
+    missing = what_is_missing(context.info.route, body)
+    reported = reported_failure(body) if context.outgoing.expected else None
     if reported is not None:
-        return _refused(journey, response, reported)
+        return _refused(context, response, reported)
     if missing is not None and not parse_envelope(body).is_error:
         answer = response if missing in _MAY_BE_MEANT else None
-        return _hollow(journey, response, missing, "", body=body, answer=answer)
-    if not _is_answer(journey, response, body):
-        return _refused(journey, response, body[:BODY_CAP])
-    if journey.info.operation is Operation.JOB:
-        journey.new_tasks.note(journey.request.url, body, clock())
-    lease.release(Signal.SUCCESS, loop=journey.here)
-    journey.note_success(response)
-    return response
+        return _hollow(context, response, missing, "", body=body, answer=answer)
+    if not _is_answer(context, response, body):
+        return _refused(context, response, body[:BODY_CAP])
+    if context.info.operation is Operation.JOB:
+        context.engine.new_tasks.note(context.request.url, body, context.loop.now())
+    return _WHOLE
 
 
-def _is_answer(journey: Journey, response: Any, body: bytes) -> bool:
-    """Whether a whole body is what was due; of an unknown route little is known to be due."""
-    if journey.outgoing.expected:
-        return is_answer(body, journey.outgoing.expected)
-    if journey.outgoing.due is Due.TRANSCRIPT:
+def _is_answer(context: RequestContext, response: Response, body: bytes) -> bool:
+    """Tell whether a whole body is what was due; of an unknown route little is known to be due."""
+    if context.outgoing.expected:
+        return is_answer(body, context.outgoing.expected)
+    if context.outgoing.due is Due.TRANSCRIPT:
         return is_transcript(body)
     if response.status_code in _WITHOUT_BODY:
         return True
     if not body.strip():
-        return _may_be_empty(journey, response)
+        return _may_be_empty(context, response)
     label = response.headers.get("content-type", "")
     begins_like_json = not label and body.lstrip()[:1] in (b"{", b"[", b'"')
     if not begins_like_json and not _IS_JSON.search(label):
@@ -156,16 +179,16 @@ def _is_answer(journey: Journey, response: Any, body: bytes) -> bool:
     return is_answer(body, ())
 
 
-def _may_be_empty(journey: Journey, response: Any) -> bool:
-    """Whether nothing may be all that an unknown route has to say: it was accepted, or done."""
+def _may_be_empty(context: RequestContext, response: Response) -> bool:
+    """Tell whether an unknown route may answer with nothing: what was asked is accepted, or done."""
     if response.status_code == _ACCEPTED:
         return True
     is_json = _IS_JSON.search(response.headers.get("content-type", ""))
-    return journey.info.operation in (Operation.OTHER, Operation.JOB) and not is_json
+    return context.info.operation in (Operation.OTHER, Operation.JOB) and not is_json
 
 
 def _says_something(body: bytes) -> bool:
-    """Whether a body that calls itself no JSON is no web page and no error."""
+    """Tell whether a body that does not call itself JSON is neither a web page nor an error."""
     envelope = parse_envelope(body[:PARSED_UP_TO])
     is_error = envelope.is_error and body.lstrip()[:1] == b"{"
     return envelope.kind is not BodyKind.HTML and not is_error
@@ -174,11 +197,11 @@ def _says_something(body: bytes) -> bool:
 class _Start:
     """What is made of a stream's events until one of them decides what it is."""
 
-    def __init__(self, journey: Journey) -> None:
-        self.opening = Opening(journey.info.route)
+    def __init__(self, context: RequestContext) -> None:
+        self.opening = Opening(context.info.route)
         self.part = Part.OPENING
         self.reported: bytes | None = None
-        self._is_held = journey.config.opening == "hold"
+        self._is_held = context.config.opening == "hold"
 
     def __call__(self, event: Event) -> bool:
         """Tell whether this event decides."""
@@ -191,19 +214,20 @@ class _Start:
         return True
 
 
-async def _receive_stream(journey: Journey, response: Any, lease: Lease) -> Any:
+async def _check_stream(context: RequestContext, response: Response) -> Answer | Failure:
     content_type = response.headers.get("content-type", "text/event-stream")
     is_text = content_type.startswith("text/") or _IS_JSON.search(content_type)
     # Where events are due, a label that says otherwise is wrong; elsewhere it may be sound, say.
-    if not is_text and not journey.outgoing.expected:
-        return _hand_over(journey, response, lease, None)
-    start = _Start(journey)
-    head = await look_ahead(response, journey.config.stall_timeout, start)
-    if head.unreadable or head.oversized:
-        return _hand_over(journey, response, lease, head)
-    failure = _judge_head(journey, response, head, start)
+    if not is_text and not context.outgoing.expected:
+        return Answer()
+    start = _Start(context)
+    head = await look_ahead(response, context.config.stall_timeout, start)
+    is_out_of_reach = head.unreadable or head.oversized
+    failure = None if is_out_of_reach else _judge_head(context, response, head, start)
     if failure is None:
-        return _hand_over(journey, response, lease, head)
+        # A bomb, most likely: looked into once, and not again as it passes.
+        is_bomb = head.oversized and bool(response.headers.get("content-encoding"))
+        return Answer(head=head, has_events=not head.unreadable and not is_bomb)
     if failure.answer is None:
         await close(response)
     else:
@@ -211,24 +235,28 @@ async def _receive_stream(journey: Journey, response: Any, lease: Lease) -> Any:
     return failure
 
 
-def _judge_head(journey: Journey, response: Any, head: Head, start: _Start) -> Failure | None:
-    """Why a stream's beginning is no answer, ``None`` if it is one."""
-    operation, status = journey.info.operation, response.status_code
+def _judge_head(
+    context: RequestContext, response: Response, head: Head, start: _Start
+) -> Failure | None:
+    """Return why a stream's beginning is no answer, ``None`` if it is one."""
+    operation, status = context.info.operation, response.status_code
     if head.error is not None and is_undecodable(head.error):
-        return _undecodable(journey, response)
+        return _undecodable(context, response)
     if head.error is not None:
-        return faulted(journey, head.error, status)
+        return faulted(context, head.error, status)
     if head.stalled:
         late = TimeoutError("no event came in time")
-        return _failed(journey, observe_fault(Fault.STALLED, late, status, operation), late)
+        return context.failed(observe_fault(Fault.STALLED, late, status, operation), error=late)
     if head.event is None or head.event.is_done:
-        return _judge_end(journey, response, head, start)
+        return _judge_end(context, response, head, start)
     if head.is_cut and not head.event.is_error:  # the SDK would not show it
-        return _hollow(journey, response, Fault.NO_OUTPUT, "the stream ended inside of an event")
-    return _judge_event(journey, response, head.event, start)
+        return _hollow(context, response, Fault.NO_OUTPUT, "the stream ended inside of an event")
+    return _judge_event(context, response, head.event, start)
 
 
-def _judge_event(journey: Journey, response: Any, event: Event, start: _Start) -> Failure | None:
+def _judge_event(
+    context: RequestContext, response: Response, event: Event, start: _Start
+) -> Failure | None:
     """Judge the event that decides."""
     data = start.reported or event.data.encode()
     is_named = not event.is_error and start.reported is None
@@ -236,82 +264,55 @@ def _judge_event(journey: Journey, response: Any, event: Event, start: _Start) -
         return None
     error = error_of_choice(event.parsed)
     if is_named or (error is None and has_error_finish(event.parsed)):
-        return _hollow(journey, response, Fault.NO_OUTPUT, "its end says that it failed", body=data)
+        words = "its end says that it failed"
+        return _hollow(context, response, Fault.NO_OUTPUT, words, body=data)
     data = error or data
-    observation = observe_event(response, data, journey.info.operation)
-    return Failure(
-        observation=observation, verdict=journey.judge(observation), response=response, body=data
-    )
+    observation = observe_event(response, data, context.info.operation)
+    return context.failed(observation, response=response, body=data)
 
 
-def _judge_end(journey: Journey, response: Any, head: Head, start: _Start) -> Failure:
+def _judge_end(context: RequestContext, response: Response, head: Head, start: _Start) -> Failure:
     """Judge a stream that ended before any output."""
-    if is_answer(head.stray, journey.outgoing.expected) and journey.outgoing.expected:
-        return _hollow(journey, response, Fault.NOT_STREAMED, "", body=head.stray)
+    if is_answer(head.stray, context.outgoing.expected) and context.outgoing.expected:
+        return _hollow(context, response, Fault.NOT_STREAMED, "", body=head.stray)
     if head.opened == 0 or parse_envelope(head.stray).is_error:
-        return _refused(journey, response, head.stray)
+        return _refused(context, response, head.stray)
     if start.opening.is_lone_stop:
-        return _hollow(journey, response, Fault.LONE_STOP, "", answer=response)
+        return _hollow(context, response, Fault.LONE_STOP, "", answer=response)
     words = f"the stream ended before any output, after {head.opened} event" + "s" * (
         head.opened > 1
     )
-    return _hollow(journey, response, Fault.NO_OUTPUT, words)
+    return _hollow(context, response, Fault.NO_OUTPUT, words)
 
 
-def _hand_over(
-    journey: Journey, response: Any, lease: Lease, head: Head | None, *, is_stream: bool = True
-) -> Any:
-    """Give a body to the caller as it comes; the slot stays held until the body ends."""
-    lease.accepted()
-    is_watched = is_stream and head is not None and not head.unreadable
-    if head is not None and head.oversized and response.headers.get("content-encoding"):
-        is_watched = False  # a bomb, most likely: looked into once, and not again as it passes
-    events = event_watch(journey.outgoing) if is_watched else None
-    delivery = Delivery(journey, lease, response, events)
-    body = watch(response, head or Head(), delivery, None if delivery.stall is None else delivery)
-    lease.body = None if body is None else ref(body)
-    journey.note_success(response)
-    return response
-
-
-def _refused(journey: Journey, response: Any, body: bytes) -> Failure:
-    observation = observe(response, body, journey.info.operation)
-    observation = replace(observation, has_id=journey.info.has_id)
-    if journey.new_tasks.is_new(journey.request.url, clock()):
+def _refused(context: RequestContext, response: Response, body: bytes) -> Failure:
+    observation = observe(response, body, context.info.operation)
+    observation = replace(observation, has_id=context.info.has_id)
+    if context.engine.new_tasks.is_new(context.request.url, context.loop.now()):
         observation = replace(observation, new_task=True)
-    verdict = journey.judge(observation)
-    return Failure(observation=observation, verdict=verdict, response=response, body=body)
+    return context.failed(observation, response=response, body=body)
 
 
 def _hollow(
-    journey: Journey,
-    response: Any,
+    context: RequestContext,
+    response: Response,
     fault: Fault,
     message: str,
     *,
     body: bytes = b"",
-    answer: Any = None,
+    answer: Response | None = None,
 ) -> Failure:
-    """A success that holds nothing; ``answer`` is what to hand over if nothing better comes."""
-    head = observe(response, b"", journey.info.operation)
+    """Return the failure that a success without content is.
+
+    ``answer`` is what to hand over if nothing better comes.
+    """
+    head = observe(response, b"", context.info.operation)
     observation = replace(head, fault=fault, message=message, body=BodyKind.UNREAD)
-    kept = body[:BODY_CAP]
-    return Failure(
-        observation=observation,
-        verdict=journey.judge(observation),
-        response=response,
-        body=kept,
-        answer=answer,
-    )
+    return context.failed(observation, response=response, body=body[:BODY_CAP], answer=answer)
 
 
-def _undecodable(journey: Journey, response: Any) -> Failure:
-    """A body that nobody can read: the status alone tells, and a success holds no answer."""
-    observation = observe(response, b"", journey.info.operation)
+def _undecodable(context: RequestContext, response: Response) -> Failure:
+    """Judge a body that nobody can read: the status alone tells, and a success holds no answer."""
+    observation = observe(response, b"", context.info.operation)
     observation = replace(observation, body=BodyKind.BINARY, message=_UNDECODABLE)
-    verdict = journey.judge(observation)
-    return Failure(observation=observation, verdict=verdict, response=response)
-
-
-def _failed(journey: Journey, observation: Observation, error: Exception) -> Failure:
-    return Failure(observation=observation, verdict=journey.judge(observation), error=error)
+    return context.failed(observation, response=response)

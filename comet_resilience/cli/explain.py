@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..call.failure import Failure, diagnose_failure
+from ..call.diagnosing import diagnose_failure
+from ..call.failure import Failure
 from ..diagnosis.diagnosis import Diagnosis
 from ..diagnosis.redaction import Redactor
 from ..verdict.rule import Rule
@@ -141,7 +142,7 @@ def _judged(
     observation: Observation, verdict: Verdict, request: Any, info: RequestInfo
 ) -> tuple[Diagnosis, str]:
     failure = Failure(observation=observation, verdict=verdict)
-    diagnosis = diagnose_failure(failure, info, request, verdict.reason, (), 0.0)
+    diagnosis = diagnose_failure(failure, info, request, verdict.reason)
     return diagnosis, consequence(verdict)
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 import anyio
@@ -24,6 +26,7 @@ from ..verdict.retry_after import (
 from ..verdict.vocabulary import BodyKind, Fault, Observation, Operation, RequestIds
 from .encoding import decode
 from .family import family_of, fault_of
+from .http import Request, Response, native
 
 #: An error body is read up to this many bytes, before and after decoding, and this many seconds.
 BODY_CAP: Final = 65_536
@@ -33,6 +36,8 @@ CLOSE_SECONDS: Final = 2.0
 #: Ids, and other texts of a server's or of an exception's, are kept up to this many characters.
 _ID_KEPT: Final = 128
 _TEXT_KEPT: Final = 500
+#: A length with more digits than this is nonsense.
+_MOST_DIGITS: Final = 19
 
 _SHOULD_RETRY: Final = {"true": True, "false": False}
 #: Statuses under which words or an empty budget are a hint.
@@ -209,6 +214,38 @@ def rebuild(response: Any, body: bytes, ids: RequestIds, extension: tuple[str, o
     except Exception:  # noqa: BLE001 - the head names a charset that it is not, or no text at all
         rebuilt.encoding = "utf-8"
     return rebuilt
+
+
+def error_body(response: Any) -> object:
+    """Return what the SDK would give as ``error.body``."""
+    try:
+        body = response.json()
+    except (ValueError, RecursionError):
+        return response.text or None
+    return body.get("error") or body if isinstance(body, dict) else body
+
+
+def with_request(response: Response, request: Request) -> Any:
+    """Let a response name its request, as exceptions of the SDK's ask of it; return it."""
+    answered = native(response)
+    answered.request = request
+    return answered
+
+
+def note_elapsed(response: Response, seconds: float) -> None:
+    """Let a response that was read here say how long it took, as its client would."""
+    native(response).elapsed = timedelta(seconds=seconds)
+
+
+def received_size(response: Response) -> int | None:
+    """Return the size of a body in bytes as far as it came, or else as its head announces it."""
+    return native(response).num_bytes_downloaded or declared_size(response.headers)
+
+
+def declared_size(headers: Mapping[str, str]) -> int | None:
+    """Return what the head of a message says of its body's size, ``None`` if nothing."""
+    length = headers.get("content-length", "")
+    return int(length) if len(length) < _MOST_DIGITS and length.isdecimal() else None
 
 
 def _already_read(response: Any) -> bytes:

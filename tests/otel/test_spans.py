@@ -444,7 +444,7 @@ async def test_suppressed_instrumentation_makes_no_span(telemetry: Telemetry) ->
 
 
 async def test_without_an_instrumentation_no_hook_is_paid_for() -> None:
-    """The journey itself is what is awaited, and the body has one watcher."""
+    """The retry loop itself is what is awaited, and the body has one watcher."""
     client, inner = scripted((200, [EVENT, LAST], HEADERS), on_event=lambda _event: None)
     transport: Any = client._client._transport
     running: list[str] = []
@@ -467,7 +467,7 @@ async def test_without_an_instrumentation_no_hook_is_paid_for() -> None:
     stream = await stream_from(client)
     async with stream:
         watched = stream.response.stream
-        assert running == ["Journey.run", "ClosingStream"]
+        assert running == ["RetryLoop._run", "ClosingStream"]
         inside = getattr(watched, "_stream", watched)
         assert type(inside._inner).__name__ == "ClosingStream"
 

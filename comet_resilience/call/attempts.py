@@ -1,0 +1,267 @@
+"""The attempts of one request, and what is told to observers of them.
+
+Texts of a failed attempt are redacted when they are asked for first, and only then: most failed
+attempts are followed by one that succeeds, and nobody listens.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..diagnosis.diagnosis import Attempt, LimiterState
+from ..diagnosis.interruption import Interruption, Stage
+from ..diagnosis.redaction import Redactor
+from ..events import AttemptFinished, GaveUp, HollowAnswer, RetryScheduled
+from ..verdict.retry import RetryIn, may_be_billed
+from ..wire.response import declared_size, observe, received_size
+from .diagnosing import Circumstances, ShownTexts, diagnose_failure
+
+if TYPE_CHECKING:
+    from ..diagnosis.diagnosis import Diagnosis
+    from ..limits.partition import Lease
+    from ..verdict.retry import GiveUp
+    from ..verdict.vocabulary import Observation, RequestIds, Verdict
+    from ..wire.http import Response
+    from .context import RequestContext
+    from .failure import Failure
+
+_PLAIN = Redactor()
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class _FailedAttempt:
+    """A failed attempt whose texts nobody has asked for yet."""
+
+    number: int
+    started: float
+    queued: float
+    elapsed: float
+    observation: Observation
+    verdict: Verdict
+    wait: float | None
+
+    def shown(self, redactor: Redactor) -> Attempt:
+        """Return it as it may be shown."""
+        observation = self.observation
+        texts = ShownTexts.of(observation, redactor)
+        return Attempt(
+            number=self.number,
+            started=self.started,
+            queued=self.queued,
+            elapsed=self.elapsed,
+            status=observation.status,
+            fault=observation.fault.value if observation.fault else "",
+            kind=self.verdict.kind,
+            code=texts.code,
+            message=texts.message,
+            ids=texts.ids,
+            wait=self.wait,
+            may_be_billed=may_be_billed(observation, self.verdict),
+        )
+
+
+class AttemptLog:
+    """The attempts of one request: the one under way, and those that failed.
+
+    ``number`` is that of the attempt under way, ``waiting_since`` when the wait for its slot
+    began, ``None`` once it has one.
+    """
+
+    __slots__ = (
+        "_canary", "_context", "_in_flight", "_limit", "_queued", "_shown", "_unseen",
+        "last_failure", "number", "sent_at", "waiting_since",
+    )  # fmt: skip
+
+    def __init__(self, context: RequestContext) -> None:
+        self._context = context
+        self.number: int = 0
+        self.sent_at: float = context.started
+        self.waiting_since: float | None = None
+        self.last_failure: Failure | None = None
+        self._queued = 0.0
+        self._in_flight = self._limit = 0
+        self._canary = False
+        self._shown: tuple[Attempt, ...] = ()
+        self._unseen: tuple[_FailedAttempt, ...] = ()
+
+    @property
+    def failed(self) -> tuple[Attempt, ...]:
+        """Return the attempts that failed, as they may be shown."""
+        if self._unseen:
+            redactor = self._context.redactor()
+            self._shown += tuple(attempt.shown(redactor) for attempt in self._unseen)
+            self._unseen = ()
+        return self._shown
+
+    @property
+    def is_under_way(self) -> bool:
+        """Tell whether an attempt was sent that nobody has called failed."""
+        return self.number > len(self._shown) + len(self._unseen)
+
+    def begin(self, lease: Lease) -> None:
+        """Note that an attempt is sent now, which waited for its slot until now."""
+        partition = lease.partition
+        self.number += 1
+        self._in_flight, self._limit = partition.in_flight, partition.limit
+        self._canary = lease.is_canary
+        self.sent_at = self._context.loop.now()
+        self._queued = self.queued_now()
+        self.waiting_since = None
+
+    def queued_now(self) -> float:
+        """Return the seconds for which the request is waiting for a slot at this moment."""
+        since = self.waiting_since
+        return 0.0 if since is None else self._context.loop.now() - since
+
+    def note_success(self, response: Response) -> None:
+        """Remember that an answer has begun, and tell the observers, if there are any."""
+        engine, context = self._context.engine, self._context
+        engine.track_record.note_success(context.circumstance(), context.loop.now())
+        if engine.observers.wanted():
+            observation = observe(response, b"", context.info.operation)
+            id_ = _PLAIN.line(_id_of(observation.ids))
+            self._emit_finished(observation.status, id_, received_size(response))
+
+    def note_failure(self, failure: Failure, step: RetryIn | GiveUp | None) -> None:
+        """Keep a failed attempt for the diagnosis, and tell the observers."""
+        context = self._context
+        self.last_failure = failure
+        wait = step.delay if isinstance(step, RetryIn) else None
+        self._unseen += (self._failed_attempt(failure, wait),)
+        observers = context.engine.observers
+        if observers.wanted():
+            attempt, size = self.failed[-1], None
+            if failure.response is not None:
+                size = len(failure.body)
+            self._emit_finished(attempt.status, _id_of(attempt.ids), size, failure, attempt)
+        if isinstance(step, RetryIn):
+            observers.emit(
+                RetryScheduled(
+                    request=context.info,
+                    attempt=self.number + 1,
+                    delay=step.delay,
+                    reason=f"{failure.verdict.reason}; {step.reason}",
+                    status=failure.observation.status,
+                    kind=failure.verdict.kind,
+                )
+            )
+
+    def note_body_failure(self, failure: Failure) -> Attempt:
+        """Return the attempt under way, whose body failed in the caller's hands."""
+        return self._failed_attempt(failure, None).shown(self._context.redactor())
+
+    def note_give_up(self, failure: Failure, reason: str) -> None:
+        """Tell the observers that the request is given up."""
+        self._context.engine.observers.emit(
+            GaveUp(
+                request=self._context.info,
+                attempts=self.number,
+                kind=failure.verdict.kind,
+                status=failure.observation.status,
+                reason=reason,
+            )
+        )
+
+    def note_hollow_answer(self, reason: str) -> None:
+        """Tell the observers that an answer goes to the caller which holds nothing."""
+        self._context.engine.observers.emit(
+            HollowAnswer(request=self._context.info, attempts=self.number, reason=reason)
+        )
+
+    def diagnose(self, failure: Failure, reason: str, attempt: Attempt | None = None) -> Diagnosis:
+        """Return the diagnosis of the request, which this failure has ended.
+
+        ``attempt`` is the one whose failure it is, if one was under way and is not in the log.
+        """
+        context = self._context
+        attempts = self.failed if attempt is None else (*self.failed, attempt)
+        if attempt is None and failure is self.last_failure:
+            attempt = attempts[-1]
+        circumstances = Circumstances(
+            attempts=attempts,
+            attempt=attempt,
+            elapsed=context.elapsed(),
+            queued=sum(each.queued for each in attempts) + self.queued_now(),
+            limiter=self._limiter_state(),
+            redactor=context.redactor(),
+            evidence=context.evidence,
+        )
+        return diagnose_failure(failure, context.info, context.request, reason, circumstances)
+
+    def interruption(self, ahead: int | None) -> Interruption:
+        """Return what a cancellation has to say: plain values, for many may come at once.
+
+        ``ahead`` is how many waited when the request joined the queue.
+        """
+        now, context = self._context.loop.now(), self._context
+        stage, since, queued = Stage.ATTEMPT, self.sent_at, self._queued
+        if self.waiting_since is not None:
+            stage, since, queued = Stage.QUEUE, self.waiting_since, now - self.waiting_since
+        elif self.number and not self.is_under_way:
+            last = self.failed[-1]
+            stage, since, queued = Stage.BACKOFF, context.started + last.started + last.elapsed, 0.0
+        return Interruption(
+            stage=stage,
+            info=context.info,
+            waited=now - since,
+            queued=queued + sum(attempt.queued for attempt in self.failed),
+            elapsed=now - context.started,
+            at=time.time(),
+            ahead=ahead,
+            limiter=self._limiter_state(),
+            attempts=self.failed,
+        )
+
+    def _limiter_state(self) -> LimiterState | None:
+        load = self._context.engine.limiter.state_of(self._context.key)
+        return load and LimiterState(
+            limit=load.limit, in_flight=load.in_flight, waiting=load.waiting
+        )
+
+    def _failed_attempt(self, failure: Failure, wait: float | None) -> _FailedAttempt:
+        loop = self._context.loop
+        return _FailedAttempt(
+            number=self.number,
+            started=self.sent_at - self._context.started,
+            queued=self._queued,
+            elapsed=loop.now() - self.sent_at,
+            observation=failure.observation,
+            verdict=failure.verdict,
+            wait=wait,
+        )
+
+    def _emit_finished(
+        self,
+        status: int | None,
+        id_: str,
+        size: int | None,
+        failure: Failure | None = None,
+        attempt: Attempt | None = None,
+    ) -> None:
+        context = self._context
+        context.engine.observers.emit(
+            AttemptFinished(
+                request=context.info,
+                attempt=self.number,
+                status=status,
+                kind=failure.verdict.kind if failure else None,
+                code=attempt.code if attempt else "",
+                fault=attempt.fault if attempt else "",
+                reason=failure.verdict.reason if failure else "",
+                request_id=id_,
+                queued=self._queued,
+                elapsed=context.loop.now() - self.sent_at,
+                in_flight=self._in_flight,
+                limit=self._limit,
+                request_bytes=declared_size(context.request.headers),
+                response_bytes=size,
+                canary=self._canary,
+            )
+        )
+
+
+def _id_of(ids: RequestIds) -> str:
+    """Return the id under which an answer is looked for: the gateway's, if there is one."""
+    return ids.gateway or ids.edge or ids.provider
