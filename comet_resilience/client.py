@@ -16,6 +16,7 @@ import openai
 from openai import AsyncOpenAI
 from openai._resource import AsyncAPIResource
 
+from .call.engine import Engine
 from .call.portable import explain
 from .config import (
     AlgorithmFactory,
@@ -32,7 +33,6 @@ from .events import Observer
 from .fleet.scope import Fleet, RedisSource, account_of
 from .keywords import implemented_by
 from .limits.snapshot import Snapshot
-from .call.engine import Engine
 from .transport import ResilientTransport
 from .verdict.advice import CORRECT_BASE_URL
 from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup, TaskStatus
 
-    from ..limits.limiter import Limiter
     from ..call.engine import Engine
+    from ..limits.limiter import Limiter
 
 ItemT = TypeVar("ItemT")
 ValueT = TypeVar("ValueT")

@@ -70,8 +70,8 @@ class AttemptLog:
     """
 
     __slots__ = (
-        "_canary", "_context", "_in_flight", "_limit", "_queued", "_shown", "_unseen",
-        "last_failure", "number", "sent_at", "waiting_since",
+        "_canary", "_context", "_in_flight", "_limit", "_queued", "_shown", "_unseen", "number",
+        "sent_at", "waiting_since",
     )  # fmt: skip
 
     def __init__(self, context: RequestContext) -> None:
@@ -79,7 +79,6 @@ class AttemptLog:
         self.number: int = 0
         self.sent_at: float = context.started
         self.waiting_since: float | None = None
-        self.last_failure: Failure | None = None
         self._queued = 0.0
         self._in_flight = self._limit = 0
         self._canary = False
@@ -127,7 +126,6 @@ class AttemptLog:
     def note_failure(self, failure: Failure, step: RetryIn | GiveUp | None) -> None:
         """Keep a failed attempt for the diagnosis, and tell the observers."""
         context = self._context
-        self.last_failure = failure
         wait = step.delay if isinstance(step, RetryIn) else None
         self._unseen += (self._failed_attempt(failure, wait),)
         observers = context.engine.observers
@@ -170,15 +168,14 @@ class AttemptLog:
             HollowAnswer(request=self._context.info, attempts=self.number, reason=reason)
         )
 
-    def diagnose(self, failure: Failure, reason: str, attempt: Attempt | None = None) -> Diagnosis:
+    def diagnose(self, failure: Failure, reason: str, attempt: Attempt | None) -> Diagnosis:
         """Return the diagnosis of the request, which this failure has ended.
 
-        ``attempt`` is the one whose failure it is, if one was under way and is not in the log.
+        ``attempt`` is the one that failed so, ``None`` if none was under way.
         """
-        context = self._context
-        attempts = self.failed if attempt is None else (*self.failed, attempt)
-        if attempt is None and failure is self.last_failure:
-            attempt = attempts[-1]
+        context, attempts = self._context, self.failed
+        if attempt is not None and attempt not in attempts[-1:]:
+            attempts = (*attempts, attempt)
         circumstances = Circumstances(
             attempts=attempts,
             attempt=attempt,

@@ -69,7 +69,10 @@ class RequestContext:
         return self._redactor
 
     def failed(self, observation: Observation, **remains: Any) -> Failure:
-        """Judge an outcome by itself and by what has worked before; ``remains`` are the failure's."""
+        """Judge an outcome by itself and by what has worked before; return the failure.
+
+        ``remains`` is what is left of the exchange.
+        """
         track_record = self.engine.track_record
         self.evidence = track_record.evidence(self.circumstance(), self.loop.now())
         return judged(observation, self.engine.rules, self.evidence, **remains)

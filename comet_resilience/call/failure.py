@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import CallbackError, DeadlineExceededError, GateClosedError, ResilienceError
+from ..verdict.evidence import NOTHING, Evidence
 from ..verdict.rule import Rule
 from ..verdict.rules import classify
 from ..verdict.vocabulary import (
@@ -20,7 +21,6 @@ from ..verdict.vocabulary import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..verdict.evidence import Evidence
     from ..wire.http import Response
     from ..wire.response import ResponseHead
 
@@ -61,7 +61,7 @@ class Failure:
 def judged(
     observation: Observation,
     rules: Sequence[Rule] = (),
-    evidence: Evidence | None = None,
+    evidence: Evidence = NOTHING,
     **remains: Any,
 ) -> Failure:
     """Judge an observation and return the failure; ``remains`` is what is left of the exchange."""

@@ -40,7 +40,8 @@ def handed_on(
     if failure.response is None:
         return _fault_error(failure, diagnosis, request)
     extension = (EXTENSION, diagnosis)
-    response = rebuild(failure.response, failure.body, failure.observation.ids, extension)
+    ids = failure.observation.ids
+    response: Response = rebuild(failure.response, failure.body, ids, extension)
     if failure.verdict.kind is FailureKind.WRONG_PATH:
         not_found = response.status_code == 404
         cls = WrongEndpointNotFoundError if not_found else WrongEndpointError

@@ -180,7 +180,7 @@ def _is_answer(context: RequestContext, response: Response, body: bytes) -> bool
 
 
 def _may_be_empty(context: RequestContext, response: Response) -> bool:
-    """Tell whether an unknown route may answer with nothing: what was asked is accepted, or done."""
+    """Tell whether nothing may be all that an unknown route has to say: accepted, or done."""
     if response.status_code == _ACCEPTED:
         return True
     is_json = _IS_JSON.search(response.headers.get("content-type", ""))

@@ -23,6 +23,7 @@ from ..errors import (
 from ..limits.gate import Standing
 from ..verdict.retry import GiveUp, RetryIn, Situation, decide
 from ..verdict.vocabulary import Signal
+from ..wire.http import native
 from ..wire.request import count_retries
 from ..wire.response import close
 from .attempts import AttemptLog
@@ -85,10 +86,10 @@ class RetryLoop:
         with anyio.move_on_after(seconds):
             return await self._run()
         late = DeadlineExceededError(f"deadline={seconds:g} s passed", self.context.request)
-        return self._end(late)
+        return self._end(late, None)
 
     async def _run(self) -> Response:
-        context, log = self.context, self.log
+        context, log, last = self.context, self.log, None
         log.waiting_since = context.started
         try:
             if context.flaw is not None:
@@ -99,6 +100,7 @@ class RetryLoop:
                 outcome = await self._send(lease)
                 if not isinstance(outcome, Failure):
                     return outcome
+                last = outcome
                 self._release(lease, outcome)
                 step = self._decide(outcome)
                 log.note_failure(outcome, step)
@@ -109,7 +111,7 @@ class RetryLoop:
                 count_retries(context.request, log.number)
                 log.waiting_since = context.loop.now()
         except ResilienceError as error:
-            return self._end(error)
+            return self._end(error, last)
         except BaseException as error:
             if not isinstance(error, Exception):
                 note_interruption(error, log.interruption(self._standing.ahead))
@@ -215,15 +217,14 @@ class RetryLoop:
         log.note_give_up(failure, reason)
         self._disprove(failure.verdict)
         context.engine.nesting.note_give_up(context.request, log.number, failure.verdict)
-        diagnosis = log.diagnose(failure, reason)
+        diagnosis = log.diagnose(failure, reason, log.failed[-1])
         outcome = handed_on(failure, diagnosis, context.request, context.redactor())
         if isinstance(outcome, Exception):
             raise outcome from failure.error
         return outcome
 
-    def _end(self, error: ResilienceError) -> Response:
+    def _end(self, error: ResilienceError, last: Failure | None) -> Response:
         """Give the caller what there is where no further attempt can be made."""
-        last = self.log.last_failure
         is_own = error.diagnosis is None  # and not another client's, out of a token provider
         if is_own and isinstance(error, QueueTimeoutError) and last is not None:
             return self._give_up(last, str(error))
@@ -250,12 +251,14 @@ class RetryLoop:
         """Diagnose what this library itself refused: no slot, or no time."""
         context, log = self.context, self.log
         if isinstance(error, GateClosedError):
-            error.request = context.request
+            error.request = native(context.request)
         failure = own_refusal(error, context.info.operation)
+        attempt = None
         if log.is_under_way:  # the deadline has cut one off
             log.note_failure(failure, None)
+            attempt = log.failed[-1]
         log.note_give_up(failure, str(error))
-        explain(error, log.diagnose(failure, str(error)))
+        explain(error, log.diagnose(failure, str(error), attempt))
 
 
 def _time_left() -> float:

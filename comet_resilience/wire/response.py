@@ -192,7 +192,7 @@ def request_ids(headers: Any, envelope: Envelope) -> RequestIds:
 
 
 def rebuild(response: Any, body: bytes, ids: RequestIds, extension: tuple[str, object]) -> Any:
-    """The provider's response as the SDK is to see it: its body read, retries above us stopped.
+    """Return the response as the SDK is to see it: its body read, retries above us stopped.
 
     ``x-request-id`` becomes the gateway's id, because that is what the SDK shows as
     ``error.request_id``.

@@ -278,7 +278,7 @@ async def test_a_body_of_any_depth_has_a_report() -> None:
 
 async def test_a_success_takes_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is made for failures is not made for answers."""
-    monkeypatch.setattr("comet_resilience.call.failure.capture", None)
-    monkeypatch.setattr("comet_resilience.call.retry_loop.redactor_of", None)
+    monkeypatch.setattr("comet_resilience.call.diagnosing.capture", None)
+    monkeypatch.setattr("comet_resilience.call.context.redactor_of", None)
     client, _ = scripted((200, {"choices": [{}], "id": "x"}, {}), **FAST)
     await client.chat.completions.create(model="m", messages=MESSAGES)

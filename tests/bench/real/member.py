@@ -11,11 +11,11 @@ from multiprocessing.connection import Connection
 from random import Random
 from typing import Final
 
+from comet_resilience.call.engine import Engine
 from comet_resilience.config import Config
 from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
 from comet_resilience.limits.fixed import FixedLimit
 from comet_resilience.limits.partition import Lease
-from comet_resilience.call.engine import Engine
 from comet_resilience.verdict.vocabulary import Signal
 
 from ..sim.policies import Refusal, product_retry
