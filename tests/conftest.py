@@ -12,7 +12,7 @@ import openai
 import pytest
 import trio.testing
 
-from comet_resilience import Options, wrap
+from comet_resilience import FixedLimit, Options, wrap
 from comet_resilience.wire.family import family_of_sdk
 
 BASE_URL = "https://api.cometapi.com/v1"
@@ -33,25 +33,61 @@ COMPLETION = {
     ],
 }
 
+#: No backoff, and a limit that stays: nothing waits, on any event loop.
+FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0, "algorithm": lambda: FixedLimit(8)}
+
+JSON = {"content-type": "application/json"}
+SSE = {"content-type": "text/event-stream"}
+
 httpx: Any = family_of_sdk()
 
 # A busy machine is slow, not wrong.
 hypothesis.settings.register_profile("suite", deadline=None)
 hypothesis.settings.load_profile("suite")
 
+#: Marks for tests of one event loop, of virtual time alone, and of sockets, which need real time.
+on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+in_virtual_time = pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
+in_real_time = pytest.mark.parametrize("anyio_backend", ["asyncio", "real trio"], indirect=True)
+
 Answer = tuple[int, Any, dict[str, str]] | Exception
 
 
 def envelope(code: str, message: str) -> dict[str, object]:
-    """The gateway's usual error body."""
+    """Return the gateway's usual error body."""
     return {
         "error": {"message": message, "type": "comet_api_error", "param": "", "code": code},
     }
 
 
-OK: Answer = (200, COMPLETION, {"content-type": "application/json"})
+OK: Answer = (200, COMPLETION, JSON)
 LIMITED: Answer = (429, envelope("", "slow down"), {})
 BROKEN: Answer = (500, envelope("", "it broke"), {})
+
+
+def event(data: object, name: str = "") -> bytes:
+    """Return a server-sent event."""
+    head = f"event: {name}\n".encode() if name else b""
+    return head + b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+def chunk(content: str | None = None, finish: str | None = None, index: int = 0) -> bytes:
+    """Return one event of a chat stream."""
+    delta = {} if content is None else {"content": content}
+    choice = {"index": index, "delta": delta, "finish_reason": finish}
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    return event({**head, "choices": [choice]})
+
+
+def stream_of(*parts: bytes | Exception, **headers: str) -> Answer:
+    """Return an event stream of these parts, with status 200."""
+    return 200, list(parts), {**SSE, **headers}
+
+
+DONE = b"data: [DONE]\n\n"
+#: The events of a stream that says "Hello".
+WHOLE = [chunk("Hel"), chunk("lo"), chunk(finish="stop"), DONE]
+STREAM: Answer = stream_of(*WHOLE)
 
 
 class ClosingStream(httpx.AsyncByteStream):  # type: ignore[misc]
@@ -121,7 +157,7 @@ def _encoded(body: object) -> bytes:
 
 
 def bare_client(inner: Any, **keywords: Any) -> openai.AsyncOpenAI:
-    """A client of the real SDK over a transport of ours, as a caller would make it."""
+    """Make a client of the real SDK over a transport of ours, as a caller would."""
     keywords.setdefault("api_key", KEY)
     keywords.setdefault("base_url", BASE_URL)
     http_client = httpx.AsyncClient(transport=inner, follow_redirects=True)
@@ -132,14 +168,14 @@ def bare_client(inner: Any, **keywords: Any) -> openai.AsyncOpenAI:
 
 
 def scripted(*answers: Answer, **options: Any) -> tuple[openai.AsyncOpenAI, Scripted]:
-    """A wrapped client and the transport that answers it."""
+    """Make a wrapped client and the transport that answers it."""
     inner = Scripted(list(answers))
     typed: Options = options  # type: ignore[assignment]
     return wrap(bare_client(inner), **typed), inner
 
 
 async def ask(client: openai.AsyncOpenAI, **keywords: Any) -> str | None:
-    """One chat completion; its text."""
+    """Ask for a chat completion and return its text."""
     keywords.setdefault("model", "m")
     answer = await client.chat.completions.create(messages=MESSAGES, **keywords)
     content: str | None = answer.choices[0].message.content
@@ -153,7 +189,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """Both event loops; trio's clock is virtual and jumps over every wait."""
+    """Run on both event loops; the clock of "trio" is virtual, that of "real trio" is not."""
     if request.param == "trio":
         return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    return "asyncio", {"use_uvloop": request.config.getoption("--uvloop", default=False)}
+    if request.param == "real trio":
+        return "trio", {}
+    return request.param, {"use_uvloop": request.config.getoption("--uvloop", default=False)}

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from importlib.util import find_spec
 from socket import SO_LINGER, SOL_SOCKET
-from typing import Any
 
 import anyio
 import openai
@@ -20,23 +19,16 @@ from anyio.abc import SocketAttribute, SocketStream
 from comet_resilience import Fault, WrongEndpointError, diagnose, snapshot, wrap
 from comet_resilience.testing import Gateway, stream_reply
 
-from .conftest import ask
+from .conftest import FAST, ask, on_asyncio
 
 #: openai 2 finds aiohttp through httpx-aiohttp, openai 3 has that on board.
 BRIDGE = "httpx_aiohttp" if int(openai.__version__.partition(".")[0]) < 3 else "aiohttp"
 
 pytestmark = [
     pytest.mark.anyio,
+    on_asyncio,
     pytest.mark.skipif(not find_spec(BRIDGE), reason="needs openai[aiohttp]"),
 ]
-
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0}
-
-
-@pytest.fixture
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """Asyncio alone."""
-    return "asyncio", {"use_uvloop": request.config.getoption("--uvloop", default=False)}
 
 
 @pytest.fixture

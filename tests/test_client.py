@@ -20,6 +20,7 @@ from comet_resilience.wire.family import family_of_sdk, transport_of
 from .conftest import (
     BASE_URL,
     BROKEN,
+    FAST,
     KEY,
     MESSAGES,
     OK,
@@ -32,7 +33,6 @@ from .conftest import (
 )
 
 pytestmark = pytest.mark.anyio
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0}
 
 
 class StrictClient(openai.AsyncOpenAI):

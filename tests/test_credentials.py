@@ -14,10 +14,9 @@ import pytest
 from comet_resilience import wrap
 from comet_resilience.client import _unprepared
 
-from .conftest import BROKEN, OK, Answer, Scripted, ask, bare_client, httpx
+from .conftest import BROKEN, FAST, OK, Answer, Scripted, ask, bare_client, httpx
 
 pytestmark = pytest.mark.anyio
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0}
 SECRET: Final = {"x-tenant": "tenant-of-a"}
 
 Client: TypeAlias = openai.AsyncOpenAI

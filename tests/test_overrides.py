@@ -25,9 +25,8 @@ from comet_resilience import (
 )
 from comet_resilience.overrides import PER_CALL, current_block
 
-from .conftest import BROKEN, COMPLETION, MESSAGES, OK, ask, scripted
+from .conftest import BROKEN, COMPLETION, FAST, MESSAGES, OK, ask, scripted
 
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0, "algorithm": lambda: FixedLimit(8)}
 SHARED = sorted(set(get_type_hints(Options)) - PER_CALL)
 EVENTS = {"content-type": "text/event-stream"}
 

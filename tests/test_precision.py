@@ -12,7 +12,7 @@ import pytest
 
 from comet_resilience import wrap
 from comet_resilience.testing import Gateway, Reply
-from tests.conftest import KEY, MESSAGES, httpx
+from tests.conftest import KEY, MESSAGES, httpx, on_asyncio
 
 Use = Callable[[Any], Awaitable[Any]]
 Case = tuple[str, Use, Reply]
@@ -245,7 +245,7 @@ def _shown(got: Any) -> Any:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
 @pytest.mark.parametrize("tenth", range(10))
 async def test_ordinary_successes_are_untouched(

@@ -18,6 +18,7 @@ import pytest
 
 from comet_resilience.cli import main
 from comet_resilience.testing import Gateway
+from tests.conftest import on_asyncio
 
 from .ecosystem.environments import ENVIRONMENTS
 from .snippets import MISSPELT, PAGES, ROOT, Block, blocks_of, execute, missing_module
@@ -36,12 +37,6 @@ COMMANDS: Final = sorted(
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    """Asyncio: what a reader's own script would run on."""
-    return "asyncio"
-
-
-@pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     """A gateway on a real socket, which does not serve the misspelt model."""
     async with Gateway() as served:
@@ -50,6 +45,7 @@ async def gateway() -> AsyncIterator[Gateway]:
 
 
 @pytest.mark.anyio
+@on_asyncio
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 async def test_python_runs(
     block: Block, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

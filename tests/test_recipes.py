@@ -9,10 +9,11 @@ import pytest
 
 from comet_resilience import snapshot
 from comet_resilience.testing import Gateway, Reply
+from tests.conftest import on_asyncio
 
 from .snippets import Block, blocks_of, execute
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, on_asyncio]
 BLOCKS = blocks_of("examples/README.md", "python")
 
 
@@ -27,12 +28,6 @@ async def run(words: str, gateway: Gateway) -> dict[str, Any]:
     """Run a recipe; the names that there are afterwards."""
     block, earlier = recipe(words)
     return await execute(block, gateway, earlier)
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    """Asyncio: what a reader's own script would run on."""
-    return "asyncio"
 
 
 @pytest.fixture

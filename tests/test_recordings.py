@@ -17,7 +17,7 @@ import pytest
 
 from comet_resilience import diagnose, wrap
 from comet_resilience.testing import Gateway, Reply, no_waiting
-from tests.conftest import KEY, MESSAGES
+from tests.conftest import KEY, MESSAGES, on_asyncio
 
 RECORDINGS = Path(__file__).parent / "corpus" / "recordings"
 LINES: dict[str, list[dict[str, Any]]] = {
@@ -89,7 +89,7 @@ async def _outcome(gateway: Gateway, line: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("house", LINES)
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.anyio
 async def test_each_recorded_answer_has_its_verdict(house: str) -> None:
     """Outcome, number of requests, kind, row and advice are those written beside each line."""

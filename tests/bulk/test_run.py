@@ -25,7 +25,7 @@ from comet_resilience import (
 )
 from comet_resilience.bulk.finished import Finished
 from comet_resilience.overrides import current_block
-from tests.conftest import BROKEN, OK, Answer, ask, bare_client, scripted
+from tests.conftest import BROKEN, OK, Answer, ask, bare_client, on_asyncio, scripted
 
 pytestmark = pytest.mark.anyio
 Ask = Callable[[int], Awaitable[int]]
@@ -604,7 +604,7 @@ async def test_a_copy_of_a_wrapped_client_will_do() -> None:
 # -- memory ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
+@on_asyncio
 @pytest.mark.timeout(180)
 async def test_a_hundred_thousand_items_take_no_memory() -> None:
     """Through the real limiter, with a lease in place of a call of the SDK."""

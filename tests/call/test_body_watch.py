@@ -17,7 +17,6 @@ import pytest
 from comet_resilience import (
     Event,
     FailureKind,
-    FixedLimit,
     IncompleteStreamError,
     InvalidAnswerError,
     StreamAbandoned,
@@ -29,46 +28,35 @@ from comet_resilience import (
 )
 from comet_resilience.testing import Gateway
 
-from ..conftest import KEY, MESSAGES, Answer, Scripted, bare_client, envelope, httpx, scripted
+from ..conftest import (
+    DONE,
+    FAST,
+    JSON,
+    KEY,
+    MESSAGES,
+    SSE,
+    WHOLE,
+    Answer,
+    Scripted,
+    bare_client,
+    chunk,
+    envelope,
+    event,
+    httpx,
+    on_asyncio,
+    scripted,
+    stream_of,
+)
 
 pytestmark = [
     pytest.mark.anyio,
     # The SDK leaves its own generators, and the HTTP library's, unexhausted after [DONE].
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning"),
 ]
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0, "algorithm": lambda: FixedLimit(8)}
-SSE = {"content-type": "text/event-stream"}
-JSON = {"content-type": "application/json"}
 
 
-def chunk(content: str | None = None, finish: str | None = None, index: int = 0) -> bytes:
-    """One event of a chat stream."""
-    delta = {} if content is None else {"content": content}
-    data = {
-        "id": "c",
-        "object": "chat.completion.chunk",
-        "created": 1,
-        "model": "m",
-        "choices": [{"index": index, "delta": delta, "finish_reason": finish}],
-    }
-    return b"data: " + json.dumps(data).encode() + b"\n\n"
-
-
-def event(data: object, name: str = "") -> bytes:
-    """Any event."""
-    head = f"event: {name}\n".encode() if name else b""
-    return head + b"data: " + json.dumps(data).encode() + b"\n\n"
-
-
-DONE = b"data: [DONE]\n\n"
 PING = b": PING\n\n"
-WHOLE = [chunk("Hel"), chunk("lo"), chunk(finish="stop"), DONE]
 TEXT = "Hello"
-
-
-def stream_of(*parts: bytes | Exception, **headers: str) -> Answer:
-    """A 200 whose body is these parts."""
-    return 200, list(parts), {**SSE, **headers}
 
 
 async def read(client: Any, **keywords: Any) -> str:
@@ -557,7 +545,7 @@ async def test_what_an_unknown_route_may_have_done_is_not_done_twice(body: bytes
     assert len(inner.sent) == 3
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 async def test_abandoned_streams_give_slot_and_connection_back() -> None:
     """Ten dropped streams over two connections: the next ten calls succeed."""
     heard: list[Event] = []

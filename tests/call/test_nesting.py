@@ -14,13 +14,23 @@ import pytest
 
 from comet_resilience import ResilientTransport, wrap
 from comet_resilience.call.nesting import KEPT, WINDOW
-from tests.conftest import BROKEN, KEY, OK, Answer, Scripted, ask, bare_client, httpx, scripted
+from tests.conftest import (
+    BROKEN,
+    KEY,
+    OK,
+    Answer,
+    Scripted,
+    ask,
+    bare_client,
+    httpx,
+    in_virtual_time,
+    scripted,
+)
 
 pytestmark = pytest.mark.anyio
 
 FAST: Any = {"backoff_initial": 0.0, "max_retries": 1}
 MALFORMED: Answer = (400, {"error": {"message": "no", "code": "invalid_request"}}, {})
-virtual_time = pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
 
 
 @pytest.fixture
@@ -263,7 +273,7 @@ async def test_a_repetition_that_was_cancelled_ends_the_count(warnings: Any) -> 
     assert warnings() == []
 
 
-@virtual_time
+@in_virtual_time
 async def test_the_same_question_much_later_is_no_retry(warnings: Any) -> None:
     """After a while it is somebody who asks again."""
     client, _ = scripted(BROKEN, **FAST)

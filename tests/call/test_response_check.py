@@ -29,14 +29,21 @@ from comet_resilience.wire.sse import HEAD_CAP
 
 from ..conftest import (
     COMPLETION,
+    DONE,
+    FAST,
+    JSON,
     MESSAGES,
+    SSE,
     Answer,
     Scripted,
     ask,
     bare_client,
     envelope,
+    event,
     httpx,
+    on_asyncio,
     scripted,
+    stream_of,
 )
 
 pytestmark = [
@@ -44,18 +51,9 @@ pytestmark = [
     # The SDK leaves its own generators, and the HTTP library's, unexhausted after [DONE].
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning"),
 ]
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0}
-SSE = {"content-type": "text/event-stream"}
-JSON = {"content-type": "application/json"}
 CHAT, RESPONSES = "POST /chat/completions", "POST /responses"
 HEAD = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 USAGE = {"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5}
-
-
-def event(data: Any, name: str = "") -> bytes:
-    """One event."""
-    head = f"event: {name}\n".encode() if name else b""
-    return head + b"data: " + json.dumps(data).encode() + b"\n\n"
 
 
 def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> bytes:
@@ -69,7 +67,6 @@ def typed(kind: str, **more: Any) -> bytes:
     return event({"type": kind, "sequence_number": 0, **more}, kind)
 
 
-DONE = b"data: [DONE]\n\n"
 PING = b": PING\n\n"
 ROLE = chunk({"role": "assistant", "content": ""})
 USED = event({**HEAD, "choices": [], "usage": USAGE})
@@ -89,11 +86,6 @@ ADDED = typed("response.output_item.added", item={"type": "message", "content": 
 DELTA = typed("response.output_text.delta", delta="Hello")
 COMPLETED = typed("response.completed", response={**RESPONSE, "status": "completed"})
 SPOKEN = [*BEGUN, ADDED, DELTA, COMPLETED]
-
-
-def stream_of(*parts: bytes | Exception, **headers: str) -> Answer:
-    """A 200 whose body is these parts."""
-    return 200, list(parts), {**SSE, **headers}
 
 
 async def seen_of(client: Any, api: str = CHAT) -> list[Any]:
@@ -416,7 +408,7 @@ def test_one_attempt_or_an_error(
     anyio.run(main)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.parametrize(
     ("name", "sends"),
     [("stream_usage_only", 2), ("stream_lone_stop", 2), ("responses_error_after_opening", 2)],

@@ -16,7 +16,6 @@ from comet_resilience import (
     DeadlineExceededError,
     Event,
     FailureKind,
-    FixedLimit,
     GaveUp,
     InvalidAnswerError,
     QueueFullError,
@@ -33,6 +32,7 @@ from ..conftest import (
     BASE_URL,
     BROKEN,
     COMPLETION,
+    FAST,
     KEY,
     LIMITED,
     MESSAGES,
@@ -45,8 +45,6 @@ from ..conftest import (
 )
 
 pytestmark = pytest.mark.anyio
-#: No waits of our own, so that asyncio need not wait for real.
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0, "algorithm": lambda: FixedLimit(8)}
 
 
 async def failure_of(client: Any, **keywords: Any) -> Any:

@@ -18,18 +18,9 @@ import pytest
 from comet_resilience import FixedLimit, QueueFullError, SupportReport, support_report, wrap
 from comet_resilience.testing import Gateway, error_reply
 
-from ..conftest import MESSAGES, ask, envelope, httpx, scripted
+from ..conftest import FAST, MESSAGES, ask, envelope, httpx, in_real_time, scripted
 
-pytestmark = pytest.mark.anyio
-
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0, "algorithm": lambda: FixedLimit(8)}
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Both event loops, with real clocks: these tests use sockets."""
-    backend: str = request.param
-    return backend
+pytestmark = [pytest.mark.anyio, in_real_time]
 
 
 @dataclass(frozen=True)

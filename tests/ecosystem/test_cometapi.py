@@ -9,12 +9,12 @@ import pytest
 
 from comet_resilience import diagnose, wrap
 from comet_resilience.testing import Gateway, GatewayInThread
+from tests.conftest import MESSAGES
 from tests.ecosystem.conftest import failure_of, follow_readme, rehearse
 
 cometapi = pytest.importorskip("cometapi")
 
 pytestmark = pytest.mark.anyio
-MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 
 
 async def ask(client: Any) -> Any:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import openai
 import pytest
 
 from comet_resilience import FailureKind, diagnose, snapshot, wrap
 from comet_resilience.testing import ConcurrencyCap, Gateway
+from tests.conftest import FAST, MESSAGES
 
 from .litellm_proxy import client_of, find_litellm, litellm_proxy
 
@@ -25,7 +25,6 @@ pytestmark = [
     pytest.mark.skipif(COMMAND is None, reason="needs litellm[proxy]"),
 ]
 
-MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 #: Two retries are allowed. What the provider does: (what it is taken for, how often it is sent).
 SITUATIONS = {
     "bad_request": (FailureKind.INVALID_REQUEST, 1),
@@ -52,13 +51,6 @@ SITUATIONS = {
     "dropped": (FailureKind.SERVER_ERROR, 3),
     "unreachable": (FailureKind.SERVER_ERROR, 3),
 }
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0}
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    """The loop of the bursts."""
-    return "asyncio"
 
 
 @pytest.fixture

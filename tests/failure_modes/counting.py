@@ -24,6 +24,9 @@ from tests.conftest import (
     LIMITED,
     MESSAGES,
     OK,
+    SSE,
+    STREAM,
+    WHOLE,
     Answer,
     ask,
     bare_client,
@@ -31,21 +34,10 @@ from tests.conftest import (
     httpx,
 )
 
-SSE = {"content-type": "text/event-stream"}
 #: Waits of our own are as short as they can be: the sweeps on asyncio wait them for real.
-FAST: Any = {"backoff_initial": 0.0002, "backoff_max": 0.0002}
+BRIEF_WAITS: Any = {"backoff_initial": 0.0002, "backoff_max": 0.0002}
 
 
-def chunk(content: str | None = None, finish: str | None = None) -> bytes:
-    """One event of a chat stream."""
-    delta = {} if content is None else {"content": content}
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    data = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    return b"data: " + json.dumps({**data, "choices": [choice]}).encode() + b"\n\n"
-
-
-WHOLE = [chunk("Hel"), chunk("lo"), chunk(finish="stop"), b"data: [DONE]\n\n"]
-STREAM: Answer = (200, WHOLE, SSE)
 _ERROR = b"data: " + json.dumps(envelope("rate_limit_exceeded", "busy")).encode() + b"\n\n"
 REFUSED_STREAM: Answer = (200, [b": PING\n\n", _ERROR], SSE)
 
@@ -164,7 +156,7 @@ def _case(journey: Callable[[Any], Awaitable[object]], *answers: Answer, **optio
     wire = Wire(list(answers))
     keys: Any = options.pop("api_key", None)
     bare = bare_client(wire, **({"api_key": keys} if keys else {}))
-    options = {"algorithm": lambda: FixedLimit(1), **FAST, **options}
+    options = {"algorithm": lambda: FixedLimit(1), **BRIEF_WAITS, **options}
     return Case(wrap(bare, **options), wire, journey)
 
 

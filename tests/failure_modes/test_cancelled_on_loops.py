@@ -17,6 +17,7 @@ from comet_resilience import FixedLimit
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
+from tests.conftest import on_asyncio
 
 from .counting import CASES, Case
 
@@ -71,7 +72,7 @@ async def goes_on() -> int:
     return len(anyio.get_running_tasks())
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.parametrize("times", [1, 2, 3])
 @pytest.mark.parametrize("name", CASES)
 async def test_fm02_task_cancelled_at_every_turn_of_the_loop(name: str, times: int) -> None:
@@ -115,7 +116,7 @@ def limiter() -> Limiter:
     )
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.parametrize("cancel_first", [False, True])
 async def test_fm03_grant_and_cancellation_in_the_same_tick(cancel_first: bool) -> None:
     """A slot that a dying waiter was given goes to the next; nobody else is passed over."""

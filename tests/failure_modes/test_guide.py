@@ -14,11 +14,10 @@ import openai
 import pytest
 
 from comet_resilience import FailureKind as Kind
-from comet_resilience import FixedLimit, RetryScheduled, diagnose, snapshot, support_report
-from tests.conftest import COMPLETION, KEY, OK, Answer, ask, envelope, scripted
+from comet_resilience import RetryScheduled, diagnose, snapshot, support_report
+from tests.conftest import COMPLETION, FAST, KEY, OK, Answer, ask, envelope, on_asyncio, scripted
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0, "algorithm": lambda: FixedLimit(8)}
 ID = "20261102031415926535897Qx7LmZ2p"
 HTML = b"<!doctype html><html><title>CometAPI</title><div id=root></div></html>"
 WEB: dict[str, str] = {"content-type": "text/html; charset=utf-8"}
@@ -129,7 +128,7 @@ SENTENCES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.parametrize("says", SENTENCES, ids=lambda says: says.name)
 async def test_guide(says: Says) -> None:
     """Retried or not, under the SDK's own class, with the guide's first steps and the id kept."""
@@ -146,7 +145,7 @@ async def test_guide(says: Says) -> None:
         assert getattr(caught.value, "request_id", None) == says.request_id
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.parametrize("says", SENTENCES, ids=lambda says: says.name)
 async def test_guide_in_a_stream(says: Says) -> None:
     """The same where an event stream was asked for, whatever the body is then labelled."""

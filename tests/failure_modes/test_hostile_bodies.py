@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 
 from comet_resilience import FailureKind, diagnose, wrap
 from comet_resilience.wire.response import BODY_CAP, BODY_SECONDS
-from tests.conftest import KEY, OK, Answer, ask, envelope, httpx, scripted
+from tests.conftest import FAST, KEY, OK, Answer, ask, envelope, httpx, on_asyncio, scripted
 
 pytestmark = pytest.mark.timeout(60)
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0}
 MB = 1_048_576
 
 
@@ -110,7 +109,7 @@ def test_fm21_zip_bomb_does_not_go_off(encoding: str) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip, gzip", "identity", "x-unknown"])
 @pytest.mark.anyio
 async def test_fm21_other_encodings_are_bounded_or_left_alone(encoding: str) -> None:
@@ -197,7 +196,7 @@ ODD_BODIES: dict[str, bytes] = {
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.parametrize("status", [400, 429, 500, 200])
 @pytest.mark.parametrize("name", ODD_BODIES)
 async def test_fm23_odd_body_is_judged_by_its_status(name: str, status: int) -> None:

@@ -18,15 +18,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comet_resilience import FailureKind, IncompleteStreamError, diagnose, snapshot, wrap
-from tests.conftest import MESSAGES, Scripted, ask, bare_client, envelope, httpx, scripted
+from tests.conftest import (
+    FAST,
+    MESSAGES,
+    SSE,
+    Scripted,
+    ask,
+    bare_client,
+    chunk,
+    envelope,
+    httpx,
+    scripted,
+)
 
 pytestmark = [
     pytest.mark.timeout(60),
     # The SDK leaves its own generators, and the HTTP library's, unexhausted after [DONE].
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning"),
 ]
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0}
-SSE = {"content-type": "text/event-stream"}
 MB = 1_048_576
 
 
@@ -58,14 +67,6 @@ CODECS += ["br"] if find_spec("brotli") else []
 # Which package of zstd the SDK's HTTP library takes depends on its version.
 ZSTD = "zstd" in bare_client(Scripted([]))._client.headers["accept-encoding"]
 CODECS += ["zstd"] if ZSTD and find_spec("zstandard") else []
-
-
-def chunk(content: str | None = None, finish: str | None = None) -> bytes:
-    """One event of a chat stream."""
-    delta = {} if content is None else {"content": content}
-    choice = {"index": 0, "delta": delta, "finish_reason": finish}
-    data = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    return b"data: " + json.dumps({**data, "choices": [choice]}).encode() + b"\n\n"
 
 
 async def events(client: Any) -> tuple[list[str], Exception | None]:

@@ -18,9 +18,7 @@ from hypothesis import strategies as st
 
 import comet_resilience
 from comet_resilience import Event, diagnose, snapshot, support_report, wrap
-from tests.conftest import Answer, Scripted, ask, bare_client, envelope, httpx
-
-from .counting import SSE, chunk
+from tests.conftest import SSE, Answer, Scripted, ask, bare_client, chunk, envelope, httpx
 
 pytestmark = pytest.mark.timeout(60)
 PACKAGE = comet_resilience.__path__[0]

@@ -11,9 +11,9 @@ import openai
 import pytest
 
 from comet_resilience import CallbackError, Event, LimitChanged, snapshot
-from tests.conftest import BROKEN, LIMITED, OK, ask, scripted
+from tests.conftest import BROKEN, FAST, LIMITED, OK, STREAM, ask, on_asyncio, scripted
 
-from .counting import STREAM, read
+from .counting import read
 
 pytestmark = [
     pytest.mark.anyio,
@@ -21,7 +21,6 @@ pytestmark = [
     # The SDK leaves its own generators unexhausted after [DONE].
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx):ResourceWarning"),
 ]
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0}
 
 
 class OddError(Exception):
@@ -85,7 +84,7 @@ ENDINGS = [KeyboardInterrupt(), SystemExit(), GeneratorExit(), asyncio.Cancelled
            BaseException("x")]  # fmt: skip
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.parametrize("error", ENDINGS, ids=lambda error: type(error).__name__)
 async def test_fm06_observer_that_raises_what_is_no_exception(error: BaseException) -> None:
     """What ends a program may pass; whether it does or not, no slot and no place stays taken."""
@@ -108,7 +107,7 @@ async def test_fm06_observer_that_raises_what_is_no_exception(error: BaseExcepti
     assert len(inner.closed) == len(inner.opened)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 async def test_fm06_observer_that_ends_the_program_when_the_limit_moves() -> None:
     """Even where the event falls between a slot's grant and its use the slot comes back."""
 
@@ -167,7 +166,7 @@ async def test_fm06_partition_or_algorithm_that_raises_holds_nothing() -> None:
         raise LookupError("a bug")
 
     for options in ({"algorithm": bug}, {"partition": partition}):
-        client, inner = scripted(OK, **FAST, **options)
+        client, inner = scripted(OK, **{**FAST, **options})
         with pytest.raises(CallbackError, match="LookupError: a bug") as caught:
             await ask(client)
         assert isinstance(caught.value.__cause__, LookupError)

@@ -13,6 +13,7 @@ import pytest
 from comet_resilience import FailureKind, WrongEndpointError, diagnose, wrap
 from tests.conftest import (
     COMPLETION,
+    FAST,
     KEY,
     LIMITED,
     OK,
@@ -21,11 +22,11 @@ from tests.conftest import (
     ask,
     bare_client,
     envelope,
+    on_asyncio,
     scripted,
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0}
 
 
 class Host:
@@ -55,7 +56,7 @@ class Host:
             await server.wait_closed()
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_fm24_redirect_to_another_host_is_never_followed(status: int, stream: bool) -> None:
@@ -158,7 +159,7 @@ PAGES: list[Answer] = [
 ]
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("answer", PAGES, ids=str)
 async def test_fm26_web_page_is_named_and_not_retried(answer: Answer, stream: bool) -> None:

@@ -16,6 +16,7 @@ import trio.testing
 from comet_resilience import diagnose, wrap
 from tests.conftest import (
     BROKEN,
+    FAST,
     KEY,
     LIMITED,
     MESSAGES,
@@ -24,11 +25,11 @@ from tests.conftest import (
     ask,
     envelope,
     httpx,
+    on_asyncio,
     scripted,
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0}
 DOWN: Answer = (503, envelope("", "down"), {})
 #: Answers that a caller who can send again would retry.
 RETRYABLE = [DOWN, BROKEN, LIMITED, httpx.ConnectError("no"), httpx.ReadError("cut")]
@@ -133,7 +134,7 @@ async def _video(client: Any) -> object:
     return await client.post("/videos", body={"model": "v"}, cast_to=object)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.parametrize(
     ("call", "retry_ambiguous", "done"),
     [

@@ -13,9 +13,21 @@ import openai
 import pytest
 
 from comet_resilience import DeadlineExceededError, FixedLimit, diagnose, snapshot
-from tests.conftest import COMPLETION, LIMITED, OK, Answer, ask, envelope, httpx, scripted
+from tests.conftest import (
+    COMPLETION,
+    LIMITED,
+    OK,
+    SSE,
+    WHOLE,
+    Answer,
+    ask,
+    envelope,
+    httpx,
+    on_asyncio,
+    scripted,
+)
 
-from .counting import SSE, WHOLE, limiter_of
+from .counting import limiter_of
 
 pytestmark = [
     pytest.mark.anyio,
@@ -105,7 +117,7 @@ def place(name: str, **options: Any) -> tuple[Any, Callable[[], Awaitable[Any]]]
     return client, lambda: call(client)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.parametrize("name", PLACES)
 @pytest.mark.parametrize("native_outside", [True, False])
 @pytest.mark.parametrize("outer_ends_it", [True, False])

@@ -15,9 +15,9 @@ import pytest
 
 from comet_resilience import Event, StreamAbandoned, StreamBroken, diagnose, snapshot, wrap
 from comet_resilience.testing import Gateway
-from tests.conftest import MESSAGES, envelope, httpx, scripted
+from tests.conftest import MESSAGES, SSE, STREAM, WHOLE, envelope, httpx, on_asyncio, scripted
 
-from .counting import SSE, STREAM, WHOLE, limiter_of
+from .counting import limiter_of
 
 pytestmark = [
     pytest.mark.anyio,
@@ -75,7 +75,7 @@ async def test_fm04_dropped_stream_lets_the_next_in_line_go() -> None:
     assert at_rest(client)
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 async def test_fm04_ten_dropped_streams_over_two_connections() -> None:
     """Real sockets, a pool of two: after ten dropped streams ten calls succeed."""
     async with Gateway(chunk_delay=0.001) as gateway:

@@ -7,16 +7,15 @@ from typing import Any
 import openai
 import pytest
 
-from comet_resilience import FailureKind, FixedLimit, Rule, diagnose, support_report
+from comet_resilience import FailureKind, Rule, diagnose, support_report
 from comet_resilience.verdict.evidence import Worked
-from tests.conftest import OK, Answer, ask, envelope, scripted
+from tests.conftest import FAST, OK, Answer, ask, envelope, scripted
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning"),
 ]
 
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0, "algorithm": lambda: FixedLimit(8)}
 JSON = {"content-type": "application/json"}
 NO_CHANNEL = envelope("model_not_found", "no available channel for model m under group default")
 AWAY: Answer = (503, NO_CHANNEL, JSON)

@@ -23,10 +23,9 @@ from comet_resilience.limits.snapshot import PartitionSnapshot
 from comet_resilience.testing import ConcurrencyCap, Gateway
 from tests.redis_server import RedisServer
 
-from ..conftest import COMPLETION, Scripted, bare_client, httpx
+from ..conftest import COMPLETION, MESSAGES, Scripted, bare_client, httpx
 
 OPTIONS: Any = {"algorithm": lambda: FixedLimit(6), "backoff_initial": 0.0, "backoff_max": 0.0}
-MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 SPAWN = multiprocessing.get_context("spawn")
 
 

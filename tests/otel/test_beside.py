@@ -16,32 +16,26 @@ from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXC
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.trace import ReadableSpan
 
-from comet_resilience import FixedLimit, wrap
+from comet_resilience import wrap
 from comet_resilience.otel import async_request_hook
 from comet_resilience.testing import Gateway
-from tests.conftest import ask, httpx
+from tests.conftest import FAST, ask, httpx, in_real_time
 
 from .conftest import Telemetry
 
 pytestmark = [
     pytest.mark.anyio,
+    in_real_time,
     # On trio the SDK leaves its generators to the collector.
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning"),
 ]
 NAME = "comet_resilience.request"
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0, "algorithm": lambda: FixedLimit(8)}
 #: What the SDK in use stands on, and what it does not.
 RIGHT, WRONG = (
     (HTTPX2ClientInstrumentor, HTTPXClientInstrumentor)
     if httpx.__name__ == "httpx2"
     else (HTTPXClientInstrumentor, HTTPX2ClientInstrumentor)
 )
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> str:
-    """Both event loops on real time: there are sockets."""
-    return str(request.param)
 
 
 @pytest.fixture

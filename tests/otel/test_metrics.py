@@ -30,12 +30,11 @@ from comet_resilience.events import FleetChanged, FleetState, GateClosed, GateOp
 from comet_resilience.limits.snapshot import FleetView
 from comet_resilience.otel import OpenTelemetry
 from comet_resilience.otel.labels import REASONS_KEPT, ROUTES_KEPT
-from tests.conftest import BROKEN, KEY, LIMITED, OK, Scripted, ask, bare_client, scripted
+from tests.conftest import BROKEN, FAST, KEY, LIMITED, OK, Scripted, ask, bare_client, scripted
 
 from .conftest import Telemetry
 
 pytestmark = pytest.mark.anyio
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0, "algorithm": lambda: FixedLimit(8)}
 ROUTE = "POST /chat/completions"
 #: Every instrument and its unit, as the README lists them.
 UNITS = {

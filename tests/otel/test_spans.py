@@ -20,6 +20,7 @@ from comet_resilience import FixedLimit, LimitChanged, StepBack, snapshot
 from tests.conftest import (
     BROKEN,
     COMPLETION,
+    FAST,
     KEY,
     LIMITED,
     MESSAGES,
@@ -40,7 +41,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning"),
 ]
 NAME = "comet_resilience.request"
-FAST: Any = {"backoff_initial": 0.0, "backoff_max": 0.0, "algorithm": lambda: FixedLimit(8)}
 HEADERS = {"content-type": "text/event-stream"}
 EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}\n\n'
 LAST = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'

@@ -1,12 +1,11 @@
-"""What the tests of the gateway share: event loops, and the real SDK in front of a gateway."""
+"""Fixtures of the gateway's tests: the real SDK in front of a gateway."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import openai
 import pytest
-import trio.testing
 
 from comet_resilience.wire.family import family_of_sdk
 
@@ -15,16 +14,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from comet_resilience.testing import Gateway
-
-
-@pytest.fixture(params=["asyncio", "trio"])
-def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
-    """Name the loop; "trio" has a virtual clock, "real trio" has not, for sockets."""
-    if request.param == "trio":
-        return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
-    if request.param == "asyncio":
-        return "asyncio", {"use_uvloop": request.config.getoption("--uvloop", default=False)}
-    return str(request.param).removeprefix("real "), {}
 
 
 @pytest.fixture

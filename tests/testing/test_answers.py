@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from comet_resilience.testing import Gateway, answer, tool_call
+from tests.conftest import MESSAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx):ResourceWarning"),
 ]
 
-_HELLO: Any = [{"role": "user", "content": "Hello"}]
 _CITY = '{"city": "Oslo", "days": 2}'
 
 
@@ -34,7 +34,7 @@ async def test_a_tool_call_of_a_completion(
 ) -> None:
     """Name, arguments, id and finish reason are where the SDK looks for them."""
     client = client_of(_tool_gateway())
-    got = await client.chat.completions.create(model="m", messages=_HELLO)
+    got = await client.chat.completions.create(model="m", messages=MESSAGES)
     calls: Any = got.choices[0].message.tool_calls
     (call,) = calls
     assert call.type == "function"
@@ -49,7 +49,7 @@ async def test_a_tool_call_of_a_streamed_completion(
 ) -> None:
     """The SDK puts the pieces together to the same call."""
     client = client_of(_tool_gateway())
-    async with client.chat.completions.stream(model="m", messages=_HELLO) as stream:
+    async with client.chat.completions.stream(model="m", messages=MESSAGES) as stream:
         got = await stream.get_final_completion()
     calls: Any = got.choices[0].message.tool_calls
     (call,) = calls
@@ -88,7 +88,7 @@ async def test_an_answer_is_said_once_on_either_route(
     gateway = Gateway(text="usual")
     client = client_of(gateway)
     gateway.script(answer('{"a": 1}'), answer("twice"))
-    first = await client.chat.completions.create(model="m", messages=_HELLO)
+    first = await client.chat.completions.create(model="m", messages=MESSAGES)
     second = await client.responses.create(model="m", input="Hello")
     third = await client.responses.create(model="m", input="Hello")
     assert first.choices[0].message.content == '{"a": 1}'

@@ -14,9 +14,8 @@ import pytest
 from comet_resilience import diagnose, snapshot, wrap
 from comet_resilience.testing import DISTURBANCES, EVERYDAY, FAILURES, ChaosTransport, Gateway
 
-from ..conftest import ask, bare_client
+from ..conftest import MESSAGES, ask, bare_client, in_virtual_time
 
-virtual_time = pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.timeout(60),
@@ -24,7 +23,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx):ResourceWarning"),
 ]
 Rate = float | Mapping[str, float]
-MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 
 
 def chaos_of(rate: Any, seed: int = 1, **keywords: Any) -> tuple[Gateway, ChaosTransport]:
@@ -78,7 +76,7 @@ async def test_the_record_is_of_what_happened(family: ModuleType) -> None:
     assert repr(chaos).startswith("<ChaosTransport seed 3: ")
 
 
-@virtual_time
+@in_virtual_time
 @pytest.mark.parametrize(
     ("name", "fault", "passed_on"),
     [
@@ -109,7 +107,7 @@ async def test_each_disturbance_is_what_a_client_would_see(
     assert gateway.in_flight == 0
 
 
-@virtual_time
+@in_virtual_time
 async def test_a_stalled_body_lasts_as_long_as_the_client_reads(family: ModuleType) -> None:
     """The silence of a stall is the client's own read timeout."""
     gateway, chaos = chaos_of({"stall": 1.0}, latency=2.0)
@@ -138,7 +136,7 @@ async def test_a_cut_takes_something_away(family: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("sdk_streams", [False, True])
-@virtual_time
+@in_virtual_time
 async def test_hundreds_of_requests_come_through(sdk_streams: bool) -> None:
     """At a third disturbed, every request of a wrapped client ends in an answer or a reason."""
     gateway, chaos = chaos_of({name: 0.3 / len(EVERYDAY) for name in EVERYDAY}, seed=5)

@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from comet_resilience.testing import Gateway
+from tests.conftest import MESSAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,6 @@ pytestmark = [
 ]
 
 _TEXT = "One two three."
-_HELLO: Any = [{"role": "user", "content": "Hello"}]
 _FILE = ("a.wav", b"RIFF", "audio/wav")
 
 
@@ -41,7 +41,7 @@ def client(
 
 async def test_chat(client: openai.AsyncOpenAI) -> None:
     """A chat has its text, its finish reason and its usage."""
-    completion = await client.chat.completions.create(model="gpt", messages=_HELLO)
+    completion = await client.chat.completions.create(model="gpt", messages=MESSAGES)
     assert completion.choices[0].message.content == _TEXT
     assert completion.choices[0].finish_reason == "stop"
     assert completion.usage is not None
@@ -54,7 +54,7 @@ async def test_chat_stream(client: openai.AsyncOpenAI, with_usage: bool) -> None
     """A chat stream begins with the role, ends with the reason, and has usage if asked."""
     options: Any = {"include_usage": True} if with_usage else None
     stream = await client.chat.completions.create(
-        model="gpt", messages=_HELLO, stream=True, stream_options=options
+        model="gpt", messages=MESSAGES, stream=True, stream_options=options
     )
     chunks = [chunk async for chunk in stream]
     usage = [chunk.usage.completion_tokens for chunk in chunks if chunk.usage]
@@ -183,8 +183,8 @@ async def test_what_is_not_offered(client: openai.AsyncOpenAI) -> None:
     [
         ({"model": "gpt"}, 500, "invalid_request", "field messages is required"),
         ({"model": "gpt", "messages": []}, 500, "invalid_request", "field messages is required"),
-        ({"messages": _HELLO}, 400, "", "model name is required"),
-        ({"model": "nope", "messages": _HELLO}, 503, "model_not_found", "model nope"),
+        ({"messages": MESSAGES}, 400, "", "model name is required"),
+        ({"model": "nope", "messages": MESSAGES}, 503, "model_not_found", "model nope"),
         ([], 400, "", "invalid JSON body"),
     ],
 )
@@ -219,7 +219,7 @@ async def test_the_sdk_takes_a_page_for_an_answer(
 ) -> None:
     """A base URL without /v1 gives a string instead of a completion: the trap of the guide."""
     wrong = client.with_options(base_url=gateway.origin)
-    completion: Any = await wrong.chat.completions.create(model="gpt", messages=_HELLO)
+    completion: Any = await wrong.chat.completions.create(model="gpt", messages=MESSAGES)
     assert completion.startswith("<!doctype html>")
     followed = gateway.requests[-1]
     assert (followed.method, followed.path) == ("GET", "/web/chat/completions")

@@ -11,12 +11,12 @@ import pytest
 
 from comet_resilience.testing import FAILURES, Gateway, Reply, error_reply, failure
 from comet_resilience.testing.failures import choose, shares_of
+from tests.conftest import in_real_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-sockets = pytest.mark.parametrize("anyio_backend", ["asyncio", "real trio"], indirect=True)
 
 #: name: (status, code, what the message says), as the guide has it.
 _GUIDE = {
@@ -82,7 +82,7 @@ async def _ask_with(http: Any, family: ModuleType, url: str) -> tuple[int, dict[
 
 
 @pytest.mark.anyio
-@sockets
+@in_real_time
 async def test_every_response_is_the_same_on_both_ways(family: ModuleType) -> None:
     """Status, headers and body are those of the catalogue, over a socket as in memory."""
     memory = Gateway()

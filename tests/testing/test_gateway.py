@@ -20,6 +20,7 @@ from comet_resilience.testing import (
     Sample,
     TokenBucket,
 )
+from tests.conftest import MESSAGES, in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from comet_resilience.testing.replies import Exchange
 
 anyio_marked = pytest.mark.anyio
-virtual_time = pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
-
-_HELLO: Any = [{"role": "user", "content": "Hello"}]
 
 
 class _Still(Gateway):
@@ -42,7 +40,7 @@ class _Still(Gateway):
 
 
 def _chat(gateway: Gateway, model: str = "m", *, key: str = "k") -> Exchange:
-    body = json.dumps({"model": model, "messages": _HELLO}).encode()
+    body = json.dumps({"model": model, "messages": MESSAGES}).encode()
     headers = [("Authorization", f"Bearer {key}")]
     return gateway.begin("POST", "/v1/chat/completions", headers, body)
 
@@ -209,13 +207,13 @@ def test_requests_are_remembered() -> None:
     _chat(gateway, "gpt")
     request = gateway.requests[0]
     assert (request.number, request.at, request.model) == (1, 3.0, "gpt")
-    assert request.json()["messages"] == _HELLO
+    assert request.json()["messages"] == MESSAGES
     assert request.headers["authorization"] == "Bearer k"
     assert repr(gateway) == "<Gateway at http://gateway.test/v1: 1 requests, 1 in flight>"
 
 
 @anyio_marked
-@virtual_time
+@in_virtual_time
 async def test_a_limit_in_virtual_time(
     client_of: Callable[[Gateway], openai.AsyncOpenAI],
 ) -> None:
@@ -225,7 +223,7 @@ async def test_a_limit_in_virtual_time(
 
     async def call() -> None:
         try:
-            await client.chat.completions.create(model="m", messages=_HELLO)
+            await client.chat.completions.create(model="m", messages=MESSAGES)
         except openai.RateLimitError as error:
             hints.append(error.response.headers["retry-after"])
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import openai
 import pytest
 
 from comet_resilience import diagnose, wrap
 from comet_resilience.testing import FAILURES, Gateway, no_waiting
+from tests.conftest import MESSAGES, in_virtual_time, on_asyncio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.anyio
 
-_HELLO: Any = [{"role": "user", "content": "Hello"}]
 
 #: name: (status, kind, requests with two retries)
 _SHAPES = {
@@ -31,7 +31,7 @@ _SHAPES = {
 }
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@on_asyncio
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("name", _SHAPES)
 async def test_each_shape_is_judged(
@@ -42,7 +42,7 @@ async def test_each_shape_is_judged(
     gateway.always(name)
     client = wrap(client_of(gateway), max_retries=2)
     with no_waiting(), pytest.raises(openai.APIStatusError) as caught:
-        await client.chat.completions.create(model="m", messages=_HELLO, stream=streamed)
+        await client.chat.completions.create(model="m", messages=MESSAGES, stream=streamed)
     kind = diagnose(caught.value).kind.value
     assert (caught.value.status_code, kind, len(gateway.requests)) == _SHAPES[name]
 
@@ -65,7 +65,7 @@ def test_shapes_are_as_recorded() -> None:
     assert (bare.body, [name for name, _ in bare.headers]) == (b"", ["X-Oneapi-Request-Id"])
 
 
-@pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
+@in_virtual_time
 async def test_limits_of_a_provider_change_and_hold_nobody(
     client_of: Callable[[Gateway], openai.AsyncOpenAI],
 ) -> None:
@@ -74,10 +74,10 @@ async def test_limits_of_a_provider_change_and_hold_nobody(
     client = wrap(client_of(gateway))
     remaining = []
     for _ in range(4):
-        raw = await client.chat.completions.with_raw_response.create(model="m", messages=_HELLO)
+        raw = await client.chat.completions.with_raw_response.create(model="m", messages=MESSAGES)
         remaining.append(raw.headers["x-ratelimit-remaining-requests"])
     assert remaining == ["0", "9990", "0", "9990"]
     assert gateway.requests[-1].at == 0.0
-    stream = await client.chat.completions.create(model="m", messages=_HELLO, stream=True)
+    stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
     assert "x-ratelimit-remaining-requests" not in stream.response.headers
     await stream.close()

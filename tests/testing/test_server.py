@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from comet_resilience.testing import ConcurrencyCap, Gateway, Reply
+from tests.conftest import MESSAGES, in_real_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,12 +19,11 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.parametrize("anyio_backend", ["asyncio", "real trio"], indirect=True),
+    in_real_time,
     # The SDK leaves its generators behind when it has seen "[DONE]", and trio says so.
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning"),
 ]
 
-_HELLO: Any = [{"role": "user", "content": "Hello"}]
 _GET = b"GET /v1/models HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer k\r\n"
 _POST = b"POST /v1/embeddings HTTP/1.1\r\nHost: gateway\r\nAuthorization: Bearer k\r\n"
 
@@ -72,13 +72,13 @@ async def _fail_within(gateway: Gateway, client: openai.AsyncOpenAI) -> None:
     async with gateway:
         there = client.with_options(base_url=gateway.base_url)
         with pytest.raises(openai.APIConnectionError):
-            await there.chat.completions.create(model="m", messages=_HELLO)
+            await there.chat.completions.create(model="m", messages=MESSAGES)
 
 
 async def test_the_sdk_is_answered(gateway: Gateway, client: openai.AsyncOpenAI) -> None:
     """Plain and streamed answers come over the real transport."""
-    plain = await client.chat.completions.create(model="m", messages=_HELLO)
-    stream = await client.chat.completions.create(model="m", messages=_HELLO, stream=True)
+    plain = await client.chat.completions.create(model="m", messages=MESSAGES)
+    stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
     words = [chunk.choices[0].delta.content or "" async for chunk in stream]
     assert plain.choices[0].message.content == "".join(words)
     film = await client.images.edit(model="m", prompt="p", image=("a.png", b"x" * 100_000))
@@ -89,7 +89,7 @@ async def test_the_sdk_is_answered(gateway: Gateway, client: openai.AsyncOpenAI)
 async def test_a_wrong_path_over_the_socket(gateway: Gateway, client: openai.AsyncOpenAI) -> None:
     """The redirect leads to a page that is there, under another host name."""
     wrong = client.with_options(base_url=gateway.origin)
-    page: Any = await wrong.chat.completions.create(model="m", messages=_HELLO)
+    page: Any = await wrong.chat.completions.create(model="m", messages=MESSAGES)
     assert '<div id="root">' in page
     assert gateway.requests[-1].headers["host"].startswith("localhost:")
 
@@ -217,12 +217,12 @@ async def test_a_stream_holds_its_slot_to_the_end(client: openai.AsyncOpenAI) ->
     """A slot is taken until the last byte has been sent, and free when the client has it."""
     async with Gateway(capacity=ConcurrencyCap(1), chunk_delay=0.002) as gateway:
         client = client.with_options(base_url=gateway.base_url)
-        stream = await client.chat.completions.create(model="m", messages=_HELLO, stream=True)
+        stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
         with pytest.raises(openai.RateLimitError):
-            await client.chat.completions.create(model="m", messages=_HELLO)
+            await client.chat.completions.create(model="m", messages=MESSAGES)
         async for _ in stream:
             pass
-        await client.chat.completions.create(model="m", messages=_HELLO)
+        await client.chat.completions.create(model="m", messages=MESSAGES)
     assert (gateway.answered, gateway.refused, gateway.peak_in_flight) == (2, 1, 1)
 
 
@@ -233,7 +233,7 @@ async def test_as_many_clients_as_slots_are_never_refused(client: openai.AsyncOp
 
         async def caller() -> None:
             for _ in range(15):
-                await client.chat.completions.create(model="m", messages=_HELLO)
+                await client.chat.completions.create(model="m", messages=MESSAGES)
 
         async with anyio.create_task_group() as tasks:
             for _ in range(4):

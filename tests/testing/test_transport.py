@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from comet_resilience.testing import Gateway, Reply
+from tests.conftest import MESSAGES, in_virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,9 +21,6 @@ pytestmark = [
     # The SDK leaves its generators behind when it has seen "[DONE]", and trio says so.
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx):ResourceWarning"),
 ]
-virtual_time = pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
-
-_HELLO: Any = [{"role": "user", "content": "Hello"}]
 
 
 async def _body(response: Any, seen: bytearray) -> None:
@@ -30,12 +28,12 @@ async def _body(response: Any, seen: bytearray) -> None:
         seen += chunk
 
 
-@virtual_time
+@in_virtual_time
 async def test_waits_are_virtual(client_of: Callable[[Gateway], openai.AsyncOpenAI]) -> None:
     """An answer that takes ten minutes takes none, and the gateway knows the time."""
     gateway = Gateway(latency=300.0, chunk_delay=50.0)
     stream = await client_of(gateway).chat.completions.create(
-        model="m", messages=_HELLO, stream=True
+        model="m", messages=MESSAGES, stream=True
     )
     assert gateway.now() == 300.0
     chunks = [chunk async for chunk in stream]
@@ -43,7 +41,7 @@ async def test_waits_are_virtual(client_of: Callable[[Gateway], openai.AsyncOpen
     assert (gateway.answered, gateway.in_flight) == (1, 0)
 
 
-@virtual_time
+@in_virtual_time
 @pytest.mark.parametrize(
     ("reply", "seconds"),
     [
@@ -102,7 +100,7 @@ async def test_a_closed_stream_frees_its_slot(
     gateway = Gateway()
     client = client_of(gateway)
     async with await client.chat.completions.create(
-        model="m", messages=_HELLO, stream=True
+        model="m", messages=MESSAGES, stream=True
     ) as stream:
         await anext(aiter(stream))
         assert gateway.in_flight == 1
@@ -124,14 +122,14 @@ async def test_the_last_byte_frees_the_slot(family: ModuleType) -> None:
     assert gateway.answered == 1
 
 
-@virtual_time
+@in_virtual_time
 async def test_a_cancelled_request_frees_its_slot(
     client_of: Callable[[Gateway], openai.AsyncOpenAI],
 ) -> None:
     """A client that is cancelled while it waits is gone at once."""
     gateway = Gateway(latency=60.0)
     with anyio.move_on_after(5.0):
-        await client_of(gateway).chat.completions.create(model="m", messages=_HELLO)
+        await client_of(gateway).chat.completions.create(model="m", messages=MESSAGES)
     assert (gateway.now(), gateway.in_flight, gateway.statistics().abandoned) == (5.0, 0, 1)
 
 

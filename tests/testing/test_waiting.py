@@ -16,10 +16,9 @@ from comet_resilience.limits.eventloop import clock, running_loop
 from comet_resilience.testing import ConcurrencyCap, Gateway
 from comet_resilience.testing.waiting import no_waiting
 
-from ..conftest import LIMITED, OK, Answer, ask, envelope, scripted
+from ..conftest import LIMITED, OK, Answer, ask, envelope, in_real_time, scripted
 
-real_loops = pytest.mark.parametrize("anyio_backend", ["asyncio", "real trio"], indirect=True)
-pytestmark = [real_loops, pytest.mark.timeout(20)]
+pytestmark = [in_real_time, pytest.mark.timeout(20)]
 HINT: Answer = (429, envelope("", "slow down"), {"retry-after": "50"})
 OVERLOADED: Answer = (529, envelope("", "overloaded"), {})
 
