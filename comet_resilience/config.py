@@ -29,7 +29,7 @@ from .keywords import (
     keyword,
     refuse_unknown,
 )
-from .limits.algorithm import LimitAlgorithm, StepBack
+from .limits.algorithm import ACCOUNT_MOST, ACCOUNT_START_SHARE, LimitAlgorithm, StepBack
 from .verdict.retry import Jitter, RetryAmbiguous, RetryPolicy, WaitGenerator
 from .verdict.rule import Rule
 from .verdict.vocabulary import RequestInfo
@@ -133,7 +133,7 @@ class Config:
         8,
         Number(1, 100_000, whole=True),
         "requests",
-        "what each partition starts with, within the next two",
+        "what each partition and its account start with, within the next two",
     )
     min_concurrency: int = keyword(
         1,
@@ -258,6 +258,17 @@ class Config:
             self.max_concurrency,
             longest=self.backoff_max,
             tests_hints=self.fleet is None,
+        )
+
+    def make_account_limit(self) -> StepBack:
+        """Return the limit of an account, over all of its partitions."""
+        return StepBack(
+            self.initial_concurrency,
+            self.min_concurrency,
+            ACCOUNT_MOST,
+            longest=self.backoff_max,
+            tests_hints=True,
+            start_share=ACCOUNT_START_SHARE,
         )
 
     @property

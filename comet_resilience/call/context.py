@@ -10,6 +10,7 @@ from ..diagnosis.redaction import header_pairs, header_secrets
 from ..errors import CallbackError
 from ..limits.eventloop import EventLoop, running_loop
 from ..limits.guarded import words_of
+from ..limits.partitions import InAccount
 from ..overrides import current_block
 from ..wire.body import loaded_body
 from ..wire.request import base_url_of, credential_of, renew_headers
@@ -29,12 +30,12 @@ if TYPE_CHECKING:
 class RequestContext:
     """One request: what it asks for, under which keywords, and what must not be told of it.
 
-    ``key`` is the partition that it belongs to, ``flaw`` why that is not known.
+    ``key`` is the partition that it belongs to, below its account, ``flaw`` why that is not known.
     """
 
     __slots__ = (
-        "_past_secrets", "_redactor", "config", "engine", "evidence", "flaw", "info", "key",
-        "loop", "max_retries", "outgoing", "request", "started",
+        "_past_secrets", "_redactor", "config", "engine", "evidence", "flaw", "host", "info",
+        "key", "loop", "max_retries", "outgoing", "request", "started",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, request: Request, outgoing: Outgoing) -> None:
@@ -44,9 +45,12 @@ class RequestContext:
         self.info: RequestInfo = outgoing.info
         self.loop: EventLoop = running_loop()
         self.started: float = self.loop.now()
-        self.key, self.flaw = _partition_of(engine, outgoing.info)
-        self.config: Config = engine.config
         call, block = outgoing.call, current_block()
+        self.host: str = request.url.host
+        self.key, self.flaw = _partition_of(engine, outgoing.info)
+        if engine.has_accounts:
+            self.key = InAccount((credential_of(request, call), self.host), self.key)
+        self.config: Config = engine.config
         self.max_retries: int = self.config.max_retries if call is None else call.max_retries
         if block is not None:
             self.config = block.over(engine.config)

@@ -125,7 +125,7 @@ class RetryLoop:
             context.config.queue_timeout,
             context.loop,
             request=self._standing,
-            host=context.request.url.host,
+            host=context.host,
             latest=min(self._deadline, context.loop.now() + _time_left()),
         )
 
@@ -161,7 +161,7 @@ class RetryLoop:
         observation, verdict = failure.observation, failure.verdict
         context, ok = self.context, lease.partition.ok
         self._order = lease.order
-        if verdict.signal is Signal.OVERLOAD and (
+        if verdict.signal.is_overload and (
             context.max_retries == context.config.max_retries > 0
         ):
             # The limit probed with it while others were answered: it was only unlucky. Where the

@@ -75,7 +75,7 @@ class Gates:
         """Tell both gates what an attempt came to."""
         own, host = lease.partition.gate, lease.host
         at_own, at_host = lease.passages
-        if signal in (Signal.SUCCESS, Signal.OVERLOAD):
+        if signal is Signal.SUCCESS or signal.is_overload:
             own.answered(at_own, now)
             host.answered(at_host, now)
         elif signal is Signal.OUTAGE:

@@ -1,6 +1,6 @@
-"""Slots, the queue for them, and one partition per kind of request.
+"""Slots, the queue for them, one partition per kind of request, and the account above them.
 
-Six facts hold at any time:
+Seven facts hold at any time:
 
 1. A slot is given out only while ``in_flight < limit`` (but see 5), and given back exactly once.
 2. Waiters are served in FIFO order; a retry keeps the order of its request.
@@ -9,7 +9,9 @@ Six facts hold at any time:
 4. If a queue is not empty, something is in flight or a timer is armed.
 5. One attempt may be sent beyond the limit, where nothing else could ever give a slot back: a
    call whose task has open answers that hold slots, while all slots are held in that way.
-6. The lock is never held while anything waits or an observer runs.
+6. A slot of a partition is one of its account as well, where there is one. Partitions that only
+   the account holds back stand in a ring there, and a free slot goes to the next in turn.
+7. The lock is never held while anything waits or an observer runs.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ from ..events import (
 )
 from ..observers import ENDS_THE_PROGRAM, Observers
 from ..verdict.vocabulary import Signal
-from .algorithm import LimitAlgorithm
+from .algorithm import LimitAlgorithm, StepBack
+from .blame import Blame
 from .collecting import collect
 from .eventloop import EventLoop, clock, running_loop, time_and_loop
 from .gate import CLOSED_MAX, Gate, Standing
@@ -53,7 +56,8 @@ T = TypeVar("T")
 class Limiter:
     """All partitions of one client. Safe to use from several event loops and threads.
 
-    ``make_algorithm`` makes the algorithm of a new partition; ``max_queue`` bounds those who wait
+    ``make_algorithm`` makes the algorithm of a new partition, ``make_account_limit`` that of an
+    account, needed where keys are ``InAccount``; ``max_queue`` bounds those who wait
     in one partition, ``None`` leaves them unbounded.
     ``on_partition`` is called, under the lock, with each new partition. ``longest_closed`` bounds
     the times that a gate names itself.
@@ -68,12 +72,14 @@ class Limiter:
         jitter: Callable[[], float] = random.random,
         on_partition: Callable[[Partition], None] | None = None,
         longest_closed: float = CLOSED_MAX,
+        make_account_limit: Callable[[], StepBack] | None = None,
     ) -> None:
         self._make_algorithm = make_algorithm
         self._max_queue = max_queue
         self._observers = observers
         self._jitter = jitter
         self._on_partition = on_partition
+        self._make_account_limit = make_account_limit
         self._longest_closed = min(longest_closed, CLOSED_MAX)
         self._start_afresh()
         _limiters.add(self)
@@ -81,7 +87,7 @@ class Limiter:
     def _start_afresh(self) -> None:
         # The mutable state of this class. A forked child starts with its own, empty.
         self._lock = threading.Lock()
-        self._partitions = Partitions(self._make_partition)
+        self._partitions = Partitions(self._make_partition, self._make_account)
         self._gates = Gates(self._partitions, self._longest_closed, self._jitter)
         self._events: deque[
             LimitChanged | GateClosed | GateOpened | FleetChanged | AlgorithmRetired | Standstill
@@ -134,9 +140,10 @@ class Limiter:
                 self._leave(waiter)
         if waiter.lease is None or not taken:
             if waiter.turned_away is not None:
-                raise _gate_closed(key, waiter.turned_away, clock())
+                raise _gate_closed(waiter.partition.key, waiter.turned_away, clock())
             raise QueueTimeoutError(
-                f"no slot for {key!r} was free within queue_timeout={queue_timeout:g} s"
+                f"no slot for {waiter.partition.key!r} was free within"
+                f" queue_timeout={queue_timeout:g} s"
             )
         return waiter.lease
 
@@ -159,10 +166,14 @@ class Limiter:
             partition.gate.tick(now)
             gate.tick(now)
             self._note_change(partition, now)
+            if partition.above is not None:
+                partition.above.algorithm.tick(now)
+                self._note_change(partition.above, now)
             lease = None
             if (
-                partition.has_room
+                partition.may_send
                 and not partition.waiting
+                and not (partition.above is not None and partition.above.ring)
                 and self._may_pass(partition, gate, now)
             ):
                 order = partition.next_order()
@@ -209,6 +220,8 @@ class Limiter:
         """Count a request between two attempts (1), or no longer (-1)."""
         with self._lock:
             partition.resting += requests
+            if partition.above is not None:
+                partition.above.resting += requests
 
     def reclaim(self, lease: Lease) -> None:
         """Take an abandoned slot back: it is counted free as soon as its loop turns."""
@@ -239,13 +252,14 @@ class Limiter:
         return retired
 
     def snapshot(self) -> Snapshot:
-        """Return the state of every partition, as a frozen value."""
+        """Return the state of every partition and account, as a frozen value."""
         now, loop = time_and_loop()
         with self._lock:
             self._take_back_abandoned(now, loop)
             shown = tuple(partition.snapshot(now) for partition in self._partitions.values())
+            accounts = tuple(account.snapshot(now) for account in self._partitions.accounts())
         self._emit()
-        return Snapshot(partitions=shown)
+        return Snapshot(partitions=shown, accounts=accounts)
 
     def load_of(self, key: Hashable) -> Load:
         """Return the figures of one partition, without the lock; all 0 if it is unknown."""
@@ -278,7 +292,7 @@ class Limiter:
             full = self._max_queue is not None and partition.waiting >= self._max_queue
             if full and order is None:
                 raise QueueFullError(
-                    f"{partition.waiting} requests wait for {key!r} already"
+                    f"{partition.waiting} requests wait for {partition.key!r} already"
                     f" (max_queue={self._max_queue}); this one was not sent"
                 )
             waiter = partition.push(loop, order, request, partition.host, latest, holds)
@@ -307,8 +321,15 @@ class Limiter:
             self._take_back_abandoned(now, loop)
         self._emit()
 
-    def _make_partition(self, key: Hashable) -> Partition:
-        partition = Partition(key, self._new_algorithm(key), self._gates.of_partition())
+    def _make_account(self, name: str) -> Partition:
+        if self._make_account_limit is None:
+            raise TypeError("make_account_limit: expected a function where keys are InAccount")
+        limit = self._make_account_limit()
+        return Partition(name, limit, blame=Blame(limit))
+
+    def _make_partition(self, key: Hashable, account: Partition | None) -> Partition:
+        gate = self._gates.of_partition()
+        partition = Partition(key, self._new_algorithm(key), gate, account)
         if self._on_partition is not None:
             self._on_partition(partition)
         return partition
@@ -381,21 +402,61 @@ class Limiter:
 
     def _pump(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
         """Give free slots to those who wait, and set the timer if time alone will free more."""
+        if partition.blame is not None:
+            self._go_round(partition, now, loop)
+            return
         host = partition.host
         partition.algorithm.tick(now)
         partition.gate.tick(now)
         host.tick(now)
         if host.is_closed:
             self._send_canaries(host, now, loop)
-        while partition.waiting and partition.has_room and not host.is_closed:
-            waiter = partition.next_up()
-            if not self._may_pass(partition, waiter.host, now):
-                break
-            self._serve(partition, waiter, now, loop)
+        if self._is_ready(partition, now):
+            self._give_out(partition, now, loop)
         if partition.waiting and partition.is_deadlocked:
             self._lend(partition, now, loop)
         if partition.gate.is_closed or host.is_closed:
             self._turn_away(partition, now, loop)
+        if partition.above is not None:
+            self._go_round(partition.above, now, loop)
+        self._settle(partition, now, loop)
+
+    def _give_out(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
+        """Serve those who wait; below an account the partition takes its turn in the ring."""
+        if partition.above is not None:
+            partition.above.ring.setdefault(partition)
+            return
+        while self._is_ready(partition, now):
+            self._serve(partition, partition.next_up(), now, loop)
+
+    def _go_round(self, account: Partition, now: float, loop: EventLoop | None) -> None:
+        """Give the account's free slots to the partitions below that need no more, in turn."""
+        account.algorithm.tick(now)
+        ring = account.ring
+        while ring:
+            partition = next(iter(ring))
+            is_ready = self._is_ready(partition, now)
+            if is_ready and not account.has_room:
+                account.is_news = True
+                break
+            del ring[partition]
+            if is_ready:
+                self._serve(partition, partition.next_up(), now, loop)
+                if self._is_ready(partition, now):
+                    ring[partition] = None
+                self._settle(partition, now, loop)
+        if ring and account.is_deadlocked:
+            self._lend(account, now, loop)
+        self._settle(account, now, loop)
+
+    def _is_ready(self, partition: Partition, now: float) -> bool:
+        """Tell whether a partition's next request may go, whatever the account says."""
+        if not partition.waiting or not partition.has_room or partition.host.is_closed:
+            return False
+        return self._may_pass(partition, partition.next_up().host, now)
+
+    def _settle(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
+        """Note what has changed, and when to look at it next."""
         self._note_change(partition, now)
         if partition.waiting or partition.timer is not None:
             self._arm(partition, loop)
@@ -415,7 +476,7 @@ class Limiter:
             ready = [
                 (partition.next_up(), partition)
                 for partition in self._gates.at(host)
-                if partition.waiting and partition.has_room and partition.gate.has_room(now)
+                if partition.waiting and partition.may_send and partition.gate.has_room(now)
             ]
             if not ready:
                 return
@@ -435,14 +496,14 @@ class Limiter:
         """
         waiter = partition.borrower()
         while waiter is not None:
-            self._serve(partition, waiter, now, loop)
+            self._serve(waiter.partition, waiter, now, loop)
             if waiter.lease is not None and not waiter.lease.released:
                 return
             waiter = partition.borrower()
 
     def _note_change(self, partition: Partition, now: float) -> None:
         change = partition.change()
-        if change is not None and self._observers.wanted():
+        if change is not None and partition.is_news and self._observers.wanted():
             self._events.append(change)
         if partition.gate.has_news or partition.host.has_news:
             self._events.extend(self._gates.news(partition, partition.host, now))
@@ -450,7 +511,7 @@ class Limiter:
     def _arm(self, partition: Partition, loop: EventLoop | None) -> None:
         """Set the partition's timer on the loop of the first who waits, or cancel it."""
         wake_at = partition.wake_at
-        owner = partition.head().loop if wake_at is not None else None
+        owner = partition.loop if wake_at is not None else None
         if partition.timer is not None:
             if owner is partition.timer_loop and wake_at == partition.timer_at:
                 return

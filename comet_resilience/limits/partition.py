@@ -9,19 +9,17 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Any, Final, Protocol
 from weakref import ref
 
 from ..events import LimitChanged, Standstill
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm, StepBack, Ticket
+from .blame import Blame
 from .eventloop import EventLoop, Parking
 from .gate import Gate, Passage, Standing
 from .lookout import Lookout, Stillness, Turns
 from .snapshot import GateView, InFleet, PartitionSnapshot
-
-if TYPE_CHECKING:
-    from .limiter import Limiter
 
 _CHANGES_KEPT: Final = 16
 #: The queue is rid of those who left once they outnumber those who wait by this many.
@@ -34,28 +32,52 @@ class Body(Protocol):
     turns: int
 
 
+class Origin(Protocol):
+    """The limiter that a lease comes from."""
+
+    def accept(self, lease: Any) -> None:
+        """Note that an answer has begun."""
+
+    def release(
+        self,
+        lease: Any,
+        signal: Signal,
+        retry_after: float | None,
+        loop: EventLoop | None = None,
+        *,
+        what: str = "",
+        answered: bool = False,
+    ) -> None:
+        """Take the slot back."""
+
+    def reclaim(self, lease: Any) -> None:
+        """Take the slot of a dropped answer back."""
+
+
 class Lease:
     """The right to one slot, to be released exactly once; further releases do nothing."""
 
     __slots__ = (
         "__weakref__", "begun", "body", "host", "limiter", "loop", "order", "partition",
-        "passages", "released", "request", "ticket", "waiters",
+        "passages", "released", "request", "ticket", "upper", "waiters", "waiters_above",
     )  # fmt: skip
 
     def __init__(
         self,
-        limiter: Limiter,
+        limiter: Origin,
         partition: Partition,
         ticket: Ticket,
+        upper: Ticket | None,
         order: int,
         loop: EventLoop | None,
         request: Standing,
         host: Gate,
         passages: tuple[Passage, Passage],
     ) -> None:
-        self.limiter: Limiter = limiter
+        self.limiter: Origin = limiter
         self.partition: Partition = partition
         self.ticket: Ticket = ticket
+        self.upper: Ticket | None = upper  # of the account
         self.order: int = order
         self.loop: EventLoop | None = loop
         self.request: Standing = request
@@ -65,6 +87,7 @@ class Lease:
         self.released: bool = False
         self.body: ref[Body] | None = None
         self.waiters: int = 0  # requests of its holder's that wait in the same partition
+        self.waiters_above: int = 0  # and anywhere in the same account
 
     @property
     def is_canary(self) -> bool:
@@ -148,18 +171,28 @@ class Waiter:
 
 
 class Partition:
-    """The mutable state of one limit."""
+    """The mutable state of one limit: a partition's, or that of the account above partitions.
+
+    ``above`` is the account of a partition. An account has a ``ring`` of those below it that
+    nothing but the account holds back, in turn, and the evidence on whose ceiling refusals met.
+    ``ceiling`` belongs to that evidence.
+    """
 
     __slots__ = (
+        "__weakref__",
         "_arrivals",
         "_queue",
+        "above",
         "algorithm",
         "answers",
+        "blame",
         "blocked",
+        "ceiling",
         "changes",
         "gate",
         "host",
         "in_flight",
+        "is_news",
         "key",
         "limit",
         "lookout",
@@ -167,6 +200,7 @@ class Partition:
         "other",
         "refused",
         "resting",
+        "ring",
         "stillness",
         "timer",
         "timer_at",
@@ -180,8 +214,15 @@ class Partition:
         key: Hashable,
         algorithm: LimitAlgorithm,
         gate: Gate | None = None,
+        above: Partition | None = None,
+        blame: Blame | None = None,
     ) -> None:
         self.key: Hashable = key
+        self.above: Partition | None = above
+        self.blame: Blame | None = blame
+        self.ring: dict[Partition, None] = {}
+        self.ceiling: int | None = None
+        self.is_news: bool = blame is None  # an account's limit is none until it holds anybody back
         self.algorithm: LimitAlgorithm = algorithm
         self.gate: Gate = gate or Gate()
         self.host: Gate = Gate()  # the gate of the host that was asked last
@@ -210,6 +251,11 @@ class Partition:
         return self.in_flight < self.algorithm.limit
 
     @property
+    def may_send(self) -> bool:
+        """Tell whether the account leaves room, too."""
+        return self.has_room and (self.above is None or self.above.has_room)
+
+    @property
     def idle(self) -> bool:
         """Tell whether nothing runs or waits here."""
         return not self.in_flight and not self.waiting and not self.resting
@@ -224,9 +270,17 @@ class Partition:
         """Return when time alone may free a slot for one who waits, ``None`` if nobody does."""
         if not self.waiting:
             return None
-        host = self.head().host
-        times = (self.algorithm.wake_at, self.gate.wake_at, host.wake_at, self.lookout.at)
+        times = [self.algorithm.wake_at, self.lookout.at]
+        if self.blame is None:
+            times += [self.gate.wake_at, self.head().host.wake_at]
+        elif not self.ring:
+            return None
         return min(at for at in times if at is not None)
+
+    @property
+    def loop(self) -> EventLoop:
+        """Return the loop of the first who waits; there must be one."""
+        return (next(iter(self.ring)) if self.ring else self).head().loop
 
     def look(self, now: float) -> int | None:
         """Return which generation of objects to collect now, for the slots of dropped answers."""
@@ -314,23 +368,32 @@ class Partition:
         if order is None:
             order = min((lease.order for lease in holds if lease.partition is self), default=None)
         serial = self.next_order()
-        if order is None or self.algorithm.closed_until is not None:
+        above = self.above
+        if order is None or self.is_closed or (above is not None and above.is_closed):
             order = serial
         request, host = request or Standing(), host or self.host
         request.ahead = self.waiting if order == serial else None
         waiter = Waiter(
             self, loop, order, request, host, self.used_at, latest, serial=serial, holds=holds
         )
-        for lease in holds:
-            if lease.partition is self:
-                lease.waiters += 1
-                self.blocked.add(lease)
+        self._block(waiter)
         heapq.heappush(self._queue, waiter)
-        if not self.waiting:
-            self.lookout.begin(self.used_at, self._moved)
-            self.stillness.begin(self.used_at, self._turns)
-        self.waiting += 1
+        self.note_waiter(self.used_at)
+        if above is not None:
+            above.note_waiter(self.used_at)
         return waiter
+
+    def note_waiter(self, now: float) -> None:
+        """Count one more who waits."""
+        if not self.waiting:
+            self.lookout.begin(now, self._moved)
+            self.stillness.begin(now, self._turns)
+        self.waiting += 1
+
+    def _waits_no_more(self) -> None:
+        self.waiting -= 1
+        if self.above is not None:
+            self.above.waiting -= 1
 
     def head(self) -> Waiter:
         """Return the first who still waits; there must be one."""
@@ -355,7 +418,7 @@ class Partition:
             waiter = self.head()
             heapq.heappop(self._queue)
             self._unblock(waiter)
-            self.waiting -= 1
+            self._waits_no_more()
         else:
             self.leave(waiter)
         return waiter
@@ -367,20 +430,23 @@ class Partition:
 
     def borrower(self) -> Waiter | None:
         """Return the first who waits and holds slots by answers that it has open."""
-        return min((waiter for waiter in self.waiters() if waiter.holds), default=None)
+        waiting = (
+            self.waiters() if self.blame is None else [w for p in self.ring for w in p.waiters()]
+        )
+        return min((waiter for waiter in waiting if waiter.holds), default=None)
 
     def leave(self, waiter: Waiter) -> None:
         """Let one who waits go without a slot."""
         waiter.left = True
         self._unblock(waiter)
-        self.waiting -= 1
+        self._waits_no_more()
         if len(self._queue) > 2 * self.waiting + _LEFT_KEPT:
             self._queue = [waiter for waiter in self._queue if not waiter.left]
             heapq.heapify(self._queue)
 
     def grant(
         self,
-        limiter: Limiter,
+        limiter: Origin,
         now: float,
         order: int,
         loop: EventLoop | None,
@@ -398,11 +464,17 @@ class Partition:
         request.sent += 1
         self.in_flight += 1
         self.host = host
-        return Lease(limiter, self, ticket, order, loop, request, host, passages)
+        above, upper = self.above, None
+        if above is not None:
+            above.in_flight += 1
+            upper = above.algorithm.sent(now, above.in_flight)
+        return Lease(limiter, self, ticket, upper, order, loop, request, host, passages)
 
     @property
     def hints_disproved(self) -> bool:
         """Tell whether the times that the server names were found to be wrong."""
+        if self.above is not None and self.above.hints_disproved:
+            return True
         return isinstance(self.algorithm, StepBack) and self.algorithm.hints_disproved
 
     def begin(self, lease: Lease, now: float) -> None:
@@ -410,29 +482,72 @@ class Partition:
         lease.begun = True
         self.answers.add(lease)
         self.algorithm.accepted(lease.ticket, now)
+        if self.above is not None:
+            self.above.answers.add(lease)
+            self.above.note_acceptance(lease, now)
         self.gate.answered(lease.passages[0], now)
         lease.host.answered(lease.passages[1], now)
 
     def take_back(
         self, lease: Lease, signal: Signal, retry_after: float | None, now: float, jitter: float
     ) -> None:
-        """Take a slot back and tell the algorithm what the attempt taught."""
+        """Take a slot back and tell the limits what the attempt taught."""
         lease.released = True
+        is_told = True
+        if self.above is not None:
+            is_told = self.above.take_back_below(lease, signal, retry_after, now, jitter)
+        self._free(lease, now)
+        if signal is Signal.SUCCESS:
+            self.ok += 1
+            self.algorithm.accepted(lease.ticket, now)
+        elif signal.is_overload:
+            self.refused += 1
+            if is_told:
+                self._refuse(lease.ticket, now, retry_after, jitter)
+        else:
+            self.other += 1
+        self.algorithm.ended(lease.ticket, now, self.in_flight)
+
+    def note_acceptance(self, lease: Lease, now: float) -> None:
+        """Take the acceptance of an attempt below for one of as many in the account."""
+        if self.blame is not None and lease.upper is not None:
+            self.blame.accepted(lease.partition, lease.ticket, lease.upper)
+            self.algorithm.accepted(lease.upper, now)
+
+    def take_back_below(
+        self, lease: Lease, signal: Signal, retry_after: float | None, now: float, jitter: float
+    ) -> bool:
+        """Take back a slot of a partition below; return whether that is to learn of it."""
+        self._free(lease, now)
+        upper, is_told = lease.upper, True
+        if upper is None or self.blame is None:
+            return True
+        if signal is Signal.SUCCESS:
+            self.ok += 1
+            self.note_acceptance(lease, now)
+        elif signal.is_overload:
+            judgement = self.blame.judge(lease.partition, lease.ticket, upper, signal, now)
+            is_told = judgement.partition
+            for ticket in judgement.account:
+                self.refused += 1
+                self.is_news = True
+                self._refuse(ticket, now, retry_after, jitter)
+                self.blame.stepped_back(ticket)
+        else:
+            self.other += 1
+        self.algorithm.ended(upper, now, self.in_flight)
+        return is_told
+
+    def _free(self, lease: Lease, now: float) -> None:
         self.in_flight -= 1
         self.answers.discard(lease)
         self.blocked.discard(lease)
         self.used_at = now
-        if signal is Signal.SUCCESS:
-            self.ok += 1
-            self.algorithm.accepted(lease.ticket, now)
-        elif signal is Signal.OVERLOAD:
-            self.refused += 1
-            if isinstance(self.algorithm, StepBack):
-                self.algorithm.present = self.present + 1
-            self.algorithm.refused(lease.ticket, now, self.in_flight, retry_after, jitter)
-        else:
-            self.other += 1
-        self.algorithm.ended(lease.ticket, now, self.in_flight)
+
+    def _refuse(self, ticket: Ticket, now: float, retry_after: float | None, jitter: float) -> None:
+        if isinstance(self.algorithm, StepBack):
+            self.algorithm.present = self.present + 1
+        self.algorithm.refused(ticket, now, self.in_flight, retry_after, jitter)
 
     def take_back_unsent(self, lease: Lease, now: float) -> None:
         """Take back a slot whose owner went before sending anything."""
@@ -440,8 +555,26 @@ class Partition:
         lease.request.sent -= 1
         self.in_flight -= 1
         self.algorithm.ended(lease.ticket, now, self.in_flight)
+        if self.above is not None and lease.upper is not None:
+            self.above.in_flight -= 1
+            self.above.algorithm.ended(lease.upper, now, self.above.in_flight)
         self.gate.passed(lease.passages[0], now, unsent=True)
         lease.host.passed(lease.passages[1], now, unsent=True)
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether the limit itself is closed, and lets canaries out at most."""
+        return self.algorithm.closed_until is not None
+
+    def _block(self, waiter: Waiter) -> None:
+        """Note that slots wait for their holder's own request."""
+        for lease in waiter.holds:
+            if lease.partition is self:
+                lease.waiters += 1
+                self.blocked.add(lease)
+            if self.above is not None and lease.partition.above is self.above:
+                lease.waiters_above += 1
+                self.above.blocked.add(lease)
 
     def _unblock(self, waiter: Waiter) -> None:
         for lease in waiter.holds:
@@ -449,6 +582,10 @@ class Partition:
                 lease.waiters -= 1
                 if not lease.waiters:
                     self.blocked.discard(lease)
+            if self.above is not None and lease.partition.above is self.above:
+                lease.waiters_above -= 1
+                if not lease.waiters_above:
+                    self.above.blocked.discard(lease)
 
     def cancel_timer(self, loop: EventLoop | None) -> None:
         """Cancel the timer, on the loop that it belongs to."""
@@ -494,7 +631,17 @@ class Partition:
             changes=tuple(self.changes),
             fleet=self.algorithm.view if isinstance(self.algorithm, InFleet) else None,
             gate=None if shut is None else self._view(shut, now),
+            account=None if self.above is None else self.above.key,
+            waits_for=self._waits_for,
         )
+
+    @property
+    def _waits_for(self) -> str:
+        if not self.waiting:
+            return ""
+        if self.gate.is_closed or self.host.is_closed or self.is_closed:
+            return "gate"
+        return "account" if self.has_room and self.above is not None else "limit"
 
     def _view(self, gate: Gate, now: float) -> GateView:
         return GateView(

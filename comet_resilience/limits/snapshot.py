@@ -72,6 +72,9 @@ class PartitionSnapshot:
     load, failed otherwise. ``fleet`` is how the process stands to its fleet, ``None`` without one;
     ``limit`` is then its share. ``standstill`` is for how many seconds all slots have been held by
     answers that their callers have open and do not read while requests wait, else ``None``.
+    ``account`` is the name of the account above, ``None`` where there is none; ``waits_for`` says
+    what those who wait need: ``"gate"``, ``"limit"`` (a slot here) or ``"account"`` (one there),
+    ``""`` where nobody waits.
     """
 
     partition: Hashable
@@ -86,13 +89,19 @@ class PartitionSnapshot:
     fleet: FleetView | None = None
     gate: GateView | None = None
     standstill: float | None = None
+    account: Hashable | None = None
+    waits_for: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All partitions of a client. ``str()`` of it is a table."""
+    """All partitions of a client, and the accounts above them. ``str()`` of it is a table.
+
+    What runs and waits in an account runs and waits in the partitions below it.
+    """
 
     partitions: tuple[PartitionSnapshot, ...]
+    accounts: tuple[PartitionSnapshot, ...] = ()
 
     def __str__(self) -> str:
         rows = self._rows()
@@ -117,11 +126,19 @@ class Snapshot:
         return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *cells])
 
     def _rows(self) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = [_HEAD, *(_row(partition) for partition in self.partitions)]
-        if any(partition.fleet for partition in self.partitions):
-            fleet = ("fleet", *(_fleet_of(partition) for partition in self.partitions))
+        shown = self._in_order()
+        rows: list[tuple[str, ...]] = [_HEAD, *(_row(partition) for partition in shown)]
+        if any(partition.fleet for partition in shown):
+            fleet = ("fleet", *(_fleet_of(partition) for partition in shown))
             rows = [(*row, cell) for row, cell in zip(rows, fleet, strict=True)]
         return rows
+
+    def _in_order(self) -> list[PartitionSnapshot]:
+        """Return each account with the partitions below it."""
+        places = {account.partition: place for place, account in enumerate(self.accounts)}
+        shown = [(places.get(one.account, -1), 1, one) for one in self.partitions]
+        shown += [(place, 0, one) for place, one in enumerate(self.accounts)]
+        return [one for *_, one in sorted(shown, key=lambda entry: entry[:2])]
 
 
 def _inert(text: str) -> str:
@@ -147,7 +164,9 @@ def _gate_of(shown: PartitionSnapshot) -> str:
             f"open; nothing moves for {shown.standstill:.0f} s: all slots are held by answers that"
             " nobody reads"
         )
-    return "open" if shown.closed_for is None else f"closed {shown.closed_for:.1f} s"
+    if shown.closed_for is not None:
+        return f"closed {shown.closed_for:.1f} s"
+    return "open, waits for the account" if shown.waits_for == "account" else "open"
 
 
 def _fleet_of(shown: PartitionSnapshot) -> str:

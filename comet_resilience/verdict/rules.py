@@ -28,6 +28,7 @@ from .vocabulary import FailureKind as Kind
 
 RETRY, FAIL = Action.RETRY, Action.FAIL
 OVERLOAD, OUTAGE = Signal.OVERLOAD, Signal.OUTAGE
+ACCOUNT_FULL, MODEL_FULL = Signal.OVERLOAD_ACCOUNT, Signal.OVERLOAD_MODEL
 UNREACHABLE, CUT = Signal.UNREACHABLE, Signal.CUT
 
 _OK = range(200, 300)
@@ -187,7 +188,7 @@ RULES: Final[tuple[Rule, ...]] = (
          signal=OUTAGE, ambiguous=False, source="edge",
          reason="the edge could not connect to the gateway; nothing was sent on"),
     Rule(name="edge-rate-limit", status={429}, edge_code={"1015"}, kind=Kind.RATE_LIMITED,
-         action=RETRY, signal=OVERLOAD, wait=30.0, source="edge",
+         action=RETRY, signal=ACCOUNT_FULL, wait=30.0, source="edge",
          reason="the edge's own rate limit refused the request"),
     Rule(name="edge-timeout", edge_retryable=True, status={504, 522, 524}, kind=Kind.TIMEOUT,
          action=RETRY, signal=OUTAGE, wait=5.0, source="edge",
@@ -324,25 +325,25 @@ RULES: Final[tuple[Rule, ...]] = (
          source="guide", advice=_KEY_NEVER_WORKED_ADVICE),
     # -- Codes: load -----------------------------------------------------------------------------
     Rule(name="key-concurrency", status={*_OK, 403, 429, *_SERVER}, about={Topic.CONCURRENCY},
-         kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD, source="family",
+         kind=Kind.RATE_LIMITED, action=RETRY, signal=ACCOUNT_FULL, source="family",
          reason="too many calls run at once; a slot is free as soon as one ends"),
     Rule(name="rate-limit", kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD,
          named={Topic.RATE},
          reason="the gateway or its provider limits the rate", source="guide"),
     Rule(name="gateway-overloaded", code={"system_cpu_overloaded", "system_memory_overloaded",
-         "system_disk_overloaded"}, kind=Kind.UNAVAILABLE, action=RETRY, signal=OVERLOAD, wait=5.0,
-         ambiguous=False,
+         "system_disk_overloaded"}, kind=Kind.UNAVAILABLE, action=RETRY, signal=ACCOUNT_FULL,
+         wait=5.0, ambiguous=False,
          reason="the gateway itself is overloaded", source="family"),
     Rule(name="provider-overloaded", named={Topic.LOAD}, kind=Kind.RATE_LIMITED, action=RETRY,
-         signal=OVERLOAD, wait=5.0, reason="the provider is overloaded", source="peer"),
+         signal=MODEL_FULL, wait=5.0, reason="the provider is overloaded", source="peer"),
     Rule(name="overload-as-400", status={400, 422}, type={"server_error", "internal_error",
          "internal_server_error", "api_error", "overloaded_error", "engine_overloaded_error",
          "service_unavailable", "InternalServerError"}, about={Topic.LOAD, Topic.SERVER},
-         passing=True, kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD, wait=5.0,
+         passing=True, kind=Kind.RATE_LIMITED, action=RETRY, signal=MODEL_FULL, wait=5.0,
          reason="the provider is overloaded, and a gateway calls it a bad request", source="peer"),
     # -- Codes: the platform or a provider -------------------------------------------------------
     Rule(name="channel-slow", code={"channel:response_time_exceeded"}, kind=Kind.TIMEOUT,
-         action=RETRY, signal=OVERLOAD, ambiguous=True, source="family",
+         action=RETRY, signal=MODEL_FULL, ambiguous=True, source="family",
          reason="the provider was too slow for the gateway"),
     Rule(name="channel-misconfigured", code=Like("channel:*"), kind=Kind.PROVIDER, action=RETRY,
          at_most=1, wait=5.0, ambiguous=False, source="family",
@@ -439,7 +440,7 @@ RULES: Final[tuple[Rule, ...]] = (
          "422"}, kind=Kind.INVALID_REQUEST, action=FAIL, source="peer",
          reason="the code is the status of a refusal, whatever the answer's own says"),
     Rule(name="saturated", status={*_OK, 429, *_SERVER}, kind=Kind.RATE_LIMITED, action=RETRY,
-         signal=OVERLOAD, wait=2.0, source="family",
+         signal=MODEL_FULL, wait=2.0, source="family",
          message=r"负载已?饱和|\bupstream load\b.{0,40}\bsaturated",
          reason="the providers of this model are saturated; this is no limit of your account"),
     Rule(name="panic-message", status=_SERVER, message=r"\bpanic detected\b",
@@ -501,7 +502,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="not-found-page", status={404, 405}, body={BodyKind.HTML}, kind=Kind.WRONG_PATH,
          action=FAIL, reason="the path is wrong: a web page came back", source="guide"),
     Rule(name="empty-429", status={429}, body={BodyKind.EMPTY}, kind=Kind.RATE_LIMITED,
-         action=RETRY, signal=OVERLOAD, wait=20.0, source="family",
+         action=RETRY, signal=ACCOUNT_FULL, wait=20.0, source="family",
          reason="a limit of the account, or of this address, refused the request; its window is a"
                 " minute or more"),
     # -- The status alone ------------------------------------------------------------------------
@@ -539,8 +540,9 @@ RULES: Final[tuple[Rule, ...]] = (
          reason="the provider did not answer a proxy in time", source="family"),
     Rule(name="status-424", status={424}, kind=Kind.PROVIDER, action=FAIL, source="family",
          reason="something that the provider depends on failed"),
-    Rule(name="account-rate", status={429}, kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD,
-         wait=20.0, source="family", message=r"request limit: maximum|分钟内最多请求|总请求数限制",
+    Rule(name="account-rate", status={429}, kind=Kind.RATE_LIMITED, action=RETRY,
+         signal=ACCOUNT_FULL, wait=20.0, source="family",
+         message=r"request limit: maximum|分钟内最多请求|总请求数限制",
          reason="the account's limit of requests is reached; its window is a minute or more"),
     Rule(name="status-429", status={429}, kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD,
          reason="rate limiting or temporary saturation", source="guide"),
@@ -573,7 +575,7 @@ RULES: Final[tuple[Rule, ...]] = (
          source="edge", reason="TLS between the edge and the gateway is broken"),
     Rule(name="status-530", status={527, 530}, kind=Kind.UNAVAILABLE, action=RETRY, signal=OUTAGE,
          source="edge", reason="the edge could not reach the gateway"),
-    Rule(name="status-529", status={529}, kind=Kind.RATE_LIMITED, action=RETRY, signal=OVERLOAD,
+    Rule(name="status-529", status={529}, kind=Kind.RATE_LIMITED, action=RETRY, signal=MODEL_FULL,
          wait=5.0, reason="the provider is overloaded", source="peer"),
     Rule(name="status-5xx", status=_SERVER, kind=Kind.SERVER_ERROR, action=RETRY,
          signal=OUTAGE, at_most=1, source="inferred",

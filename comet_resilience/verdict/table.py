@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from typing import Any
+from typing import Any, Final
 
 from .rule import Rule
 from .rules import RULES
@@ -53,6 +53,14 @@ def condition(rule: Rule) -> str:
     return ", ".join(filter(None, parts)) or "anything else"
 
 
+#: The limit that a refusal cuts.
+_CUT: Final = {
+    Signal.OVERLOAD: "limit",
+    Signal.OVERLOAD_ACCOUNT: "account's limit",
+    Signal.OVERLOAD_MODEL: "model's limit",
+}
+
+
 def consequence(rule: Rule | Verdict) -> str:
     """What is done about it, in words."""
     if rule.action is Action.FAIL:
@@ -65,7 +73,7 @@ def consequence(rule: Rule | Verdict) -> str:
         done += ", paid media only if asked to"
     if rule.signal.is_outage:
         return done + "; counts as an outage"
-    return done + ("; cuts the limit" if rule.signal is Signal.OVERLOAD else "")
+    return done + (f"; cuts the {_CUT[rule.signal]}" if rule.signal.is_overload else "")
 
 
 def _may_have_been_done(rule: Rule | Verdict) -> bool:

@@ -45,17 +45,26 @@ class Action(StrEnum):
 class Signal(StrEnum):
     """What the limiter may learn from an attempt.
 
-    ``OVERLOAD`` moves the limit. The three outages do not: they count for the gate, and say whose
-    failure it was. ``OUTAGE``: the service behind the gateway failed. ``CUT``: the connection to
-    the host broke. ``UNREACHABLE``: none could be made, and nothing was sent.
+    The three overloads move a limit: ``OVERLOAD_ACCOUNT`` that of the account over all its models,
+    ``OVERLOAD_MODEL`` that of the model, ``OVERLOAD`` the one that evidence points to. The three
+    outages do not: they count for the gate, and say whose failure it was. ``OUTAGE``: the service
+    behind the gateway failed. ``CUT``: the connection to the host broke. ``UNREACHABLE``: none
+    could be made, and nothing was sent.
     """
 
     SUCCESS = "success"
     OVERLOAD = "overload"
+    OVERLOAD_ACCOUNT = "overload_account"
+    OVERLOAD_MODEL = "overload_model"
     OUTAGE = "outage"
     CUT = "cut"
     UNREACHABLE = "unreachable"
     IGNORED = "ignored"
+
+    @property
+    def is_overload(self) -> bool:
+        """Tell whether a limit refused the attempt."""
+        return self in _OVERLOADS
 
     @property
     def is_outage(self) -> bool:
@@ -63,6 +72,7 @@ class Signal(StrEnum):
         return self in _OUTAGES
 
 
+_OVERLOADS = frozenset({Signal.OVERLOAD, Signal.OVERLOAD_ACCOUNT, Signal.OVERLOAD_MODEL})
 _OUTAGES = frozenset({Signal.OUTAGE, Signal.CUT, Signal.UNREACHABLE})
 
 

@@ -268,9 +268,14 @@ def test_a_share_of_a_fleet_is_shown_as_such() -> None:
 # -- All partitions ------------------------------------------------------------------------------
 
 
+def no_account(name: str) -> Partition:
+    """Fail: these keys have no account."""
+    raise AssertionError(name)
+
+
 def partitions_of(number: int, now: float = 0.0) -> Partitions:
     """So many partitions, none of which is used."""
-    partitions = Partitions(lambda key: Partition(key, Told()))
+    partitions = Partitions(lambda key, _: Partition(key, Told()), no_account)
     for key in range(number):
         partitions.touch(key, now)
     return partitions
@@ -300,7 +305,7 @@ def test_what_was_used_lately_stays() -> None:
 
 def test_of_too_many_idle_ones_the_longest_idle_are_forgotten() -> None:
     """So many are kept, however lately the others were used; the look grows rarer with them."""
-    partitions = Partitions(lambda key: Partition(key, Told()))
+    partitions = Partitions(lambda key, _: Partition(key, Told()), no_account)
     most = 0
     for key in range(5 * IDLE_KEPT):
         partitions.touch(key, key / 1_000)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from comet_resilience.config import Config
-from comet_resilience.limits.algorithm import LimitAlgorithm
+from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
 from comet_resilience.limits.fixed import FixedLimit
 from comet_resilience.verdict.retry import RetryIn, Situation, decide
 from comet_resilience.verdict.rules import classify
@@ -30,6 +30,11 @@ class Refusal:
     retry_after: float | None
 
 
+def account_limit() -> StepBack:
+    """Return the account's limit as ``wrap()`` configures it."""
+    return Config().make_account_limit()
+
+
 #: The wait before the next attempt, from how many were made, the refusal and a draw; ``None``
 #: to give up.
 RetryRule = Callable[[int, Refusal, float], float | None]
@@ -43,6 +48,7 @@ class Policy:
     make_algorithm: Callable[[], LimitAlgorithm]
     retry: RetryRule
     holds_slot: bool = False
+    make_account_limit: Callable[[], StepBack] = account_limit
 
 
 def product_retry(attempts: int, refusal: Refusal, draw: float) -> float | None:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Generator
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from comet_resilience.events import Event, LimitChanged
 from comet_resilience.limits.limiter import Limiter
@@ -71,6 +71,7 @@ class Run:
                 max_queue=None,
                 observers=Observers([self._note] if watch else ()),
                 jitter=self._random.random,
+                make_account_limit=policy.make_account_limit,
             )
             for _ in range(scenario.processes)
         ]
@@ -144,7 +145,7 @@ class Run:
         elif self._policy.holds_slot:
             self.loop.at(self.loop.time() + step, self._send, job, lease)
         else:
-            again = partial(self._queue, lease.limiter, job, lease.order)
+            again = partial(self._queue, cast("Limiter", lease.limiter), job, lease.order)
             self.loop.at(self.loop.time() + step, again)
 
     def _result(self) -> Result:

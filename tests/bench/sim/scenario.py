@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from comet_resilience.limits.partitions import InAccount
 
 from .gateways import Gateway, Steps
 from .workload import Job, Workload
@@ -89,9 +91,9 @@ class Scenario:
         """When a run is cut off."""
         return math.inf if kind is Kind.BATCH else HORIZON
 
-    def key(self, job: Job) -> str:
+    def key(self, job: Job) -> Hashable:
         """The partition of a request."""
-        return "" if self.one_partition else job.model
+        return InAccount("", "" if self.one_partition else job.model)
 
     def is_out(self, now: float) -> bool:
         """Whether the gateway is in its outage."""

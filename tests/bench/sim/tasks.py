@@ -37,6 +37,7 @@ class TaskRun:
             max_queue=None,
             observers=Observers(()),
             jitter=self._random.random,
+            make_account_limit=policy.make_account_limit,
         )
 
     async def play(self) -> None:

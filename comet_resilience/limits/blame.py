@@ -1,0 +1,108 @@
+"""Whose ceiling a refusal met: the model's, or the account's above all models. Pure.
+
+1. An answer that names the scope is taken at its word.
+2. While the account's gate is closed a refusal is the account's, and nothing else changes.
+3. Otherwise the partition is told in any case: a wrong step back there costs little.
+4. The account's ceiling is known once it was refused and nothing at as much was accepted since. A
+   refusal of an attempt that probed the account then is the account's as well, unless the
+   partition has a ceiling of its own: it was refused with as many in flight, and not accepted so.
+5. Where neither is known two witnesses are needed: refusals from two partitions within
+   ``WITNESS`` seconds, with nothing accepted between that was sent later and with as many in
+   flight. Then both are the account's. A partition's routine probe of its own ceiling is none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ..verdict.vocabulary import Signal
+from .algorithm import StepBack, Ticket
+
+#: Seconds within which refusals of two partitions bear witness against the account.
+WITNESS: Final = 2.0
+
+
+class Blamed(Protocol):
+    """A partition below the account; ``ceiling`` is where it was refused by itself."""
+
+    ceiling: int | None
+
+
+@dataclass(slots=True, frozen=True)
+class Judgement:
+    """Whether to tell the partition, and which attempts to tell the account of."""
+
+    partition: bool
+    account: tuple[Ticket, ...] = ()
+
+
+@dataclass(slots=True, frozen=True)
+class _Suspect:
+    partition: Blamed
+    ticket: Ticket
+    at: float
+
+
+@dataclass(slots=True)
+class Blame:
+    """The evidence on one account, whose own limit is ``limit``.
+
+    Each attempt has two tickets: ``own``, of its partition, and ``upper``, of the account.
+    """
+
+    limit: StepBack
+    ceiling: int | None = None
+    _refused_at: int = 0
+    _suspect: _Suspect | None = None
+
+    def accepted(self, partition: Blamed, own: Ticket, upper: Ticket) -> None:
+        """Take an acceptance for proof of as many in flight, there and in the account."""
+        suspect = self._suspect
+        if suspect is not None and _is_above(
+            upper, suspect.ticket.in_flight, suspect.ticket.number
+        ):
+            self._suspect = None
+        if self.ceiling is not None and _is_above(upper, self.ceiling, self._refused_at):
+            self.ceiling = None
+        if partition.ceiling is not None and own.in_flight >= partition.ceiling:
+            partition.ceiling = None
+
+    def judge(
+        self, partition: Blamed, own: Ticket, upper: Ticket, signal: Signal, now: float
+    ) -> Judgement:
+        """Say whose ceiling a refusal met."""
+        if signal is Signal.OVERLOAD_ACCOUNT or (
+            signal is not Signal.OVERLOAD_MODEL and self.limit.closed_until is not None
+        ):
+            return Judgement(partition=False, account=(upper,))
+        if signal is Signal.OVERLOAD_MODEL:
+            return Judgement(partition=True)
+        is_known = self.ceiling is not None and upper.in_flight > self.limit.level
+        has_own = partition.ceiling is not None and own.in_flight >= partition.ceiling
+        if is_known != has_own:
+            return Judgement(partition=True, account=(upper,) if is_known else ())
+        suspect, self._suspect = self._suspect, _Suspect(partition, upper, now)
+        if (
+            suspect is not None
+            and suspect.partition is not partition
+            and now - suspect.at <= WITNESS
+        ):
+            is_told = suspect.ticket.number in self.limit.refused_numbers
+            return Judgement(
+                partition=True, account=(upper,) if is_told else (suspect.ticket, upper)
+            )
+        partition.ceiling = min(partition.ceiling or own.in_flight, own.in_flight)
+        return Judgement(partition=True)
+
+    def stepped_back(self, upper: Ticket) -> None:
+        """Note where the account was refused, once its limit was told."""
+        if self.limit.allowance == 0:
+            ceiling = max(upper.in_flight, self.limit.level + 1)
+            self.ceiling = min(self.ceiling or ceiling, ceiling)
+            self._refused_at = max(self._refused_at, upper.number)
+
+
+def _is_above(ticket: Ticket, in_flight: int, number: int) -> bool:
+    """Tell whether an attempt was sent later and with as many in flight."""
+    return ticket.number > number and ticket.in_flight >= in_flight

@@ -1,0 +1,151 @@
+"""Whose ceiling a refusal met, from evidence alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from comet_resilience.limits.algorithm import StepBack, Ticket
+from comet_resilience.limits.blame import WITNESS, Blame, Judgement
+from comet_resilience.verdict.vocabulary import Signal
+
+
+@dataclass
+class Model:
+    """A partition as far as blame knows it."""
+
+    ceiling: int | None = None
+
+
+class Court:
+    """One account whose attempts are numbered as they are sent."""
+
+    def __init__(self, level: int = 10) -> None:
+        self.limit = StepBack(8, 1, 100)
+        self.limit.level = level
+        self.blame = Blame(self.limit)
+        self.one, self.other = Model(), Model()
+        self.now = 0.0
+
+    def tickets(self, own: int, upper: int) -> tuple[Ticket, Ticket]:
+        """Send an attempt with so many in flight in the partition and in the account."""
+        ticket = self.limit.sent(self.now, upper)
+        return Ticket(ticket.number, own, self.now), ticket
+
+    def refuse(
+        self, model: Model, own: int, upper: int, signal: Signal = Signal.OVERLOAD
+    ) -> Judgement:
+        """Refuse an attempt, and tell the account of those that are its."""
+        tickets = self.tickets(own, upper)
+        judgement = self.blame.judge(model, *tickets, signal, self.now)
+        for ticket in judgement.account:
+            self.limit.refused(ticket, self.now, upper - 1, None, 0.5)
+            self.blame.stepped_back(ticket)
+        return judgement
+
+    def accept(self, model: Model, own: int, upper: int) -> None:
+        """Accept an attempt."""
+        self.blame.accepted(model, *self.tickets(own, upper))
+
+
+@pytest.mark.parametrize(
+    ("signal", "partition", "account"),
+    [(Signal.OVERLOAD_ACCOUNT, False, 1), (Signal.OVERLOAD_MODEL, True, 0)],
+)
+def test_an_answer_that_names_the_scope_is_believed(
+    signal: Signal, partition: bool, account: int
+) -> None:
+    """No evidence is asked for, and none is taken from it."""
+    court = Court()
+    judgement = court.refuse(court.one, 3, 11, signal)
+    assert (judgement.partition, len(judgement.account)) == (partition, account)
+    assert court.one.ceiling is None
+
+
+def test_one_refusal_is_the_partitions() -> None:
+    """And so are all others of the same partition, however many: nobody else bears witness."""
+    court = Court()
+    for _ in range(5):
+        assert court.refuse(court.one, 3, 12) == Judgement(partition=True)
+    assert court.one.ceiling == 3
+
+
+def test_two_partitions_refused_together_are_the_accounts() -> None:
+    """Both refusals are told to it, and each partition hears of its own."""
+    court = Court()
+    court.refuse(court.one, 3, 12)
+    judgement = court.refuse(court.other, 4, 12)
+    assert judgement.partition
+    assert len(judgement.account) == 2
+    assert court.blame.ceiling == 12
+    assert court.limit.level < 12
+
+
+def test_witnesses_too_far_apart_prove_nothing() -> None:
+    """After the time for witnesses the second refusal is the first one of its kind."""
+    court = Court()
+    court.refuse(court.one, 3, 12)
+    court.now = WITNESS + 0.1
+    assert not court.refuse(court.other, 4, 12).account
+
+
+def test_an_acceptance_between_clears_the_account() -> None:
+    """As many in flight were accepted after the first refusal: two models are saturated."""
+    court = Court()
+    court.refuse(court.one, 3, 12)
+    court.accept(court.other, 4, 12)
+    assert not court.refuse(court.other, 5, 13).account
+
+
+def test_an_acceptance_of_fewer_clears_nothing() -> None:
+    """It says nothing of what was refused."""
+    court = Court()
+    court.refuse(court.one, 3, 12)
+    court.accept(court.other, 4, 11)
+    assert court.refuse(court.other, 5, 12).account
+
+
+def test_a_partition_that_probes_its_own_ceiling_does_not_accuse_the_account() -> None:
+    """Two saturated models that probe at the same time stay two saturated models."""
+    court = Court()
+    for model in (court.one, court.other):
+        court.refuse(model, 3, 12)
+        court.now += WITNESS + 1
+    court.refuse(court.one, 3, 12)
+    assert not court.refuse(court.other, 3, 12).account
+
+
+def test_a_known_account_needs_no_second_witness() -> None:
+    """A partition without a ceiling of its own that is refused there met the account's."""
+    court = Court()
+    court.refuse(court.one, 3, 12)
+    court.refuse(court.other, 4, 12)
+    court.one.ceiling = court.other.ceiling = None
+    court.now += WITNESS + 1
+    judgement = court.refuse(court.one, 5, court.limit.level + 1)
+    assert judgement.partition
+    assert len(judgement.account) == 1
+
+
+def test_ceilings_that_are_disproved_are_forgotten() -> None:
+    """By an acceptance of as many; the account's by one that was sent later, too."""
+    court = Court()
+    court.refuse(court.one, 3, 12)
+    court.refuse(court.other, 4, 12)
+    assert (court.one.ceiling, court.blame.ceiling) == (3, 12)
+    court.accept(court.one, 2, 11)
+    assert (court.one.ceiling, court.blame.ceiling) == (3, 12)
+    court.accept(court.one, 3, 12)
+    assert (court.one.ceiling, court.blame.ceiling) == (None, None)
+
+
+def test_a_closed_account_explains_every_refusal() -> None:
+    """Partitions learn nothing from what was under way when it closed."""
+    court = Court()
+    for _ in range(3):
+        court.refuse(court.one, 3, 12, Signal.OVERLOAD_ACCOUNT)
+    assert court.limit.closed_until is not None
+    judgement = court.refuse(court.other, 4, 9)
+    assert not judgement.partition
+    assert len(judgement.account) == 1
