@@ -157,8 +157,8 @@ def wrap(
             billed: ``text`` (all but images, videos, speech), ``all``, ``none``.
         deadline: For the whole request, queue, attempts and waits, until its answer begins (s, a
             number, 0.001 to 86400, or None).
-        initial_concurrency: What each partition and its account start with, within the next two (requests, a
-            whole number, 1 to 100000).
+        initial_concurrency: What each partition and its account start with, within the next two
+            (requests, a whole number, 1 to 100000).
         min_concurrency: An open partition's limit stays at or above this (requests, a whole
             number, 1 to 100000).
         max_concurrency: A partition's limit stays at or below this (requests, a whole number, 1 to

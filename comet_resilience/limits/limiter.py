@@ -437,7 +437,7 @@ class Limiter:
             partition = next(iter(ring))
             is_ready = self._is_ready(partition, now)
             if is_ready and not account.has_room:
-                account.is_news = True
+                account.has_bound = True
                 break
             del ring[partition]
             if is_ready:
@@ -503,7 +503,7 @@ class Limiter:
 
     def _note_change(self, partition: Partition, now: float) -> None:
         change = partition.change()
-        if change is not None and partition.is_news and self._observers.wanted():
+        if change is not None and partition.has_bound and self._observers.wanted():
             self._events.append(change)
         if partition.gate.has_news or partition.host.has_news:
             self._events.extend(self._gates.news(partition, partition.host, now))

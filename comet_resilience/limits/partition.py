@@ -190,9 +190,9 @@ class Partition:
         "ceiling",
         "changes",
         "gate",
+        "has_bound",
         "host",
         "in_flight",
-        "is_news",
         "key",
         "limit",
         "lookout",
@@ -222,7 +222,7 @@ class Partition:
         self.blame: Blame | None = blame
         self.ring: dict[Partition, None] = {}
         self.ceiling: int | None = None
-        self.is_news: bool = blame is None  # an account's limit is none until it holds anybody back
+        self.has_bound: bool = blame is None  # an account, once it held anybody back
         self.algorithm: LimitAlgorithm = algorithm
         self.gate: Gate = gate or Gate()
         self.host: Gate = Gate()  # the gate of the host that was asked last
@@ -530,7 +530,7 @@ class Partition:
             is_told = judgement.partition
             for ticket in judgement.account:
                 self.refused += 1
-                self.is_news = True
+                self.has_bound = True
                 self._refuse(ticket, now, retry_after, jitter)
                 self.blame.stepped_back(ticket)
         else:
@@ -633,6 +633,7 @@ class Partition:
             gate=None if shut is None else self._view(shut, now),
             account=None if self.above is None else self.above.key,
             waits_for=self._waits_for,
+            has_bound=self.has_bound,
         )
 
     @property

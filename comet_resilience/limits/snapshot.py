@@ -74,7 +74,7 @@ class PartitionSnapshot:
     answers that their callers have open and do not read while requests wait, else ``None``.
     ``account`` is the name of the account above, ``None`` where there is none; ``waits_for`` says
     what those who wait need: ``"gate"``, ``"limit"`` (a slot here) or ``"account"`` (one there),
-    ``""`` where nobody waits.
+    ``""`` where nobody waits. An account ``has_bound`` once it held anybody back or was refused.
     """
 
     partition: Hashable
@@ -91,13 +91,15 @@ class PartitionSnapshot:
     standstill: float | None = None
     account: Hashable | None = None
     waits_for: str = ""
+    has_bound: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """All partitions of a client, and the accounts above them. ``str()`` of it is a table.
 
-    What runs and waits in an account runs and waits in the partitions below it.
+    What runs and waits in an account runs and waits in the partitions below it. The table leaves
+    out accounts whose limit nobody has met.
     """
 
     partitions: tuple[PartitionSnapshot, ...]
@@ -134,10 +136,10 @@ class Snapshot:
         return rows
 
     def _in_order(self) -> list[PartitionSnapshot]:
-        """Return each account with the partitions below it."""
+        """Return each account that was met with the partitions below it."""
         places = {account.partition: place for place, account in enumerate(self.accounts)}
         shown = [(places.get(one.account, -1), 1, one) for one in self.partitions]
-        shown += [(place, 0, one) for place, one in enumerate(self.accounts)]
+        shown += [(place, 0, one) for place, one in enumerate(self.accounts) if one.has_bound]
         return [one for *_, one in sorted(shown, key=lambda entry: entry[:2])]
 
 
