@@ -161,9 +161,7 @@ class RetryLoop:
         observation, verdict = failure.observation, failure.verdict
         context, ok = self.context, lease.partition.ok
         self._order = lease.order
-        if verdict.signal.is_overload and (
-            context.max_retries == context.config.max_retries > 0
-        ):
+        if verdict.signal.is_overload and (context.max_retries == context.config.max_retries > 0):
             # The limit probed with it while others were answered: it was only unlucky. Where the
             # caller of this request has named another number of retries, that is kept to.
             self._free += self._ok_then is not None and ok > self._ok_then
