@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import openai
+from anyio import to_thread
 
 import comet_resilience
 from comet_resilience.testing import Gateway
@@ -137,9 +138,10 @@ async def execute(block: Block, gateway: Gateway, earlier: list[Block]) -> dict[
         flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT,
     )
     try:
-        running = eval(code, names)
-        if inspect.isawaitable(running):
-            await running
+        if code.co_flags & inspect.CO_COROUTINE:
+            await eval(code, names)
+        else:  # it may wait for the gateway, which needs this event loop
+            await to_thread.run_sync(exec, code, names)
     except NameError as error:
         raise AssertionError(
             f"{block}: {error}. Let the block bind it, import it in an earlier one, or add what"

@@ -44,8 +44,11 @@ _SDK_ADVICE: Final = (
 #: What to switch off, by the module that shows that a framework is in use.
 _SETTINGS: Final = (
     ("agents", "openai-agents: leave ModelSettings(retry=...) out"),
+    ("dspy", "DSPy: give num_retries=0"),
     ("instructor", "instructor: give max_retries as a number, not as AsyncRetrying"),
     ("langchain_core", "LangChain: leave .with_retry() and ModelRetryMiddleware out"),
+    ("langgraph", "LangGraph: leave retry_policy out of its nodes"),
+    ("llama_index", "LlamaIndex: give its LLM max_retries=0"),
     ("pydantic_ai", "Pydantic AI: leave its TenacityTransport out"),
 )
 _ANY_LOOP: Final = "take any decorator (tenacity, backoff) or loop around the call away"

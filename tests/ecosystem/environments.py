@@ -2,7 +2,7 @@
 
 Each framework has an environment of its own, because they disagree about the versions that they
 share. Besides its requirements an environment needs this package with its `test` extra, or at
-least pytest, pytest-timeout, trio and h11. Pins are of 2026-11-23, the newest that install
+least hypothesis, pytest, pytest-timeout, trio and h11. Pins are of 2026-11-28, the newest that install
 together: openai 3 but where the framework wants less.
 """
 
@@ -24,12 +24,12 @@ class Environment:
 ENVIRONMENTS: Final = (
     Environment(
         name="openai-agents",
-        requirements=("openai-agents==0.24.0", "openai==3.54.0"),
+        requirements=("openai-agents==0.24.0", "openai==3.57.0"),
         tests=("tests/ecosystem/test_openai_agents.py",),
     ),
     Environment(
         name="pydantic-ai",
-        requirements=("pydantic-ai-slim[openai]==2.68.0", "openai==3.54.0"),
+        requirements=("pydantic-ai-slim[openai]==2.68.0", "openai==3.57.0"),
         tests=("tests/ecosystem/test_pydantic_ai.py",),
     ),
     Environment(
@@ -40,9 +40,29 @@ ENVIRONMENTS: Final = (
     ),
     Environment(
         name="langchain-openai",
-        # 1.7.4 wants a langchain-core that wants a certifi of the day after the newest.
-        requirements=("langchain-openai==1.7.3", "langchain-core==1.7.2", "openai==3.54.0"),
+        requirements=("langchain-openai==1.7.4", "langchain-core==1.8.3", "openai==3.57.0"),
         tests=("tests/ecosystem/test_langchain.py",),
+    ),
+    Environment(
+        name="langgraph",
+        requirements=("langgraph==1.2.24", "langchain-openai==1.7.4", "openai==3.57.0"),
+        tests=("tests/ecosystem/test_langgraph.py",),
+    ),
+    Environment(
+        name="llama-index",
+        # LlamaIndex itself stands on openai 2.
+        requirements=("llama-index-llms-cometapi==0.3.1", "openai==2.54.0"),
+        tests=("tests/ecosystem/test_llama_index.py",),
+    ),
+    Environment(
+        name="haystack",
+        requirements=("cometapi-haystack==3.0.0", "haystack-ai==3.4.1", "openai==3.57.0"),
+        tests=("tests/ecosystem/test_haystack.py",),
+    ),
+    Environment(
+        name="dspy",
+        requirements=("dspy==3.4.1", "litellm==1.110.2", "openai==3.57.0"),
+        tests=("tests/ecosystem/test_dspy.py",),
     ),
     Environment(
         name="cometapi",
@@ -67,7 +87,7 @@ ENVIRONMENTS: Final = (
     ),
     Environment(
         name="service",
-        requirements=("fastapi==0.165.0", "uvicorn==0.54.0", "openai==3.54.0"),
+        requirements=("fastapi==0.165.0", "uvicorn==0.54.0", "openai==3.57.0"),
         tests=("tests/ecosystem/test_service.py",),
     ),
 )
