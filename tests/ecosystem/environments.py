@@ -2,8 +2,8 @@
 
 Each framework has an environment of its own, because they disagree about the versions that they
 share. Besides its requirements an environment needs this package with its `test` extra, or at
-least hypothesis, pytest, pytest-timeout, trio and h11. Pins are of 2026-11-28, the newest that install
-together: openai 3 but where the framework wants less.
+least hypothesis, pytest, pytest-timeout, trio and h11. Pins are of 2026-11-28, the newest that
+install together: openai 3 but where the framework wants less.
 """
 
 from __future__ import annotations
