@@ -32,6 +32,7 @@ from .diagnosis.redaction import path_secrets, redactor
 from .events import Observer
 from .fleet.scope import Fleet, RedisSource, account_of
 from .keywords import implemented_by
+from .limits.priority import Priority
 from .limits.snapshot import Snapshot
 from .transport import ResilientTransport
 from .verdict.advice import CORRECT_BASE_URL
@@ -122,6 +123,7 @@ def wrap(
     max_concurrency: int = 512,
     max_queue: int | None = 10000,
     queue_timeout: float | None = None,
+    priority: Priority = "normal",
     stall_timeout: float | None = None,
     incomplete_stream: IncompleteStream = "raise",
     opening: Opening = "hold",
@@ -166,6 +168,8 @@ def wrap(
         max_queue: How many may wait in one partition; more are refused before they are sent
             (requests, a whole number, 0 to 10000000, or None).
         queue_timeout: Longest wait for a slot (s, a number, 0 to 86400, or None).
+        priority: Whose turn it is in the queue: ``high``, ``normal``, ``low``, ``bulk`` (of
+            ``run_all``), or a whole number from -10 (first) to 10 (last); nobody starves.
         stall_timeout: Longest wait for the first event of a stream and between events; keep-alives
             do not count (s, a number, 0.001 to 86400, or None).
         incomplete_stream: A stream that ends without its terminal sign: ``raise``, or only

@@ -30,6 +30,7 @@ from .keywords import (
     refuse_unknown,
 )
 from .limits.algorithm import ACCOUNT_MOST, ACCOUNT_START_SHARE, LimitAlgorithm, StepBack
+from .limits.priority import Priority, priority_number
 from .verdict.retry import Jitter, RetryAmbiguous, RetryPolicy, WaitGenerator
 from .verdict.rule import Rule
 from .verdict.vocabulary import RequestInfo
@@ -54,6 +55,7 @@ class PerCallOptions(TypedDict, total=False):
     retry_ambiguous: RetryAmbiguous
     deadline: float | None
     queue_timeout: float | None
+    priority: Priority
     stall_timeout: float | None
     incomplete_stream: IncompleteStream
     opening: Opening
@@ -156,6 +158,13 @@ class Config:
     queue_timeout: float | None = keyword(
         None, Number(0, 86_400, optional=True), "s", "longest wait for a slot"
     )
+    priority: Priority = keyword(
+        "normal",
+        None,
+        "",
+        "whose turn it is in the queue: `high`, `normal`, `low`, `bulk` (of `run_all`), or a whole"
+        " number from -10 (first) to 10 (last); nobody starves",
+    )
     stall_timeout: float | None = keyword(
         None,
         Number(0.001, 86_400, optional=True),
@@ -200,6 +209,7 @@ class Config:
         check_choice("retry_ambiguous", self.retry_ambiguous, get_args(RetryAmbiguous))
         check_choice("incomplete_stream", self.incomplete_stream, get_args(IncompleteStream))
         check_choice("opening", self.opening, get_args(Opening))
+        priority_number(self.priority)  # checks it
         check_wait(self.wait)
         check_jitter(self.jitter)
         check_callable("partition", self.partition)
@@ -234,6 +244,11 @@ class Config:
         if callable(self.on_event):
             return (self.on_event,)
         return tuple(self.on_event)
+
+    @property
+    def priority_number(self) -> int:
+        """The priority as a number; the lower one goes first."""
+        return priority_number(self.priority)
 
     @property
     def as_fleet(self) -> Fleet | None:

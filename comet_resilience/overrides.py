@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 
 from .config import Config, IncompleteStream, Opening, PerCallOptions
 from .keywords import implemented_by
+from .limits.priority import Priority
 from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def override(
     retry_ambiguous: RetryAmbiguous = UNCHANGED,
     deadline: float | None = UNCHANGED,
     queue_timeout: float | None = UNCHANGED,
+    priority: Priority = UNCHANGED,
     stall_timeout: float | None = UNCHANGED,
     incomplete_stream: IncompleteStream = UNCHANGED,
     opening: Opening = UNCHANGED,
@@ -204,6 +206,8 @@ def override(
         deadline: For the whole request, queue, attempts and waits, until its answer begins (s, a
             number, 0.001 to 86400, or None).
         queue_timeout: Longest wait for a slot (s, a number, 0 to 86400, or None).
+        priority: Whose turn it is in the queue: ``high``, ``normal``, ``low``, ``bulk`` (of
+            ``run_all``), or a whole number from -10 (first) to 10 (last); nobody starves.
         stall_timeout: Longest wait for the first event of a stream and between events; keep-alives
             do not count (s, a number, 0.001 to 86400, or None).
         incomplete_stream: A stream that ends without its terminal sign: ``raise``, or only

@@ -20,6 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "limits.algorithm",
         "limits.fixed",
         "limits.budget",
+        "limits.priority",
         "events",
         "observers",
         "log",
@@ -40,7 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 PURE = (
     "verdict", "limits.algorithm", "limits.budget", "limits.fixed", "limits.forecast",
-    "limits.lookout", "limits.snapshot",
+    "limits.lookout", "limits.priority", "limits.queue", "limits.snapshot",
     "fleet.memory", "fleet.merge", "fleet.message", "fleet.pace", "fleet.renewal", "fleet.scope",
     "fleet.seen", "fleet.share", "wire.sse", "diagnosis.content", "diagnosis.hints",
     "diagnosis.redaction", "diagnosis.secrets", "diagnosis.sizes", "journal.record",

@@ -22,6 +22,7 @@ from comet_resilience import (
     RetryScheduled,
     diagnose,
     override,
+    snapshot,
 )
 from comet_resilience.overrides import PER_CALL, current_block
 
@@ -47,7 +48,7 @@ def test_the_keywords_of_one_request() -> None:
     """Exactly these concern one request and no other."""
     assert set(PER_CALL) == {
         "max_retries", "backoff_initial", "backoff_max", "max_retry_after", "retry_ambiguous",
-        "deadline", "queue_timeout", "stall_timeout", "incomplete_stream", "opening",
+        "deadline", "queue_timeout", "priority", "stall_timeout", "incomplete_stream", "opening",
         "wait", "jitter",
     }  # fmt: skip
     assert get_type_hints(PerCallOptions).items() <= get_type_hints(Options).items()
@@ -249,6 +250,62 @@ async def test_a_queue_timeout_for_one_block() -> None:
             await ask(client)
         gone_on.set()
     assert answers == ["Hi", "Hi"]
+
+
+@pytest.mark.anyio
+async def test_a_priority_for_one_block() -> None:
+    """The urgent one is next, however many wait; among equals order is that of arrival."""
+    client, inner = scripted(OK, algorithm=lambda: FixedLimit(1), priority="low")
+    gone_on, order = anyio.Event(), []
+
+    async def hold(request: Any) -> Any:
+        await gone_on.wait()
+        return await inner.answer(request)
+
+    async def call(name: str) -> None:
+        await ask(client)
+        order.append(name)
+
+    inner.behave = hold
+    arrivals: list[tuple[str, Any]] = [
+        ("running", {}), ("a", {}), ("bulk", {"priority": "bulk"}), ("b", {"priority": 5}),
+        ("high", {"priority": "high"}), ("c", {}),
+    ]  # fmt: skip
+    async with anyio.create_task_group() as tasks:
+        for name, options in arrivals:
+            with override(**options):
+                tasks.start_soon(call, name)
+            await anyio.wait_all_tasks_blocked()
+        (shown,) = snapshot(client).partitions
+        assert shown.waiting_by_priority == ((-5, 1), (5, 3), (10, 1))
+        assert "5 (1 high, 3 low, 1 bulk)" in str(snapshot(client))
+        gone_on.set()
+    assert order == ["running", "high", "a", "b", "c", "bulk"]
+
+
+@pytest.mark.anyio
+async def test_a_retry_stands_at_the_head_of_its_own_priority() -> None:
+    """Before others of it that came later, and behind a higher one that came since."""
+    client, inner = scripted(BROKEN, OK, **{**FAST, "algorithm": lambda: FixedLimit(1)})
+    gone_on, order = anyio.Event(), []
+
+    async def hold(request: Any) -> Any:
+        await gone_on.wait()
+        return await inner.answer(request)
+
+    async def call(name: str) -> None:
+        await ask(client)
+        order.append(name)
+
+    inner.behave = hold
+    low, high = override(priority="low"), override(priority="high")
+    async with anyio.create_task_group() as tasks:
+        for name, block in [("fails once", low), ("later", low), ("high", high)]:
+            with block:
+                tasks.start_soon(call, name)
+            await anyio.wait_all_tasks_blocked()
+        gone_on.set()
+    assert order == ["high", "fails once", "later"]
 
 
 @pytest.mark.anyio

@@ -71,6 +71,10 @@ class BulkResults(Generic[ItemT, ValueT]):
         self._source: Source[Any] = Source(plan.items)
         self._total = size_of(plan.items) if plan.total is None else plan.total
         block = current_block()
+        # The wait for a slot is this run's own doing: no call is to fail by it, nor others to wait.
+        self._options: dict[str, Any] = {"queue_timeout": None}
+        if block is None or "priority" not in block.options:
+            self._options["priority"] = "bulk"
         config = plan.engine.config if block is None else block.over(plan.engine.config)
         self._pace = Pace(
             plan.engine.limiter.load_of,
@@ -154,8 +158,7 @@ class BulkResults(Generic[ItemT, ValueT]):
     async def work(self, *, task_status: TaskStatus[None]) -> None:
         """Begin the calls, each in a task of its own, until all are over or the run is closed."""
         try:
-            # The wait for a slot is this run's own doing, and no call is to fail by it.
-            with Override({"queue_timeout": None}, self._note_request):
+            with Override(self._options, self._note_request):
                 async with anyio.create_task_group() as self._calls:
                     task_status.started()
                     await self._begin_all()

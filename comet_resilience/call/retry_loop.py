@@ -127,6 +127,7 @@ class RetryLoop:
             request=self._standing,
             host=context.host,
             latest=min(self._deadline, context.loop.now() + _time_left()),
+            priority=context.config.priority_number,
         )
 
     async def _send(self, lease: Lease) -> Response | Failure:

@@ -3,7 +3,7 @@
 Seven facts hold at any time:
 
 1. A slot is given out only while ``in_flight < limit`` (but see 5), and given back exactly once.
-2. Waiters are served in FIFO order; a retry keeps the order of its request.
+2. Waiters of one priority are served in FIFO order; a retry keeps the order of its request.
 3. A freed slot wakes one waiter, which owns the slot before it runs: nobody can overtake it, and
    if it is cancelled the slot goes on to the next.
 4. If a queue is not empty, something is in flight or a timer is armed.
@@ -48,6 +48,7 @@ from .guarded import Retired, contained, words_of
 from .holding import held_here, note_open
 from .partition import Lease, Partition, Waiter
 from .partitions import Partitions
+from .priority import NORMAL
 from .snapshot import Load, Snapshot
 
 T = TypeVar("T")
@@ -104,8 +105,11 @@ class Limiter:
         request: Standing | None = None,
         host: str = "",
         latest: float = math.inf,
+        priority: int = NORMAL,
     ) -> Lease:
         """Wait for a slot. ``order`` is that of an earlier lease, for a retry.
+
+        Of two ``priority`` numbers the lower one goes first; see ``Queue``.
 
         ``queue_timeout`` (seconds) bounds the wait, ``None`` leaves it unbounded; ``loop`` is the
         running loop, where the caller knows it. ``request`` is the same for all attempts of one
@@ -123,7 +127,13 @@ class Limiter:
         if lease is not None:
             return lease
         waiter = self._enqueue(
-            key, order, request=request, host=host, latest=latest, queue_timeout=queue_timeout
+            key,
+            order,
+            request=request,
+            host=host,
+            latest=latest,
+            queue_timeout=queue_timeout,
+            priority=priority,
         )
         taken = False
         try:
@@ -282,6 +292,7 @@ class Limiter:
         host: str = "",
         latest: float = math.inf,
         queue_timeout: float | None = None,
+        priority: int = NORMAL,
     ) -> Waiter:
         loop = running_loop()
         now, holds = loop.now(), held_here(self)
@@ -295,7 +306,7 @@ class Limiter:
                     f"{partition.waiting} requests wait for {partition.key!r} already"
                     f" (max_queue={self._max_queue}); this one was not sent"
                 )
-            waiter = partition.push(loop, order, request, partition.host, latest, holds)
+            waiter = partition.push(loop, order, request, partition.host, latest, holds, priority)
             self._pump(partition, now, loop)
             if waiter.lease is None and self._gates.holds_for_good(waiter, partition, now):
                 partition.leave(waiter)

@@ -5,7 +5,6 @@ The limiter calls every method under its lock and does what has to be done outsi
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -19,11 +18,11 @@ from .blame import Blame
 from .eventloop import EventLoop, Parking
 from .gate import Gate, Passage, Standing
 from .lookout import Lookout, Stillness, Turns
+from .priority import NORMAL
+from .queue import Queue
 from .snapshot import GateView, InFleet, PartitionSnapshot
 
 _CHANGES_KEPT: Final = 16
-#: The queue is rid of those who left once they outnumber those who wait by this many.
-_LEFT_KEPT: Final = 64
 
 
 class Body(Protocol):
@@ -130,7 +129,7 @@ class Waiter:
 
     __slots__ = (
         "holds", "host", "latest", "lease", "left", "loop", "order", "parking", "partition",
-        "request", "serial", "since", "turned_away",
+        "priority", "request", "serial", "since", "turned_away",
     )  # fmt: skip
 
     def __init__(
@@ -144,8 +143,10 @@ class Waiter:
         latest: float,
         serial: int,
         holds: tuple[Lease, ...],
+        priority: int,
     ) -> None:
         self.serial: int = serial  # decides between those of one order
+        self.priority: int = priority  # the lower number goes first; see ``Queue``
         self.holds: tuple[Lease, ...] = holds  # slots of answers that its task has open
         self.partition: Partition = partition
         self.loop: EventLoop = loop
@@ -242,7 +243,7 @@ class Partition:
         self.timer: Callable[[], object] | None = None
         self.timer_at: float = 0.0
         self.timer_loop: EventLoop | None = None
-        self._queue: list[Waiter] = []
+        self._queue: Queue[Waiter] = Queue()
         self._arrivals = 0
 
     @property
@@ -356,8 +357,9 @@ class Partition:
         host: Gate | None = None,
         latest: float = math.inf,
         holds: tuple[Lease, ...] = (),
+        priority: int = NORMAL,
     ) -> Waiter:
-        """Queue a request: by its old order if it has one, else at the tail.
+        """Queue a request among those of its priority: by its old order if it has one, else last.
 
         One that ``holds`` slots here by answers which its task has open stands where they stood:
         they come back only after it.
@@ -372,12 +374,12 @@ class Partition:
         if order is None or self.is_closed or (above is not None and above.is_closed):
             order = serial
         request, host = request or Standing(), host or self.host
-        request.ahead = self.waiting if order == serial else None
+        request.ahead = self._queue.ahead_of(priority) if order == serial else None
         waiter = Waiter(
-            self, loop, order, request, host, self.used_at, latest, serial=serial, holds=holds
+            self, loop, order, request, host, self.used_at, latest, serial, holds, priority
         )
         self._block(waiter)
-        heapq.heappush(self._queue, waiter)
+        self._queue.push(waiter)
         self.note_waiter(self.used_at)
         if above is not None:
             above.note_waiter(self.used_at)
@@ -396,14 +398,12 @@ class Partition:
             self.above.waiting -= 1
 
     def head(self) -> Waiter:
-        """Return the first who still waits; there must be one."""
-        while self._queue[0].left:
-            heapq.heappop(self._queue)
-        return self._queue[0]
+        """Return the next who waits; there must be one."""
+        return self._queue.head()
 
     def waiters(self) -> list[Waiter]:
         """Return all who still wait, in no order."""
-        return [waiter for waiter in self._queue if not waiter.left]
+        return list(self._queue)
 
     def next_up(self) -> Waiter:
         """Return the next to send: the first, or through a closed gate the one sent least often."""
@@ -415,8 +415,7 @@ class Partition:
     def pop(self, waiter: Waiter | None = None) -> Waiter:
         """Take one who still waits out of the queue, the first if none is named."""
         if waiter is None or waiter is self.head():
-            waiter = self.head()
-            heapq.heappop(self._queue)
+            waiter = self._queue.pop()
             self._unblock(waiter)
             self._waits_no_more()
         else:
@@ -437,12 +436,9 @@ class Partition:
 
     def leave(self, waiter: Waiter) -> None:
         """Let one who waits go without a slot."""
-        waiter.left = True
+        self._queue.leave(waiter)
         self._unblock(waiter)
         self._waits_no_more()
-        if len(self._queue) > 2 * self.waiting + _LEFT_KEPT:
-            self._queue = [waiter for waiter in self._queue if not waiter.left]
-            heapq.heapify(self._queue)
 
     def grant(
         self,
@@ -623,6 +619,7 @@ class Partition:
             limit=self.algorithm.limit,
             in_flight=self.in_flight,
             waiting=self.waiting,
+            waiting_by_priority=self._queue.by_priority(),
             ok=self.ok,
             refused=self.refused,
             other=self.other,

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from ..escaping import printable
 from ..events import FleetState, LimitChanged
+from .priority import priority_name
 
 _HEAD: Final = ("partition", "limit", "in flight", "waiting", "ok", "refused", "other", "gate")
 #: Columns of words, which begin at the left: the first and those from the gate on.
@@ -75,6 +76,8 @@ class PartitionSnapshot:
     ``account`` is the name of the account above, ``None`` where there is none; ``waits_for`` says
     what those who wait need: ``"gate"``, ``"limit"`` (a slot here) or ``"account"`` (one there),
     ``""`` where nobody waits. An account ``has_bound`` once it held anybody back or was refused.
+    ``waiting_by_priority`` are pairs of a priority's number and how many wait with it, the first to
+    go first; empty while all have the usual one.
     """
 
     partition: Hashable
@@ -92,6 +95,7 @@ class PartitionSnapshot:
     account: Hashable | None = None
     waits_for: str = ""
     has_bound: bool = True
+    waiting_by_priority: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +155,16 @@ def _inert(text: str) -> str:
 def _row(shown: PartitionSnapshot) -> tuple[str, ...]:
     key = shown.partition
     name = printable(" ".join(map(str, key)) if isinstance(key, tuple) else str(key))
-    counts = (shown.limit, shown.in_flight, shown.waiting, shown.ok, shown.refused, shown.other)
+    counts = (
+        shown.limit, shown.in_flight, _waiting_of(shown), shown.ok, shown.refused, shown.other
+    )  # fmt: skip
     return (name[:60], *map(str, counts), _gate_of(shown))
+
+
+def _waiting_of(shown: PartitionSnapshot) -> str:
+    """Return how many wait, and with which priorities where these are not the usual one."""
+    counts = [f"{count} {priority_name(one)}" for one, count in shown.waiting_by_priority]
+    return f"{shown.waiting} ({', '.join(counts)})" if counts else str(shown.waiting)
 
 
 def _gate_of(shown: PartitionSnapshot) -> str:

@@ -338,6 +338,41 @@ async def test_the_wait_for_a_slot_fails_no_call(options: Any) -> None:
         assert len([result async for result in results]) == 6
 
 
+@pytest.mark.parametrize("around", [None, "normal", "high"])
+async def test_other_calls_go_before_those_of_the_run(around: Any) -> None:
+    """Unless a block around it says otherwise: the run is below everything else by default."""
+    service, order = Service(limit=1), []
+    gone_on = anyio.Event()
+
+    async def hold(request: Any) -> Any:
+        await gone_on.wait()
+        return await service.inner.answer(request)
+
+    async def call(name: str) -> None:
+        await ask(service.client)
+        order.append(name)
+
+    async def other() -> None:
+        with override(priority="normal"):
+            await call("other")
+
+    service.inner.behave = hold
+    block = override(**({} if around is None else {"priority": around}))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(call, "running")
+        await anyio.wait_all_tasks_blocked()
+        with block:
+            async with run_all(call, ["bulk"], client=service.client) as results:
+                await anyio.wait_all_tasks_blocked()
+                tasks.start_soon(other)
+                await anyio.wait_all_tasks_blocked()
+                gone_on.set()
+                async for _ in results:
+                    pass
+    first, last = ("other", "bulk") if around is None else ("bulk", "other")
+    assert order == ["running", first, last]
+
+
 async def test_blocks_around_the_run_hold_for_its_calls() -> None:
     """``override`` is inherited."""
     service = Service(BROKEN)

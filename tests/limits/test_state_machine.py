@@ -60,35 +60,42 @@ class LimiterMachine(RuleBasedStateMachine):
         """Move those who were given a slot from the queue to the slots, checking their order."""
         served = [waiter for waiter in self.queue if waiter.lease is not None]
         left = [waiter for waiter in self.queue if waiter.lease is None]
-        assert not served or not left or max(w.order for w in served) < min(w.order for w in left)
+        for priority in {waiter.priority for waiter in served}:
+            first = [w.order for w in left if w.priority == priority]
+            last = max(w.order for w in served if w.priority == priority)
+            assert not first or last < min(first)
         assert all(waiter.parking.is_over for waiter in served)
         self.queue = left
         self.held += [waiter.lease for waiter in served if waiter.lease is not None]
 
-    def enqueue(self, order: int | None) -> None:
+    def enqueue(self, order: int | None, priority: int) -> None:
         """Take a place in the queue, or in the same moment a slot."""
-        waiter = self.run(lambda: self.limiter._enqueue(KEY, order))
+        waiter = self.run(lambda: self.limiter._enqueue(KEY, order, priority=priority))
         self.queue.append(waiter)
         self.collect()
 
-    @rule()
-    def arrive(self) -> None:
+    @rule(priority=st.sampled_from([-5, 0, 0, 10]))
+    def arrive(self, priority: int) -> None:
         """A new request: a slot, or a place at the tail."""
         lease = self.run(lambda: self.limiter.acquire_nowait(KEY))
         if lease is not None:
             assert not self.queue
             self.held.append(lease)
         else:
-            self.enqueue(None)
+            self.enqueue(None, priority)
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), again=st.booleans(), retry_after=st.sampled_from([None, 1.0, 70.0]))
-    def refuse(self, data: st.DataObject, again: bool, retry_after: float | None) -> None:
+    @rule(
+        data=st.data(),
+        again=st.sampled_from([None, -5, 0, 10]),
+        retry_after=st.sampled_from([None, 1.0, 70.0]),
+    )
+    def refuse(self, data: st.DataObject, again: int | None, retry_after: float | None) -> None:
         """A request is refused for load, and may come back to its place."""
         lease = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
         self.run(lambda: lease.release(Signal.OVERLOAD, retry_after))
-        if again:
-            self.enqueue(lease.order)
+        if again is not None:
+            self.enqueue(lease.order, again)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
