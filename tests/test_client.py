@@ -13,9 +13,7 @@ import openai
 import pytest
 from openai.resources import AsyncChat, AsyncModels
 
-from comet_resilience import ResilientTransport, diagnose, snapshot, wrap
-from comet_resilience.testing import Gateway
-from comet_resilience.wire.family import family_of_sdk, transport_of
+from comet_resilience import ResilientTransport, snapshot, wrap
 
 from .conftest import (
     BASE_URL,
@@ -27,7 +25,6 @@ from .conftest import (
     Scripted,
     ask,
     bare_client,
-    envelope,
     httpx,
     scripted,
 )
@@ -345,37 +342,6 @@ async def test_a_dropped_wrapper_does_not_close_the_originals_pool() -> None:
     assert closed == [1]
 
 
-async def test_a_transport_of_ones_own_http_client() -> None:
-    """``ResilientTransport(inner)`` works in a client that was not wrapped, without SDK retries."""
-    inner = Scripted([BROKEN])
-    client = bare_client(ResilientTransport(inner, max_retries=3, **FAST))
-    with pytest.raises(openai.InternalServerError) as caught:
-        await ask(client, model="gpt-y")
-    assert len(inner.sent) == 4
-    assert diagnose(caught.value).model == "gpt-y"
-    assert diagnose(caught.value).route == "POST /chat/completions"
-    assert wrap(client) is client
-
-
-async def test_a_transport_without_words_is_that_of_the_sdk() -> None:
-    """``ResilientTransport()`` sends by a new transport of the family and limits of the SDK's."""
-    family = family_of_sdk()
-    async with Gateway() as gateway:
-        gateway.fail(503)
-        transport = ResilientTransport(**FAST)
-        theirs = openai.DefaultAsyncHttpxClient()
-        assert type(transport._inner) is type(transport_of(theirs))
-        assert transport._inner._pool._max_connections == 1_000
-        await theirs.aclose()
-        async with openai.AsyncOpenAI(
-            base_url=gateway.base_url,
-            api_key=gateway.api_key,
-            http_client=family.AsyncClient(transport=transport),
-        ) as client:
-            await ask(client)
-        assert len(gateway.requests) == 2
-
-
 def test_what_cannot_be_wrapped() -> None:
     """Anything but an AsyncOpenAI is refused by name, a sync client with the way out."""
     with pytest.raises(TypeError, match="OpenAI, which is synchronous: use AsyncOpenAI instead"):
@@ -445,82 +411,6 @@ def test_a_wrong_base_url_is_warned_of(base_url: str) -> None:
 def test_other_gateways_are_left_alone(base_url: str) -> None:
     """The right base URL and gateways elsewhere are nobody's business."""
     wrap(bare_client(Scripted([OK]), base_url=base_url))
-
-
-async def test_advice_looks_at_the_request() -> None:
-    """The first step names what is wrong with this very request."""
-    client, _ = scripted((401, envelope("", "invalid token"), {}))
-    with pytest.raises(openai.AuthenticationError) as caught:
-        await ask(client.with_options(api_key="'quoted'"))
-    assert "quotes inside the key" in diagnose(caught.value).advice[0]
-    client, _ = scripted((500, envelope("invalid_request", "field messages is required"), {}))
-    with pytest.raises(openai.InternalServerError) as broken:
-        await client.post("/chat/completions", body={"model": "m"}, cast_to=object)
-    assert "'messages', which this request does not have" in diagnose(broken.value).advice[0]
-
-
-async def test_diagnose_finds_what_others_wrapped() -> None:
-    """A diagnosis is found through causes, contexts and groups, and on the response."""
-    client, _ = scripted((400, envelope("", "bad"), {}))
-    with pytest.raises(openai.BadRequestError) as caught:
-        await ask(client)
-    original = caught.value
-    try:
-        raise RuntimeError("a framework's own error") from original
-    except RuntimeError as error:
-        assert diagnose(error).rule == "status-400"
-        assert diagnose(ExceptionGroup("several", [KeyError("x"), error])).rule == "status-400"
-    assert diagnose(original.response).rule == "status-400"  # type: ignore[arg-type]
-
-
-class ForeignError(Exception):
-    """An exception of somebody else's, whose attributes mean something else."""
-
-    exceptions = None
-    extensions = None
-    diagnosis = "flu"
-    request = "a request for leave"
-
-
-async def test_diagnose_takes_nothing_for_what_it_only_looks_like() -> None:
-    """Names that an exception shares with ours and with the HTTP libraries' are no trap."""
-    found = diagnose(ForeignError("no"))
-    assert found is not None
-    assert "ForeignError" in str(found)
-
-
-async def test_diagnose_without_us() -> None:
-    """An error of a client that is not wrapped is diagnosed from what it carries itself."""
-    client = bare_client(Scripted([(503, envelope("model_not_found", "no"), {})]), max_retries=0)
-    with pytest.raises(openai.InternalServerError) as caught:
-        await ask(client)
-    found = diagnose(caught.value)
-    assert (found.rule, found.attempts) == ("model-not-found", ())
-    assert "not wrapped" in found.reason
-    try:
-        raise RuntimeError("a framework's own error") from caught.value
-    except RuntimeError as error:
-        assert diagnose(error).rule == "model-not-found"
-
-
-@pytest.mark.parametrize(
-    ("error", "rule", "kind"),
-    [
-        (openai.APITimeoutError(httpx.Request("POST", BASE_URL)), "timeout-fault", "timeout"),
-        (openai.APIConnectionError(request=httpx.Request("POST", BASE_URL)), None, "connection"),
-        (httpx.ConnectError("no"), None, "connection"),
-        (KeyError("choices"), "foreign-exception", "local"),
-        (openai.OpenAIError("no key"), "foreign-exception", "local"),
-    ],
-    ids=repr,
-)
-async def test_diagnose_of_an_exception_alone(
-    error: Exception, rule: str | None, kind: str
-) -> None:
-    """What is no failure of an exchange is not said to be an answer of the gateway's."""
-    found = diagnose(error)
-    assert found.kind == kind
-    assert rule in (found.rule, None)
 
 
 async def test_raw_and_streaming_responses_work() -> None:

@@ -25,7 +25,6 @@ WRITERS: Final = {
     "bulk/finished.py",  # opened by private_files.py: results may be stored in it
     "cli/saturation/command.py",  # a page to be shown around: routes, models and numbers
     "journal/writer.py",  # by private_files.py too, although it holds no content
-    "testing/redis.py",  # in a folder of its own that is removed
 }
 _NETWORK: Final = {
     "aiohttp", "ftplib", "http.client", "requests", "smtplib", "socket", "urllib.request",

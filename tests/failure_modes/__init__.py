@@ -20,10 +20,10 @@
 17  a stream that breaks in the middle           streams
 18  secrets in what outlives a request           leaks
 19  a server's text in logs and errors           leaks
-20  huge error bodies                            hostile_bodies
-21  zip bombs                                    hostile_bodies
-22  error bodies that drip                       hostile_bodies
-23  JSON that breaks parsers                     hostile_bodies
+20  huge error bodies                            error_bodies
+21  zip bombs                                    error_bodies
+22  error bodies that drip                       error_bodies
+23  JSON that breaks parsers                     error_bodies
 24  redirects to elsewhere                       redirects
 25  cookies                                      redirects
 26  web pages under a success status             redirects
@@ -31,7 +31,7 @@
 28  shared state that others write to            shared_state
 ==  ===========================================  ===================================
 
-A test of mode 7 is called ``test_fm07_...``. ``test_published_numbers`` and ``test_guide`` hold
-what others have published: the numbers of the AWS SDKs, the forms of RFC 9110, and the gateway's
-own guide. ``test_index`` compares this table with the tests.
+A test of mode 7 is called ``test_fm07_...``. ``test_backoff`` and ``test_guide`` hold
+what others have published: the numbers of the AWS SDKs, and the gateway's own guide.
+``test_index`` compares this table with the tests.
 """

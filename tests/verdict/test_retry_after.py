@@ -131,3 +131,31 @@ def test_any_words_are_read_without_harm(message: str) -> None:
     """Any text gives a finite number that is not negative, or nothing."""
     hint = parse_hint_in_message(message)
     assert hint is None or (hint >= 0 and math.isfinite(hint))
+
+
+#: RFC 9110, 10.2.3: an HTTP date in any of its three forms (5.6.7), or delay-seconds (1*DIGIT).
+RFC_9110: list[tuple[str, float | None]] = [
+    ("120", 120.0),
+    ("0", 0.0),
+    ("00120", 120.0),
+    ("Mon, 02 Nov 2026 03:16:00 GMT", 120.0),
+    ("Monday, 02-Nov-26 03:16:00 GMT", 120.0),
+    ("Mon Nov  2 03:16:00 2026", 120.0),
+    ("Fri, 31 Dec 1999 23:59:59 GMT", None),
+    ("Sun, 06 Nov 1994 08:49:37 GMT", None),
+    ("Sunday, 06-Nov-94 08:49:37 GMT", None),
+    ("Sun Nov  6 08:49:37 1994", None),
+    (DATE, 0.0),
+    ("-120", None),
+    ("+120", None),
+    ("120 seconds", None),
+    ("0x78", None),
+    ("1e2", None),
+]
+
+
+@pytest.mark.parametrize(("value", "seconds"), RFC_9110)
+def test_rfc_9110_forms_of_retry_after(value: str, seconds: float | None) -> None:
+    """Each form is read against the response's own date; the past and nonsense ask for nothing."""
+    for local_clock in (NOW, NOW - 86_400, NOW + 86_400):
+        assert parse_retry_after({"retry-after": value, "date": DATE}, local_clock) == seconds
