@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from .diagnosis.diagnosis import Attempt, Diagnosis, LimiterState
     from .diagnosis.report import SupportReport
     from .errors import (
+        BudgetExceededError,
         CallbackError,
         DeadlineExceededError,
         GateClosedError,
@@ -38,15 +39,18 @@ if TYPE_CHECKING:
         Standstill,
         StreamAbandoned,
         StreamBroken,
+        StreamFinished,
     )
     from .fleet.scope import Fleet
     from .inquiry import diagnose, support_report
     from .limits.algorithm import LimitAlgorithm, StepBack
+    from .limits.budget import Budget
     from .limits.fixed import FixedLimit
-    from .limits.snapshot import FleetView, GateView, PartitionSnapshot, Snapshot
+    from .limits.snapshot import BudgetView, FleetView, GateView, PartitionSnapshot, Snapshot
     from .overrides import Override, override
     from .transport import ResilientTransport
     from .verdict.rule import Rule
+    from .verdict.usage import Usage
     from .verdict.vocabulary import Action, FailureKind, Fault, Operation, RequestInfo, Signal
 
 #: Read from here by the build, too.
@@ -57,6 +61,9 @@ __all__ = [
     "AlgorithmRetired",
     "Attempt",
     "AttemptFinished",
+    "Budget",
+    "BudgetExceededError",
+    "BudgetView",
     "BulkResults",
     "CallbackError",
     "Config",
@@ -100,7 +107,9 @@ __all__ = [
     "StepBack",
     "StreamAbandoned",
     "StreamBroken",
+    "StreamFinished",
     "SupportReport",
+    "Usage",
     "WrongEndpointError",
     "diagnose",
     "override",
@@ -117,23 +126,27 @@ _ROOMS: Final = {
     "client": "snapshot wrap",
     "config": "Config Options PerCallOptions",
     "errors": (
-        "CallbackError DeadlineExceededError GateClosedError IncompleteStreamError "
+        "BudgetExceededError CallbackError DeadlineExceededError GateClosedError "
+        "IncompleteStreamError "
         "InvalidAnswerError QueueFullError QueueTimeoutError ResilienceError WrongEndpointError"
     ),
     "events": (
         "AlgorithmRetired AttemptFinished Event FleetChanged FleetState GateClosed GateOpened "
-        "GaveUp HollowAnswer LimitChanged RetryScheduled Standstill StreamAbandoned StreamBroken"
+        "GaveUp HollowAnswer LimitChanged RetryScheduled Standstill StreamAbandoned StreamBroken "
+        "StreamFinished"
     ),
     "fleet.scope": "Fleet",
     "inquiry": "diagnose support_report",
     "limits.algorithm": "LimitAlgorithm StepBack",
+    "limits.budget": "Budget",
     "limits.fixed": "FixedLimit",
-    "limits.snapshot": "FleetView GateView PartitionSnapshot Snapshot",
+    "limits.snapshot": "BudgetView FleetView GateView PartitionSnapshot Snapshot",
     "overrides": "Override override",
     "diagnosis.diagnosis": "Attempt Diagnosis LimiterState",
     "diagnosis.report": "SupportReport",
     "transport": "ResilientTransport",
     "verdict.rule": "Rule",
+    "verdict.usage": "Usage",
     "verdict.vocabulary": "Action FailureKind Fault Operation RequestInfo Signal",
 }
 

@@ -17,6 +17,7 @@ from .events import Observer
 from .fleet.scope import Fleet, RedisSource
 from .keywords import (
     Number,
+    check_budget,
     check_callable,
     check_choice,
     check_jitter,
@@ -30,6 +31,7 @@ from .keywords import (
     refuse_unknown,
 )
 from .limits.algorithm import ACCOUNT_MOST, ACCOUNT_START_SHARE, LimitAlgorithm, StepBack
+from .limits.budget import EVERY_MODEL, Budget
 from .limits.priority import Priority, priority_number
 from .verdict.retry import Jitter, RetryAmbiguous, RetryPolicy, WaitGenerator
 from .verdict.rule import Rule
@@ -70,6 +72,7 @@ class Options(PerCallOptions, total=False):
     max_queue: int | None
     partition: Partition | None
     algorithm: AlgorithmFactory | None
+    budget: Budget | Mapping[str, Budget] | None
     fleet: RedisSource | Fleet | None
     rules: Sequence[Rule]
     on_event: Observer | Sequence[Observer] | None
@@ -187,6 +190,13 @@ class Config:
     algorithm: AlgorithmFactory | None = keyword(
         None, None, "", "makes each partition's limit algorithm; `lambda: FixedLimit(5)` fixes it"
     )
+    budget: Budget | Mapping[str, Budget] | None = keyword(
+        None,
+        None,
+        "",
+        "requests and tokens that the account is allowed in a time, `Budget(requests=500,"
+        " tokens=200_000, per=60)`, or a mapping from models to theirs, `*` for all others",
+    )
     fleet: RedisSource | Fleet | None = keyword(
         None,
         None,
@@ -215,6 +225,7 @@ class Config:
         check_callable("partition", self.partition)
         check_callable("algorithm", self.algorithm)
         check_order("min_concurrency", "max_concurrency", self)
+        check_budget(self.budget, is_shared=self.fleet is not None)
         if self.as_fleet is not None:
             check_shareable(self.algorithm)
         check_sequence("rules", self.rules, lambda rule: isinstance(rule, Rule), "Rule values")
@@ -261,6 +272,13 @@ class Config:
         if self.fleet is None or isinstance(self.fleet, Fleet):
             return self.fleet
         return Fleet(self.fleet)
+
+    @property
+    def budgets(self) -> Mapping[str, Budget]:
+        """What was given as ``budget``, by the models that each counts."""
+        if self.budget is None:
+            return {}
+        return {EVERY_MODEL: self.budget} if isinstance(self.budget, Budget) else dict(self.budget)
 
     @property
     def make_algorithm(self) -> AlgorithmFactory:

@@ -39,6 +39,13 @@ class CallbackError(ResilienceError):
     """
 
 
+class BudgetExceededError(ResilienceError):
+    """The request takes more tokens than its whole ``budget`` has, so it could never go; not sent.
+
+    The figure is an estimate of the prompt, and what the request allows its answer.
+    """
+
+
 class GateClosedError(openai.APIConnectionError, QueueTimeoutError):
     """An outage: the gate is closed and cannot open in time, so this request was not sent.
 

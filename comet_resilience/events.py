@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from .verdict.usage import Usage
 from .verdict.vocabulary import FailureKind, RequestInfo
 
 
@@ -23,7 +24,8 @@ class AttemptFinished:
     success. ``queued`` is the time spent waiting for a slot before this attempt. ``in_flight``
     (this attempt included) and ``limit`` are its partition's when it was sent. The bodies' sizes
     are in bytes, ``None`` where unknown, as for a stream that has only begun. ``canary`` says that
-    it was let through a closed gate, to find out if an outage is over.
+    it was let through a closed gate, to find out if an outage is over. ``usage`` is what a whole
+    answer says that it took; that of a stream comes with ``StreamFinished``.
     """
 
     request: RequestInfo
@@ -41,6 +43,7 @@ class AttemptFinished:
     request_bytes: int | None
     response_bytes: int | None
     canary: bool = False
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +158,22 @@ class FleetChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFinished:
+    """A stream was read to its end, ``elapsed`` seconds after its attempt was sent.
+
+    ``usage`` is what it says that it took, which takes the caller's
+    ``stream_options={"include_usage": True}`` or a gateway that says so unasked; under a budget it
+    is counted where nothing was said, else ``None``.
+    """
+
+    request: RequestInfo
+    attempt: int
+    elapsed: float
+    events: int
+    usage: Usage | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamAbandoned:
     """A response was dropped without being closed; its slot was taken back."""
 
@@ -190,6 +209,7 @@ Event: TypeAlias = (
     | FleetChanged
     | GateClosed
     | GateOpened
+    | StreamFinished
     | StreamAbandoned
     | StreamBroken
     | HollowAnswer

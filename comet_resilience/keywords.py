@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import update_wrapper
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .limits.algorithm import StepBack
+from .limits.budget import Budget
 from .limits.fixed import FixedLimit
 
 Declared = TypeVar("Declared", bound=Callable[..., Any])
@@ -133,6 +134,29 @@ def check_shareable(algorithm: Callable[[], object] | None) -> None:
             f"algorithm={algorithm!r}: expected one that makes a StepBack or a FixedLimit, which"
             " alone can be shared by fleet="
         )
+
+
+def check_budget(value: object, *, is_shared: bool) -> None:
+    """Raise ``ValueError`` unless a value is a budget, or a mapping from models to budgets."""
+    if value is None:
+        return
+    if is_shared:
+        raise ValueError(
+            "budget: expected none together with fleet=: a budget is counted by one process alone,"
+            " and a fleet's processes would spend it several times"
+        )
+    if isinstance(value, Mapping):
+        budgets: Mapping[object, object] = value
+        if budgets and all(isinstance(name, str) and name for name in budgets):
+            value = next((one for one in budgets.values() if not isinstance(one, Budget)), None)
+            if value is None:
+                return
+    elif isinstance(value, Budget):
+        return
+    raise ValueError(
+        f"budget={value!r}: expected Budget(requests=..., tokens=..., per=...), or a mapping from"
+        " the names of models to such budgets, '*' for all others"
+    )
 
 
 def check_order(smaller: str, larger: str, config: object) -> None:

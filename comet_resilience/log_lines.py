@@ -23,7 +23,9 @@ from .events import (
     Standstill,
     StreamAbandoned,
     StreamBroken,
+    StreamFinished,
 )
+from .verdict.usage import Usage
 from .verdict.vocabulary import RequestInfo
 
 #: The status that refuses a request for load.
@@ -61,6 +63,8 @@ def fields_of(event: Event) -> dict[str, object]:
         value = getattr(event, declared.name)
         if declared.name == "request":
             found |= {"comet_route": printable(value.route), "comet_model": printable(value.model)}
+        elif declared.name == "usage":
+            found |= {f"comet_{one.name}": getattr(value, one.name, None) for one in fields(Usage)}
         elif declared.name == "partition":
             found["comet_partition"] = None if value is None else _shown(value)
         elif declared.name not in _ONLY_IN_WORDS:
@@ -91,10 +95,17 @@ def _describe(event: Event) -> str:
         )
     if isinstance(event, GaveUp):
         return f"{name} {event.kind} (status {event.status}): gave up: {event.reason}"
-    if isinstance(event, StreamBroken):
-        return f"{name} {event.kind}: stream broken after {event.events} events: {event.reason}"
     if isinstance(event, HollowAnswer):
         return f"{name} an answer that holds nothing was handed over: {event.reason}"
+    return _describe_stream(name, event)
+
+
+def _describe_stream(name: str, event: StreamFinished | StreamBroken | StreamAbandoned) -> str:
+    if isinstance(event, StreamFinished):
+        took = "" if event.usage is None else f": {event.usage}"
+        return f"{name} stream of {event.events} events ended after {event.elapsed:.2f} s{took}"
+    if isinstance(event, StreamBroken):
+        return f"{name} {event.kind}: stream broken after {event.events} events: {event.reason}"
     return (
         f"{name} response dropped without being closed; its slot was taken back."
         " Use 'async with' or read the stream to its end."

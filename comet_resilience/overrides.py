@@ -36,6 +36,7 @@ _WHY_NOT: Final = {
     "min_concurrency": _SHARED_LIMIT,
     "max_concurrency": _SHARED_LIMIT,
     "algorithm": _SHARED_LIMIT,
+    "budget": "all requests of an account or a model share it",
     "max_queue": "all requests of a partition share one queue",
     "fleet": "the processes of a fleet share it",
     "partition": "a request that changed its partition would escape the limit that others keep",

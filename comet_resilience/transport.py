@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Self, Unpack
 
 import backoff
@@ -22,6 +22,7 @@ from .config import (
 from .events import Observer
 from .fleet.scope import Fleet, RedisSource, account_of
 from .keywords import implemented_by
+from .limits.budget import Budget
 from .limits.priority import Priority
 from .limits.snapshot import Snapshot
 from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
@@ -91,6 +92,8 @@ class ResilientTransport:
             there is retried, or ``pass`` them at once.
         partition: Function from a request to what it shares a limit with: (route, model).
         algorithm: Makes each partition's limit algorithm; ``lambda: FixedLimit(5)`` fixes it.
+        budget: Requests and tokens that the account is allowed in a time, ``Budget(requests=500,
+            tokens=200_000, per=60)``, or a mapping from models to theirs, ``*`` for all others.
         fleet: Share each limit with other processes through Redis or Valkey: a URL, a function
             that makes a client, or ``Fleet(...)``.
         rules: Rows of your own, tried before the table's.
@@ -133,6 +136,7 @@ class ResilientTransport:
         opening: Opening = "hold",
         partition: Partition | None = None,
         algorithm: AlgorithmFactory | None = None,
+        budget: Budget | Mapping[str, Budget] | None = None,
         fleet: RedisSource | Fleet | None = None,
         rules: Sequence[Rule] = (),
         on_event: Observer | Sequence[Observer] | None = None,

@@ -19,6 +19,9 @@ from comet_resilience import (
     AlgorithmRetired,
     Attempt,
     AttemptFinished,
+    Budget,
+    BudgetExceededError,
+    BudgetView,
     BulkResults,
     CallbackError,
     Config,
@@ -62,7 +65,9 @@ from comet_resilience import (
     StepBack,
     StreamAbandoned,
     StreamBroken,
+    StreamFinished,
     SupportReport,
+    Usage,
     WrongEndpointError,
     diagnose,
     override,
@@ -129,6 +134,8 @@ def heard(event: Event) -> object:
             return assert_type(event.attempts, int)
         case StreamBroken():
             return assert_type(event.kind, FailureKind)
+        case StreamFinished():
+            return assert_type(event.usage, Usage | None)
         case StreamAbandoned():
             return assert_type(event.request, RequestInfo)
         case LimitChanged():
@@ -153,6 +160,14 @@ def seen(client: AsyncOpenAI) -> None:
         assert_type(partition.gate, GateView | None)
 
 
+def told(client: AsyncOpenAI) -> None:
+    """What a snapshot tells of budgets."""
+    budgets = {"m": Budget(requests=1), "*": Budget(tokens=1, per=1.5, burst=1)}
+    for budget in take_snapshot(wrap(client, budget=budgets)).budgets:
+        assert_type(budget, BudgetView)
+        assert_type(budget.tokens_left, int | None)
+
+
 def failed(error: Exception) -> None:
     """What an exception tells; ours are the SDK's own kinds of exceptions."""
     diagnosis = diagnose(error)
@@ -165,6 +180,7 @@ def failed(error: Exception) -> None:
     statuses: list[type[openai.APIStatusError]] = [InvalidAnswerError, WrongEndpointError]
     breaks: list[type[openai.APIConnectionError]] = [IncompleteStreamError, DeadlineExceededError]
     breaks.append(GateClosedError)
+    refusals.append(BudgetExceededError)
     del refusals, statuses, breaks
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..diagnosis.diagnosis import Attempt, LimiterState
 from ..diagnosis.interruption import Interruption, Stage
 from ..diagnosis.redaction import Redactor
-from ..events import AttemptFinished, GaveUp, HollowAnswer, RetryScheduled
+from ..events import AttemptFinished, GaveUp, HollowAnswer, RetryScheduled, StreamFinished
 from ..verdict.retry import RetryIn, may_be_billed
 from ..wire.response import declared_size, observe, received_size
 from .diagnosing import Circumstances, ShownTexts, diagnose_failure
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..diagnosis.diagnosis import Diagnosis
     from ..limits.partition import Lease
     from ..verdict.retry import GiveUp
+    from ..verdict.usage import Usage
     from ..verdict.vocabulary import Observation, RequestIds, Verdict
     from ..wire.http import Response
     from .context import RequestContext
@@ -114,14 +115,28 @@ class AttemptLog:
         since = self.waiting_since
         return 0.0 if since is None else self._context.loop.now() - since
 
-    def note_success(self, response: Response) -> None:
+    def note_success(self, response: Response, usage: Usage | None = None) -> None:
         """Remember that an answer has begun, and tell the observers, if there are any."""
         engine, context = self._context.engine, self._context
         engine.track_record.note_success(context.circumstance(), context.loop.now())
         if engine.observers.wanted():
             observation = observe(response, b"", context.info.operation)
             id_ = _PLAIN.line(_id_of(observation.ids))
-            self._emit_finished(observation.status, id_, received_size(response))
+            self._emit_finished(observation.status, id_, received_size(response), usage=usage)
+
+    def note_stream(self, events: int, usage: Usage | None) -> None:
+        """Tell the observers, if there are any, that a stream has ended."""
+        context = self._context
+        if context.engine.observers.wanted():
+            context.engine.observers.emit(
+                StreamFinished(
+                    request=context.info,
+                    attempt=self.number,
+                    elapsed=context.loop.now() - self.sent_at,
+                    events=events,
+                    usage=usage,
+                )
+            )
 
     def note_failure(self, failure: Failure, step: RetryIn | GiveUp | None) -> None:
         """Keep a failed attempt for the diagnosis, and tell the observers."""
@@ -236,6 +251,7 @@ class AttemptLog:
         size: int | None,
         failure: Failure | None = None,
         attempt: Attempt | None = None,
+        usage: Usage | None = None,
     ) -> None:
         context = self._context
         context.engine.observers.emit(
@@ -255,6 +271,7 @@ class AttemptLog:
                 request_bytes=declared_size(context.request.headers),
                 response_bytes=size,
                 canary=self._canary,
+                usage=usage,
             )
         )
 

@@ -16,6 +16,7 @@ import openai
 
 from ..errors import IncompleteStreamError
 from ..events import StreamAbandoned, StreamBroken
+from ..verdict.usage import Usage, UsageWatch
 from ..verdict.vocabulary import Fault, Observation, Signal
 from ..wire.encoding import Decoder, OutOfReachError, UndecodableError, decoder_of
 from ..wire.family import fault_of
@@ -23,6 +24,7 @@ from ..wire.http import native
 from ..wire.request import STREAM_EXTENSION, event_watch
 from ..wire.response import ResponseHead, observe, observe_event
 from ..wire.stream import watch
+from .cost import settle
 from .portable import explain, make_portable
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class BodyWatch:
         self.stall: float | None = context.config.stall_timeout if events else None
         self._silence, self._pulled_at = 0.0, context.loop.now()
         self._events = 0
+        self._usage = self._usage_watch() if events else None
         self._over: openai.OpenAIError | None = None
         self._reported = False
 
@@ -87,6 +90,8 @@ class BodyWatch:
         watch = self._watch
         if watch is None:
             return chunk
+        if self._usage is not None and self._decode is None:
+            self._usage.feed(chunk)
         if self._decode is not None:
             return self._passed_encoded(chunk, watch, self._decode)
         special = watch.feed(chunk)
@@ -98,6 +103,8 @@ class BodyWatch:
         """Look at what a chunk decodes to; it passes whole or not at all."""
         try:
             for piece in decode(chunk):
+                if self._usage is not None:
+                    self._usage.feed(piece)
                 if watch.feed(piece):
                     self._passed_special(chunk, watch)
         except OutOfReachError:  # the caller's own decoder may be given more memory than ours
@@ -138,6 +145,7 @@ class BodyWatch:
         """Map a fault to the SDK's own class; anything else is not ours."""
         fault = fault_of(error) if isinstance(error, Exception) else None
         if fault is None:
+            self._settle()
             self._lease.release(Signal.IGNORED)
             return error
         return self._failed(fault, str(error))
@@ -153,7 +161,7 @@ class BodyWatch:
         watch = self._watch
         if watch is not None and not watch.error:
             self._end(watch)
-        self._lease.release(Signal.SUCCESS)
+        self._finish(is_over=True)
 
     def _end(self, watch: EventWatch) -> None:
         """Raise if the end of a stream is none: an error without its last line end, or nothing."""
@@ -169,7 +177,30 @@ class BodyWatch:
 
     def closed(self) -> None:
         """Note that the caller has closed the body: a success, for it has what it wanted."""
+        self._finish(is_over=self._watch is not None and self._watch.is_over)
+
+    def _finish(self, *, is_over: bool) -> None:
+        """Give the slot back, and tell of the end of a stream once."""
+        is_first = not self._lease.released
+        usage = self._settle()
         self._lease.release(Signal.SUCCESS)
+        if is_over and is_first and self._watch is not None:
+            self._log.note_stream(self._watch.events, usage)
+
+    def _usage_watch(self) -> UsageWatch | None:
+        if not self._context.wants_usage:
+            return None
+        return UsageWatch(counts_text=self._context.cost is not None)
+
+    def _settle(self) -> Usage | None:
+        """Count what the stream took, before its slot is given back."""
+        if self._usage is None or self._lease.released:
+            return None
+        cost = self._context.cost
+        usage = self._usage.usage(0 if cost is None else cost.prompt_tokens)
+        if usage is not None:
+            settle(self._context, self._lease, usage)
+        return usage
 
     def abandoned(self, close_inner: CloseInner) -> None:
         """Give the slot back from a finalizer, and have the loop close the connection."""
@@ -196,6 +227,7 @@ class BodyWatch:
         if self._reported:
             return None
         self._reported = True
+        self._settle()
         self._lease.release(Signal.IGNORED)
         error = IncompleteStreamError(
             message=self._words(message), request=native(self._context.request)
@@ -205,6 +237,7 @@ class BodyWatch:
 
     def _failed(self, fault: Fault, message: str) -> openai.OpenAIError:
         self._reported = True
+        self._settle()
         self._lease.release(Signal.IGNORED)
         request = native(self._context.request)
         error: openai.APIConnectionError
@@ -223,6 +256,7 @@ class BodyWatch:
         observation = observe_event(self._head, data, context.info.operation)
         failure = context.failed(observation, head=self._head, body=data)
         make_portable(openai.APIError)
+        self._settle()
         self._lease.release(failure.verdict.signal, observation.retry_after)
         diagnosis = self._diagnose(failure)
         context.request.extensions[STREAM_EXTENSION] = diagnosis

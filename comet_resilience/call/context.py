@@ -14,12 +14,14 @@ from ..limits.partitions import InAccount
 from ..overrides import current_block
 from ..wire.body import loaded_body
 from ..wire.request import base_url_of, credential_of, renew_headers
+from .cost import cost_of
 from .failure import Failure, judged
 from .track_record import Circumstance
 
 if TYPE_CHECKING:
     from ..config import Config
     from ..diagnosis.redaction import Redactor
+    from ..limits.budget import Cost
     from ..verdict.evidence import Evidence
     from ..verdict.vocabulary import Observation, RequestInfo
     from ..wire.http import Request
@@ -34,8 +36,8 @@ class RequestContext:
     """
 
     __slots__ = (
-        "_past_secrets", "_redactor", "config", "engine", "evidence", "flaw", "host", "info",
-        "key", "loop", "max_retries", "outgoing", "request", "started",
+        "_past_secrets", "_redactor", "config", "cost", "engine", "evidence", "flaw", "host",
+        "info", "key", "loop", "max_retries", "outgoing", "request", "started",
     )  # fmt: skip
 
     def __init__(self, engine: Engine, request: Request, outgoing: Outgoing) -> None:
@@ -45,6 +47,7 @@ class RequestContext:
         self.info: RequestInfo = outgoing.info
         self.loop: EventLoop = running_loop()
         self.started: float = self.loop.now()
+        self.cost: Cost | None = cost_of(engine, request, outgoing.info)
         call, block = outgoing.call, current_block()
         self.host: str = request.url.host
         self.key, self.flaw = _partition_of(engine, outgoing.info)
@@ -60,6 +63,11 @@ class RequestContext:
         self.evidence: Evidence | None = None
         self._redactor: Redactor | None = None
         self._past_secrets: frozenset[str] = frozenset()
+
+    @property
+    def wants_usage(self) -> bool:
+        """Tell whether anybody asks for the tokens that the answer takes."""
+        return self.cost is not None or self.engine.observers.wanted()
 
     def elapsed(self) -> float:
         """Return the seconds since the request began."""

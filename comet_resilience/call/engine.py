@@ -10,6 +10,7 @@ from ..journal.observer import observer_for
 from ..limits.eventloop import call_later
 from ..limits.limiter import Limiter
 from ..observers import Observers
+from ..verdict.token_estimate import OutputHabit
 from ..wire.closing import OpenConnections, connections_of
 from .hooks import Instrumentation, instrumentations_of
 from .nesting import NestingWatch
@@ -43,6 +44,7 @@ class Engine:
         self.new_tasks: NewTasks = NewTasks()
         self.nesting: NestingWatch = NestingWatch()
         self.track_record: TrackRecord = TrackRecord()
+        self.output_habit: OutputHabit = OutputHabit()
         self.partition: Callable[[RequestInfo], Hashable] = config.partition or by_route_and_model
         self.fleet: Coordinator | None = _coordinator(config, account)
         #: Whether a limit for each account stands above the partitions: not where the user says
@@ -57,6 +59,7 @@ class Engine:
             on_partition=self.fleet.join if self.fleet else None,
             longest_closed=config.backoff_max,
             make_account_limit=config.make_account_limit,
+            budgets=config.budgets,
         )
         if self.fleet:
             self.fleet.limit_by(self.limiter)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import CallbackError, DeadlineExceededError, GateClosedError, ResilienceError
+from ..errors import (
+    BudgetExceededError,
+    CallbackError,
+    DeadlineExceededError,
+    GateClosedError,
+    ResilienceError,
+)
 from ..verdict.evidence import NOTHING, Evidence
 from ..verdict.rule import Rule
 from ..verdict.rules import classify
@@ -30,6 +36,17 @@ _CALLBACK: Final = Rule(
     reason="a function given to wrap() failed before anything was sent",
     advice=("Mend the function: the exception's cause is what it raised.",),
 )  # fmt: skip
+#: For what could never be paid for.
+_BUDGET: Final = Rule(
+    name="budget", kind=FailureKind.LOCAL, action=Action.FAIL, source="inferred",
+    reason="the request takes more than its whole budget, and was not sent",
+    advice=(
+        "Shorten the prompt or lower max_tokens.",
+        "Raise budget=Budget(tokens=...) if the account is allowed more.",
+    ),
+)  # fmt: skip
+#: Rules for refusals of our own that the table knows nothing of.
+_OWN_RULES: Final = ((CallbackError, _CALLBACK), (BudgetExceededError, _BUDGET))
 
 #: Faults that refusals of our own stand for; the narrow classes first.
 _OWN_FAULTS: Final = {
@@ -73,4 +90,4 @@ def own_refusal(error: ResilienceError, operation: Operation) -> Failure:
     """Return the failure that a refusal of this library's own is: no slot, or no time."""
     fault = next(fault for cls, fault in _OWN_FAULTS.items() if isinstance(error, cls))
     observation = Observation(fault=fault, message=str(error), operation=operation)
-    return judged(observation, (_CALLBACK,) if isinstance(error, CallbackError) else ())
+    return judged(observation, [rule for cls, rule in _OWN_RULES if isinstance(error, cls)])

@@ -22,6 +22,7 @@ from ..verdict.output import (
     reported_failure,
     what_is_missing,
 )
+from ..verdict.usage import Usage, find_usage
 from ..verdict.vocabulary import BodyKind, Fault, Operation
 from ..wire.encoding import is_undecodable
 from ..wire.family import fault_of
@@ -63,12 +64,13 @@ class Answer:
     """A response that is the answer: read whole, or with a body that passes as it comes.
 
     ``head`` is what was read of the body already; ``has_events`` says that it is to be watched as
-    a stream of events.
+    a stream of events. ``usage`` is what an answer that was read whole says that it took.
     """
 
     is_whole: bool = False
     head: Head = field(default_factory=Head)
     has_events: bool = False
+    usage: Usage | None = None
 
 
 _WHOLE: Final = Answer(is_whole=True)
@@ -159,7 +161,8 @@ async def _check_whole(
         return _refused(context, response, body[:BODY_CAP])
     if context.info.operation is Operation.JOB:
         context.engine.new_tasks.note(context.request.url, body, context.loop.now())
-    return _WHOLE
+    usage = find_usage(body) if context.wants_usage else None
+    return _WHOLE if usage is None else Answer(is_whole=True, usage=usage)
 
 
 def _is_answer(context: RequestContext, response: Response, body: bytes) -> bool:

@@ -29,6 +29,7 @@ from ..wire.response import close
 from .attempts import AttemptLog
 from .body_watch import watch_body
 from .context import RequestContext
+from .cost import settle
 from .failure import Failure, own_refusal
 from .handing_on import handed_on
 from .portable import explain
@@ -63,7 +64,7 @@ class RetryLoop:
         self._inner = inner
         self._deadline = math.inf
         self._order: int | None = None  # its place in the queue, from the first slot on
-        self._standing = Standing()
+        self._standing = Standing(cost=self.context.cost)
         self._free = 0  # refusals that spent no retry
         self._ok_then: int | None = None
         self._hollow: tuple[Response, str] | None = None  # if nothing better comes, and why not
@@ -145,11 +146,13 @@ class RetryLoop:
                 answer = await check(context, response, self.log.sent_at)
                 if isinstance(answer, Failure):
                     return answer
+                if answer.usage is not None:
+                    settle(context, lease, answer.usage)
                 if answer.is_whole:
                     lease.release(Signal.SUCCESS, loop=context.loop)
                 else:
                     watch_body(context, self.log, lease, response, answer)
-                self.log.note_success(response)
+                self.log.note_success(response, answer.usage)
             except BaseException:
                 await close(response)
                 raise

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from ..events import AttemptFinished, Event, Observer
+from ..events import Event, Observer
 from ..log import logger
-from .record import record_of
+from .record import any_record_of, is_recorded
 from .writer import Writer
 
 #: A file of this size is moved away; this many are kept, the current one included.
@@ -46,10 +46,10 @@ class _ToFunction:
         self._failed = False
 
     def __call__(self, event: Event) -> None:
-        if not isinstance(event, AttemptFinished):
+        if not is_recorded(event):
             return
         try:
-            self._function(record_of(event, time.time()))
+            self._function(any_record_of(event, time.time()))
         except Exception:  # noqa: BLE001 - logged once; no request may feel it
             if not self._failed:
                 self._failed = True

@@ -1,14 +1,17 @@
-"""A line of the journal: one attempt, without key, header, query, message or content."""
+"""A line of the journal: one attempt, without key, header, query, message or content.
+
+A stream that names its tokens has a second one, written when it has ended.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from datetime import UTC, datetime
-from typing import Final, TypedDict
+from typing import Final, TypedDict, TypeGuard
 
 from ..escaping import printable
-from ..events import AttemptFinished
+from ..events import AttemptFinished, Event, StreamFinished
 
 #: The version of a line's shape.
 VERSION: Final = 1
@@ -26,7 +29,8 @@ class JournalRecord(TypedDict):
     which ``fault`` names; ``kind`` is ``None`` after a success. ``in_flight`` (this attempt
     included) and ``limit`` are those of its partition when it was sent. Bodies' sizes are
     ``None`` where they are not known, as for a stream. ``canary`` marks one that went through a
-    closed gate: from the first of them to the first that succeeds there was an outage.
+    closed gate: from the first of them to the first that succeeds there was an outage. Tokens are
+    those that a whole answer names; a stream's follow in a ``StreamRecord``.
     """
 
     version: int
@@ -46,10 +50,41 @@ class JournalRecord(TypedDict):
     request_bytes: int | None
     response_bytes: int | None
     canary: bool
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+
+
+class StreamRecord(TypedDict):
+    """The line of a stream that has ended and has named its tokens; ``event`` tells it apart.
+
+    ``duration`` is the time from sending the attempt to the end, which is at ``time``.
+    """
+
+    version: int
+    event: str
+    time: str
+    route: str
+    model: str
+    attempt: int
+    duration: float
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+
+
+def is_recorded(event: Event) -> TypeGuard[AttemptFinished | StreamFinished]:
+    """Tell whether an event makes a line: an attempt does, and a stream that names its tokens."""
+    if isinstance(event, StreamFinished):
+        return event.usage is not None and not event.usage.is_estimate
+    return isinstance(event, AttemptFinished)
 
 
 def record_of(event: AttemptFinished, at: float) -> JournalRecord:
-    """The line of an attempt that ended at ``at``, in seconds of the Unix clock."""
+    """Return the line of an attempt that ended at ``at``, in seconds of the Unix clock."""
+    usage = event.usage
     return JournalRecord(
         version=VERSION,
         time=datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
@@ -68,7 +103,38 @@ def record_of(event: AttemptFinished, at: float) -> JournalRecord:
         request_bytes=event.request_bytes,
         response_bytes=event.response_bytes,
         canary=event.canary,
+        prompt_tokens=None if usage is None else usage.prompt_tokens,
+        completion_tokens=None if usage is None else usage.completion_tokens,
+        cached_tokens=None if usage is None else usage.cached_tokens,
+        reasoning_tokens=None if usage is None else usage.reasoning_tokens,
     )
+
+
+def stream_record_of(event: StreamFinished, at: float) -> StreamRecord:
+    """Return the line of a stream that ended at ``at``, in seconds of the Unix clock."""
+    usage = event.usage
+    return StreamRecord(
+        version=VERSION,
+        event="stream_finished",
+        time=datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
+        route=printable(event.request.route),
+        model=printable(event.request.model),
+        attempt=event.attempt,
+        duration=round(event.elapsed, 4),
+        prompt_tokens=None if usage is None else usage.prompt_tokens,
+        completion_tokens=None if usage is None else usage.completion_tokens,
+        cached_tokens=None if usage is None else usage.cached_tokens,
+        reasoning_tokens=None if usage is None else usage.reasoning_tokens,
+    )
+
+
+def any_record_of(
+    event: AttemptFinished | StreamFinished, at: float
+) -> JournalRecord | StreamRecord:
+    """Return the line of either."""
+    if isinstance(event, StreamFinished):
+        return stream_record_of(event, at)
+    return record_of(event, at)
 
 
 def _plain(text: str, pattern: re.Pattern[str]) -> str:
@@ -76,7 +142,7 @@ def _plain(text: str, pattern: re.Pattern[str]) -> str:
     return text if pattern.fullmatch(text) else "?"
 
 
-def line_of(event: AttemptFinished, at: float) -> bytes:
-    """The line of an attempt, with its end of line."""
-    record = json.dumps(record_of(event, at), separators=(",", ":"))
+def line_of(event: AttemptFinished | StreamFinished, at: float) -> bytes:
+    """Return the line of an attempt or of a stream, with its end of line."""
+    record = json.dumps(any_record_of(event, at), separators=(",", ":"))
     return record.encode() + b"\n"

@@ -43,6 +43,15 @@ class Sample(NamedTuple):
     failed: bool
     in_flight: int
     limit: int
+    tokens: int
+
+
+class Tokens(NamedTuple):
+    """The tokens that a stream names in its second line; it is no attempt of its own."""
+
+    route: str
+    model: str
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +97,8 @@ class Series:
     """One route and model: counts, the first refusal, and slots in order of time.
 
     ``failed`` counts attempts that failed otherwise. ``level`` is ``None`` without refusals, and
-    where they do not depend on concurrency (a limit on the rate, say).
+    where they do not depend on concurrency (a limit on the rate, say). ``tokens`` are those that
+    its answers name.
     """
 
     route: str
@@ -96,6 +106,7 @@ class Series:
     attempts: int
     refused: int
     failed: int
+    tokens: int
     first: FirstRefusal | None
     level: Level | None
     slots: tuple[Slot, ...]
@@ -162,8 +173,10 @@ class _Growing:
     first: FirstRefusal | None = None
     accepted_at: Counter[int] = field(default_factory=Counter)
     refused_at: Counter[int] = field(default_factory=Counter)
+    tokens: int = 0
 
     def add(self, sample: Sample, place: int) -> None:
+        self.tokens += sample.tokens
         self.cells.setdefault(place, _Cell()).add(sample)
         if sample.refused:
             self.refused_at[_rounded(sample.in_flight)] += 1
@@ -182,7 +195,7 @@ class _Growing:
         self.cells = halved
 
 
-def parse_line(line: bytes) -> Sample | None:
+def parse_line(line: bytes) -> Sample | Tokens | None:
     """One line of a journal; ``None`` if it is none."""
     try:
         record = json.loads(line)
@@ -191,28 +204,44 @@ def parse_line(line: bytes) -> Sample | None:
         time = datetime.fromisoformat(record["time"])
         if time.tzinfo is None or not 1970 < time.year < 2200:
             return None
+        if record.get("event") == "stream_finished":
+            return Tokens(*_name(record), _tokens(record))
         return _sample(record, time.timestamp())
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 
 def _sample(record: dict[str, Any], time: float) -> Sample | None:
-    route, model, kind, status = (record[name] for name in ("route", "model", "kind", "status"))
-    in_flight, limit = record["in_flight"], record["limit"]
-    if not (isinstance(route, str) and isinstance(model, str)):
-        return None
+    route, model = _name(record)
+    kind, status, in_flight, limit = (
+        record[name] for name in ("kind", "status", "in_flight", "limit")
+    )
     if not (isinstance(in_flight, int) and 0 <= in_flight < 10**9):
         return None
     if not (isinstance(limit, int) and 0 <= limit < 10**9):
         return None
     refused = kind == "rate_limited" or (kind is None and status == 429)
     failed = not refused and (kind is not None or status is None)
-    return Sample(time, route[:NAME_SHOWN], model[:NAME_SHOWN], refused, failed, in_flight, limit)
+    return Sample(time, route, model, refused, failed, in_flight, limit, _tokens(record))
+
+
+def _name(record: dict[str, Any]) -> tuple[str, str]:
+    route, model = record["route"], record["model"]
+    if not (isinstance(route, str) and isinstance(model, str)):
+        raise TypeError("route and model are texts")
+    return route[:NAME_SHOWN], model[:NAME_SHOWN]
+
+
+def _tokens(record: dict[str, Any]) -> int:
+    """Return the tokens of a line, 0 in a line from before they were told."""
+    told = (record.get(name) for name in ("prompt_tokens", "completion_tokens"))
+    return sum(each for each in told if type(each) is int and 0 <= each < 10**12)
 
 
 def analyse(lines: Iterable[bytes]) -> Saturation:
-    """What the lines of any number of journals say, in any order."""
+    """Return what the lines of any number of journals say, in any order."""
     growing: dict[tuple[str, str], _Growing] = {}
+    streamed: Counter[tuple[str, str]] = Counter()
     malformed, width = 0, FINEST
     start, end = math.inf, -math.inf
     for line in lines:
@@ -220,20 +249,30 @@ def analyse(lines: Iterable[bytes]) -> Saturation:
         if sample is None:
             malformed += bool(line.strip())
             continue
+        key = (sample.route, sample.model)
+        if isinstance(sample, Tokens):
+            streamed[key if key in streamed or len(streamed) < SERIES else OTHERS] += sample.tokens
+            continue
         start, end = min(start, sample.time), max(end, sample.time)
         while end // width - start // width >= SLOTS:
             width *= 2
             for each in growing.values():
                 each.halve()
-        key = (sample.route, sample.model)
-        if key not in growing:
-            key = key if len(growing) < SERIES else OTHERS
-            growing.setdefault(key, _Growing())
-        growing[key].add(sample, int(sample.time // width))
-    series = sorted((_series(*item, width) for item in growing.items()), key=_order)
+        _kept(growing, key).add(sample, int(sample.time // width))
+    for key, tokens in streamed.items() if growing else ():
+        _kept(growing, key).tokens += tokens
+    found = (_series(*item, width) for item in growing.items() if item[1].cells)
+    series = sorted(found, key=_order)
     if not series:
         start = end = 0.0
     return Saturation(start=start, end=end, width=width, malformed=malformed, series=tuple(series))
+
+
+def _kept(growing: dict[tuple[str, str], _Growing], key: tuple[str, str]) -> _Growing:
+    """Return the series of a route and model, or that of all beyond the first."""
+    if key not in growing and len(growing) >= SERIES:
+        key = OTHERS
+    return growing.setdefault(key, _Growing())
 
 
 def level_of(accepted_at: Counter[int], refused_at: Counter[int]) -> Level | None:
@@ -281,6 +320,7 @@ def _series(key: tuple[str, str], growing: _Growing, width: float) -> Series:
         attempts=sum(cell.attempts for _, cell in cells),
         refused=sum(cell.refused for _, cell in cells),
         failed=sum(cell.failed for _, cell in cells),
+        tokens=growing.tokens,
         first=growing.first,
         level=level_of(growing.accepted_at, growing.refused_at),
         slots=tuple(

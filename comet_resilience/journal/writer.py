@@ -17,10 +17,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
-from ..events import AttemptFinished, Event
+from ..events import Event
 from ..log import logger
 from ..private_files import open_private
-from .record import line_of
+from .record import is_recorded, line_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +62,7 @@ class Writer:
 
     def observe(self, event: Event) -> None:
         """Take an attempt down; it is written within half a second."""
-        if not isinstance(event, AttemptFinished):
+        if not is_recorded(event):
             return
         if self._queue.qsize() >= self._queue_lines:
             self.dropped += 1

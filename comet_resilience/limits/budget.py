@@ -13,6 +13,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+#: The name under which a budget counts all models that have none of their own.
+EVERY_MODEL: Final = "*"
 #: A period is remembered in at most so many slices; what a slice holds leaves it all at once.
 _SLICES: Final = 512
 #: Keeps the rounding of a long sum from admitting one too many.
@@ -63,6 +65,26 @@ class Budget:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost of one attempt: a request, and tokens as estimated.
+
+    ``is_bound`` says that the request itself bounds its answer, by ``output_tokens``.
+    """
+
+    model: str
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    is_bound: bool = False
+
+    def tokens_of(self, budget: Budget) -> int:
+        """Return the tokens to charge: of an answer without a bound no more than there can be."""
+        tokens = self.prompt_tokens + self.output_tokens
+        if budget.tokens is None or self.is_bound:
+            return tokens
+        return max(self.prompt_tokens, min(tokens, budget.tokens))
 
 
 @dataclass(slots=True, eq=False)

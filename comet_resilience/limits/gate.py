@@ -24,6 +24,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
+from .budget import Cost
+
 #: Points of a failure, of one where no connection was made, and those in a row that close.
 POINTS: Final = 6
 POINTS_UNREACHABLE: Final = 10
@@ -54,15 +56,17 @@ RETRY_AFTER_SPREAD: Final = 0.05
 
 @dataclass(slots=True, eq=False)
 class Standing:
-    """One request as the gates know it, over all its attempts.
+    """One request as the gates and the budgets know it, over all its attempts.
 
     ``sent`` counts attempts; ``failed_at`` is when the last one that met an outage was sent.
     ``ahead`` is how many waited when it joined the tail of a queue, ``None`` if it went elsewhere.
+    ``cost`` is what an attempt takes of a budget, where there is one.
     """
 
     sent: int = 0
     failed_at: float = -math.inf
     ahead: int | None = None
+    cost: Cost | None = None
 
 
 @dataclass(slots=True, eq=False)

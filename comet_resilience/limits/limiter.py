@@ -2,7 +2,8 @@
 
 Seven facts hold at any time:
 
-1. A slot is given out only while ``in_flight < limit`` (but see 5), and given back exactly once.
+1. A slot is given out only while ``in_flight < limit`` (but see 5) and neither a budget nor the
+   algorithm says *not yet*, and given back exactly once.
 2. Waiters of one priority are served in FIFO order; a retry keeps the order of its request.
 3. A freed slot wakes one waiter, which owns the slot before it runs: nobody can overtake it, and
    if it is cancelled the slot goes on to the next.
@@ -21,8 +22,9 @@ import os
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
+from typing import Final, TypeVar
 from weakref import WeakSet
 
 import anyio
@@ -40,6 +42,8 @@ from ..observers import ENDS_THE_PROGRAM, Observers
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm, StepBack
 from .blame import Blame
+from .budget import Budget, Charge
+from .budgets import Budgets, Line
 from .collecting import collect
 from .eventloop import EventLoop, clock, running_loop, time_and_loop
 from .gate import CLOSED_MAX, Gate, Standing
@@ -53,13 +57,17 @@ from .snapshot import Load, Snapshot
 
 T = TypeVar("T")
 
+_NO_BUDGETS: Final[Mapping[str, Budget]] = MappingProxyType({})
+#: No timer for a budget is set sooner than in so many seconds.
+_LEAST_WAIT: Final = 0.001
+
 
 class Limiter:
     """All partitions of one client. Safe to use from several event loops and threads.
 
     ``make_algorithm`` makes the algorithm of a new partition, ``make_account_limit`` that of an
     account, needed where keys are ``InAccount``; ``max_queue`` bounds those who wait
-    in one partition, ``None`` leaves them unbounded.
+    in one partition, ``None`` leaves them unbounded. ``budgets`` are those of models by name.
     ``on_partition`` is called, under the lock, with each new partition. ``longest_closed`` bounds
     the times that a gate names itself.
     """
@@ -74,7 +82,9 @@ class Limiter:
         on_partition: Callable[[Partition], None] | None = None,
         longest_closed: float = CLOSED_MAX,
         make_account_limit: Callable[[], StepBack] | None = None,
+        budgets: Mapping[str, Budget] = _NO_BUDGETS,
     ) -> None:
+        self._told_budgets = budgets
         self._make_algorithm = make_algorithm
         self._max_queue = max_queue
         self._observers = observers
@@ -94,6 +104,7 @@ class Limiter:
             LimitChanged | GateClosed | GateOpened | FleetChanged | AlgorithmRetired | Standstill
         ] = deque()
         self._abandoned: deque[Lease] = deque()
+        self._budgets = Budgets(self._told_budgets)
 
     async def acquire(
         self,
@@ -116,12 +127,15 @@ class Limiter:
         request. A slot after ``latest`` would be of no use.
 
         Raises:
+            BudgetExceededError: If it takes more than the whole of its budget.
             QueueFullError: If ``max_queue`` requests wait already (never for a retry).
             GateClosedError: If an outage keeps the gate closed for longer than can be waited.
             QueueTimeoutError: If none was free within ``queue_timeout``.
 
         """
         lease = None
+        if self._budgets and request is not None:
+            self._budgets.check(request.cost)
         if order is None:
             lease = self.acquire_nowait(key, loop, request=request, host=host)
         if lease is not None:
@@ -151,10 +165,7 @@ class Limiter:
         if waiter.lease is None or not taken:
             if waiter.turned_away is not None:
                 raise _gate_closed(waiter.partition.key, waiter.turned_away, clock())
-            raise QueueTimeoutError(
-                f"no slot for {waiter.partition.key!r} was free within"
-                f" queue_timeout={queue_timeout:g} s"
-            )
+            raise QueueTimeoutError(_out_of_time(waiter, queue_timeout))
         return waiter.lease
 
     def acquire_nowait(
@@ -185,6 +196,7 @@ class Limiter:
                 and not partition.waiting
                 and not (partition.above is not None and partition.above.ring)
                 and self._may_pass(partition, gate, now)
+                and self._opens_at(partition, request, now) <= now
             ):
                 order = partition.next_order()
                 lease = self._grant(partition, now, order, loop, request, gate)
@@ -268,8 +280,19 @@ class Limiter:
             self._take_back_abandoned(now, loop)
             shown = tuple(partition.snapshot(now) for partition in self._partitions.values())
             accounts = tuple(account.snapshot(now) for account in self._partitions.accounts())
+            budgets = tuple(line.view(now) for line in self._budgets)
         self._emit()
-        return Snapshot(partitions=shown, accounts=accounts)
+        return Snapshot(partitions=shown, accounts=accounts, budgets=budgets)
+
+    @property
+    def counts_requests(self) -> bool:
+        """Tell whether a budget asks what requests cost."""
+        return bool(self._budgets)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Tell whether a budget asks for tokens as well."""
+        return self._budgets.count_tokens
 
     def load_of(self, key: Hashable) -> Load:
         """Return the figures of one partition, without the lock; all 0 if it is unknown."""
@@ -319,9 +342,10 @@ class Limiter:
         with self._lock:
             partition = waiter.partition
             if waiter.lease is not None:
-                partition.take_back_unsent(waiter.lease, now)
+                self._take_back_unsent(waiter.lease, now)
             elif not waiter.left:  # it may have been turned away in the same moment
                 waiter.turned_away = partition.shut_by(waiter)
+                waiter.unpaid = self._unpaid(partition, waiter)
                 partition.leave(waiter)
             self._pump(partition, now, loop)
         self._emit()
@@ -370,6 +394,8 @@ class Limiter:
         answered: bool = False,
     ) -> None:
         lease.partition.take_back(lease, signal, retry_after, now, self._jitter())
+        if lease.charge is not None:
+            self._settle_charge(lease, lease.charge, signal)
         self._gates.judge(lease, signal, now, what=what, answered=answered, retry_after=retry_after)
 
     def _grant(
@@ -383,9 +409,55 @@ class Limiter:
     ) -> Lease:
         present = self._gates.present(host)
         jitter = self._jitter() if host.is_closed or partition.gate.is_closed else 0.0
-        return partition.grant(
+        lease = partition.grant(
             self, now, order, loop, request, host, present=present, jitter=jitter
         )
+        if self._budgets:
+            self._charge(lease, now)
+        return lease
+
+    def _charge(self, lease: Lease, now: float) -> None:
+        cost = lease.request.cost
+        line = self._budgets.of(cost)
+        if line is not None and cost is not None:
+            lease.charge = line.charge(now, cost)
+            line.leave(lease.partition)
+
+    def _settle_charge(self, lease: Lease, charge: Charge, signal: Signal) -> None:
+        """Count what an attempt has really taken: nothing where it was refused for load."""
+        line = self._budgets.of(lease.request.cost)
+        tokens = 0 if signal is Signal.OVERLOAD else lease.tokens
+        if line is not None and tokens is not None:
+            line.spending.settle(charge, tokens)
+
+    def _take_back_unsent(self, lease: Lease, now: float) -> None:
+        lease.partition.take_back_unsent(lease, now)
+        line = self._budgets.of(lease.request.cost)
+        if line is not None and lease.charge is not None:
+            line.spending.refund(lease.charge)
+
+    def _opens_at(self, partition: Partition, request: Standing | None, now: float) -> float:
+        """Return when the budget lets a request go: ``now`` if at once, or if there is none."""
+        if not self._budgets or request is None or request.cost is None:
+            return now
+        line = self._budgets.of(request.cost)
+        return now if line is None else line.ready_at(partition, now, request.cost)
+
+    def _has_to_wait(self, partition: Partition, waiter: Waiter, now: float) -> bool:
+        """Tell whether a budget holds a request back; its partition then stands in line."""
+        at = self._opens_at(partition, waiter.request, now)
+        if at <= now:
+            return False
+        partition.opens_at = max(at, now + _LEAST_WAIT)
+        line = self._budgets.of(waiter.request.cost)
+        if line is not None:
+            line.join(partition)
+        return True
+
+    def _unpaid(self, partition: Partition, waiter: Waiter) -> Budget | None:
+        """Return the budget for which alone a request waits, if any."""
+        line = None if partition.opens_at is None else self._budgets.of(waiter.request.cost)
+        return None if line is None else line.spending.budget
 
     def _may_pass(self, partition: Partition, host: Gate, now: float) -> bool:
         return partition.gate.has_room(now) and host.has_room(now)
@@ -415,7 +487,20 @@ class Limiter:
         """Give free slots to those who wait, and set the timer if time alone will free more."""
         if partition.blame is not None:
             self._go_round(partition, now, loop)
-            return
+        else:
+            self._pump_alone(partition, now, loop)
+        for line in self._budgets:
+            self._pump_line(line, now, loop)
+
+    def _pump_line(self, line: Line, now: float, loop: EventLoop | None) -> None:
+        """Serve the partitions that stand in line for a budget, as far as it reaches."""
+        while (first := line.first) is not None:
+            charged = line.spending.requests
+            self._pump_alone(first, now, loop)
+            if line.first is first and line.spending.requests == charged:
+                return
+
+    def _pump_alone(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
         host = partition.host
         partition.algorithm.tick(now)
         partition.gate.tick(now)
@@ -462,9 +547,16 @@ class Limiter:
 
     def _is_ready(self, partition: Partition, now: float) -> bool:
         """Tell whether a partition's next request may go, whatever the account says."""
-        if not partition.waiting or not partition.has_room or partition.host.is_closed:
-            return False
-        return self._may_pass(partition, partition.next_up().host, now)
+        waiter = None
+        if partition.waiting and partition.has_room and not partition.host.is_closed:
+            waiter = partition.next_up()
+            if not self._may_pass(partition, waiter.host, now):
+                waiter = None
+        if self._budgets and (waiter is None or not self._has_to_wait(partition, waiter, now)):
+            partition.opens_at = None
+            for line in self._budgets:
+                line.leave(partition)
+        return waiter is not None and partition.opens_at is None
 
     def _settle(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
         """Note what has changed, and when to look at it next."""
@@ -479,7 +571,7 @@ class Limiter:
         order, request, host = waiter.order, waiter.request, waiter.host
         waiter.lease = self._grant(partition, now, order, waiter.loop, request, host)
         if not waiter.wake(loop):
-            partition.take_back_unsent(waiter.lease, now)
+            self._take_back_unsent(waiter.lease, now)
 
     def _send_canaries(self, host: Gate, now: float, loop: EventLoop | None) -> None:
         """Send as canaries the requests of a host's partitions that were sent least often."""
@@ -489,6 +581,7 @@ class Limiter:
                 for partition in self._gates.at(host)
                 if partition.waiting and partition.may_send and partition.gate.has_room(now)
             ]
+            ready = [one for one in ready if not self._has_to_wait(one[1], one[0], now)]
             if not ready:
                 return
             waiter, partition = min(ready, key=lambda one: one[0].request.sent)
@@ -506,7 +599,7 @@ class Limiter:
         One at a time: the others follow as it ends, so never more than one attempt is beyond.
         """
         waiter = partition.borrower()
-        while waiter is not None:
+        while waiter is not None and not self._has_to_wait(waiter.partition, waiter, now):
             self._serve(waiter.partition, waiter, now, loop)
             if waiter.lease is not None and not waiter.lease.released:
                 return
@@ -569,6 +662,14 @@ def _gate_closed(key: Hashable, gate: Gate, now: float) -> GateClosedError:
         f" {closed_for:.1f} s, and this request cannot wait for longer",
         closed_for,
     )
+
+
+def _out_of_time(waiter: Waiter, queue_timeout: float | None) -> str:
+    """Say what a request has waited for in vain."""
+    key, within = waiter.partition.key, f"within queue_timeout={queue_timeout or 0.0:g} s"
+    if waiter.unpaid is None:
+        return f"no slot for {key!r} was free {within}"
+    return f"the budget of {waiter.unpaid} left nothing for {key!r} {within}"
 
 
 _limiters: WeakSet[Limiter] = WeakSet()

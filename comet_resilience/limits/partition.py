@@ -15,6 +15,7 @@ from ..events import LimitChanged, Standstill
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm, StepBack, Ticket
 from .blame import Blame
+from .budget import Budget, Charge
 from .eventloop import EventLoop, Parking
 from .gate import Gate, Passage, Standing
 from .lookout import Lookout, Stillness, Turns
@@ -57,8 +58,9 @@ class Lease:
     """The right to one slot, to be released exactly once; further releases do nothing."""
 
     __slots__ = (
-        "__weakref__", "begun", "body", "host", "limiter", "loop", "order", "partition",
-        "passages", "released", "request", "ticket", "upper", "waiters", "waiters_above",
+        "__weakref__", "begun", "body", "charge", "host", "limiter", "loop", "order", "partition",
+        "passages", "released", "request", "ticket", "tokens", "upper", "waiters",
+        "waiters_above",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +89,8 @@ class Lease:
         self.body: ref[Body] | None = None
         self.waiters: int = 0  # requests of its holder's that wait in the same partition
         self.waiters_above: int = 0  # and anywhere in the same account
+        self.charge: Charge | None = None  # what it takes of a budget
+        self.tokens: int | None = None  # what the answer has taken, once it is known
 
     @property
     def is_canary(self) -> bool:
@@ -119,6 +123,10 @@ class Lease:
         """
         self.limiter.release(self, signal, retry_after, loop, what=what, answered=answered)
 
+    def took(self, tokens: int) -> None:
+        """Note what the answer has taken; a budget counts it once the slot is given back."""
+        self.tokens = tokens
+
     def abandon(self) -> None:
         """Give the slot back from a finalizer, where no lock may be taken."""
         self.limiter.reclaim(self)
@@ -129,7 +137,7 @@ class Waiter:
 
     __slots__ = (
         "holds", "host", "latest", "lease", "left", "loop", "order", "parking", "partition",
-        "priority", "request", "serial", "since", "turned_away",
+        "priority", "request", "serial", "since", "turned_away", "unpaid",
     )  # fmt: skip
 
     def __init__(
@@ -157,6 +165,7 @@ class Waiter:
         self.latest: float = latest  # after which a slot would be of no use
         self.since: float = since
         self.turned_away: Gate | None = None
+        self.unpaid: Budget | None = None  # for which it has waited in vain
         self.lease: Lease | None = None
         self.left: bool = False
 
@@ -198,10 +207,12 @@ class Partition:
         "limit",
         "lookout",
         "ok",
+        "opens_at",
         "other",
         "refused",
         "resting",
         "ring",
+        "says_not_yet",
         "stillness",
         "timer",
         "timer_at",
@@ -240,6 +251,8 @@ class Partition:
         self.used_at: float = 0.0
         self.lookout: Lookout = Lookout()
         self.stillness: Stillness = Stillness()
+        self.opens_at: float | None = None  # when a budget lets the first go who waits for it
+        self.says_not_yet: bool = hasattr(algorithm, "ready")
         self.timer: Callable[[], object] | None = None
         self.timer_at: float = 0.0
         self.timer_loop: EventLoop | None = None
@@ -248,8 +261,10 @@ class Partition:
 
     @property
     def has_room(self) -> bool:
-        """Tell whether the limit leaves room for another attempt."""
-        return self.in_flight < self.algorithm.limit
+        """Tell whether the limit leaves room for another attempt, and the algorithm lets it go."""
+        if self.in_flight >= self.algorithm.limit:
+            return False
+        return not self.says_not_yet or bool(self.algorithm.ready)  # type: ignore[attr-defined]
 
     @property
     def may_send(self) -> bool:
@@ -271,6 +286,8 @@ class Partition:
         """Return when time alone may free a slot for one who waits, ``None`` if nobody does."""
         if not self.waiting:
             return None
+        if self.opens_at is not None:
+            return self.opens_at
         times = [self.algorithm.wake_at, self.lookout.at]
         if self.blame is None:
             times += [self.gate.wake_at, self.head().host.wake_at]
@@ -332,8 +349,10 @@ class Partition:
     @property
     def _is_held_up(self) -> bool:
         """Tell whether each slot is held by an answer that nobody reads at this moment."""
-        return 0 < self.in_flight == len(self.answers) and not any(
-            lease.turns % 2 for lease in self.answers
+        return (
+            self.opens_at is None
+            and 0 < self.in_flight == len(self.answers)
+            and not any(lease.turns % 2 for lease in self.answers)
         )
 
     @property

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from ..escaping import printable
 from ..events import FleetState, LimitChanged
+from .budget import EVERY_MODEL, Budget
 from .priority import priority_name
 
 _HEAD: Final = ("partition", "limit", "in flight", "waiting", "ok", "refused", "other", "gate")
@@ -64,6 +65,32 @@ class GateView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetView:
+    """A budget now: ``requests_left`` and ``tokens_left`` of what its last period allowed.
+
+    ``model`` is ``"*"`` for all that have none of their own. ``requests`` and ``tokens`` are what
+    was ever spent of it; ``waiting`` counts the partitions that wait for it.
+    """
+
+    model: str
+    budget: Budget
+    requests_left: int | None
+    tokens_left: int | None
+    requests: int
+    tokens: int
+    waiting: int
+
+    def __str__(self) -> str:
+        left = [
+            f"{amount} {unit}"
+            for amount, unit in ((self.requests_left, "requests"), (self.tokens_left, "tokens"))
+            if amount is not None
+        ]
+        who = "all models" if self.model == EVERY_MODEL else printable(self.model)
+        return f"budget of {who}: {' and '.join(left)} left of {self.budget}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionSnapshot:
     """One partition: what it permits, what runs and waits, what happened so far.
 
@@ -100,7 +127,7 @@ class PartitionSnapshot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """All partitions of a client, and the accounts above them. ``str()`` of it is a table.
+    """All partitions of a client, the accounts above them, and budgets. ``str()`` is a table.
 
     What runs and waits in an account runs and waits in the partitions below it. The table leaves
     out accounts whose limit nobody has met.
@@ -108,8 +135,12 @@ class Snapshot:
 
     partitions: tuple[PartitionSnapshot, ...]
     accounts: tuple[PartitionSnapshot, ...] = ()
+    budgets: tuple[BudgetView, ...] = ()
 
     def __str__(self) -> str:
+        return "\n".join([self._table(), *map(str, self.budgets)])
+
+    def _table(self) -> str:
         rows = self._rows()
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         return "\n".join(
@@ -129,7 +160,8 @@ class Snapshot:
         head, *rows = self._rows()
         rule = ["---" if column in _WORDS else "--:" for column in range(len(head))]
         cells = [[f"`{_inert(row[0])}`", *map(_inert, row[1:])] for row in rows]
-        return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *cells])
+        table = "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *cells])
+        return "\n\n".join([table, *(_inert(str(budget)) for budget in self.budgets)])
 
     def _rows(self) -> list[tuple[str, ...]]:
         shown = self._in_order()

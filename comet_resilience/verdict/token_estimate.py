@@ -11,7 +11,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 _BYTES_PER_TOKEN: Final = 4
 #: Around each message stand a few tokens of its own.
@@ -61,8 +61,16 @@ class OutputHabit:
             self._means.popitem(last=False)
 
 
-def estimate_request(body: bytes, expected_output: int, has_output: bool) -> tuple[int, int]:
-    """Return the tokens of a JSON body's prompt, and those that its answer may take.
+class Estimate(NamedTuple):
+    """The tokens of a request; ``is_bound`` says that it bounds its answer itself."""
+
+    prompt: int
+    output: int
+    is_bound: bool
+
+
+def estimate_request(body: bytes, expected_output: int, *, has_output: bool) -> Estimate:
+    """Estimate the tokens of a JSON body's prompt, and those that its answer may take.
 
     ``expected_output`` is what is taken where the request sets no bound; ``has_output`` is false
     of a route whose answers are no text, such as embeddings.
@@ -72,28 +80,30 @@ def estimate_request(body: bytes, expected_output: int, has_output: bool) -> tup
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
-        return len(body) // _BYTES_PER_TOKEN, 0
+        return Estimate(len(body) // _BYTES_PER_TOKEN, 0, is_bound=False)
     if not isinstance(data, dict):
-        return 0, 0
+        return Estimate(0, 0, is_bound=False)
     fields = cast("Mapping[str, object]", data)
     prompt = sum(_parts(fields, 0))
     if not has_output:
-        return prompt, 0
+        return Estimate(prompt, 0, is_bound=True)
     choices = fields.get("n")
     many = choices if isinstance(choices, int) and 1 <= choices <= 128 else 1
     bounds = (fields.get(name) for name in _LIMITS)
     bound = next((one for one in bounds if type(one) is int and 0 < one < 10**9), None)
-    return prompt, many * (expected_output if bound is None else bound)
+    output = many * (expected_output if bound is None else bound)
+    return Estimate(prompt, output, is_bound=bound is not None)
 
 
-def _estimate_large(body: bytes, expected_output: int) -> tuple[int, int]:
+def _estimate_large(body: bytes, expected_output: int) -> Estimate:
     media = images = 0
     for found in _MEDIA.finditer(body):
         media += len(found[0])
         images += 1
     bound = _LIMIT.search(body)
     output = expected_output if bound is None or not expected_output else int(bound[1])
-    return (len(body) - media) // _BYTES_PER_TOKEN + images * _IMAGE_AUTO, output
+    prompt = (len(body) - media) // _BYTES_PER_TOKEN + images * _IMAGE_AUTO
+    return Estimate(prompt, output, is_bound=bound is not None)
 
 
 def _parts(value: object, depth: int) -> Iterator[int]:

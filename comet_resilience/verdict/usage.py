@@ -50,6 +50,10 @@ class Usage:
         """Return prompt and completion together."""
         return self.prompt_tokens + self.completion_tokens
 
+    def __str__(self) -> str:
+        about = "some " * self.is_estimate
+        return f"{about}{self.prompt_tokens} + {self.completion_tokens} tokens"
+
 
 def find_usage(text: bytes) -> Usage | None:
     """Return the last usage in the end of an answer, ``None`` if there is none."""
@@ -119,22 +123,24 @@ _BYTES_PER_TOKEN: Final = 4
 class UsageWatch:
     """The usage of a stream as its bytes pass: as it says itself, or as counted.
 
-    No more than the end of the stream is kept, by the chunks as they are.
+    No more than the end of the stream is kept, by the chunks as they are. ``counts_text`` says that
+    text is counted, for a stream that names no usage.
     """
 
-    __slots__ = ("_chunks", "_kept", "_text")
+    __slots__ = ("_chunks", "_counts_text", "_kept", "_text")
 
     #: What is kept of the end: the event with the usage and those that may follow.
     KEPT: Final = 16_384
 
-    def __init__(self) -> None:
+    def __init__(self, *, counts_text: bool = True) -> None:
         self._chunks: list[bytes] = []
+        self._counts_text = counts_text
         self._kept = 0
         self._text = 0
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes, decoded."""
-        for found in _TEXT.finditer(chunk):
+        for found in _TEXT.finditer(chunk) if self._counts_text else ():
             self._text += len(found[1])
         self._chunks.append(chunk[-self.KEPT :])
         self._kept += len(self._chunks[-1])
@@ -142,10 +148,13 @@ class UsageWatch:
             end = b"".join(self._chunks)[-self.KEPT :]
             self._chunks, self._kept = [end], len(end)
 
-    def usage(self, prompt_tokens: int) -> Usage:
-        """Return what the stream took; ``prompt_tokens`` is what is estimated of the prompt."""
+    def usage(self, prompt_tokens: int) -> Usage | None:
+        """Return what the stream took, counted where it does not say and text is counted.
+
+        ``prompt_tokens`` is then what is estimated of the prompt.
+        """
         told = find_usage(b"".join(self._chunks))
-        if told is not None:
+        if told is not None or not self._counts_text:
             return told
         counted = -(-self._text // _BYTES_PER_TOKEN)
         return Usage(prompt_tokens=prompt_tokens, completion_tokens=counted, is_estimate=True)

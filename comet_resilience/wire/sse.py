@@ -398,6 +398,11 @@ class EventWatch:
         return self._missing <= 0
 
     @property
+    def is_over(self) -> bool:
+        """Tell whether the stream has said that it is over, whatever may follow."""
+        return self._done or (self._sign is not None and self.is_complete)
+
+    @property
     def lack(self) -> str:
         """What the answer lacks whose end is none."""
         if self._arguments is not None and self._arguments.are_cut:

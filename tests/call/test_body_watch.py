@@ -7,6 +7,7 @@ import gc
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -15,12 +16,14 @@ import openai
 import pytest
 
 from comet_resilience import (
+    Budget,
     Event,
     FailureKind,
     IncompleteStreamError,
     InvalidAnswerError,
     StreamAbandoned,
     StreamBroken,
+    StreamFinished,
     WrongEndpointError,
     diagnose,
     snapshot,
@@ -585,3 +588,36 @@ async def test_an_abandoned_stream_is_warned_of() -> None:
     assert free(client)
     assert sum(isinstance(item, StreamAbandoned) for item in heard) == 1
     assert KEY not in str(heard)
+
+
+_USAGE = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
+
+
+@pytest.mark.parametrize(
+    ("parts", "completion", "is_estimate"),
+    [
+        ((chunk("12345678"), chunk(finish="stop"), event(_USAGE), DONE), 4, False),
+        ((chunk("12345678"), chunk("12345678"), chunk(finish="stop"), DONE), 4, True),
+    ],
+)
+@pytest.mark.parametrize("packs", [bytes, gzip.compress])
+async def test_a_stream_is_charged_to_its_budget_when_it_ends(
+    parts: tuple[bytes, ...],
+    completion: int,
+    is_estimate: bool,
+    packs: Callable[[bytes], bytes],
+) -> None:
+    """By the usage that it names, or by what was seen, and the observers hear of it."""
+    heard: list[Event] = []
+    encoding = {} if packs is bytes else {"content-encoding": "gzip"}
+    whole = list(parts) if packs is bytes else [packs(b"".join(parts))]
+    client, _ = scripted(
+        stream_of(*whole, **encoding), budget=Budget(tokens=100_000), on_event=heard.append
+    )
+    await read(client)
+    [finished] = [one for one in heard if isinstance(one, StreamFinished)]
+    assert finished.usage is not None
+    assert finished.usage.is_estimate is is_estimate
+    assert finished.usage.completion_tokens == completion
+    assert snapshot(client).budgets[0].tokens == finished.usage.total_tokens
+    assert free(client)

@@ -10,7 +10,8 @@ from comet_resilience.verdict.token_estimate import OutputHabit, estimate_reques
 
 
 def _estimate(fields: object, *, expected: int = 100, has_output: bool = True) -> tuple[int, int]:
-    return estimate_request(json.dumps(fields).encode(), expected, has_output)
+    estimate = estimate_request(json.dumps(fields).encode(), expected, has_output=has_output)
+    return estimate.prompt, estimate.output
 
 
 def _chat(content: object, **more: object) -> dict[str, object]:
@@ -64,7 +65,7 @@ def test_embeddings_take_no_output() -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"[" * 100_000, b"\xff\xfe"])
 def test_nonsense_is_estimated_without_harm(body: bytes) -> None:
     """A body that is no request costs what it is long at the most."""
-    prompt, output = estimate_request(body, 100, True)
+    prompt, output, _ = estimate_request(body, 100, has_output=True)
     assert 0 <= prompt <= len(body)
     assert output == 0
 

@@ -1,0 +1,47 @@
+"""What a request costs of a budget: estimated before it is sent, and as its answer says later."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..limits.budget import Cost
+from ..verdict.token_estimate import estimate_request
+from ..verdict.vocabulary import Operation
+from ..wire.body import loaded_body
+
+if TYPE_CHECKING:
+    from ..limits.partition import Lease
+    from ..verdict.usage import Usage
+    from ..verdict.vocabulary import RequestInfo
+    from ..wire.http import Request
+    from .context import RequestContext
+    from .engine import Engine
+
+#: What is asked for here is work, whatever model does it; the rest is asking about it.
+_WORK: Final = (Operation.TEXT, Operation.MEDIA, Operation.TRANSCRIPT, Operation.JOB)
+#: Routes whose answers are text that takes tokens.
+_WRITES: Final = frozenset({"POST /chat/completions", "POST /completions", "POST /responses"})
+
+
+def cost_of(engine: Engine, request: Request, info: RequestInfo) -> Cost | None:
+    """Return what an attempt will cost, ``None`` where no budget asks."""
+    limiter = engine.limiter
+    if not limiter.counts_requests or not (info.model or info.operation in _WORK):
+        return None
+    if not limiter.counts_tokens:
+        return Cost(info.model)
+    body = loaded_body(request) or b""
+    if body[:64].lstrip()[:1] != b"{":
+        return Cost(info.model)  # a form with a file: no text that anybody could count
+    expected = engine.output_habit.expect(info.model)
+    estimate = estimate_request(body, expected, has_output=info.route in _WRITES)
+    return Cost(info.model, estimate.prompt, estimate.output, is_bound=estimate.is_bound)
+
+
+def settle(context: RequestContext, lease: Lease, usage: Usage) -> None:
+    """Count what an answer took; call it before its slot is given back."""
+    if context.cost is None:
+        return
+    lease.took(usage.total_tokens)
+    if usage.completion_tokens:
+        context.engine.output_habit.note(context.info.model, usage.completion_tokens)

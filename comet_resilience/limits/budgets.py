@@ -1,0 +1,108 @@
+"""The budgets of one client, and the order in which partitions draw on each. Nothing here locks.
+
+A budget belongs to all partitions whose requests it counts. Where it says *not yet*, those whose
+first request waits for it stand in line: each is served once, and then it is the next one's turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from ..errors import BudgetExceededError
+from .budget import EVERY_MODEL, Budget, Charge, Cost, Spending
+from .snapshot import BudgetView
+
+if TYPE_CHECKING:
+    from .partition import Partition
+
+#: Seconds after which one who is not the first in line looks if the line has moved at all.
+LOOK_AFTER: Final = 0.25
+
+
+class Line:
+    """One budget, what was spent of it, and the partitions that wait for it in order."""
+
+    __slots__ = ("_waiting", "name", "spending")
+
+    def __init__(self, name: str, budget: Budget) -> None:
+        self.name: str = name
+        self.spending: Spending = Spending(budget)
+        self._waiting: dict[Partition, None] = {}
+
+    @property
+    def first(self) -> Partition | None:
+        """Return the partition whose turn it is, ``None`` if nobody waits."""
+        return next(iter(self._waiting), None)
+
+    def ready_at(self, partition: Partition, now: float, cost: Cost) -> float:
+        """Return when a partition may send: ``now`` if at once."""
+        ready = self.spending.ready_at(now, cost.tokens_of(self.spending.budget))
+        return ready if self.first in (None, partition) else ready + LOOK_AFTER
+
+    def view(self, now: float) -> BudgetView:
+        """Return its state at this moment."""
+        spending = self.spending
+        requests_left, tokens_left = spending.left(now)
+        return BudgetView(
+            model=self.name,
+            budget=spending.budget,
+            requests_left=requests_left,
+            tokens_left=tokens_left,
+            requests=spending.requests,
+            tokens=spending.tokens,
+            waiting=len(self._waiting),
+        )
+
+    def join(self, partition: Partition) -> None:
+        """Let a partition stand in line, unless it does already."""
+        self._waiting.setdefault(partition)
+
+    def leave(self, partition: Partition) -> None:
+        """Let a partition leave the line, served or not."""
+        self._waiting.pop(partition, None)
+
+    def charge(self, now: float, cost: Cost) -> Charge:
+        """Charge an attempt that goes out."""
+        return self.spending.charge(now, cost.tokens_of(self.spending.budget))
+
+
+class Budgets:
+    """The lines of all budgets, by the model that they are for."""
+
+    __slots__ = ("_lines", "count_tokens")
+
+    def __init__(self, budgets: Mapping[str, Budget]) -> None:
+        self._lines = {name: Line(name, budget) for name, budget in budgets.items()}
+        self.count_tokens: bool = any(budget.tokens for budget in budgets.values())
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def __iter__(self) -> Iterator[Line]:
+        return iter(self._lines.values())
+
+    def of(self, cost: Cost | None) -> Line | None:
+        """Return the line of what a request costs, ``None`` if no budget counts it."""
+        if cost is None:
+            return None
+        return self._lines.get(cost.model) or self._lines.get(EVERY_MODEL)
+
+    def check(self, cost: Cost | None) -> None:
+        """Refuse what no budget could ever pay for.
+
+        Raises:
+            BudgetExceededError: If a request takes more tokens than its whole budget.
+
+        """
+        line = self.of(cost)
+        if line is None or cost is None:
+            return
+        budget = line.spending.budget
+        tokens = cost.tokens_of(budget)
+        if budget.tokens is not None and tokens > budget.tokens:
+            answer = f" and {cost.output_tokens} of its answer" if cost.is_bound else ""
+            raise BudgetExceededError(
+                f"budget: this request takes some {tokens} tokens ({cost.prompt_tokens} of its"
+                f" prompt{answer}), more than the whole budget of {budget}; it was not sent"
+            )
