@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
-from collections.abc import Awaitable, Callable
+import sys
+import warnings
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -185,6 +188,38 @@ async def ask(client: openai.AsyncOpenAI, **keywords: Any) -> str | None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let asyncio run on uvloop's event loop."""
     parser.addoption("--uvloop", action="store_true", help="run asyncio's tests on uvloop")
+
+
+_FAILED: pytest.StashKey[bool] = pytest.StashKey()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember that a test has failed."""
+    report = yield
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Collect what a failed test left open, so that no later test is blamed for it."""
+    result = yield
+    if item.stash.get(_FAILED, False):
+        for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+            vars(sys).pop(name, None)  # They hold the frames of the test.
+        with warnings.catch_warnings(action="ignore"):
+            gc.collect()
+    return result
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_is_left_open() -> Iterator[None]:
+    """Collect at the end of a file: what its tests left open is an error of this file."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 from unittest.mock import MagicMock
@@ -26,6 +27,7 @@ from comet_resilience import (
     RequestInfo,
     RetryScheduled,
     StreamAbandoned,
+    log,
 )
 from comet_resilience.call.hooks import Instrumentation
 from comet_resilience.log_lines import describe
@@ -112,7 +114,7 @@ def test_what_repeats_itself_is_counted(
 ) -> None:
     """A model that fails for one reason is one line in ten seconds, with the number of others."""
     now = 100.0
-    monkeypatch.setattr("comet_resilience.log.time.monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     caplog.set_level(logging.INFO, logger="comet_resilience")
     observers = Observers([])
     for _ in range(42):
@@ -167,7 +169,7 @@ def test_a_log_that_fails_in_a_timer_harms_no_event_loop(
     observers = Observers([], lambda _seconds, function: timers.append(function))
     observers.emit(gave_up())
     observers.emit(gave_up())
-    monkeypatch.setattr("comet_resilience.log.describe", lambda _: 1 // 0)
+    monkeypatch.setattr(log, "describe", lambda _: 1 // 0)
     timers[0]()
     assert "observer failed" in caplog.records[-1].getMessage()
 

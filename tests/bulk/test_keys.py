@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comet_resilience.bulk import keys
 from comet_resilience.bulk.keys import Names, name_of
 
 PLAIN = st.recursive(
@@ -62,7 +63,7 @@ def test_a_match_across_two_entries_is_none(monkeypatch: pytest.MonkeyPatch) -> 
         def digest(self) -> bytes:
             return self._given
 
-    monkeypatch.setattr("comet_resilience.bulk.keys.blake2b", Digest)
+    monkeypatch.setattr(keys, "blake2b", Digest)
     names = Names()
     assert [names.add(b"?") for _ in range(4)] == [True, True, True, False]
 

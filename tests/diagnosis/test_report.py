@@ -16,6 +16,7 @@ import openai
 import pytest
 
 from comet_resilience import FixedLimit, QueueFullError, SupportReport, support_report, wrap
+from comet_resilience.call import context, diagnosing
 from comet_resilience.testing import Gateway, error_reply
 
 from ..conftest import FAST, MESSAGES, ask, envelope, httpx, in_real_time, scripted
@@ -269,7 +270,7 @@ async def test_a_body_of_any_depth_has_a_report() -> None:
 
 async def test_a_success_takes_no_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is made for failures is not made for answers."""
-    monkeypatch.setattr("comet_resilience.call.diagnosing.capture", None)
-    monkeypatch.setattr("comet_resilience.call.context.redactor_of", None)
+    monkeypatch.setattr(diagnosing, "capture", None)
+    monkeypatch.setattr(context, "redactor_of", None)
     client, _ = scripted((200, {"choices": [{}], "id": "x"}, {}), **FAST)
     await client.chat.completions.create(model="m", messages=MESSAGES)

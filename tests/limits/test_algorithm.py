@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from comet_resilience.limits import algorithm as module
 from comet_resilience.limits.algorithm import (
     CLOSED_MAX,
     HASTE_MOST,
@@ -289,7 +290,7 @@ def test_random_refusals_do_not_sink_the_level() -> None:
 @pytest.fixture
 def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take answers for slow ones, although the desk gives them at once."""
-    monkeypatch.setattr("comet_resilience.limits.algorithm.ANSWER_TIME_SHARE", 0.0)
+    monkeypatch.setattr(module, "ANSWER_TIME_SHARE", 0.0)
 
 
 @pytest.mark.usefixtures("unhurried")

@@ -88,16 +88,16 @@ class TestGateway:
 WITHOUT_WAITING = """
 from comet_resilience.limits.eventloop import running_loop
 
-async def wait():
-    async with asyncio.timeout(0.05):
-        await running_loop().sleep(50)
+async def wait(patience):
+    async with asyncio.timeout(patience):
+        await running_loop().sleep(3_000)
 
 def test_off(comet_no_waiting):
-    asyncio.run(wait())
+    asyncio.run(wait(60))
 
 def test_on():
     with pytest.raises(TimeoutError):
-        asyncio.run(wait())
+        asyncio.run(wait(0.05))
 """
 WITH_ANYIO = """
 @pytest.mark.anyio
