@@ -45,9 +45,9 @@ from typing import Final, Protocol
 #: The allowance grows to the larger of these: a number, and a share (one in so many) of the level.
 WIDEST_ALLOWANCE: Final = 4
 ALLOWANCE_SHARE: Final = 4
-#: The same share of an account's level until its first step back, and the most that it may reach: a
+#: The share of an account's level until its first step back, and the most that it may reach: a
 #: client of many models has to get going.
-ACCOUNT_START_SHARE: Final = 2
+ACCOUNT_START_SHARE: Final = 0.75
 ACCOUNT_MOST: Final = 100_000
 #: Seconds after which a probe that was not refused counts as accepted.
 VERDICT_TIME: Final = 1.0
@@ -141,8 +141,8 @@ class StepBack:
 
     ``initial``, ``minimum`` and ``maximum`` are requests in flight. While the gate is closed the
     limit may be below ``minimum``, down to 0. ``longest`` bounds the times that it names itself;
-    ``tests_hints`` says that rule 8 holds. Until the first step back the allowance may grow to one
-    in ``start_share`` of the level. ``present`` is how many requests wait, run or are
+    ``tests_hints`` says that rule 8 holds. Until the first step back the allowance may grow to the
+    ``start_share`` of the level. ``present`` is how many requests wait, run or are
     between two attempts, as last told.
     """
 
@@ -151,7 +151,7 @@ class StepBack:
     maximum: int
     longest: float = field(default=CLOSED_MAX, kw_only=True)
     tests_hints: bool = field(default=False, kw_only=True)
-    start_share: int = field(default=ALLOWANCE_SHARE, kw_only=True)
+    start_share: float = field(default=1 / ALLOWANCE_SHARE, kw_only=True)
     present: int = field(default=_MANY, kw_only=True)
     hints_disproved: bool = field(default=False, init=False, compare=False)
     level: int = 0
@@ -276,8 +276,8 @@ class StepBack:
 
     def _grow(self, accepted_at: int) -> None:
         gained = accepted_at - self.level
-        share = ALLOWANCE_SHARE if self.last_step else self.start_share
-        widest = max(WIDEST_ALLOWANCE, accepted_at // share)
+        share = 1 / ALLOWANCE_SHARE if self.last_step else self.start_share
+        widest = max(WIDEST_ALLOWANCE, int(accepted_at * share))
         self.allowance = max(self.allowance - gained, min(self.allowance + gained, widest))
         self.level = accepted_at
         self.hold = max(HOLD_MIN * self._haste, self.hold / 2)

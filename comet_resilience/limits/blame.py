@@ -6,9 +6,10 @@
 4. The account's ceiling is known once it was refused and nothing at as much was accepted since. A
    refusal of an attempt that probed the account then is the account's as well, unless the
    partition has a ceiling of its own: it was refused with as many in flight, and not accepted so.
-5. Where neither is known two witnesses are needed: refusals from two partitions within
-   ``WITNESS`` seconds, with nothing accepted between that was sent later and with as many in
-   flight. Then both are the account's. A partition's routine probe of its own ceiling is none.
+5. Where neither is known witnesses are needed: refusals from two partitions within ``WITNESS``
+   seconds, from three where far fewer were in flight than the account is known to take, with
+   nothing accepted between that was sent later and with as many in flight. Then all of them are
+   the account's. A partition's routine probe of its own ceiling is none.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from typing import Final, Protocol
 from ..verdict.vocabulary import Signal
 from .algorithm import StepBack, Ticket
 
-#: Seconds within which refusals of two partitions bear witness against the account.
+#: Seconds within which refusals of several partitions bear witness against the account, and how
+#: many it takes: more below this share of its level, which is what saturated models look like.
 WITNESS: Final = 2.0
+WITNESSES: Final = 2
+WITNESSES_BELOW: Final = 3
+BELOW: Final = 0.9
 
 
 class Blamed(Protocol):
@@ -54,15 +59,16 @@ class Blame:
     limit: StepBack
     ceiling: int | None = None
     _refused_at: int = 0
-    _suspect: _Suspect | None = None
+    _suspects: tuple[_Suspect, ...] = ()
 
     def accepted(self, partition: Blamed, own: Ticket, upper: Ticket) -> None:
         """Take an acceptance for proof of as many in flight, there and in the account."""
-        suspect = self._suspect
-        if suspect is not None and _is_above(
-            upper, suspect.ticket.in_flight, suspect.ticket.number
-        ):
-            self._suspect = None
+        if self._suspects:
+            self._suspects = tuple(
+                suspect
+                for suspect in self._suspects
+                if not _is_above(upper, suspect.ticket.in_flight, suspect.ticket.number)
+            )
         if self.ceiling is not None and _is_above(upper, self.ceiling, self._refused_at):
             self.ceiling = None
         if partition.ceiling is not None and own.in_flight >= partition.ceiling:
@@ -82,18 +88,19 @@ class Blame:
         has_own = partition.ceiling is not None and own.in_flight >= partition.ceiling
         if is_known != has_own:
             return Judgement(partition=True, account=(upper,) if is_known else ())
-        suspect, self._suspect = self._suspect, _Suspect(partition, upper, now)
-        if (
-            suspect is not None
-            and suspect.partition is not partition
-            and now - suspect.at <= WITNESS
-        ):
-            is_told = suspect.ticket.number in self.limit.refused_numbers
-            return Judgement(
-                partition=True, account=(upper,) if is_told else (suspect.ticket, upper)
-            )
-        partition.ceiling = min(partition.ceiling or own.in_flight, own.in_flight)
-        return Judgement(partition=True)
+        self._suspects = (
+            *(one for one in self._suspects if _still_counts(one, partition, now)),
+            _Suspect(partition, upper, now),
+        )
+        is_near = upper.in_flight > BELOW * self.limit.level
+        if len(self._suspects) < (WITNESSES if is_near else WITNESSES_BELOW):
+            partition.ceiling = min(partition.ceiling or own.in_flight, own.in_flight)
+            return Judgement(partition=True)
+        told = self.limit.refused_numbers
+        tickets = (suspect.ticket for suspect in self._suspects)
+        return Judgement(
+            partition=True, account=tuple(one for one in tickets if one.number not in told)
+        )
 
     def stepped_back(self, upper: Ticket) -> None:
         """Note where the account was refused, once its limit was told."""
@@ -101,6 +108,11 @@ class Blame:
             ceiling = max(upper.in_flight, self.limit.level + 1)
             self.ceiling = min(self.ceiling or ceiling, ceiling)
             self._refused_at = max(self._refused_at, upper.number)
+
+
+def _still_counts(suspect: _Suspect, partition: Blamed, now: float) -> bool:
+    """Tell whether an earlier refusal bears witness together with one of a partition now."""
+    return suspect.partition is not partition and now - suspect.at <= WITNESS
 
 
 def _is_above(ticket: Ticket, in_flight: int, number: int) -> bool:

@@ -149,3 +149,21 @@ def test_a_closed_account_explains_every_refusal() -> None:
     judgement = court.refuse(court.other, 4, 9)
     assert not judgement.partition
     assert len(judgement.account) == 1
+
+
+def test_far_below_what_the_account_takes_three_are_needed() -> None:
+    """Two saturated models are refused together while the account has taken twice as many."""
+    court = Court(level=100)
+    court.refuse(court.one, 3, 50)
+    assert not court.refuse(court.other, 4, 50).account
+    assert len(court.refuse(Model(), 4, 50).account) == 3
+
+
+def test_witnesses_are_told_once() -> None:
+    """The second of a burst is told with the first, the third alone; one partition counts once."""
+    court = Court()
+    told = [len(court.refuse(Model(), 3, 12).account) for _ in range(2)]
+    assert told == [0, 2]
+    court = Court()
+    court.limit.level = 12
+    assert [len(court.refuse(court.one, 3, 12).account) for _ in range(3)] == [0, 0, 0]
