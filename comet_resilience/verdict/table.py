@@ -15,7 +15,7 @@ _OPEN = (*range(200, 300), 408, 499, *range(500, 600))
 
 def failures_table(rules: Iterable[Rule] = RULES) -> str:
     """The rules in their order, as a Markdown table."""
-    rows = ["| answer | what it means | what is done | on whose word |", "|---|---|---|---|"]
+    rows = ["| answer | what it means | what is done | source |", "|---|---|---|---|"]
     rows += [
         f"| {condition(rule)} | {rule.reason} | {consequence(rule)} | {rule.source} |"
         for rule in rules

@@ -222,7 +222,7 @@ class Observation:
 class Verdict:
     """What the table says of an observation.
 
-    ``rule`` names the row, ``source`` says on whose word the row stands, ``section`` is the
+    ``rule`` names the row, ``source`` says what the row rests on, ``section`` is the
     heading of the gateway's error-handling guide to read, ``advice`` lists steps in order,
     ``wait`` is the least number of seconds before a retry makes sense where the server names
     none, and ``at_most`` bounds the retries below the client's own number where more of them

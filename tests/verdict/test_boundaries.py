@@ -162,7 +162,7 @@ def test_no_retries_is_a_number_of_retries() -> None:
 def test_the_table_has_a_head() -> None:
     """Without it Markdown shows no table."""
     head, line, *_ = failures_table().splitlines()
-    assert head == "| answer | what it means | what is done | on whose word |"
+    assert head == "| answer | what it means | what is done | source |"
     assert line == "|---|---|---|---|"
 
 
