@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .gateways import Steps
 from .policies import PRODUCT
@@ -11,30 +12,60 @@ from .run import Run
 from .scenario import HORIZON, Kind
 from .scenarios import BY_NAME
 
-_BLUE, _GREY, _RED = "#1f5fa8", "#9a9a9a", "#c23b22"
+# The colours of the quickstart's picture: Okabe and Ito's, which colour-blind people tell apart.
+_BLUE, _SKY, _VERMILLION = "#0072B2", "#56B4E9", "#D55E00"
+_SHADE, _EDGE, _TEXT = "#E9E9E9", "#8A8A8A", "#333333"
 
 
 def draw(path: Path, scenario: str = "b_step", seed: int = 1) -> None:
     """Run a scenario and write its picture; the suffix of the path names the format."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    steps = BY_NAME[scenario].shown_capacity
     run = Run(BY_NAME[scenario], PRODUCT, seed, Kind.SATURATED, watch=True)
     run.play()
-    figure = Figure(figsize=(9, 5.2), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-    above.step(*_extended(steps), where="post", color=_GREY, linewidth=6, alpha=0.45,
-               label="hidden capacity")  # fmt: skip
-    above.step(*_use(run), where="post", color=_BLUE, linewidth=0.8, label="in flight there")
-    above.step(*_extended(run.limits), where="post", color="black", linewidth=1.2, label="limit")
-    above.set_ylabel("requests")
-    above.set_ylim(bottom=0)
-    above.legend(loc="upper left", frameon=False, ncols=3)
-    below.hist(run.refused_at, bins=range(int(HORIZON) + 1), color=_RED)
-    below.set_ylabel("429s per second")
-    below.set_xlabel("seconds (virtual)")
-    below.set_xlim(0, HORIZON)
-    figure.savefig(path, dpi=130)
+    figure = Figure(figsize=(10, 4.6), dpi=150, layout=ConstrainedLayoutEngine(h_pad=0.1))
+    figure.suptitle(
+        "The limit finds a hidden capacity, and follows it",
+        x=0.01, ha="left", fontsize=15, fontweight="bold", color=_TEXT,
+    )  # fmt: skip
+    axes = figure.subplots()
+    _draw_capacity(axes, BY_NAME[scenario].shown_capacity)
+    _draw_client(axes, run)
+    _tidy(axes, f"ten minutes in virtual time, more calls than fit, {len(run.refused_at)} refused")
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.savefig(path)
+
+
+def _draw_capacity(axes: Any, steps: Steps) -> None:
+    times, values = _extended(steps)
+    axes.fill_between(times, values, step="post", color=_SHADE, lw=0, label="hidden capacity")
+    axes.step(times, values, where="post", color=_EDGE, lw=1)
+
+
+def _draw_client(axes: Any, run: Run) -> None:
+    axes.fill_between(*_use(run), step="post", color=_SKY, lw=0, label="in flight")
+    limits = _extended(run.limits)
+    axes.step(*limits, where="post", color=_BLUE, lw=1.2, label="limit of the client")
+    axes.eventplot(  # they take no time and no capacity, so they have a lane of their own
+        run.refused_at,
+        lineoffsets=-2.2,
+        linelengths=2.4,
+        linewidths=0.8,
+        colors=_VERMILLION,
+        label="refused with 429",
+    )
+
+
+def _tidy(axes: Any, title: str) -> None:
+    axes.set_title(title, loc="left", fontsize=11, color=_TEXT)
+    axes.set_xlabel("seconds", color=_TEXT)
+    axes.set_ylabel("requests at once", color=_TEXT)
+    axes.set(xlim=(0, HORIZON), ylim=(-4.2, None), yticks=range(0, 50, 10))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_EDGE)
+    axes.tick_params(colors=_TEXT)
 
 
 def _extended(points: Sequence[tuple[float, float]] | Steps) -> tuple[list[float], list[float]]:
