@@ -11,7 +11,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -59,6 +59,10 @@ class Block:
     def whole(self) -> bool:
         """Whether it is a program of its own, which is followed by its output."""
         return self.text.endswith("\nasyncio.run(main())\n")
+
+    def in_a_notebook(self) -> Block:
+        """Return the block as a cell would have it, which may await and needs no loop."""
+        return replace(self, text=self.text.replace("asyncio.run(main())", "await main()"))
 
     def __str__(self) -> str:
         first = self.text.strip().splitlines()[0] if self.text.strip() else "empty"
