@@ -552,11 +552,12 @@ class Limiter:
             waiter = partition.next_up()
             if not self._may_pass(partition, waiter.host, now):
                 waiter = None
-        if self._budgets and (waiter is None or not self._has_to_wait(partition, waiter, now)):
-            partition.opens_at = None
+        partition.opens_at = None
+        if waiter is None:
             for line in self._budgets:
                 line.leave(partition)
-        return waiter is not None and partition.opens_at is None
+            return False
+        return not (self._budgets and self._has_to_wait(partition, waiter, now))
 
     def _settle(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
         """Note what has changed, and when to look at it next."""

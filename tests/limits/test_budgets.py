@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -159,8 +160,8 @@ async def test_wrapped_clients_keep_to_it() -> None:
     client, inner = scripted(OK, budget=Budget(requests=60, tokens=10**6, per=60))
     began = anyio.current_time()
     async with anyio.create_task_group() as tasks:
-        for _ in range(5):
-            tasks.start_soon(ask, client)
+        for number in range(5):
+            tasks.start_soon(partial(ask, client, model="abc"[number % 3]))
     assert 3.9 <= anyio.current_time() - began <= 4.6
     [budget] = snapshot(client).budgets
     assert budget.requests == len(inner.sent) == 5
