@@ -1,4 +1,4 @@
-"""Foreign text on its way to a line: nothing in it ends the line or steers a terminal."""
+"""Escaping of foreign text, so that nothing in it ends a line or steers a terminal."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import Final
 
 #: A server's message is shown up to this many characters.
 MESSAGE_SHOWN: Final = 500
-#: So many exceptions of a chain are shown.
+#: No more exceptions of a chain are shown.
 _CHAIN_SHOWN: Final = 20
 
 
 def printable(text: str) -> str:
-    """A foreign text as one printable line: control and bidi characters escaped, long ones cut."""
+    """Return a foreign text as one printable line, cut if it is long."""
     cut = text[: MESSAGE_SHOWN + 1]
     shown = escaped(cut[:MESSAGE_SHOWN])
     return shown + "\u2026" if len(cut) > MESSAGE_SHOWN else shown
 
 
 def escaped(text: str) -> str:
-    """A foreign text as one printable line, whole."""
+    """Return a foreign text as one printable line: control and bidi characters are escaped."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _escape(char) for char in text)
 
 
 def harmless(text: str) -> str:
-    """A foreign text of several lines, its other control and bidi characters escaped."""
+    """Return a foreign text with its lines, other control and bidi characters escaped."""
     return "".join(c if c.isprintable() or c == "\n" else _escape(c) for c in text)
 
 
 def escaped_traceback(error: BaseException) -> str:
-    """A traceback as Python shows it, with the text of each exception on one printable line."""
+    """Return a traceback as Python shows it, each exception's text on one printable line."""
     return "\n".join(_lines_of(traceback.TracebackException.from_exception(error), 0))
 
 

@@ -1,6 +1,6 @@
-"""What happened, as frozen values, and what may be told of it.
+"""Events: what happened, as frozen values.
 
-No event holds a key, a header, a body or a word of a prompt: each can go to a log as it is.
+No event holds a key, a header, a body or a word of a prompt, so that each can be logged as it is.
 Durations are in seconds. An observer may be called outside of any task, from a timer of the event
 loop, and should return at once.
 """
@@ -83,7 +83,7 @@ class LimitChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlgorithmRetired:
-    """A limit algorithm of the caller's raised, or returned what means nothing.
+    """A limit algorithm of the caller's raised, or returned a meaningless value.
 
     The partition goes on without it, with at most ``limit`` at once.
     """
@@ -96,10 +96,10 @@ class AlgorithmRetired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standstill:
-    """Requests wait for a slot, and for ``seconds`` none has come back.
+    """Requests wait for a slot, and for ``seconds`` none was released.
 
     ``held`` of the slots belong to answers that the caller has in hand; ``reason`` says what that
-    means and what to do. Told once, and again only after something has moved.
+    means and what to do. Emitted once, and again only after something has moved.
     """
 
     partition: Hashable
@@ -115,7 +115,7 @@ class GateClosed:
     """An outage: nothing but canaries is sent until one of them is answered.
 
     ``partition`` is ``None`` where the whole ``host`` is out. ``reason`` is the latest failure,
-    ``waiting`` how many requests wait, ``next_canary`` the seconds until the next one is tried.
+    ``waiting`` the number of waiting requests, ``next_canary`` the seconds until the next canary.
     """
 
     partition: Hashable
@@ -127,7 +127,7 @@ class GateClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateOpened:
-    """The outage is over, ``after`` so many seconds: those who wait are let go in steps."""
+    """The outage is over, ``after`` so many seconds; waiting requests are sent in steps."""
 
     partition: Hashable
     host: str
@@ -136,10 +136,10 @@ class GateOpened:
 
 
 class FleetState(StrEnum):
-    """How a process stands to its fleet.
+    """The state of a process in its fleet.
 
-    ``shared``: its share is renewed. ``degraded``: Redis does not answer, the share holds.
-    ``local``: it limits itself alone. ``joining``: it waits for its first share.
+    ``joining``: it waits for its first share. ``shared``: its share is renewed. ``degraded``: Redis
+    does not answer, and the last share still holds. ``local``: it limits itself alone.
     """
 
     JOINING = "joining"
@@ -150,7 +150,7 @@ class FleetState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetChanged:
-    """The process stands differently to its fleet: ``wrap(fleet=...)``."""
+    """The state of the process in its fleet has changed: ``wrap(fleet=...)``."""
 
     old: FleetState
     new: FleetState
@@ -175,7 +175,7 @@ class StreamFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamAbandoned:
-    """A response was dropped without being closed; its slot was taken back."""
+    """A response was dropped without being closed; its slot was released."""
 
     request: RequestInfo
 
@@ -192,7 +192,7 @@ class StreamBroken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HollowAnswer:
-    """An answer was handed over that holds nothing, after ``attempts`` of which none held more."""
+    """An answer without content was handed over, after ``attempts`` that brought no more."""
 
     request: RequestInfo
     attempts: int

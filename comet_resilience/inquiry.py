@@ -1,4 +1,4 @@
-"""What a caller may ask about an exception afterwards: why, what now, and what support wants."""
+"""Questions about an exception: the diagnosis, and the report for support."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from .wire.family import family_of, fault_of
 from .wire.request import EXTENSION, STREAM_EXTENSION, read_request
 from .wire.response import observe
 
-_NO_DIAGNOSIS: Final = "the exception carries no diagnosis, as from a client that is not wrapped"
-#: For what neither the gateway nor the way to it has raised: a program's own, a framework's.
+_NO_DIAGNOSIS: Final = "the exception carries no diagnosis: its client is not wrapped"
+#: For exceptions of another origin than a request: the program's own, a framework's.
 _FOREIGN: Final = Rule(
     name="foreign-exception", kind=FailureKind.LOCAL, action=Action.FAIL, source="inferred",
-    reason="no failure of the gateway or of the way to it: this program or the SDK raised it",
+    reason="not a failure of the gateway or of the way to it: this program or the SDK raised it",
     advice=("Read the exception itself: nothing more is known about a request.",),
 )  # fmt: skip
 
 
 def diagnose(error: BaseException) -> Diagnosis:
-    """What went wrong, why it was given up, and what to do about it.
+    """Return what went wrong, why it was given up, and what to do about it.
 
     ``error`` is any exception out of a wrapped client, also one that another was raised from or
     that stands in an exception group. For one that carries no diagnosis (from a client that is
@@ -52,7 +52,7 @@ def support_report(
     other_model: str | bool | None = None,
     other_key: str | bool | None = None,
 ) -> SupportReport:
-    """The guide's list "Before you contact support", filled in for an exception.
+    """Return the guide's list "Before you contact support", filled in for an exception.
 
     All of it was captured at the failure, so client and response need not live any more. Secrets
     are never in it. Texts of prompts and messages stand as their lengths, unless
@@ -87,7 +87,7 @@ def _diagnose_bare(error: BaseException) -> Diagnosis:
 
 
 def _tells_of_an_exchange(error: object) -> bool:
-    """Whether an exception is the SDK's or an HTTP library's about a request that was made."""
+    """Tell whether an exception is the SDK's or an HTTP library's about a request."""
     about_one = openai.APIStatusError | openai.APIConnectionError
     return isinstance(error, about_one) or (
         isinstance(error, Exception) and fault_of(error) is not None
@@ -95,16 +95,16 @@ def _tells_of_an_exchange(error: object) -> bool:
 
 
 def _fault_in(error: object) -> Fault | None:
-    """What broke, as far as the SDK's exception or the one beneath it tells."""
+    """Return what broke, as far as the SDK's exception or the one beneath it tells."""
     if isinstance(error, openai.APITimeoutError):
         return Fault.READ_TIMEOUT
     beneath = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
-    known = fault_of(beneath) if isinstance(beneath, Exception) else None
-    return Fault.READ if known is None and isinstance(error, openai.APIConnectionError) else known
+    fault = fault_of(beneath) if isinstance(beneath, Exception) else None
+    return Fault.READ if fault is None and isinstance(error, openai.APIConnectionError) else fault
 
 
 def _request_of(error: object) -> Any:
-    """The request of an SDK's exception, ``None`` if it has none, or one of another library."""
+    """Return the request of an SDK's exception; ``None`` if it has none, or a foreign one."""
     try:
         request = getattr(error, "request", None)
         family_of(request)

@@ -67,7 +67,7 @@ class CallLater(Protocol):
 class LogWriter:
     """Writes events to the log: each state once, repetitions as their number.
 
-    An ERROR where an algorithm failed. A WARNING where a gate closes, a partition stands still,
+    An ERROR where an algorithm failed. A WARNING where a gate closes, a partition stalls,
     the fleet's state changes (except for the first share that comes), a model is refused by a 429,
     a request is given up, or a stream or an answer is broken, abandoned or hollow. INFO where a
     gate opens and a request is sent again for another reason; DEBUG for the rest.

@@ -28,9 +28,9 @@ from .events import (
 from .verdict.usage import Usage
 from .verdict.vocabulary import RequestInfo
 
-#: The status that refuses a request for load.
+#: The status of a request that was refused for load.
 _REFUSED: Final = 429
-#: Of an event: what its line says in words, and an exception.
+#: Fields of events that are in the words of the line alone.
 _ONLY_IN_WORDS: Final = frozenset({"reason", "error", "code"})
 
 
@@ -73,7 +73,7 @@ def fields_of(event: Event) -> dict[str, object]:
 
 
 def describe(event: Event) -> str:
-    """An event as one printable line for a log."""
+    """Return an event as one printable line for a log."""
     return escaped(_describe(event))
 
 
@@ -107,8 +107,8 @@ def _describe_stream(name: str, event: StreamFinished | StreamBroken | StreamAba
     if isinstance(event, StreamBroken):
         return f"{name} {event.kind}: stream broken after {event.events} events: {event.reason}"
     return (
-        f"{name} response dropped without being closed; its slot was taken back."
-        " Use 'async with' or read the stream to its end."
+        f"{name} response dropped without being closed; its slot was released."
+        " Use 'async with', or read streams to their end."
     )
 
 
@@ -118,7 +118,7 @@ def name_of(request: RequestInfo) -> str:
 
 
 def _shown(partition: Hashable) -> str:
-    """A partition's key, which is the caller's and may be anything."""
+    """Return a partition's key as text: it is the caller's and may be anything."""
     return printable(repr(partition))
 
 
@@ -127,13 +127,13 @@ def _describe_outage(event: GateClosed | GateOpened) -> str:
     where = host if event.partition is None else f"{_shown(event.partition)} at {host}"
     if isinstance(event, GateOpened):
         over = f"outage of {where} over after {event.after:.1f} s"
-        return f"{over}: {event.waiting} requests waited, and go in steps"
-    waits = f"{event.waiting} requests wait, a canary goes out in {event.next_canary:.1f} s"
+        return f"{over}: {event.waiting} waiting requests are sent in steps"
+    waits = f"{event.waiting} requests wait, next canary in {event.next_canary:.1f} s"
     return f"outage of {where}: {event.reason}; {waits}"
 
 
 def _describe_limit(event: LimitChanged | AlgorithmRetired | Standstill | FleetChanged) -> str:
-    """An event that is about no single request."""
+    """Return the line of an event that concerns no single request."""
     if isinstance(event, LimitChanged):
         return (
             f"limit of {_shown(event.partition)} {event.old} -> {event.new}: {event.reason}"
@@ -142,8 +142,8 @@ def _describe_limit(event: LimitChanged | AlgorithmRetired | Standstill | FleetC
     if isinstance(event, AlgorithmRetired):
         return (
             f"the limit algorithm of {_shown(event.partition)} failed in {event.reason};"
-            f" it is asked no more, and at most {event.limit} are sent at once"
+            f" it is retired, and at most {event.limit} requests are sent at once"
         )
     if isinstance(event, Standstill):
-        return f"{_shown(event.partition)} stands still for {event.seconds:.0f} s: {event.reason}"
+        return f"{_shown(event.partition)} stalled for {event.seconds:.0f} s: {event.reason}"
     return f"fleet {event.old} -> {event.new}: {event.reason}"

@@ -1,8 +1,8 @@
-"""Files that are the owner's alone: how the journal and the file of finished calls are opened.
+"""Files that are private to their owner: the journal and the file of finished calls.
 
-Both may stand in a directory where others write, such as ``/tmp``. A symbolic link that somebody
-else made there would have us write into a file of its maker's choice, so it is refused; so is a
-file of somebody else's. A file of our own that others may read is closed to them.
+Both may be in a directory where other users write, such as ``/tmp``. A symbolic link that another
+user made there would redirect our writes to a file of that user's choice, so it is refused, and so
+is another user's file. A file of our own that others may read is closed to them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ _LINKS_MOST: Final = 8
 
 
 def open_private(path: str, flags: int) -> int:
-    """Open a file as ``os.open`` does, made with mode 0600 where it is new.
+    """Open a file as ``os.open`` does, with mode 0600 if it is new.
 
     Raises:
-        PermissionError: If it is somebody else's, or is reached by a link that somebody else made.
+        PermissionError: If it belongs to another user, or is reached by another user's link.
         OSError: If it cannot be opened.
 
     """
@@ -34,7 +34,7 @@ def open_private(path: str, flags: int) -> int:
 
 
 def _own_target(path: str) -> str:
-    """Follow links as long as they are our own, or the system's."""
+    """Return the file behind a path, following only links of our own or of the system."""
     for _ in range(_LINKS_MOST if _NO_FOLLOW else 0):
         try:
             found = os.lstat(path)
@@ -44,7 +44,7 @@ def _own_target(path: str) -> str:
             return path
         if found.st_uid not in (os.geteuid(), 0):
             raise PermissionError(
-                errno.EPERM, "a symbolic link that somebody else made is not followed", path
+                errno.EPERM, "a symbolic link made by another user is not followed", path
             )
         path = os.path.join(os.path.dirname(path), os.readlink(path))
     return path
@@ -55,6 +55,6 @@ def _make_private(path: str, file: int) -> None:
     if not hasattr(os, "geteuid") or not stat.S_ISREG(found.st_mode):
         return  # a device or a pipe has no contents to keep
     if found.st_uid != os.geteuid():
-        raise PermissionError(errno.EPERM, "the file belongs to somebody else", path)
+        raise PermissionError(errno.EPERM, "the file belongs to another user", path)
     if found.st_mode & 0o077:
         os.fchmod(file, stat.S_IMODE(found.st_mode) & 0o700)

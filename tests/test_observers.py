@@ -79,7 +79,7 @@ EVENTS: list[tuple[Event, int, str]] = [
     (
         GateClosed(partition=None, host="api.test", reason="connect", waiting=99, next_canary=0.4),
         logging.WARNING,
-        "outage of api.test: connect; 99 requests wait, a canary goes out in 0.4 s",
+        "outage of api.test: connect; 99 requests wait, next canary in 0.4 s",
     ),
     (
         GateOpened(partition=("r", "m"), host="api.test", after=11.31, waiting=99),

@@ -75,7 +75,7 @@ def test_links_of_somebody_else_are_not_followed(
         os.lchown(tmp_path / "link", owner, -1)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: SOMEBODY)
-    with pytest.raises(PermissionError, match="link that somebody else made"):
+    with pytest.raises(PermissionError, match="link made by another user"):
         open_private(str(tmp_path / "link"), FLAGS)
     assert victim.read_text() == "mine"
 
@@ -87,7 +87,7 @@ def test_files_of_somebody_else_are_refused(tmp_path: Path) -> None:
     path.write_text("theirs")
     path.chmod(0o666)
     os.chown(path, SOMEBODY, -1)
-    with pytest.raises(PermissionError, match="belongs to somebody else"):
+    with pytest.raises(PermissionError, match="belongs to another user"):
         open_private(str(path), FLAGS)
     assert mode_of(path) == 0o666
 

@@ -1,1 +1,1 @@
-"""For the person who has to find out what went wrong."""
+"""What went wrong, in words: diagnosis, hints, support report, and what redacts them."""

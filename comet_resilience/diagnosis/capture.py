@@ -1,9 +1,9 @@
-"""What a support report will need, taken at the failure: bounded, and already without secrets.
+"""The facts for a support report, taken at the failure: bounded, and already without secrets.
 
-The report is asked for minutes later, when request, response and client may be gone; and what
-hangs on an exception meanwhile gets into places that nobody thought of. So nothing is kept that
-may not be shown. A body is kept in two forms: with its texts replaced by their lengths, and with
-its texts, which is shown only to those who ask for it and does not survive pickling.
+The report is asked for minutes later, when request, response and client may be gone, and what
+hangs on an exception may end up anywhere meanwhile. So nothing is kept that may not be shown. A
+body is kept in two forms: with its texts replaced by their lengths, and with its texts, which is
+shown only on request and does not survive pickling.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Facts:
 
 
 def redactor_of(request: Any, body: bytes | None, also: Iterable[str] = ()) -> Redactor:
-    """A redactor that knows what a request must keep secret; ``None`` knows nothing.
+    """Return a redactor for the secrets and the content of a request, empty for ``None``.
 
     ``also`` are secrets besides: the keys of attempts before a renewal.
     """
@@ -131,7 +131,7 @@ def redactor_of(request: Any, body: bytes | None, also: Iterable[str] = ()) -> R
 
 
 def _proxy_secrets() -> Iterator[str]:
-    """The passwords of the proxies that the environment names."""
+    """Yield the passwords of the proxies that the environment names."""
     for name, value in os.environ.items():
         if name.lower().endswith("_proxy"):
             userinfo = value.rpartition("@")[0].rpartition("://")[2]
@@ -141,7 +141,7 @@ def _proxy_secrets() -> Iterator[str]:
 def capture(
     request: Any, body: bytes | None, redactor: Redactor, response: Any, answer: bytes, message: str
 ) -> Facts:
-    """The facts of a failure; ``request`` and ``response`` are ``None`` where there are none."""
+    """Return the facts of a failure; ``request`` or ``response`` may be ``None``."""
     facts: dict[str, Any] = {"http": _library(request if request is not None else response)}
     if request is not None:
         facts |= _of_request(request, body, redactor)
@@ -177,12 +177,12 @@ def _of_request(request: Any, body: bytes | None, redactor: Redactor) -> dict[st
         facts["body_content"] = Content(as_json(data, redactor, content=True))
         facts["media"] = tuple(media_in(data, "", 0, redactor))[:20]
     elif body and not facts["parts"]:
-        facts["body"] = f"[{len(body)} bytes that are no JSON]"
+        facts["body"] = f"[{len(body)} bytes, not JSON]"
     return facts
 
 
 def _texts(request: Any) -> Iterator[tuple[str, str]]:
-    """The text fields of a multipart body."""
+    """Yield the text fields of a multipart body."""
     for field in _fields(request):
         text = _text_of(field)
         if text is not None:
@@ -190,12 +190,12 @@ def _texts(request: Any) -> Iterator[tuple[str, str]]:
 
 
 def _fields(request: Any) -> Iterator[Any]:
-    """The first fields of a multipart body."""
+    """Yield the first fields of a multipart body."""
     yield from form_fields(request)[:50]
 
 
 def _text_of(field: Any) -> str | None:
-    """The text of a field, ``None`` for a file, whose bytes are never read."""
+    """Return the text of a field; ``None`` for a file, whose bytes are never read."""
     value = getattr(field, "value", None)
     if isinstance(value, bytes):
         value = value[:_CONTENT_KEPT].decode("utf-8", "replace")
@@ -222,7 +222,7 @@ def _parts(request: Any, redactor: Redactor) -> Iterator[Part]:
 
 
 def _library(thing: Any) -> str:
-    """Which HTTP library a request belongs to, with its version."""
+    """Return the HTTP library that a request belongs to, with its version."""
     with contextlib.suppress(Exception):
         family = family_of(thing)
         return f"{family.__name__} {family.__version__}"

@@ -1,4 +1,4 @@
-"""JSON data of a request or an answer, as it may be shown: settings stay, texts become lengths."""
+"""JSON bodies as they may be shown: settings stay, texts become lengths."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .redaction import SECRET, Redactor, is_secret_name, shown_page
 
 #: A body is kept up to this many characters in each of its two forms.
 KEPT: Final = 16_384
-#: A larger request body is first rid of its longest strings, and not looked at beyond the last.
+#: The longest strings are cut out of a larger request body; beyond the last it is not parsed.
 PARSED_UP_TO: Final = 262_144
 _LOOKED_AT_UP_TO: Final = 67_108_864
-#: How a body is cut down until it fits: the length of its texts and lists.
+#: Steps by which a body is cut down until it fits: the length of its texts and of its lists.
 CUTS: Final = ((2_000, 200), (400, 40), (80, 10), (20, 3))
 _DEPTH: Final = 24
-#: No more of a body that is no JSON is looked at: beyond what is kept, for what shrinks it.
+#: No more of a body that is not JSON is scanned: more than is kept, since redaction shrinks it.
 _SCANNED: Final = 2 * KEPT
-#: So many texts and names of one body are looked at: each costs more than its characters do.
+#: No more texts and names of one body are shown: each costs more than its characters do.
 _TEXTS: Final = 1_000
 
 #: Fields whose texts are settings: everything else that is a text is content.
@@ -54,7 +54,7 @@ _WEB_PAGE = re.compile(r"<(?:!doctype|html|head|body)", re.IGNORECASE)
 
 
 def texts_of(value: object, name: str, depth: int | None = None) -> Iterator[str]:
-    """The texts of a request's JSON data that are content."""
+    """Yield the texts of a request's JSON data that are content."""
     depth = depth or 0
     if isinstance(value, str):
         if not (name in SETTINGS and _LABEL.fullmatch(value)) and not is_embedded(value):
@@ -68,7 +68,7 @@ def texts_of(value: object, name: str, depth: int | None = None) -> Iterator[str
 
 
 def secrets_of(value: object, name: str, depth: int | None = None) -> Iterator[str]:
-    """The texts of a request's JSON data that are secret, going by the names of their fields."""
+    """Yield the texts of a request's JSON data whose field names say that they are secret."""
     depth = depth or 0
     if isinstance(value, str) and is_secret_name(name):
         yield value
@@ -81,7 +81,7 @@ def secrets_of(value: object, name: str, depth: int | None = None) -> Iterator[s
 
 
 def shown_answer(answer: bytes, redactor: Redactor) -> tuple[str, str]:
-    """The body of a response without and with content."""
+    """Return the body of a response without content and with it."""
     if not answer:
         return "", ""
     data = parsed(answer)
@@ -93,7 +93,7 @@ def shown_answer(answer: bytes, redactor: Redactor) -> tuple[str, str]:
         page = shown_page(text, redactor)
         return page, page
     if "\0" in text or "\ufffd" in text[:1_000]:
-        sizes = f"[{len(answer)} bytes that are no text]"
+        sizes = f"[{len(answer)} bytes, not text]"
         return sizes, sizes
     plain = redactor.without_content(text)
     return harmless(plain)[:KEPT], harmless(redactor.scrub(text))[:KEPT]
@@ -112,7 +112,7 @@ def _is_web_page(text: str) -> bool:
 
 
 def as_json(data: object, redactor: Redactor, *, content: bool, answer: bool = False) -> str:
-    """JSON data as it may be shown, cut down until it fits; always valid JSON."""
+    """Return JSON data as it may be shown, cut down until it fits; always valid JSON."""
     for length, items in CUTS:
         shown = Shown(redactor, content, answer, length, items).value(data, "", 0)
         text = json.dumps(shown, ensure_ascii=False)
@@ -124,7 +124,7 @@ def as_json(data: object, redactor: Redactor, *, content: bool, answer: bool = F
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """How JSON data is shown: with or without content, texts and lists up to some length."""
+    """A way to show JSON data: with or without content, texts and lists up to some length."""
 
     redactor: Redactor
     content: bool
@@ -134,7 +134,7 @@ class Shown:
     _left: list[int] = field(default_factory=lambda: [_TEXTS])
 
     def value(self, value: Any, name: str, depth: int) -> Any:
-        """Any JSON value; ``name`` is that of the field which holds it."""
+        """Return any JSON value as shown; ``name`` is that of the field which holds it."""
         if self._left[0] <= 0:
             return "[not shown]"
         if isinstance(value, str):
@@ -154,7 +154,7 @@ class Shown:
         return [*shown, f"[{len(value) - self.items} more]"] if len(value) > self.items else shown
 
     def members(self, value: Mapping[str, Any], depth: int) -> dict[str, Any]:
-        """The fields of an object."""
+        """Return the fields of an object as shown."""
         shown: dict[str, Any] = {}
         for key, item in list(value.items())[: self.items]:
             if self._left[0] <= 0:
@@ -169,14 +169,14 @@ class Shown:
         return shown
 
     def text(self, value: str, name: str) -> str:
-        """A text: itself if it is a setting or content is wanted, else its length."""
+        """Return a text itself if it is a setting or content is wanted, else its length."""
         if is_secret_name(name):
             return SECRET
         if is_embedded(value):
             return f"[base64, {_kind_and_size(value)}]"
-        told = name in SETTINGS and _LABEL.fullmatch(value) is not None
-        told = told or (self.answer and (not name or name in _ANSWERS))
-        if not told and not self.content:
+        is_plain = name in SETTINGS and _LABEL.fullmatch(value) is not None
+        is_plain = is_plain or (self.answer and (not name or name in _ANSWERS))
+        if not is_plain and not self.content:
             return f"[{len(value)} characters]"
         clean = self.redactor.scrub if self.content else self.redactor.without_content
         shown, more = harmless(clean(value[: self.length])), len(value) - self.length
@@ -184,7 +184,7 @@ class Shown:
 
 
 def parsed(body: bytes | None) -> Any:
-    """JSON data of a body, ``None`` if it has none; of a large one without its longest texts."""
+    """Parse a body as JSON, a large one without its longest texts; ``None`` if it is not JSON."""
     if not body or len(body) > _LOOKED_AT_UP_TO or body.lstrip()[:1] not in b'{["':
         return None
     if len(body) > PARSED_UP_TO:
@@ -198,20 +198,20 @@ def parsed(body: bytes | None) -> Any:
 
 
 def _size_of_embedded(found: re.Match[bytes]) -> bytes:
-    """A long text by a shorter one of its kind, which still says its size."""
+    """Return a short text of the same kind, which still says the size."""
     if found[1]:
         return b'"[%s %d bytes]"' % (found[1].rstrip(b","), len(found[2]) * 3 // 4)
     return b'"[%d bytes]"' % len(found[2])
 
 
 def is_embedded(value: str) -> bool:
-    """Whether a text is data, or stands for data that was cut out of a large body."""
+    """Tell whether a text is data, or stands for data that was cut out of a large body."""
     start = value[:400]
     return bool(_DATA_URL.match(start) or _CUT_OUT.fullmatch(start) or _BASE64.fullmatch(value))
 
 
 def media_in(data: object, path: str, depth: int, redactor: Redactor) -> Iterator[str]:
-    """Where and how a JSON body gives files: embedded, or by URL."""
+    """Yield how a JSON body gives each file: embedded, or by URL."""
     if isinstance(data, str):
         name = path.rpartition(".")[2]
         if is_embedded(data):

@@ -1,4 +1,4 @@
-"""What went wrong with a request, in words: the value that travels with every failure."""
+"""The diagnosis of a failed request: a value that travels with every exception."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Attempt:
 
     ``started`` is in seconds since the request began, ``queued`` the wait for a slot before it,
     ``elapsed`` its duration; ``wait`` is the pause that followed, ``None`` after the last one.
-    ``status`` is ``None`` where ``fault`` says why no response came. ``may_be_billed`` says that
-    its work may have been done although no answer came.
+    ``status`` is ``None`` where ``fault`` says why there was no response. ``may_be_billed`` says
+    that its work may have been done although no answer came.
     """
 
     number: int
@@ -58,7 +58,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimiterState:
-    """How many requests its partition permitted, ran and kept waiting when one was given up."""
+    """The state of a partition when a request was given up: permitted, in flight, waiting."""
 
     limit: int
     in_flight: int
@@ -70,17 +70,16 @@ class LimiterState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """Why a request failed and what to do about it.
+    """The reason why a request failed, and what to do about it.
 
     ``meaning`` is what the last failure means, ``reason`` why the request was given up,
     ``retryable`` whether sending the same request later may help, ``advice`` the steps in order,
     ``section`` the heading of the gateway's guide, ``rule`` and ``source`` the row of the table
     and its origin. ``may_be_billed`` says that some attempt's work may have been done although
     no answer came. ``elapsed`` is in seconds, as is ``queued``, the part of it that was spent
-    waiting for a slot. ``at`` is the time of the failure with its zone, ``limiter`` what the
-    limiter was like then. ``evidence`` is what had worked before in this process: the key, the
-    model, the path. ``facts`` is what ``support_report`` shows besides, with
-    all secrets removed already.
+    waiting for a slot. ``at`` is the time of the failure with its zone, ``limiter`` the state of
+    its partition then. ``evidence`` is what had worked before in this process: the key, the model,
+    the path. ``facts`` is what ``support_report`` shows besides, with all secrets removed.
     """
 
     kind: FailureKind
@@ -143,7 +142,7 @@ class Diagnosis:
         printer.text("..." if cycle else str(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """The diagnosis as plain data that JSON can hold; ``facts`` are the report's."""
+        """Return the diagnosis as plain data that JSON can hold; ``facts`` are the report's."""
         plain = dataclasses.asdict(dataclasses.replace(self, facts=None))
         del plain["facts"]
         return plain
@@ -165,7 +164,7 @@ def _name_ids(ids: RequestIds) -> str:
 
 
 def find_diagnosis(error: object, extensions: tuple[str, ...]) -> Diagnosis | None:
-    """The diagnosis that an exception carries, itself or through what it was raised from.
+    """Return the diagnosis that an exception carries, itself or through what it was raised from.
 
     ``extensions`` are the names under which a response or request may hold it.
     """
@@ -182,23 +181,23 @@ def find_diagnosis(error: object, extensions: tuple[str, ...]) -> Diagnosis | No
 
 
 def _own(candidate: object, *names: str) -> Iterator[object]:
-    """Attributes of a candidate; some raise when they were never set."""
+    """Yield attributes of a candidate; some raise when they were never set."""
     for name in names:
         with contextlib.suppress(Exception):
             yield getattr(candidate, name)
 
 
 def related(error: object) -> Iterator[object]:
-    """The exception, the members of a group, and everything that they were raised from."""
-    seen: set[int] = set()
-    waiting = [error]
-    while waiting:
-        candidate = waiting.pop(0)
-        if candidate is None or id(candidate) in seen:
+    """Yield an exception, the members of a group, and everything that they were raised from."""
+    visited: set[int] = set()
+    pending = [error]
+    while pending:
+        candidate = pending.pop(0)
+        if candidate is None or id(candidate) in visited:
             continue
-        seen.add(id(candidate))
+        visited.add(id(candidate))
         yield candidate
         if isinstance(candidate, BaseException):
-            waiting += [candidate.__cause__, candidate.__context__]
+            pending += [candidate.__cause__, candidate.__context__]
         if isinstance(candidate, BaseExceptionGroup):
-            waiting += candidate.exceptions
+            pending += candidate.exceptions

@@ -1,8 +1,8 @@
-"""The first thing to do, made specific: what can be seen in the request that failed.
+"""Hints: the first thing to do, made specific by the request that failed.
 
-The table's advice holds for every request of a kind. Looking at the request itself often says
-more: a header that is malformed, the largest parts of a body, the fields to remove first, the
-field that the message names. Nothing here ever shows a key or a word of content.
+The table's advice holds for every request of a kind. The request itself often says more: a
+malformed header, the largest parts of a body, the fields to remove first, the field that the
+message names. No hint ever shows a key or a word of content.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NAMED_FIELD = re.compile(
     r"|\b([a-z_][\w.\[\]]{1,60}) is required",
     re.IGNORECASE,
 )
-#: Places of a validation report that are no fields of a body, and messages about a header.
+#: Locations in a validation report outside the body, and messages about a header.
 _NO_FIELD = re.compile(r"(?:header|query|path|cookie)\b", re.IGNORECASE)
 _ABOUT_A_HEADER = re.compile(r"\bheaders?\b", re.IGNORECASE)
 _UNWANTED = re.compile(
@@ -59,7 +59,7 @@ _DEPTH: Final = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SentRequest:
-    """What hints may look at: the header that carries the key, and what was sent.
+    """The parts of a request that hints look at: the header with the key, and what was sent.
 
     ``parts`` are the sizes in bytes of a multipart body's fields, by name.
     """
@@ -70,7 +70,7 @@ class SentRequest:
 
 
 def hints(kind: FailureKind, observation: Observation, sent: SentRequest) -> tuple[str, ...]:
-    """Steps that this very request suggests, before the general ones."""
+    """Return the steps that this very request suggests, before the general ones."""
     if kind is FailureKind.AUTHENTICATION:
         return tuple(_about_the_key(sent.authorization))
     if kind is FailureKind.TOO_LARGE:
@@ -83,7 +83,7 @@ def hints(kind: FailureKind, observation: Observation, sent: SentRequest) -> tup
 
 
 def _about_the_key(header: str | None) -> Iterator[str]:
-    """What is wrong with the form of the header; its value is never shown."""
+    """Yield what is wrong with the form of the header; its value is never shown."""
     if not header:
         yield "No Authorization header was sent: is the key's variable (COMETAPI_KEY) set?"
     elif not header.startswith("Bearer "):
@@ -93,7 +93,7 @@ def _about_the_key(header: str | None) -> Iterator[str]:
         yield from (words for wrong, words in _KEY_FORMS if wrong(key))
 
 
-#: Ways to get a key wrong that can be seen from its form.
+#: Mistakes in a key that its form gives away.
 _KEY_FORMS: Final[tuple[tuple[Callable[[str], object], str], ...]] = (
     (
         lambda key: not key.strip(),
@@ -115,7 +115,7 @@ _KEY_FORMS: Final[tuple[tuple[Callable[[str], object], str], ...]] = (
     ),
     (
         lambda key: not key.isascii(),
-        "The key holds characters that no key has: was it copied from a formatted page?",
+        "The key contains characters that no key has: was it copied from a formatted page?",
     ),
 )
 
@@ -130,7 +130,7 @@ def _about_the_size(sent: SentRequest) -> Iterator[str]:
 
 
 def removal_order(body: Mapping[str, object]) -> tuple[str, ...]:
-    """The advanced fields of a body, in the order to remove them: a provider's own first."""
+    """Return the advanced fields of a body in the order to remove them, a provider's own first."""
     own = [name for name in body if name not in _PLAIN and name not in _ADVANCED]
     advanced = [name for name in reversed(_ADVANCED) if name in body]
     return tuple(dict.fromkeys([*own, *advanced]))
@@ -150,11 +150,11 @@ def _about_the_named_field(observation: Observation, data: object) -> Iterator[s
     name = printable(name)[:80]
     is_sent = not isinstance(data, Mapping) or name in data or not re.fullmatch(r"\w+", name)
     if _UNWANTED.search(observation.message[:2_000]):
-        yield f"The message says that the field {name!r} is not accepted here: remove it."
+        yield f"The message says that the field {name!r} is not accepted: remove it."
     elif not is_sent and _LACKING.search(observation.message[:2_000]):
-        yield f"The message names the field {name!r}, which this request does not have: add it."
+        yield f"The message names the field {name!r}, which the request lacks: add it."
     else:
-        yield f"The message names the field {name!r}: look at its value and type first."
+        yield f"The message names the field {name!r}: check its value and type first."
 
 
 def _json(body: bytes) -> object:
@@ -165,7 +165,7 @@ def _json(body: bytes) -> object:
 
 
 def _leaves(value: object, path: str, depth: int) -> Iterator[tuple[str, int]]:
-    """The strings of a JSON value by their path, with their sizes."""
+    """Yield the path and size of each string in a JSON value."""
     if isinstance(value, str):
         yield path or "body", len(value.encode("utf-8", "replace"))
     elif depth < _DEPTH and isinstance(value, Mapping):

@@ -1,10 +1,11 @@
-"""The one place which knows what is secret, huge or harmful in a text.
+"""Redaction: the one place that knows what in a text is secret, private or huge.
 
-Two levels. The *log level* is for everything that may end up in a log: diagnosis, notes, events.
-It never holds content, not even where a server echoes it. The *report level* is for a person who
-asked for it: a body with its structure, its texts replaced by their lengths, or, if wanted, with
-its texts. Neither level ever shows a secret. What is shown is on a list of what may be shown;
-secrets are found by their form and, being known, by their value, however they are written.
+There are two levels. The *log level* is for everything that may end up in a log: diagnosis, notes,
+events. It never holds content, not even where a server echoes it. The *report level* is for a
+person who asked for it: a body with its structure, its texts replaced by their lengths or, if
+wanted, with its texts. Neither level ever shows a secret. Headers and queries are shown by
+allowlist; secrets are found by their form and, as they are known, by their value, however they are
+written.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from ..escaping import printable
 from .secrets import KnownSecrets, known_secrets
 from .sizes import shown_size
 
-#: No more of a text than this is looked at.
+#: No more of a text than this is scanned.
 SCANNED: Final = 65_536
-SECRET: Final = "[secret]"  # noqa: S105 - what stands in its place
+SECRET: Final = "[secret]"  # noqa: S105 - the replacement
 
-#: An echo of a request's content is recognised from this length on; it is looked for at each
-#: second half of it, so that one search in twelve finds it.
+#: An echo of a request's content is recognised from this length on. The text is probed at every
+#: half of it, so that a longer echo cannot be missed.
 _ECHO: Final = 12
 
 _ADDRESS = re.compile(
@@ -39,7 +40,7 @@ _LONG_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{200,}+={0,2}")
 
 
 def _with_digit(found: re.Match[str]) -> str:
-    """A prefixed word is a key if it has a digit; dots and dashes behind it are the sentence's."""
+    """Replace a prefixed word if it has a digit; dots and dashes behind it are the sentence's."""
     body = found[1].rstrip(".-")
     if len(body) < 8 or not any(char.isdecimal() for char in body):
         return found[0]
@@ -73,9 +74,9 @@ _SECRET_NAME = re.compile(
     r"|apikey|secret|passw(?:or)?d|passphrase|authori[sz]ation|credential|cookie|signature|\bjwt\b",
     re.IGNORECASE,
 )
-#: What stands before the credentials of a header that is named as one likes.
+#: Schemes that stand before the credentials of a header with any name.
 _SCHEMES: Final = frozenset({"bearer", "basic", "token", "apikey", "api-key", "digest"})
-#: Shorter pieces of a path are names, whatever they look like.
+#: Shorter pieces of a path count as names.
 _SHORTEST_IN_PATH: Final = 8
 _ENDPOINT = re.compile(
     r"/(?:(?:chat/)?completions|responses|embeddings|models|moderations|videos"
@@ -84,8 +85,7 @@ _ENDPOINT = re.compile(
 _KEY_START = re.compile(r"(?:sk|pk|rk|ak|pat|gh[opsu]|glpat|xox[a-z])[-_]|AIza|eyJ")
 _PIECES = re.compile(r"[\s,;=&\"'{}\[\]()<>]+")
 _JOINTS = re.compile(r"[-_./:@+~%|]+")
-#: A word as names are made of: letters of one case, a number, a version. Five consonants may
-#: stand together in one, not six.
+#: A word of a name: letters of one case, a number, a version; at most five consonants in a row.
 _ORDINARY = re.compile(
     r"(?!.{0,12}?[bcdfghjklmnpqrstvwxzBCDFGHJKLMNPQRSTVWXZ]{6})"
     r"(?:[A-Za-z]?[a-z]{0,11}|[A-Z]{1,12})(?:\d{0,3}|\d{8})|\d{1,8}[A-Za-z]{0,2}|v\d{1,2}(?:alpha|beta)\d?"
@@ -97,7 +97,7 @@ _SHOWN_HEADERS: Final = frozenset(
         "x-request-id", "cf-ray", "cf-mitigated", "cf-cache-status", "location",
     }
 )  # fmt: skip
-#: Request headers that hold nothing private, whoever set them.
+#: Request headers that never hold anything private.
 _HARMLESS_HEADERS: Final = frozenset(
     {"accept", "accept-encoding", "accept-language", "connection", "content-length",
      "content-type", "host", "idempotency-key", "range", "traceparent", "tracestate",
@@ -115,9 +115,9 @@ _RAY = re.compile(
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Redactor:
-    """What is known of one request: its secrets, and the texts in it that are nobody's business.
+    """The secrets and the private texts of one request, taken out of everything that is shown.
 
-    ``Redactor()`` knows nothing and still finds secrets by their form.
+    ``Redactor()`` knows no secret and still finds those that have a known form.
     """
 
     secrets: KnownSecrets = field(default_factory=KnownSecrets)
@@ -125,7 +125,7 @@ class Redactor:
     _runs: list[frozenset[str]] = field(default_factory=list, compare=False)
 
     def scrub(self, text: str) -> str:
-        """The text without secrets, addresses, balances and embedded data; content stays."""
+        """Return a text without secrets, addresses, balances and embedded data; content stays."""
         text = self.without_secrets(text[:SCANNED])
         text = _DATA_URL.sub(_data_url, text)
         text = _URL.sub(_url, text)
@@ -135,18 +135,18 @@ class Redactor:
         return _ADDRESS.sub(_address, text)
 
     def without_content(self, text: str) -> str:
-        """The scrubbed text, also without what it echoes of the request's content."""
+        """Return the scrubbed text, also without what it echoes of the request's content."""
         text = self.without_secrets(text[:SCANNED])
         if self.content and len(text) >= _ECHO:
             text = _without_echo(text, self._content_runs())
         return self.scrub(text)
 
     def line(self, text: str) -> str:
-        """The text as one printable line for a log, without secrets and content."""
+        """Return a text as one printable line for a log, without secrets and content."""
         return printable(self.without_content(text)) if text else ""
 
     def without_secrets(self, text: str) -> str:
-        """The text without the secrets that are known, or pieces of them; all else stays."""
+        """Return a text without the known secrets, or pieces of them; all else stays."""
         return self.secrets.replaced_in(text, SECRET) if self.secrets else text
 
     def _content_runs(self) -> frozenset[str]:
@@ -162,15 +162,15 @@ class Redactor:
 
 
 def redactor(secrets: Iterable[str], content: str) -> Redactor:
-    """A redactor that knows these secrets, in every form in which they may come back."""
+    """Return a redactor that knows these secrets, in every form in which they may come back."""
     return Redactor(known_secrets(secrets), content)
 
 
 def header_secrets(headers: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """The values in a request's headers that are, or may be, secret.
+    """Yield the values in a request's headers that are, or may be, secret.
 
-    A header whose name says so holds one; of any other that is not known to be harmless, what
-    does not read as words: a routing header's ``openai`` is none.
+    A header whose name says so holds one. Of any other that is not known to be harmless, whatever
+    does not read as words may be one: a routing header's ``openai`` is not.
     """
     for name, value in headers:
         lowered = name.lower()
@@ -191,7 +191,7 @@ def header_secrets(headers: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def query_secrets(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """The values of a query that are secret by their name, or do not read as words."""
+    """Yield the values of a query that are secret by their name, or do not read as words."""
     for name, value in pairs:
         if name.lower() not in _SHOWN_QUERY:
             own = _ENDPOINT.sub("", value)  # the SDK appends its paths to a base URL's query
@@ -199,44 +199,48 @@ def query_secrets(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def path_secrets(path: str) -> Iterator[str]:
-    """The segments of a base URL's path that are no names: a key may stand there."""
+    """Yield the parts of a base URL's path that do not read as words: a key may stand there."""
     for segment in path.split("/"):
         yield from (piece for piece in unusual(segment) if len(piece) >= _SHORTEST_IN_PATH)
 
 
 def unusual(value: str) -> Iterator[str]:
-    """The pieces of a value that do not read as words, versions or numbers."""
+    """Yield the pieces of a value that do not read as words, versions or numbers."""
     for piece in _PIECES.split(value[:SCANNED]):
         words = _JOINTS.split(piece)
         if _KEY_START.match(piece) or not all(map(_ORDINARY.fullmatch, words)):
             yield piece
 
 
-def shown_query(pairs: Iterable[tuple[str, str]], known: Redactor) -> tuple[tuple[str, str], ...]:
-    """A query for a report: each name, and the values that are known to be harmless."""
-    return tuple((known.line(name), _shown_value(name, value, known)) for name, value in pairs)
+def shown_query(
+    pairs: Iterable[tuple[str, str]], redactor: Redactor
+) -> tuple[tuple[str, str], ...]:
+    """Return a query for a report: each name, and the values that are known to be harmless."""
+    return tuple(
+        (redactor.line(name), _shown_value(name, value, redactor)) for name, value in pairs
+    )
 
 
 def shown_headers(
-    headers: Iterable[tuple[str, str]], known: Redactor
+    headers: Iterable[tuple[str, str]], redactor: Redactor
 ) -> tuple[tuple[str, str], ...]:
-    """The headers of a response that may be shown, by name."""
+    """Return the headers of a response that may be shown."""
     return tuple(
-        (name.lower(), known.line(value)) for name, value in headers
+        (name.lower(), redactor.line(value)) for name, value in headers
         if name.lower() in _SHOWN_HEADERS
     )  # fmt: skip
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether a field of this name holds a secret, going by the name."""
+    """Tell whether a field's name says that it holds a secret."""
     return _SECRET_NAME.search(name) is not None
 
 
-def shown_page(page: str, known: Redactor) -> str:
-    """What may be shown of a web page: pages of the edge name their visitor's address."""
+def shown_page(page: str, redactor: Redactor) -> str:
+    """Return what may be shown of a web page: pages of the edge name their visitor's address."""
     title, ray = _TITLE.search(page), _RAY.search(page)
     parts = [f"web page of {shown_size(len(page))}"]
-    parts += [f"title {known.line(title[1].strip())!r}"] if title else []
+    parts += [f"title {redactor.line(title[1].strip())!r}"] if title else []
     parts += [f"ray id {ray[1]}"] if ray else []
     return f"[{', '.join(parts)}]"
 
@@ -252,17 +256,17 @@ def _basic(credentials: str) -> Iterator[str]:
     yield from unusual(user) if key else (user,)
 
 
-def _without_echo(text: str, known: frozenset[str]) -> str:
+def _without_echo(text: str, runs: frozenset[str]) -> str:
     """Replace what a text repeats of the content, from a dozen or two of characters on."""
     parts, done, place = [], 0, 0
     while place + _ECHO <= len(text):
-        if text[place : place + _ECHO] not in known:
+        if text[place : place + _ECHO] not in runs:
             place += _ECHO // 2
             continue
         start, end = place, place + _ECHO
-        while start > done and text[start - 1 : start - 1 + _ECHO] in known:
+        while start > done and text[start - 1 : start - 1 + _ECHO] in runs:
             start -= 1
-        while text[end + 1 - _ECHO : end + 1] in known:
+        while text[end + 1 - _ECHO : end + 1] in runs:
             end += 1
         parts += [text[done:start], f"[{end - start} characters of the request]"]
         done = place = end
@@ -270,7 +274,7 @@ def _without_echo(text: str, known: frozenset[str]) -> str:
 
 
 def _url(found: re.Match[str]) -> str:
-    """A URL without credentials and query: either may let somebody in."""
+    """Return a URL without credentials and query: either may let somebody in."""
     authority, slash, path = found[2].partition("/")
     path, question, _ = path.partition("?")
     authority, early, _ = authority.partition("?")
@@ -291,12 +295,12 @@ def _address(found: re.Match[str]) -> str:
     return "[address]"
 
 
-def _shown_value(name: str, value: str, known: Redactor) -> str:
+def _shown_value(name: str, value: str, redactor: Redactor) -> str:
     if name.lower() in _SHOWN_QUERY:
-        return known.line(value)
+        return redactor.line(value)
     return value if re.fullmatch(r"\d{1,5}|true|false|", value) else f"[{len(value)} characters]"
 
 
 def header_pairs(headers: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The headers of a request or response of either HTTP library, as texts."""
+    """Return the headers of a request or response of either HTTP library, as texts."""
     return [(str(name), str(value)) for name, value in headers.items()]

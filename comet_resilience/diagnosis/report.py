@@ -1,8 +1,8 @@
 """The checklist "Before you contact support" of the gateway's guide, filled in.
 
 Everything comes from the diagnosis that travels with the exception; client, request and response
-may be long gone. The items stand in the guide's order and under the guide's names, and an item of
-which nothing is known says so instead of being left out.
+may be long gone. The items have the guide's order and names, and an item of which nothing is known
+says so instead of being left out.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Upload:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SupportReport:
-    """What support asks for, with all secrets removed; ``str()`` of it is ``to_markdown()``.
+    """The facts that support asks for, with all secrets removed; ``str()`` gives Markdown.
 
     ``request_body`` and ``response_body`` are JSON or text. Texts of messages stand in them as
     lengths, unless ``include_content`` was asked for. ``files`` says how each file was given.
@@ -77,7 +77,7 @@ class SupportReport:
         return self.to_markdown()
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data; bodies that are JSON are parsed."""
+        """Return the report as plain data; bodies that are JSON are parsed."""
         return {
             "method": self.method,
             "path": self.path,
@@ -101,11 +101,11 @@ class SupportReport:
         }
 
     def to_json(self) -> str:
-        """The report as a JSON document."""
+        """Return the report as a JSON document."""
         return json.dumps(self.to_dict(), ensure_ascii=False, indent=2)
 
     def to_markdown(self) -> str:
-        """The report to paste into a ticket."""
+        """Return the report to paste into a ticket."""
         return "\n".join(_markdown(self)).rstrip() + "\n"
 
 
@@ -144,7 +144,7 @@ def report_of(
 
 
 def _model_field(facts: Facts) -> str:
-    """The model that an upload names, where nothing else does."""
+    """Return the model that an upload names, where nothing else does."""
     return next((part.value for part in facts.parts if part.name == "model" and part.value), "")
 
 
@@ -153,7 +153,7 @@ def _chosen(plain: str, content: Content, include_content: bool) -> str:
 
 
 def _address(facts: Facts, diagnosis: Diagnosis) -> tuple[str, str]:
-    """The base URL as far as the route tells it, else the server; and the path of the call."""
+    """Return the base URL as far as the route tells it, else the server; and the call's path."""
     route = diagnosis.route.partition(" ")[2]
     _, slash, rest = facts.url.partition("://")[2].partition("/")
     path = slash + rest
@@ -167,13 +167,13 @@ def _status(diagnosis: Diagnosis, facts: Facts) -> str:
         return f"none: no response ({fault or diagnosis.meaning})"
     phrase = facts.phrase
     if not phrase:
-        known = diagnosis.status in {status.value for status in HTTPStatus}
-        phrase = HTTPStatus(diagnosis.status).phrase if known else ""
+        is_standard = diagnosis.status in {status.value for status in HTTPStatus}
+        phrase = HTTPStatus(diagnosis.status).phrase if is_standard else ""
     return f"{diagnosis.status} {phrase}".rstrip()
 
 
 def _ids(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
-    """The ids of the last answer, then those of the attempts before it."""
+    """Yield the ids of the last answer, then those of the attempts before it."""
     last = diagnosis.ids
     for name in ("gateway", "provider", "edge"):
         if getattr(last, name):
@@ -185,7 +185,7 @@ def _ids(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
 
 
 def _model_that_worked(diagnosis: Diagnosis) -> str | None:
-    """Name another model that worked with the same key before: nobody needs to ask again."""
+    """Return the model that last worked with the same key, which saves trying one."""
     evidence = diagnosis.evidence
     if evidence is None or not evidence.other_model:
         return None
@@ -214,7 +214,7 @@ def _upload(part: Part, include_content: bool) -> Upload:
 
 
 def _files(facts: Facts) -> Iterator[str]:
-    """How each file was given: directly, by URL, or as base64."""
+    """Yield how each file was given: directly, by URL, or as base64."""
     for part in facts.parts:
         if part.value is None:
             size = "size unknown" if part.size is None else f"about {part.size} bytes"
@@ -280,7 +280,7 @@ def _items(report: SupportReport) -> Iterator[tuple[str, str]]:
 
 
 def _body_of(report: SupportReport) -> str:
-    """The body, or the fields that were sent in its place."""
+    """Return the body, or the fields that were sent in its place."""
     if not report.uploads:
         return _indented(report.request_body)
     return "\n".join(
@@ -305,7 +305,7 @@ def _indented(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """A text that Markdown leaves alone, on one line."""
+    """Return a text on one line, quoted so that Markdown leaves it alone."""
     text = " ".join(text.split())
     fence = "`"
     while fence in text:

@@ -1,11 +1,10 @@
-"""Known secrets, found in a text however it shows them.
+"""A search for known secrets, in whatever form a text shows them.
 
-Secret and text are *folded* alike before they are compared: full-width letters become plain ones,
-case, white space, line breaks and invisible characters go, percent signs, backslashes and HTML
-entities are resolved. What is looked for is any eight characters in a row of a secret, because
-servers echo keys cut or masked, and the same in base64. Every window of a text is looked up in a
-set, so that the work is that of reading the text, whatever it says and however many secrets there
-are.
+Secret and text are *folded* alike before they are compared: full-width letters become plain ones;
+case, white space, line breaks and invisible characters are dropped; percent-encoding, backslash
+escapes and HTML entities are resolved. Any eight consecutive characters of a secret count as it,
+because servers echo keys cut or masked; so do the same in base64. Every window of a text is looked
+up in a set: the work is linear in the text, whatever it says and however many secrets there are.
 """
 
 from __future__ import annotations
@@ -19,31 +18,31 @@ from html import unescape
 from typing import Final
 from urllib.parse import unquote
 
-#: So many characters in a row of a secret give it away.
+#: This many consecutive characters of a secret give it away.
 WINDOW: Final = 8
-#: Shorter secrets are too common in other words to be looked for; from here to ``WINDOW`` a
-#: secret is found as a whole only.
+#: Shorter secrets occur in ordinary words and are not searched for; from here up to ``WINDOW`` a
+#: secret is found only as a whole.
 SHORTEST: Final = 6
-#: Of longer secrets no more than this is looked for, and their base64 is not.
+#: No more of a longer secret is searched for, and its base64 is not.
 _LOOKED_FOR: Final = 8_192
 _ENCODED: Final = 512
 
-#: Characters that are written in place of themselves; a run of backslashes counts as none, since
-#: each level of quoting doubles it.
+#: Escapes of a character; a run of backslashes counts as nothing, since each level of quoting
+#: doubles it.
 _ESCAPES = re.compile(
     r"(?:%(?:25)*[0-9A-Fa-f]{2})+"
     r"|\\+(?:u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2}|[nrtbfv])?"
     r"|&(?:#\d{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z]{2,8});"
 )
-#: Categories of characters that nobody sees: controls, spaces, marks, lone surrogates.
+#: Categories of invisible characters: controls, spaces, marks, lone surrogates.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zs", "Zl", "Zp", "Mn", "Me"})
 #: A space, as forms write it, and letters that are none.
 _DROPPED: Final = frozenset("+\\\u115f\u1160\u3164\uffa0\u2800")
-#: More than any other character becomes: a ligature of a whole sentence must not multiply a text.
+#: The most characters that one folds into: a ligature of a whole sentence must not blow a text up.
 _MOST_FOLDED: Final = 4
 _FOLDS_KEPT: Final = 4_096
 
-#: Beginnings that keys have in common; a window of nothing else gives nothing away.
+#: Prefixes that keys have in common; a window of nothing else gives nothing away.
 _PREFIX = re.compile(
     r"(?:bearer|basic)?(?:(?:sk|pk|rk|ak)-(?:(?:proj|svcacct|admin|live|test|or|ant|lf)-)?"
     r"(?:v\d-|api\d\d-)?|(?:sess|org|proj|key|user|pat|token|glpat)-|github_pat_)?"
@@ -64,12 +63,12 @@ _WORDS: Final = (
 
 @dataclass(frozen=True, slots=True, repr=False)
 class KnownSecrets:
-    """Secrets of one request, ready to be looked for; empty, it finds nothing.
+    """The secrets of one request, prepared for a search; without any it finds nothing.
 
-    ``windows`` are their folded windows, ``heads`` what stands before the first of each secret: a
-    public prefix that goes with it. ``wholes`` the folded secrets that have none, by their
-    length; ``starts`` the first characters of each; ``literals`` what folding leaves too little
-    of.
+    ``windows`` are their folded windows; ``heads`` the public prefix before the first window of
+    each, which is replaced with it; ``wholes`` the folded secrets too short for a window, by their
+    length; ``starts`` the first characters of each; ``literals`` the secrets of which folding
+    leaves too little.
     """
 
     windows: frozenset[str] = frozenset()
@@ -98,25 +97,25 @@ class KnownSecrets:
     def _is_in(self, plain: str) -> bool:
         sets = ((WINDOW, self.windows), *self.wholes)
         return self._torn_at(plain) < len(plain) or not all(
-            known.isdisjoint(plain[at : at + size] for at in range(len(plain) - size + 1))
-            for size, known in sets
-            if known
+            wanted.isdisjoint(plain[at : at + size] for at in range(len(plain) - size + 1))
+            for size, wanted in sets
+            if wanted
         )
 
     def _torn_at(self, plain: str) -> int:
-        """Where a secret begins that the end of the text has cut; the end if there is none."""
+        """Return where the end of the text cuts a secret off; the end itself if it does not."""
         torn = plain[-SHORTEST:] in self.starts or plain[-SHORTEST - 1 : -1] in self.starts
         if not torn:
             return len(plain)
         return len(plain) - SHORTEST - (plain[-SHORTEST:] not in self.starts)
 
     def _found(self, plain: str) -> Iterator[tuple[int, int]]:
-        """Where windows and whole secrets stand in a folded text, in order of their beginning."""
+        """Yield the places of windows and whole secrets in a folded text, in order."""
         sets = [pair for pair in ((WINDOW, self.windows), *self.wholes) if pair[1]]
         for at in range(len(plain)):
-            for size, known in sets:
+            for size, wanted in sets:
                 window = plain[at : at + size]
-                if window in known:
+                if window in wanted:
                     head = self.heads.get(window, "")
                     yield at - len(head) * plain.endswith(head, 0, at), at + size
         if self._torn_at(plain) < len(plain):
@@ -124,7 +123,7 @@ class KnownSecrets:
 
 
 def known_secrets(secrets: Iterable[str]) -> KnownSecrets:
-    """Prepare secrets to be looked for in every form in which they may come back."""
+    """Prepare a search for secrets in every form in which they may come back."""
     windows, wholes, starts = set[str](), dict[int, set[str]](), set[str]()
     literals, heads = set[str](), dict[str, str]()
     for secret in {secret.strip()[:_LOOKED_FOR] for secret in secrets}:
@@ -144,7 +143,7 @@ def known_secrets(secrets: Iterable[str]) -> KnownSecrets:
             starts.add(plain[:SHORTEST])
     return KnownSecrets(
         frozenset(windows),
-        tuple((size, frozenset(known)) for size, known in sorted(wholes.items())),
+        tuple((size, frozenset(folds)) for size, folds in sorted(wholes.items())),
         frozenset(starts),
         tuple(sorted(literals, key=lambda literal: (-len(literal), literal))),
         heads,
@@ -180,7 +179,7 @@ def _folded_with_places(text: str) -> tuple[str, list[tuple[int, int]]]:
 def _joined(
     found: Iterable[tuple[int, int]], places: list[tuple[int, int]]
 ) -> Iterator[tuple[int, int]]:
-    """Return the parts of the text that folded places stand for, those that overlap as one."""
+    """Yield the parts of the text that folded places stand for, overlapping ones as one."""
     begin = end = -1
     for first, after in found:
         start, stop = places[first][0], places[after - 1][1]
@@ -194,7 +193,7 @@ def _joined(
 
 
 def _windows_of(plain: str) -> Iterator[str]:
-    """Return the windows of a folded secret that say something: no prefix, no ordinary word."""
+    """Yield the windows of a folded secret that give it away: no prefix, no ordinary word."""
     public = [(0, _prefix_of(plain))]
     for word in _WORDS:
         at = plain.find(word)
@@ -211,7 +210,7 @@ def _prefix_of(plain: str) -> int:
 
 
 def _encoded_windows(secret: str) -> Iterator[str]:
-    """Return the windows of a secret in base64, wherever in the encoded bytes it begins."""
+    """Yield the windows of a secret in base64, wherever in the encoded bytes it begins."""
     data = secret.encode("utf-8", "replace")
     if not WINDOW <= len(data) <= _ENCODED:
         return
@@ -234,7 +233,7 @@ def _resolved(escape: re.Match[str]) -> str:
 
 
 class _Folds(dict[int, str]):
-    """Each character's fold, kept for the next time; never more than so many."""
+    """A bounded cache of the fold of each character."""
 
     def __missing__(self, code: int) -> str:
         plain = unicodedata.normalize("NFKC", chr(code)).casefold()

@@ -26,7 +26,7 @@ QUEUE_LINES: Final = 20_000
 
 
 def observer_for(journal: str | Path | Callable[[Any], object]) -> Observer:
-    """What writes the journal: to be told of each event."""
+    """Return the observer that keeps a journal."""
     if callable(journal):
         return _ToFunction(journal)
     return _writer_for(os.path.abspath(journal)).observe
@@ -39,7 +39,7 @@ def flush() -> None:
 
 
 class _ToFunction:
-    """Hands each line to a function, whose first failure is logged."""
+    """An observer that hands each record to a function, whose first failure is logged."""
 
     def __init__(self, function: Callable[[Any], object]) -> None:
         self._function = function
@@ -53,7 +53,7 @@ class _ToFunction:
         except Exception:  # noqa: BLE001 - logged once; no request may feel it
             if not self._failed:
                 self._failed = True
-                logger.exception("the journal's function failed; further failures are silent")
+                logger.exception("the journal's function failed; further failures are not logged")
 
 
 _writers: dict[str, Writer] = {}

@@ -22,7 +22,7 @@ _ID: Final = re.compile(r"(?!sk-)[\w.:-]{0,128}", re.ASCII)
 
 
 class JournalRecord(TypedDict):
-    """One line: one attempt, written when its answer has begun or when it has failed.
+    """One attempt, written when its answer has begun or when it has failed.
 
     ``time`` is the wall clock at that moment (ISO 8601, UTC); it was sent ``latency`` seconds
     earlier, after ``queued`` seconds of waiting for a slot. ``status`` is ``None`` after a fault,
@@ -138,7 +138,7 @@ def any_record_of(
 
 
 def _plain(text: str, pattern: re.Pattern[str]) -> str:
-    """A code or id of the server's, which is foreign text: what is no plain name is left out."""
+    """Return a code or id of the server's, which is foreign text, if it is a plain name."""
     return text if pattern.fullmatch(text) else "?"
 
 

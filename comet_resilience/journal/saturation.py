@@ -1,12 +1,11 @@
-"""Which route and model saturates first, when, and at what concurrency: read from journals.
+"""Saturation, read from journals: the route and model that met a limit first, and its height.
 
-Everything here is a function from lines to frozen values, without clock or I/O. Lines are taken
-one by one, and what is kept of them is bounded: time is cut into at most ``SLOTS`` slots, whose
-width doubles when a journal outgrows them, and at most ``SERIES`` pairs of route and model are told
-apart. No attempt is lost on the way: counts are exact, whatever the slots.
+A pure function from lines to frozen values. Lines are read one by one, and memory is bounded: time
+is divided into at most ``SLOTS`` slots, whose width doubles when a journal outgrows them, and at
+most ``SERIES`` pairs of route and model are distinguished. No attempt is lost: counts are exact.
 
-An attempt counts as refused when it was told to slow down: kind ``rate_limited``, or a 429 of which
-no kind is known. A 429 which speaks of an empty account is a failure, but says nothing of load.
+An attempt counts as refused when it was told to slow down: kind ``rate_limited``, or a 429 of
+unknown kind. A 429 about an empty account is a failure, but says nothing of load.
 """
 
 from __future__ import annotations
@@ -25,16 +24,16 @@ SERIES: Final = 200
 FINEST: Final = 0.125
 #: Names of routes and models are cut to this many characters.
 NAME_SHOWN: Final = 120
-#: How far refused and accepted attempts must lie apart (0: not at all, 1: wholly) for a level.
+#: How well a level must separate refused from accepted attempts (0: not at all, 1: perfectly).
 CLEAR: Final = 0.3
-#: What those beyond ``SERIES`` are counted under.
+#: The series of all pairs beyond ``SERIES``.
 OTHERS: Final = ("(others)", "")
-#: Concurrency above this is told apart only in steps of a sixteenth.
+#: Concurrency above this is counted in steps of a sixteenth.
 _EXACT: Final = 64
 
 
 class Sample(NamedTuple):
-    """What counts of one line: ``time`` is in seconds of the Unix clock."""
+    """The fields of one record that count; ``time`` is in seconds of the Unix clock."""
 
     time: float
     route: str
@@ -56,7 +55,7 @@ class Tokens(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """A stretch of time of one series, from ``start`` on; ``in_flight`` is the highest seen."""
+    """A stretch of time of one series, from ``start`` on; ``in_flight`` is the highest."""
 
     start: float
     attempts: int
@@ -82,7 +81,7 @@ class FirstRefusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """The concurrency that best parts accepted from refused: ``holds`` and all below it hold up.
+    """The concurrency that best separates accepted from refused: up to ``holds`` is sustained.
 
     ``share_within`` and ``share_above`` are the shares of refusals up to it and above it.
     """
@@ -119,7 +118,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saturation:
-    """What journals say: the series in order of their first refusal, then by attempts.
+    """The findings in journals: the series in order of their first refusal, then by attempts.
 
     ``malformed`` lines were not understood. Times are in seconds of the Unix clock, ``width`` is
     that of a slot in seconds.
@@ -133,12 +132,12 @@ class Saturation:
 
     @property
     def attempts(self) -> int:
-        """How many attempts were read."""
+        """The number of attempts that were read."""
         return sum(series.attempts for series in self.series)
 
     @property
     def refused(self) -> int:
-        """How many of them were refused."""
+        """The number of attempts that were refused."""
         return sum(series.refused for series in self.series)
 
 
@@ -276,7 +275,7 @@ def _kept(growing: dict[tuple[str, str], _Growing], key: tuple[str, str]) -> _Gr
 
 
 def level_of(accepted_at: Counter[int], refused_at: Counter[int]) -> Level | None:
-    """The level that leaves the smallest shares on the wrong side: refused within, accepted above.
+    """Return the level with the smallest shares of refused within it and accepted above it.
 
     The arguments count attempts by how many were in flight. ``None`` if no level is clear.
     """

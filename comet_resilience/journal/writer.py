@@ -52,7 +52,7 @@ class Writer:
         self.start_afresh()
 
     def start_afresh(self) -> None:
-        """Empty and without a thread, as in a new process: what waits is the parent's to write."""
+        """Begin empty and without a thread, as in a forked child: the parent writes what waits."""
         self.dropped: int = 0
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Any] = SimpleQueue()  # attempts with their time, and flushes
@@ -72,10 +72,10 @@ class Writer:
             self._start()
 
     def flush(self) -> None:
-        """Wait until what was taken down so far is written, or for ``EXIT_PATIENCE``."""
+        """Wait until everything queued so far is written, or for ``EXIT_PATIENCE``."""
         if self._thread is None and not self._queue.empty():
             self._start()
-            if self._thread is None:  # no thread to be had: then here and now
+            if self._thread is None:  # no thread is to be had: write in this one
                 while batch := list(self._waiting()):
                     self._write_batch(batch)
         if self._thread is not None:
@@ -98,10 +98,10 @@ class Writer:
                     self._thread = thread
 
     def _tell_of_no_thread(self, error: RuntimeError) -> None:
-        """Once; the next attempt tries again, and until then the lines wait in the queue."""
+        """Warn once; the next attempt tries again, and until then the lines wait in the queue."""
         if not self._told_of_no_thread:
             self._told_of_no_thread = True
-            what = "the journal %s waits for a thread that cannot start: %s"
+            what = "the thread of the journal %s cannot start: %s; its lines wait"
             logger.warning(what, self.path, error)
 
     def _run(self) -> None:
@@ -131,7 +131,7 @@ class Writer:
                 item.set()
         if self.dropped and not self._told_of_drops:
             self._told_of_drops = True
-            what = "the journal %s is slower than the requests: %d lines dropped so far"
+            what = "the journal %s cannot keep up with the requests: %d lines dropped so far"
             logger.warning(what + "; further drops are only counted", self.path, self.dropped)
 
     def _append(self, data: bytes) -> None:
@@ -147,7 +147,7 @@ class Writer:
             self._write(file, data)
 
     def _write(self, file: int, data: bytes) -> None:
-        """One write; what it leaves of a full disk is not to spoil the next line."""
+        """Write once; a line that a full disk has cut must not spoil the next one."""
         data = b"\n" + data if self._torn else data
         self._torn = True
         if os.write(file, data) < len(data):
@@ -155,7 +155,7 @@ class Writer:
         self._torn = False
 
     def _rotate(self, file: int) -> None:
-        """Move the files on, unless another process has just done so."""
+        """Rotate the files, unless another process has just done so."""
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX)  # ends with the file's closing
         if not os.path.samestat(os.fstat(file), Path(self.path).stat()):

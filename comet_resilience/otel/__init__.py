@@ -3,8 +3,8 @@
 Needs ``opentelemetry-api`` (the extra ``otel``) and, to be of any use, an SDK that the application
 sets up. What is where:
 
-* ``labels``: which words may become attributes of a metric. Their number is bounded.
-* ``metrics``: counters and histograms; ``gauges``: the limiters as they are when somebody looks.
+* ``labels``: the attributes of metrics, each with a bounded number of values.
+* ``metrics``: counters and histograms; ``gauges``: the limiters at each collection.
 * ``spans``: ``comet_resilience.request``, current while attempts are sent, so that the spans of
   the HTTP library's instrumentation nest in it; it ends with the body of the answer.
 * ``request``: the request hook, which feeds the span and the counts of one request.
@@ -53,7 +53,7 @@ __all__ = ["OpenTelemetry", "async_request_hook"]
 
 
 class OpenTelemetry(Instrumentation):
-    """An ``on_event`` observer that makes metrics and spans of what it hears.
+    """An ``on_event`` observer that turns events into metrics and spans.
 
     One may serve several clients, and several may exist. ``models`` are the model names that may
     become attributes of metrics; others are counted as ``other``, and without any the attribute

@@ -1,4 +1,4 @@
-"""The limiters as they are at the moment of a collection: limits, slots in use, queues, fleet."""
+"""Gauges of the limiters, read at each collection: limits, slots in use, queues, fleet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STATE: Final = PREFIX + "fleet.state"
 
 
 class _Gauge(NamedTuple):
-    """What to read of a partition; those with the same attributes are added up, or the largest.
+    """A reading of a partition; of those with the same attributes the sum is shown, or the largest.
 
     ``common`` is what several clients say of one and the same thing: it counts once.
     """
@@ -72,7 +72,7 @@ _GAUGES: Final = (
 
 
 class Gauges:
-    """What all clients with one meter provider show. Clients are held weakly."""
+    """The gauges of all clients with one meter provider. Clients are held weakly."""
 
     def __init__(self, meter: Meter) -> None:
         self._lock = threading.Lock()  # collections run in threads of their own
@@ -124,7 +124,7 @@ _making = threading.Lock()
 
 
 def gauges_of(provider: MeterProvider | None) -> Gauges:
-    """The gauges of a provider, made once: of two with the same name only the first is asked."""
+    """Return a provider's gauges, made once: of two with one name only the first is asked."""
     with _making:
         if provider is None:
             if not _of_the_global_one:

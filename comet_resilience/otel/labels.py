@@ -1,4 +1,4 @@
-"""Which words may become attributes of a metric: each has a bounded number of values."""
+"""Attributes of metrics: each has a bounded number of values."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ ROUTE: Final = PREFIX + "route"
 MODEL: Final = PREFIX + "model"
 OTHER: Final = "other"
 
-#: How many routes, and reasons for a change of the limit, are told apart.
+#: The most routes, and reasons for a change of the limit, that are distinguished.
 ROUTES_KEPT: Final = 64
 REASONS_KEPT: Final = 24
 _ROUTE: Final = re.compile(r"[A-Z]{1,10} /[\x21-\x7e]{0,100}")
 
 
 def is_by_route(partition: Hashable) -> TypeGuard[tuple[str, str]]:
-    """Whether a partition is one of route and model, as they are by default."""
+    """Tell whether a partition is one of route and model, as they are by default."""
     match partition:
         case (str(route), str()):
             return _ROUTE.fullmatch(route) is not None
@@ -28,14 +28,14 @@ def is_by_route(partition: Hashable) -> TypeGuard[tuple[str, str]]:
 
 
 class FirstSeen:
-    """The first values seen, up to a number of them; any further one is ``other``."""
+    """The first values, up to a number of them; any further one is ``other``."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._kept: set[str] = set()
 
     def shown(self, value: str) -> str:
-        """The value itself, or ``other``."""
+        """Return the value itself, or ``other``."""
         if value not in self._kept:
             if len(self._kept) >= self._most:
                 return OTHER
@@ -52,11 +52,11 @@ class Labels:
         self._reasons = FirstSeen(REASONS_KEPT)
 
     def of(self, request: RequestInfo) -> dict[str, str]:
-        """Route and, if models are listed, model of a request."""
+        """Return the route and, if models are listed, the model of a request."""
         return self._of(request.route, request.model)
 
     def of_partition(self, partition: Hashable) -> dict[str, str]:
-        """The same of a partition, none where its key is the application's own.
+        """Return the same of a partition, nothing where its key is the application's own.
 
         Such a key may be anything, an account's name or a secret among them.
         """
@@ -67,11 +67,11 @@ class Labels:
         return {}
 
     def reason(self, text: str) -> str:
-        """Why a limit changed, in the algorithm's words."""
+        """Return the algorithm's reason for a change of the limit, or ``other``."""
         return self._reasons.shown(text[:100])
 
     def _of(self, route: str, model: str) -> dict[str, str]:
-        known = self._routes.shown(route) if _ROUTE.fullmatch(route) else OTHER
+        shown = self._routes.shown(route) if _ROUTE.fullmatch(route) else OTHER
         if not self._models:
-            return {ROUTE: known}
-        return {ROUTE: known, MODEL: model if model in self._models else OTHER}
+            return {ROUTE: shown}
+        return {ROUTE: shown, MODEL: model if model in self._models else OTHER}

@@ -1,4 +1,4 @@
-"""Counters and histograms. Their units are seconds and numbers of things."""
+"""Counters and histograms, in seconds and in numbers of things."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ SUCCESS: Final = "success"
 
 
 def meter_of(provider: MeterProvider | None) -> Meter:
-    """The meter of this library."""
+    """Return the meter of this library."""
     return metrics.get_meter("comet_resilience", __version__, meter_provider=provider)
 
 
 class Metrics:
-    """What is counted and measured of events."""
+    """The counters and histograms that events feed."""
 
     def __init__(self, provider: MeterProvider | None, labels: Labels) -> None:
         meter = meter_of(provider)

@@ -1,4 +1,4 @@
-"""One span per request, and what happened on the way as its events.
+"""Spans: one per request, with what happened on the way as its events.
 
 The span is current from the beginning of a request until its answer goes to the caller, and ends
 with the body of that answer: what the caller does while a stream arrives is inside of the span's
@@ -45,7 +45,7 @@ _SUPPRESSED: Final = "suppress_instrumentation"
 
 
 async def async_request_hook(_span: trace.Span, _request: object) -> None:
-    """For the HTTP instrumentor's hook of the same name: the ordinal of each resend.
+    """Set the resend count on a span, as the HTTP instrumentor's hook of the same name.
 
     Sets ``http.request.resend_count`` on the spans of attempts after the first.
     """
@@ -55,18 +55,18 @@ async def async_request_hook(_span: trace.Span, _request: object) -> None:
 
 
 def tracer_of(provider: TracerProvider | None) -> Tracer:
-    """The tracer of this library."""
+    """Return the tracer of this library."""
     return trace.get_tracer("comet_resilience", __version__, tracer_provider=provider)
 
 
 def current_span() -> RequestSpan | None:
-    """The span of the request whose task this is."""
+    """Return the span of the request whose task this is."""
     current = context.get_value(_SPAN)
     return current if isinstance(current, RequestSpan) else None
 
 
 class RequestSpan:
-    """The span of one request. Its mutable state: how many attempts are over, and their waits."""
+    """The span of one request. Its mutable state: the attempts that are over, and their waits."""
 
     def __init__(self, tracer: Tracer, request: RequestInfo) -> None:
         self.sent: int = 0
@@ -81,8 +81,8 @@ class RequestSpan:
             if request.model:
                 attributes[MODEL] = printable(request.model)
             self._span = tracer.start_span(NAME, kind=SpanKind.INTERNAL, attributes=attributes)
-            here = context.set_value(_SPAN, self, trace.set_span_in_context(self._span))
-            self._token = context.attach(here)
+            current = context.set_value(_SPAN, self, trace.set_span_in_context(self._span))
+            self._token = context.attach(current)
 
     def note(self, event: object) -> None:
         """Note an event of this request."""
@@ -106,7 +106,7 @@ class RequestSpan:
         """Note that this request's outcome moved the limit of its partition."""
         own = (self._request.route, self._request.model)
         if is_by_route(event.partition) and event.partition != own:
-            return  # news of another, which this task happened to carry
+            return  # another partition's change, which this task happened to emit
         self._add("limit_changed", {
             PREFIX + "limit.old": event.old, PREFIX + "limit.new": event.new,
             REASON: event.reason,
@@ -125,7 +125,7 @@ class RequestSpan:
             self._token = None
 
     def end(self, outcome: Outcome, error: str) -> None:
-        """The request is over."""
+        """End the span with the request."""
         self.leave()
         if not self._span.is_recording():
             return

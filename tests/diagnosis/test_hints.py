@@ -81,9 +81,9 @@ def test_fields_to_remove_in_order() -> None:
 @pytest.mark.parametrize(
     ("message", "param", "words"),
     [
-        ("field messages is required (request id: x)", "", "'messages', which this request does"),
+        ("field messages is required (request id: x)", "", "'messages', which the request lacks"),
         ("messages is required", "", "'messages'"),
-        ("'temperature' must be a number", "", "'temperature': look at its value"),
+        ("'temperature' must be a number", "", "'temperature': check its value"),
         ("bad", "tools[0].name", "'tools[0].name'"),
         ("invalid parameter `top_p`", "", "'top_p'"),
     ],

@@ -244,7 +244,7 @@ def test_a_standstill_is_told_once_with_what_to_do(caplog: pytest.LogCaptureFixt
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     (told,) = (event for event in heard if isinstance(event, Standstill))
     assert (told.held, told.waiting, told.limit) == (2, 2, 2)
-    (record,) = (each for each in caplog.records if "stands still" in each.message)
+    (record,) = (each for each in caplog.records if "stalled for" in each.message)
     assert record.levelno == logging.WARNING
     assert "async with" in record.message
     assert "max_concurrency" in record.message

@@ -22,7 +22,6 @@ from .words import details, footing, headline, moment, since
 #: The script draws no more series than these.
 SERIES_DRAWN: Final = 40
 _PLACEHOLDER: Final = re.compile(r"\{\{(\w+)\}\}")
-_SCRIPT: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 def page(found: Saturation) -> str:
@@ -43,9 +42,8 @@ def page(found: Saturation) -> str:
 
 def _hash_of_script(template: str) -> str:
     """Return the page's script as its policy names it."""
-    script = _SCRIPT.search(template)
-    assert script is not None  # noqa: S101 - the template is ours
-    digest = hashlib.sha256(script[1].encode()).digest()
+    script = template.partition("<script>")[2].partition("</script>")[0]
+    digest = hashlib.sha256(script.encode()).digest()
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
