@@ -29,7 +29,7 @@ async def test_advice_looks_at_the_request() -> None:
     client, _ = scripted((500, envelope("invalid_request", "field messages is required"), {}))
     with pytest.raises(openai.InternalServerError) as broken:
         await client.post("/chat/completions", body={"model": "m"}, cast_to=object)
-    assert "'messages', which this request does not have" in diagnose(broken.value).advice[0]
+    assert "'messages', which the request lacks" in diagnose(broken.value).advice[0]
 
 
 async def test_diagnose_finds_what_others_wrapped() -> None:

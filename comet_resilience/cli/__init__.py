@@ -10,14 +10,14 @@ from .. import __version__
 from ..escaping import printable
 from . import doctor, explain, saturation
 
-_EPILOG = "Without a terminal everything is plain text. Start with: comet-resilience explain --help"
+_EPILOG = "Output is plain text except on a terminal. Start with: comet-resilience explain --help"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the process's exit status."""
+    """Run a command and return the process's exit status."""
     parser = argparse.ArgumentParser(
         prog="comet-resilience",
-        description="Find out what an answer of CometAPI, or of a gateway of its kind, means.",
+        description="Find out why calls to CometAPI, or to a gateway of its kind, fail.",
         epilog=_EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         return int(given.run(given))
-    except BrokenPipeError:  # whoever read our output has had enough
+    except BrokenPipeError:  # the reader of our output has closed it
         sys.stdout = None
         return 0
     except (ValueError, OSError) as error:

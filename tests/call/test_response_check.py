@@ -268,7 +268,7 @@ async def test_a_lone_stop_is_asked_once_more_and_then_handed_over(
     assert [part.choices[0].finish_reason for part in seen] == ["stop"]
     assert len(inner.sent) == len(inner.closed) == 2
     assert [item.attempts for item in heard if isinstance(item, HollowAnswer)] == [2]
-    warned = [record for record in caplog.records if "holds nothing" in record.getMessage()]
+    warned = [record for record in caplog.records if "without content" in record.getMessage()]
     assert [record.levelno for record in warned] == [logging.WARNING]
     client, inner = scripted((200, LONE, JSON), **FAST)
     answer = await client.chat.completions.create(model="m", messages=MESSAGES)

@@ -212,7 +212,7 @@ def test_fields_that_matter_only_together(
     file = tmp_path / "body.json"
     file.write_text(json.dumps({"model": "gpt-5-mini", "messages": [{}], "top_k": 5, "seed": 7}))
     _, document = examined(capsys, "--run", "--request", str(file))
-    assert step_of(document, "fields")["reason"] == "it works without top_k, seed together"
+    assert step_of(document, "fields")["reason"] == "it works without all of top_k, seed"
 
 
 def test_keys_are_never_shown(
@@ -232,7 +232,7 @@ def test_keys_are_never_shown(
     assert "[secret]" in step_of(document, "models")["reason"]
     notes = json.dumps(step_of(document, "key"))
     assert "OPENAI_API_KEY is set too and differs" in notes
-    assert "the .env file here sets COMETAPI_KEY to a value that differs" in notes
+    assert "the .env file in this directory sets COMETAPI_KEY to a value that differs" in notes
     assert main(["doctor", *arguments]) == 77
     shown = capsys.readouterr()
     assert "CANARY" not in shown.out + shown.err
@@ -338,9 +338,9 @@ def test_a_request_that_is_none(
     ("environment", "dotenv", "outcome", "words"),
     [
         ({"COMETAPI_KEY": "k-123456"}, {}, "pass", "from COMETAPI_KEY"),
-        ({"COMETAPI_KEY": " ", "OPENAI_API_KEY": "k-123456"}, {}, "warn", "set to nothing"),
+        ({"COMETAPI_KEY": " ", "OPENAI_API_KEY": "k-123456"}, {}, "warn", "set but empty"),
         ({}, {}, "fail", "neither COMETAPI_KEY nor OPENAI_API_KEY is set"),
-        ({}, {"COMETAPI_KEY": "k-123456"}, "fail", ".env file here sets COMETAPI_KEY"),
+        ({}, {"COMETAPI_KEY": "k-123456"}, "fail", ".env file in this directory sets COMETAPI_KEY"),
         ({"COMETAPI_API_KEY": "k-123456"}, {}, "fail", "COMETAPI_API_KEY is, but"),
         ({"COMETAPI_KEY": "Bearer k-123456"}, {}, "fail", "begins with 'Bearer '"),
         ({"COMETAPI_KEY": "$COMETAPI_KEY"}, {}, "fail", "placeholder"),
@@ -413,7 +413,7 @@ def test_the_help_fits(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
         main(["doctor", "--help"])
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
-    assert "Never used it? Try --demo" in shown
+    assert "First time? Try --demo" in shown
     assert "exit status:" in shown
 
 

@@ -113,8 +113,8 @@ def test_several_files_of_any_sort(
 @pytest.mark.parametrize(
     ("text", "words", "status"),
     [
-        (b"", "There is no attempt", 1),
-        (b"no\n", "1 malformed lines skipped", 1),
+        (b"", "These journals contain no attempts", 1),
+        (b"no\n", "1 malformed line skipped", 1),
         (line(), "Nothing saturated: none of 1 attempts", 0),
         (line(**REFUSED), "at no particular concurrency", 0),
     ],

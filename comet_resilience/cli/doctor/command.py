@@ -1,4 +1,4 @@
-"""The command: its options, and a run from the first step to the exit status."""
+"""The command ``doctor``: its options, and a run from the first step to the exit status."""
 
 from __future__ import annotations
 
@@ -25,31 +25,30 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 _DESCRIPTION = """\
-Your calls to CometAPI fail, and you want to know why. This looks at the key,
-the base URL and the proxies that your program would use, then asks the gateway,
-one small step after the other, and says for each step whether it passed, why
-not, and what to do first.
+Find out why your calls to CometAPI fail. doctor checks the key, the base URL
+and the proxies that your program would use, then queries the gateway in small
+steps. Each step says whether it passed, if not why, and what to do first.
 
-Nothing that costs money is sent unless you add --run: without it, only the list
-of models is asked for, and every further step shows what it would send. A key
+Nothing that costs money is sent unless you add --run: without it, doctor
+requests only the models list and shows what each further step would send. A key
 is never printed.
 
-Never used it? Try --demo: it examines a gateway inside this program, without
-any network.
+First time? Try --demo: it examines a gateway inside this program, without any
+network.
 """
 _EPILOG = """\
 examples:
   comet-resilience doctor
       configuration, connection and key
   comet-resilience doctor --run --model gpt-5-mini
-      and a minimal request, plain and streamed
+      also a minimal request, plain and streamed
   comet-resilience doctor --run --request body.json
-      and the JSON body that fails, as it is and without its advanced fields
+      also the JSON body that fails, as it is and without its advanced fields
   comet-resilience doctor --run --request body.json \\
       --alternate-model gpt-5-nano --alternate-key-env SPARE_KEY
-      and with another model, and with another key
+      also with another model, and with another key
   comet-resilience doctor --demo refused_field
-      a demonstration of one failure, from finding to report
+      a demonstration of one failure, from the first step to the report
 
 where things come from:
   the key       COMETAPI_KEY, or else OPENAI_API_KEY
@@ -86,7 +85,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument(
         "--demo", nargs="?", const="", metavar="SCENARIO",
-        help="examine a gateway inside this program that fails as told; alone: list the scenarios",
+        help="examine a built-in gateway that fails like this; without a name, list the scenarios",
     )  # fmt: skip
     parser.set_defaults(run=run)
 
@@ -102,9 +101,9 @@ def _add_requests(parser: argparse.ArgumentParser) -> None:
         "--path", default=CHAT, metavar="PATH",
         help=f"where --request goes, below the base URL (default: {CHAT})",
     )  # fmt: skip
-    parser.add_argument("--alternate-model", metavar="ID", help="try what fails with this model")
+    parser.add_argument("--alternate-model", metavar="ID", help="send what failed to this model")
     parser.add_argument(
-        "--alternate-key-env", metavar="NAME", help="try what fails with the key in this variable"
+        "--alternate-key-env", metavar="NAME", help="send what failed with the key in this variable"
     )
 
 
@@ -143,7 +142,7 @@ def _conclude(examination: Examination, printer: Printer, *, as_json: bool) -> i
 
 @asynccontextmanager
 async def _subject(given: argparse.Namespace) -> AsyncIterator[Plan]:
-    """What to examine: this machine's configuration, or a demonstration."""
+    """Provide the plan of what to examine: this machine's configuration, or a demonstration."""
     if given.demo is None:
         yield _plan(given, os.environ)
         return
@@ -156,7 +155,7 @@ def _plan(given: argparse.Namespace, environment: Mapping[str, str]) -> Plan:
     if name and not environment.get(name, "").strip():
         raise ValueError(f"--alternate-key-env: the variable {name} is not set")
     if not given.timeout > 0 or given.retries < 0:
-        raise ValueError("--timeout is more than 0 seconds, and --retries 0 or more")
+        raise ValueError("expected --timeout above 0 seconds and --retries of 0 or more")
     request = _read_request(given.request) if given.request else None
     asked = given.model or (request or {}).get("model") or environment.get("COMETAPI_DEFAULT_MODEL")
     return Plan(
@@ -183,7 +182,7 @@ def _read_request(source: str) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"--request: not JSON: {error}") from error
     if not isinstance(body, dict):
-        raise ValueError("--request: a JSON object was expected, such as {'model': ...}")
+        raise ValueError('--request: expected a JSON object such as {"model": ...}')
     return body
 
 

@@ -1,7 +1,7 @@
-"""The demonstration of ``doctor``: every failure of the guide, on a gateway of its own, offline.
+"""The demonstration of ``doctor``: every failure of the guide, on a built-in gateway, offline.
 
-A scenario is a row of ``SCENARIOS``: what a person has got wrong or what has happened to the
-gateway, as a plan and as something done to the gateway before it is examined.
+A scenario is a row of ``SCENARIOS``: a user's mistake or a state of the gateway, expressed as a
+plan and as a preparation of the gateway.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _failing(name: str) -> Callable[[Gateway], None]:
 
 
 def _refusing(status: int, message: str, refused: Callable[[Mapping[str, Any]], object]) -> Any:
-    """Let the gateway refuse the bodies of which something is true."""
+    """Let the gateway refuse the bodies for which ``refused`` is true."""
 
     def prepare(gateway: Gateway) -> None:
         from ...testing import error_reply  # noqa: PLC0415 - needs h11
@@ -57,7 +57,7 @@ def _refusing(status: int, message: str, refused: Callable[[Mapping[str, Any]], 
 class Scenario:
     """One failure: ``meaning`` in words, ``prepare`` for the gateway, the rest for the plan.
 
-    ``below`` is the path of the base URL; a ``closed`` gateway is gone when it is examined;
+    ``below`` is the path of the base URL; a ``closed`` gateway has stopped when it is examined;
     ``timeout`` is in seconds.
     """
 
@@ -125,7 +125,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     ),
     "timeout": Scenario(meaning="no answer at all", prepare=_failing("hanging"), timeout=1.0),
     "broken_stream": Scenario(
-        meaning="a stream ends without its end",
+        meaning="a stream ends without its terminal event",
         prepare=lambda gateway: gateway.always(
             lambda request: _cut() if request.fields().get("stream") else None, path=_CHAT
         ),
@@ -140,7 +140,7 @@ def _cut() -> Reply:
 
 
 def scenario_called(name: str) -> Scenario:
-    """The scenario of a name.
+    """Return the scenario of a name.
 
     Raises:
         ValueError: If there is none.
@@ -153,7 +153,7 @@ def scenario_called(name: str) -> Scenario:
 
 @asynccontextmanager
 async def demonstration(scenario: Scenario) -> AsyncIterator[tuple[Plan, Gateway]]:
-    """The plan of a scenario and the gateway that it is about.
+    """Provide the plan of a scenario, and its gateway.
 
     Raises:
         ValueError: If the gateway's own requirement is not installed.

@@ -1,4 +1,4 @@
-"""What ``doctor`` is to examine, and what it has found so far.
+"""The plan of an examination, and its findings so far.
 
 All requests go through the real SDK and a wrapped client, so that they are judged as the
 caller's own are.
@@ -25,7 +25,10 @@ CHAT: Final = "/chat/completions"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to examine. ``timeout`` is in seconds and holds for each request with its retries."""
+    """A plan of what to examine.
+
+    ``timeout`` is in seconds and holds for each request with its retries.
+    """
 
     environment: Mapping[str, str]
     timeout: float
@@ -53,7 +56,7 @@ class Plan:
 
     @property
     def keywords(self) -> Options:
-        """What the clients are wrapped with."""
+        """The keywords that the clients are wrapped with."""
         limits: Options = {
             "max_retries": self.retries,
             "deadline": self.timeout,
@@ -69,7 +72,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Examination:
-    """What has been found so far.
+    """The findings so far.
 
     ``broken`` is the request that failed last, as path and body, and ``error`` its exception.
     All clients share the connections of the ``pool``, and nothing else: no limit, no pause.
@@ -85,11 +88,11 @@ class Examination:
 
     @property
     def final(self) -> tuple[StepResult, ...]:
-        """All results, in the light of each other."""
+        """All results, reconsidered together."""
         return reconsidered(self.results.values())
 
     def client(self, variable: str = "") -> AsyncOpenAI:
-        """A wrapped client with the key, or with the one in another variable."""
+        """Return a wrapped client with the key, or with the one in another variable."""
         plan = self.plan
         key = plan.environment[variable] if variable else find_key(plan.environment)[1]
         if self.pool is None:
@@ -107,7 +110,7 @@ class Examination:
             await self.pool.aclose()
 
     async def ask(self, path: str, body: Mapping[str, Any], variable: str = "") -> Exception | None:
-        """Send a request; the exception that came out, if one did."""
+        """Send a request and return the exception that it raised, if any."""
         try:
             client, data = self.client(variable), dict(body)
             if body.get("stream") is not True:
@@ -125,7 +128,7 @@ class Examination:
         return None
 
     async def list_models(self, variable: str = "") -> Exception | None:
-        """Ask for the models; the exception that came out, if one did."""
+        """Request the models list and return the exception that was raised, if any."""
         try:
             page = await self.client(variable).models.list()
             self.listed = self.listed or tuple(model.id for model in page.data)

@@ -1,4 +1,4 @@
-"""The steps of ``doctor`` that may cost money: what they need, would send, and find."""
+"""The steps that may cost money: what they need, would send, and find."""
 
 from __future__ import annotations
 
@@ -37,33 +37,33 @@ async def _try(examination: Examination, step: str, path: str, body: Mapping[str
 
 
 async def send_minimal(examination: Examination) -> StepResult:
-    """The guide's minimal request, which is known to be good."""
+    """Send the guide's minimal request, which is known to be valid."""
     result: StepResult = await _try(examination, "minimal", CHAT, examination.plan.minimal)
     return result
 
 
 async def send_stream(examination: Examination) -> StepResult:
-    """The same as a stream."""
+    """Send the same as a stream."""
     body = {**examination.plan.minimal, "stream": True}
     result: StepResult = await _try(examination, "stream", CHAT, body)
     return result
 
 
 async def send_request(examination: Examination) -> StepResult:
-    """The caller's own request, as it is."""
+    """Send the user's own request, as it is."""
     plan = examination.plan
     result: StepResult = await _try(examination, "request", plan.path, plan.request or {})
     return result
 
 
 async def remove_fields(examination: Examination) -> StepResult:
-    """The request without its advanced fields, one by one, until it works."""
+    """Remove the request's advanced fields one by one, until it works."""
     plan = examination.plan
     first = examination.results["request"]
     if first.outcome is not StepOutcome.FAIL or first.kind is None:
-        return skipped("fields", "the request as it is did not fail")
+        return skipped("fields", "the request did not fail as it is")
     if examination.results["minimal"].kind is first.kind:
-        return skipped("fields", "the minimal request, which has none, failed as well")
+        return skipped("fields", "the minimal request, which has none, failed too")
     if not may_be_the_fields(first.kind):
         return skipped("fields", f"fields are not the cause of '{first.kind}'")
     left, removed = dict(plan.request or {}), list[str]()
@@ -75,16 +75,16 @@ async def remove_fields(examination: Examination) -> StepResult:
             return await _culprit(examination, removed)
         found = diagnose(error)
         if found.kind is not first.kind and not may_be_the_fields(found.kind):
-            reason = f"stopped, because another failure came: {in_words(found)}"
+            reason = f"stopped at a different failure: {in_words(found)}"
             return failed("fields", reason, "Wait a little and run this again.")
     if not removed:
         return skipped("fields", "the request has no advanced fields to remove")
     reason = f"it fails in the same way without {_named(removed)}"
-    return failed("fields", reason, "Look at model, messages and path: the rest is not the cause.")
+    return failed("fields", reason, "Check model, messages and path: the rest is not the cause.")
 
 
 async def _culprit(examination: Examination, removed: list[str]) -> StepResult:
-    """Whether the field removed last is the cause alone, or only together with others."""
+    """Tell whether the field removed last is the cause alone, or only together with others."""
     plan, last = examination.plan, removed[-1]
     action = f"Leave {_named([last])} out for this model, or correct its value."
     reason = f"it works without {_named([last])}"
@@ -92,13 +92,13 @@ async def _culprit(examination: Examination, removed: list[str]) -> StepResult:
         others = {name: value for name, value in (plan.request or {}).items() if name != last}
         if await examination.ask(plan.path, others) is not None:
             action = "Leave these fields out, then add them back one by one."
-            return explained("fields", f"it works without {_named(removed)} together", action)
+            return explained("fields", f"it works without all of {_named(removed)}", action)
         reason += "; all other fields may stay"
     return explained("fields", reason, action)
 
 
 async def change_model(examination: Examination) -> StepResult:
-    """What failed, with another model."""
+    """Send what failed to another model."""
     if examination.broken is None:
         return skipped("other_model", "no request failed")
     path, body = examination.broken
@@ -113,7 +113,7 @@ async def change_model(examination: Examination) -> StepResult:
 
 
 async def change_key(examination: Examination) -> StepResult:
-    """What failed, with another key; the models list where nothing else was asked."""
+    """Send what failed with another key; the models list if nothing else was sent."""
     plan, variable = examination.plan, examination.plan.alternate_key_env
     if examination.broken is not None:
         path, body = examination.broken
@@ -133,13 +133,13 @@ async def change_key(examination: Examination) -> StepResult:
 
 
 def _as_before(step: str, error: Exception, examination: Examination) -> StepResult:
-    """The result of a variation that failed, next to what failed before it."""
+    """Return the result of a variation that failed, compared with the original failure."""
     if examination.error is None:
         return judge(step, diagnose(error))
     return judge_variation(step, diagnose(error), diagnose(examination.error))
 
 
-# -- what they need and would send ----------------------------------------------------------------
+# -- requirements and previews --------------------------------------------------------------------
 
 
 def _named(names: list[str]) -> str:
@@ -147,37 +147,37 @@ def _named(names: list[str]) -> str:
 
 
 def lacks_model(plan: Plan) -> str:
-    """What is missing where no model was named."""
+    """Say what is missing if no model was named."""
     return "" if plan.model else "no model was named: add --model ID"
 
 
 def lacks_request(plan: Plan) -> str:
-    """What is missing where no request was given."""
+    """Say what is missing if no request was given."""
     return "" if plan.request is not None else "no request was given: add --request FILE"
 
 
 def lacks_other_model(plan: Plan) -> str:
-    """What is missing where no other model was named."""
+    """Say what is missing if no other model was named."""
     return "" if plan.alternate_model else "no other model was named: add --alternate-model ID"
 
 
 def lacks_other_key(plan: Plan) -> str:
-    """What is missing where no other key was named."""
+    """Say what is missing if no other key was named."""
     return "" if plan.alternate_key_env else "no other key was named: add --alternate-key-env NAME"
 
 
 def preview_minimal(plan: Plan) -> str:
-    """What the minimal request would send."""
+    """Say what the minimal request would send."""
     return f"POST {CHAT} {printable(json.dumps(plan.minimal))}"
 
 
 def preview_request(plan: Plan) -> str:
-    """What of the request would be sent: its path and the names of its fields."""
+    """Say what the request would send: its path and the names of its fields."""
     return f"POST {printable(plan.path)} with the fields {_named(list(plan.request or {}))}"
 
 
 def preview_fields(plan: Plan) -> str:
-    """How often the request would be sent again, and without what."""
+    """Say how often the request would be sent again, and without which fields."""
     order = removal_order(plan.request or {})
     if not order:
         return "nothing: the request has no advanced fields"

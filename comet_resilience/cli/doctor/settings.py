@@ -1,7 +1,7 @@
-"""The part of ``doctor`` that looks at the configuration: key, base URL, ``.env``, proxies.
+"""The configuration: key, base URL, ``.env``, proxies.
 
-Everything is a function of the environment's variables, so that no test needs a real one. No
-value of a key is ever put into a sentence: at most it "differs".
+Functions of the environment's variables. No sentence ever contains the value of a key: at most it
+"differs".
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...verdict.vocabulary import FailureKind, Observation
 from .triage import StepResult, failed, passed, warned
 
 KEY_VARIABLES: Final = ("COMETAPI_KEY", "OPENAI_API_KEY")
-#: Names that some frameworks read and that are easily taken for the right one.
+#: Names that some frameworks read and that are easily mistaken for the right one.
 LOOKALIKES: Final = ("COMETAPI_API_KEY", "COMET_API_KEY")
 BASE_URL_VARIABLES: Final = ("COMETAPI_BASE_URL", "OPENAI_BASE_URL")
 
@@ -32,7 +32,7 @@ _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def parse_dotenv(text: str) -> dict[str, str]:
-    """The variables that a ``.env`` file sets."""
+    """Return the variables that a ``.env`` file sets."""
     found = {}
     for line in text.splitlines():
         matched = _LINE.match(line)
@@ -47,7 +47,7 @@ def parse_dotenv(text: str) -> dict[str, str]:
 
 
 def find_key(environment: Mapping[str, str]) -> tuple[str, str]:
-    """The variable that the key comes from and the key; two empty strings if there is none."""
+    """Return the variable that holds the key, and the key; two empty strings if there is none."""
     for name in KEY_VARIABLES:
         if environment.get(name, "").strip():
             return name, environment[name]
@@ -55,7 +55,7 @@ def find_key(environment: Mapping[str, str]) -> tuple[str, str]:
 
 
 def check_key(environment: Mapping[str, str], dotenv: Mapping[str, str]) -> StepResult:
-    """Whether there is a key, where it comes from, its form, and what contradicts it."""
+    """Check that there is a key, where it comes from, its form, and what contradicts it."""
     name, key = find_key(environment)
     if not key:
         return _no_key(environment, dotenv)
@@ -66,7 +66,7 @@ def check_key(environment: Mapping[str, str], dotenv: Mapping[str, str]) -> Step
         action = f"Correct the value of {name} and start the program again."
         return failed("key", f"{name}: {wrong[0]}", action, *wrong[1:], *notes)
     if notes:
-        action = "Make sure that your program reads the key that you mean."
+        action = "Make sure that your program reads the intended key."
         return warned("key", f"from {name}, well-formed; but {notes[0]}", action, *notes[1:])
     return passed("key", f"from {name}, well-formed")
 
@@ -77,20 +77,20 @@ def _no_key(environment: Mapping[str, str], dotenv: Mapping[str, str]) -> StepRe
     alike = [name for name in LOOKALIKES if environment.get(name, "").strip()]
     if written:
         action = "Load the .env file first: set -a; . ./.env; set +a"
-        return failed("key", f"{reason}; the .env file here sets {written[0]}", action)
+        return failed("key", f"{reason}; the .env file in this directory sets {written[0]}", action)
     if alike:
-        action = f"Give {alike[0]}'s value to COMETAPI_KEY, if it is the key for CometAPI."
-        return failed("key", f"{reason}; {alike[0]} is, but it is another variable", action)
+        action = f"If {alike[0]} is your key for CometAPI, set COMETAPI_KEY to it."
+        return failed("key", f"{reason}; {alike[0]} is, but that is another variable", action)
     return failed("key", reason, _GET_A_KEY)
 
 
 def _rivals(
     name: str, key: str, environment: Mapping[str, str], dotenv: Mapping[str, str]
 ) -> Iterator[str]:
-    """What else is called a key and is another one."""
+    """Yield the other variables that hold a different key."""
     first = KEY_VARIABLES[0]
     if name != first and first in environment:
-        yield f"{first} is set to nothing, so {name} is used"
+        yield f"{first} is set but empty, so {name} is used"
     for other in (*KEY_VARIABLES, *LOOKALIKES):
         value = environment.get(other, "").strip()
         if other != name and value and value != key.strip():
@@ -99,11 +99,11 @@ def _rivals(
     for other in (*KEY_VARIABLES, *LOOKALIKES):
         value = dotenv.get(other, "").strip()
         if value and value != environment.get(other, key).strip():
-            yield f"the .env file here sets {other} to a value that differs"
+            yield f"the .env file in this directory sets {other} to a different value"
 
 
 def find_base_url(option: str | None, environment: Mapping[str, str]) -> tuple[str, str]:
-    """Where the base URL comes from, and the base URL."""
+    """Return the source of the base URL, and the base URL."""
     if option:
         return "--base-url", option
     for name in BASE_URL_VARIABLES:
@@ -113,13 +113,13 @@ def find_base_url(option: str | None, environment: Mapping[str, str]) -> tuple[s
 
 
 def parse_base_url(url: str) -> SplitResult | None:
-    """The parts of a base URL; ``None`` if it is none."""
+    """Return the parts of a base URL; ``None`` if it is not one."""
     parts = _parse_url(url)
     return parts if parts is not None and parts.scheme in ("http", "https") else None
 
 
 def _parse_url(url: str) -> SplitResult | None:
-    """The parts of a URL that names a host; ``None`` if it does not."""
+    """Return the parts of a URL that names a host; ``None`` if it does not."""
     try:
         parts = urlsplit(url)
         usable = parts.hostname and parts.port != 0
@@ -129,7 +129,7 @@ def _parse_url(url: str) -> SplitResult | None:
 
 
 def shown_url(parts: SplitResult) -> str:
-    """A URL without credentials and query."""
+    """Return a URL without credentials and query."""
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
     port = f":{parts.port}" if parts.port else ""
@@ -137,7 +137,7 @@ def shown_url(parts: SplitResult) -> str:
 
 
 def check_base_url(source: str, url: str, environment: Mapping[str, str]) -> StepResult:
-    """Whether the base URL is one, and the one that it should be; which one the SDK would take."""
+    """Check that the base URL is valid, the right one, and the one that the SDK would use."""
     parts = parse_base_url(url)
     if parts is None:
         action = f"Use this base URL exactly: {CORRECT_BASE_URL}"
@@ -146,11 +146,13 @@ def check_base_url(source: str, url: str, environment: Mapping[str, str]) -> Ste
     wrong = list(_doubts(parts))
     read_by_sdk = environment.get(BASE_URL_VARIABLES[1], "").strip()
     if not wrong and read_by_sdk and read_by_sdk.rstrip("/") != url.rstrip("/"):
-        action = "Give the right one to AsyncOpenAI(base_url=...) in your program."
+        action = "Pass the right one in your program: AsyncOpenAI(base_url=...)."
         wrong = [f"but {BASE_URL_VARIABLES[1]}, which AsyncOpenAI() reads, differs"]
         return warned("base_url", f"{shown}, from {source}; {wrong[0]}", action)
     if not wrong:
-        notes = () if read_by_sdk else ("AsyncOpenAI() needs it as base_url=, or calls OpenAI",)
+        notes = (
+            () if read_by_sdk else ("pass it to AsyncOpenAI() as base_url=, or it calls OpenAI",)
+        )
         return passed("base_url", f"{shown}, from {source}", *notes)
     action = f"Use this base URL exactly: {_normalised(parts)}"
     return warned("base_url", f"{shown}, from {source}: {wrong[0]}", action, *wrong[1:])
@@ -161,19 +163,19 @@ def _doubts(parts: SplitResult) -> Iterator[str]:
     if _is_comet(host) and host != urlsplit(CORRECT_BASE_URL).hostname:
         yield f"{host} is not the API's host"
     if host == "api.openai.com":
-        yield "it is OpenAI's: a key of CometAPI is not accepted there"
+        yield "it is OpenAI's, which does not accept a key for CometAPI"
     yield from _doubts_about_path(parts.path)
     if parts.query or parts.fragment:
-        yield "it has a query or fragment, which a base URL does not"
+        yield "it has a query or fragment, which a base URL must not have"
     if parts.username is not None or parts.password is not None:
-        yield "it holds credentials (not shown here)"
+        yield "it contains credentials (not shown)"
     if parts.scheme == "http" and host not in _LOOPBACK:
-        yield "it is not https, so the key travels in the open"
+        yield "it is not https, so the key is sent unencrypted"
 
 
 def _doubts_about_path(path: str) -> Iterator[str]:
     if _ENDPOINT.search(path.rstrip("/")):
-        yield "it ends with an endpoint's path, which the SDK adds by itself"
+        yield "it ends with an endpoint's path, which the SDK adds itself"
     elif not re.search(r"/v\d", path):
         yield "it does not include /v1"
     if path.endswith("/"):
@@ -195,7 +197,7 @@ def _is_comet(host: str) -> bool:
 def proxy_for(
     environment: Mapping[str, str], parts: SplitResult
 ) -> tuple[str, SplitResult | None] | None:
-    """The variable and the URL (``None`` if it is none) of the proxy before a base URL, if any."""
+    """Return variable and URL (``None`` if invalid) of the proxy before a base URL, if any."""
     names = {name.lower(): name for name in environment if environment[name].strip()}
     excluded = environment.get(names.get("no_proxy", ""), "").lower().split(",")
     if any(_covers(entry.strip(), parts.hostname or "") for entry in excluded):
@@ -208,26 +210,26 @@ def proxy_for(
 
 
 def _covers(entry: str, host: str) -> bool:
-    """Whether an entry of ``NO_PROXY`` is about a host."""
+    """Tell whether an entry of ``NO_PROXY`` covers a host."""
     name = entry.partition("://")[2] or entry
     name = re.sub(r":\d+$", "", name).lstrip("*").lstrip(".")
     return entry == "*" or bool(name and (host == name or host.endswith(f".{name}")))
 
 
 def check_proxies(environment: Mapping[str, str], parts: SplitResult | None) -> StepResult:
-    """Whether the environment puts a proxy between this machine and the gateway."""
+    """Check for a proxy between this machine and the gateway."""
     found = proxy_for(environment, parts) if parts else None
     if parts is None or found is None:
-        return passed("proxies", "none stands in front of the base URL")
+        return passed("proxies", "none in front of the base URL")
     name, proxy = found
     if proxy is None:
-        return failed("proxies", f"{name} holds no usable URL", f"Correct or unset {name}.")
+        return failed("proxies", f"{name} is not a usable URL", f"Correct or unset {name}.")
     reason = f"{name} sends every call through {shown_url(proxy._replace(path=''))}"
     return warned("proxies", reason, f"If calls fail, try without it: NO_PROXY={parts.hostname}")
 
 
 def secrets_of(environment: Mapping[str, str], *urls: str) -> set[str]:
-    """Everything in the configuration that must not be shown."""
+    """Return everything in the configuration that must not be shown."""
     names = (*KEY_VARIABLES, *LOOKALIKES, "COMETAPI_ACCESS_TOKEN")
     found = {environment.get(name, "") for name in names}
     proxies = [value for name, value in environment.items() if name.lower().endswith("_proxy")]

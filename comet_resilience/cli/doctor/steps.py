@@ -1,7 +1,7 @@
-"""The steps of ``doctor``: what each one needs, and those that cost nothing.
+"""The steps in their order, what each one needs, and those that cost nothing.
 
-A step is a row of ``STEPS``. Those that cost money are taken only when the plan says so; until
-then they tell what they would send.
+A step is a row of ``STEPS``. Those that may cost money are taken only if the plan says so;
+otherwise they say what they would send.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from .triage import (
     skipped,
 )
 
-_RUN: Final = "To take this step: add --run (it may cost money)"
+_RUN: Final = "To take this step, add --run (it may cost money)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One row: ``needs`` are the steps whose failure leaves this one nothing to find out.
+    """One row: ``needs`` are the steps without which this one can find nothing out.
 
     ``lacks`` says what the step needs from the caller, ``preview`` what it would send.
     """
@@ -50,7 +50,7 @@ class Step:
 async def examine(
     plan: Plan, begin: Callable[[str], None], tell: Callable[[StepResult], None]
 ) -> Examination:
-    """Take all steps in order; ``begin`` hears which one comes, ``tell`` what it found."""
+    """Take all steps in order; ``begin`` is told of each one before, ``tell`` what it found."""
     examination = Examination(plan)
     try:
         for step in STEPS:
@@ -67,7 +67,7 @@ async def _result_of(step: Step, examination: Examination) -> StepResult:
     barred = [name for name in step.needs if examination.results[name].bars]
     lack = step.lacks(examination.plan)
     if barred:
-        return skipped(step.name, f"nothing to find out before '{TITLES[barred[0]]}' passes")
+        return skipped(step.name, f"waits until '{TITLES[barred[0]]}' passes")
     if lack:
         return skipped(step.name, lack)
     if step.paid and not examination.plan.run:
@@ -96,7 +96,7 @@ async def _proxies(examination: Examination) -> StepResult:
 async def _reach(examination: Examination) -> StepResult:
     plan, address = examination.plan, examination.plan.address
     if address is None:
-        return skipped("reach", "there is no base URL")
+        return skipped("reach", "no usable base URL")
     proxy = proxy_for(plan.environment, address) if plan.trust_env else None
     target = (proxy[1] if proxy else None) or address
     host, port = target.hostname or "", target.port or _port(target.scheme)
@@ -106,7 +106,7 @@ async def _reach(examination: Examination) -> StepResult:
             await (await anyio.connect_tcp(host, port)).aclose()
     except OSError as error:
         why = "no answer in time" if isinstance(error, TimeoutError) else "no connection"
-        action = "Check the host name, DNS, proxy and firewall between this machine and it."
+        action = "Check the host name, DNS, and any proxy or firewall in between."
         return failed("reach", f"{shown}: {why}", action)
     return passed("reach", f"{shown} accepts connections")
 
@@ -116,7 +116,7 @@ async def _tls(examination: Examination) -> StepResult:
     if address is None or address.scheme != "https":
         return skipped("tls", "the base URL is not https")
     if plan.trust_env and proxy_for(plan.environment, address):
-        return skipped("tls", "a proxy stands in between; the models list will show it")
+        return skipped("tls", "a proxy is in between; the models list will tell")
     host, port = address.hostname or "", address.port or _port("https")
     try:
         with anyio.fail_after(plan.timeout):
@@ -124,7 +124,7 @@ async def _tls(examination: Examination) -> StepResult:
             await stream.aclose()
     except OSError as error:
         why = "no answer in time" if isinstance(error, TimeoutError) else printable(str(error))
-        action = "Check this machine's clock, its certificates, and whether a proxy breaks TLS open"
+        action = "Check this machine's clock, its certificates, and whether a proxy intercepts TLS"
         return failed("tls", f"no trusted connection: {why}", f"{action}.")
     return passed("tls", "the certificate is trusted")
 
@@ -191,7 +191,7 @@ STEPS: Final = (
         lacks=requests.lacks_other_model,
         preview=lambda plan: f"what failed, with the model {printable(plan.alternate_model)}",
     ),
-    # Free by itself: it costs only where a request that costs was sent, and failed, before.
+    # Free by itself: it costs money only where a paid request was sent, and failed, before.
     Step(
         name="other_key", take=requests.change_key,
         needs=("base_url", "proxies", "reach", "tls", "redirects"), lacks=requests.lacks_other_key,

@@ -1,4 +1,4 @@
-"""What ``doctor`` prints: plain lines, coloured on a terminal where ``rich`` is installed."""
+"""The output: plain lines, coloured on a terminal where ``rich`` is installed."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ _SHOWN: Final = {
     StepOutcome.SKIPPED: ("skip", "dim"),
 }
 _LABELS: Final = {
-    StepOutcome.PASS: "So: ",
+    StepOutcome.PASS: "Conclusion: ",
     StepOutcome.WARN: "First: ",
     StepOutcome.FAIL: "First: ",
     StepOutcome.SKIPPED: "",
 }
 _SECTIONS: Final = {
     "key": "Configuration",
-    "reach": "The gateway, free of charge",
+    "reach": "The gateway (free of charge)",
     "minimal": "Requests that may cost money",
 }
 
 
 class Printer:
-    """Prints what is found while it is found; ``silent`` prints nothing."""
+    """A printer of findings as they come in; ``silent``, it prints nothing."""
 
     def __init__(self, redactor: Redactor, *, silent: bool) -> None:
         self.redactor = redactor
@@ -89,11 +89,11 @@ class Printer:
         """Sum up, and show the report of the failure, if there was one."""
         status = exit_status(examination.final)
         self._line("")
-        for line in _folded(hide(summary(examination.final), self.redactor), _WIDTH):
+        for line in _lines(hide(summary(examination.final), self.redactor), _WIDTH):
             self._line(line, "bold green" if status == 0 else "bold red")
         if examination.error is not None:
             self._line("")
-            self._line("Report of the last failure, to be sent to support", "bold")
+            self._line("Report of the last failure, for support", "bold")
             self._line("")
             for line in hide(report_of(examination), self.redactor).splitlines():
                 self._line(line)
@@ -101,8 +101,8 @@ class Printer:
         self._line(f"Exit status {status}")
 
     def _wrapped(self, text: str) -> list[str]:
-        """Lines without secrets: a secret that a line's end cuts in two would not be found."""
-        return _folded(hide(text, self.redactor), _WIDTH - len(_INDENT))
+        """Wrap a text without its secrets: one that a line's end cuts in two would not be found."""
+        return _lines(hide(text, self.redactor), _WIDTH - len(_INDENT))
 
     def _line(self, text: str, style: str = "", word: str = "") -> None:
         if self._silent:
@@ -121,7 +121,7 @@ class Printer:
 
 
 def document(examination: Examination, redactor: Redactor) -> dict[str, Any]:
-    """Everything that was found, as plain data without secrets."""
+    """Return everything that was found, as plain data without secrets."""
     final, plan = examination.final, examination.plan
     found = {
         "status": exit_status(final),
@@ -137,7 +137,7 @@ def document(examination: Examination, redactor: Redactor) -> dict[str, Any]:
 
 
 def report_of(examination: Examination) -> str:
-    """The support report of the last failure, with what the variations showed."""
+    """Return the support report of the last failure, with what the variations showed."""
     if examination.error is None:
         return ""
     other_model, other_key = (
@@ -158,12 +158,12 @@ def _works(result: StepResult) -> bool | None:
     return result.outcome is StepOutcome.PASS if tried else None
 
 
-def _folded(text: str, width: int) -> list[str]:
+def _lines(text: str, width: int) -> list[str]:
     return textwrap.wrap(text, width, break_on_hyphens=False) or [""]
 
 
 def _console() -> Any:
-    """The console of ``rich``, on a terminal and where it is installed."""
+    """Return the console of ``rich``, on a terminal and where it is installed."""
     if not sys.stdout.isatty():
         return None
     try:

@@ -1,7 +1,7 @@
-"""The guide's triage, as far as it can be decided without asking anybody: steps and judgements.
+"""The decisions of the guide's triage: outcomes of steps, and what they add up to.
 
-``doctor`` does the asking. Each step ends in a ``StepResult``; what an answer means for its step,
-which field to remove next, and what the whole adds up to is decided here.
+Each step ends in a ``StepResult``. Pure functions decide what a response means for its step, and
+which exit status and summary the results add up to.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TITLES: Final[Mapping[str, str]] = MappingProxyType(
         "other_key": "With another key",
     }
 )
-#: Steps that vary a request which failed: what they find explains a failure and adds none.
+#: Steps that vary a failed request: they explain a failure and never add one.
 VARIATIONS: Final = frozenset({"fields", "other_model", "other_key"})
 
 SAME: Final = "fails in the same way"
@@ -59,7 +59,7 @@ _SUGGESTED: Final = 3
 
 
 class StepOutcome(StrEnum):
-    """How a step ended."""
+    """The outcome of a step."""
 
     PASS = "pass"  # noqa: S105 - not a password
     WARN = "warn"
@@ -69,7 +69,7 @@ class StepOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepResult:
-    """What one step found: ``reason`` says why, ``action`` is the first thing to do.
+    """The finding of one step: ``reason`` says why, ``action`` is the first thing to do.
 
     ``notes`` are further sentences, ``diagnosis`` the judgement of the request that failed.
     """
@@ -88,18 +88,18 @@ class StepResult:
 
     @property
     def kind(self) -> Kind | None:
-        """What kind of failure it was, if a request failed."""
+        """The kind of failure, if a request failed."""
         return self.diagnosis.kind if self.diagnosis else None
 
     @property
     def bars(self) -> bool:
-        """Whether the steps after this one cannot tell anything."""
+        """True if the steps after this one cannot find anything out."""
         if self.outcome is not StepOutcome.FAIL:
             return False
         return self.step in _BARRING or self.kind is Kind.AUTHENTICATION
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as plain data that JSON can hold."""
+        """Return the result as plain data that JSON can hold."""
         return {
             "step": self.step,
             "title": self.title,
@@ -112,38 +112,38 @@ class StepResult:
 
 
 def passed(step: str, reason: str, *notes: str) -> StepResult:
-    """A step that found nothing wrong."""
+    """Return the result of a step that found nothing wrong."""
     return StepResult(step=step, outcome=StepOutcome.PASS, reason=reason, notes=notes)
 
 
 def warned(step: str, reason: str, action: str, *notes: str) -> StepResult:
-    """A step that found something to look at."""
+    """Return the result of a step that found something to check."""
     return StepResult(
         step=step, outcome=StepOutcome.WARN, reason=reason, action=action, notes=notes
     )
 
 
 def failed(step: str, reason: str, action: str, *notes: str) -> StepResult:
-    """A step that found a fault without sending a request."""
+    """Return the result of a step that found a fault without sending a request."""
     return StepResult(
         step=step, outcome=StepOutcome.FAIL, reason=reason, action=action, notes=notes
     )
 
 
 def skipped(step: str, reason: str, action: str = "", *notes: str) -> StepResult:
-    """A step that was not taken."""
+    """Return the result of a step that was not taken."""
     return StepResult(
         step=step, outcome=StepOutcome.SKIPPED, reason=reason, action=action, notes=notes
     )
 
 
 def explained(step: str, reason: str, action: str) -> StepResult:
-    """A variation that worked, and so explains a failure."""
+    """Return the result of a variation that worked, and so explains a failure."""
     return StepResult(step=step, outcome=StepOutcome.PASS, reason=reason, action=action)
 
 
 def judge_variation(step: str, diagnosis: Diagnosis, original: Diagnosis) -> StepResult:
-    """The result of a variation that failed as well, in the same way or in another."""
+    """Return the result of a variation that failed too, in the same way or in another."""
     if (diagnosis.kind, diagnosis.status) != (original.kind, original.status):
         return judge(step, diagnosis)
     return StepResult(
@@ -156,7 +156,7 @@ def judge_variation(step: str, diagnosis: Diagnosis, original: Diagnosis) -> Ste
 
 
 def judge(step: str, diagnosis: Diagnosis, *notes: str) -> StepResult:
-    """The result of a step whose request failed."""
+    """Return the result of a step whose request failed."""
     return StepResult(
         step=step,
         outcome=StepOutcome.FAIL,
@@ -168,7 +168,7 @@ def judge(step: str, diagnosis: Diagnosis, *notes: str) -> StepResult:
 
 
 def in_words(diagnosis: Diagnosis) -> str:
-    """A failure in one sentence: status, code, meaning, and the server's own message."""
+    """Return a failure in one sentence: status, code, meaning, and the server's own message."""
     parts = (str(diagnosis.status or ""), diagnosis.code, diagnosis.meaning)
     said = " ".join(part for part in parts if part)
     return f"{said}: {diagnosis.message}" if diagnosis.message else said
@@ -179,39 +179,41 @@ def _afterthoughts(diagnosis: Diagnosis) -> Iterable[str]:
     if found and found not in diagnosis.message:
         yield f"request id {printable(found)}"
     if len(diagnosis.attempts) > 1:
-        yield f"{len(diagnosis.attempts)} attempts were made, the last one failed as well"
+        yield f"{len(diagnosis.attempts)} attempts were made; the last one failed too"
     if diagnosis.may_be_billed and not diagnosis.route.startswith("GET "):
         yield "the work may have been done and billed"
 
 
 def judge_redirects(diagnosis: Diagnosis | None) -> StepResult:
-    """Whether the base URL leads to an API, from the answer to the models list."""
+    """Judge by the response to the models list whether the base URL leads to an API."""
     if diagnosis is None or diagnosis.status is None:
-        reason = "the base URL answers itself" if diagnosis is None else "no answer to judge by"
+        reason = (
+            "the base URL does not redirect" if diagnosis is None else "no response to judge by"
+        )
         return passed("redirects", reason) if diagnosis is None else skipped("redirects", reason)
     if diagnosis.kind is Kind.WRONG_PATH:
         safe = "it was not followed, so the key went nowhere else"
         return judge("redirects", diagnosis, *((safe,) if 300 <= diagnosis.status < 400 else ()))
-    return passed("redirects", "the base URL answers itself, as an API does")
+    return passed("redirects", "the base URL answers as an API does")
 
 
 def judge_models(diagnosis: Diagnosis | None, listed: Sequence[str]) -> StepResult:
-    """Whether the key was accepted, from the answer to the models list."""
+    """Judge by the response to the models list whether the key was accepted."""
     if diagnosis is None:
         return passed("models", f"the key is accepted; {len(listed)} models are offered")
     if diagnosis.kind in (Kind.NOT_FOUND, Kind.UNSUPPORTED):
         return warned(
             "models",
-            "this gateway lists no models, so the key is not proven",
-            "Go on with a request: --run --model ID",
+            "this gateway has no models list, so the key is not verified yet",
+            "Verify it with a request: --run --model ID",
         )
     return judge("models", diagnosis)
 
 
 def judge_model(model: str, listed: Sequence[str]) -> StepResult:
-    """Whether the asked model is offered; the nearest names if it is not."""
+    """Judge whether the model is offered; suggest the nearest names if it is not."""
     if not listed:
-        return skipped("model", "there is no list to look it up in")
+        return skipped("model", "there is no models list to look it up in")
     near = difflib.get_close_matches(model, listed, n=_SUGGESTED) if model else ()
     if not model:
         some = ", ".join(map(printable, listed[:_SUGGESTED]))
@@ -221,13 +223,13 @@ def judge_model(model: str, listed: Sequence[str]) -> StepResult:
     hint = f"Did you mean {' or '.join(map(printable, near))}?" if near else ""
     return failed(
         "model",
-        f"{printable(model)} is not in the list of models",
+        f"{printable(model)} is not in the models list",
         hint or "Check the model id, letter for letter, against the models page.",
     )
 
 
 def reconsidered(results: Iterable[StepResult]) -> tuple[StepResult, ...]:
-    """The results in the light of each other: an unlisted model that answers is no failure."""
+    """Reconsider the results together: an unlisted model that answers is no failure."""
     found = {result.step: result for result in results}
     model, minimal = found.get("model"), found.get("minimal")
     answers = minimal is not None and minimal.outcome is StepOutcome.PASS
@@ -237,7 +239,7 @@ def reconsidered(results: Iterable[StepResult]) -> tuple[StepResult, ...]:
 
 
 def exit_status(results: Iterable[StepResult]) -> int:
-    """What the process says of the outcome: the cause to look at first decides."""
+    """Return the exit status: the cause to look at first decides."""
     failures = _failures(results)
     steps, kinds = {result.step for result in failures}, {result.kind for result in failures}
     if steps & {"key", "base_url", "proxies"}:
@@ -250,7 +252,7 @@ def exit_status(results: Iterable[StepResult]) -> int:
 
 
 def summary(results: Iterable[StepResult]) -> str:
-    """The outcome in a sentence, with the first thing to do."""
+    """Return the outcome in a sentence, with the first thing to do."""
     taken = [result for result in results if result.outcome is not StepOutcome.SKIPPED]
     failures = _failures(taken)
     if not failures:
@@ -268,7 +270,7 @@ def summary(results: Iterable[StepResult]) -> str:
 
 
 def _failures(results: Iterable[StepResult]) -> list[StepResult]:
-    """The steps that failed and are not there to explain a failure."""
+    """Return the steps that failed, except the variations, which explain a failure."""
     return [
         result
         for result in results
@@ -277,17 +279,17 @@ def _failures(results: Iterable[StepResult]) -> list[StepResult]:
 
 
 def may_be_the_fields(kind: Kind) -> bool:
-    """Whether removing fields can help against a failure of this kind."""
+    """Tell whether removing fields can help against a failure of this kind."""
     return kind not in _NOT_THE_FIELDS
 
 
 def hide(text: str, redactor: Redactor) -> str:
-    """A text without the known secrets, in whatever form they stand there."""
+    """Return a text without the known secrets, in whatever form they occur."""
     return redactor.without_secrets(text)
 
 
 def hide_all(value: Any, redactor: Redactor) -> Any:
-    """Plain data without the known secrets."""
+    """Return plain data without the known secrets."""
     if isinstance(value, str):
         return hide(value, redactor)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The command: its options, and journals in, an answer out."""
+"""The command ``saturation``: its options, the reading of journals, and the output."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .page import page
 from .words import as_text, in_words
 
 _DESCRIPTION = """\
-Read journals, as written by wrap(client, journal="calls.jsonl"), and tell which route and model
+Read journals, as written by wrap(client, journal="calls.jsonl"), and report which route and model
 saturates first, when, and at what concurrency. Files may be large, rotated (give them all, in any
 order) and compressed with gzip; '-' is standard input.
 
-"first 429" is counted from the first attempt of all; "holds" is the number in flight, of one
-client, up to which refusals are rare and above which they are not ('-': no such number).
+"first 429" is the time since the first attempt of all; "holds" is the concurrency, of one client,
+up to which refusals are rare and above which they are not ('-' if there is no such number).
 """
 _EXAMPLES = """\
 examples:
@@ -33,7 +33,7 @@ examples:
   comet-resilience saturation calls.jsonl --html saturation.html
   zstdcat old/*.zst | comet-resilience saturation --json -
 """
-#: A line longer than this is none of ours.
+#: A longer line is not one of ours.
 _LONGEST: Final = 65_536
 
 
@@ -53,7 +53,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Print the answer; 1 if the journals hold no attempt at all.
+    """Print the answer; return 1 if the journals hold no attempt at all.
 
     Raises:
         OSError: If a file cannot be read or written.
@@ -68,7 +68,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def lines_of(journal: str) -> Iterator[bytes]:
-    """The lines of a journal one by one; one that is too long comes as one that is no line."""
+    """Yield the lines of a journal; in place of one that is too long, a malformed one."""
     with ExitStack() as stack:
         raw: IO[bytes] = (
             sys.stdin.buffer if journal == "-" else stack.enter_context(Path(journal).open("rb"))
@@ -93,6 +93,6 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def as_json(found: Saturation, words: str) -> str:
-    """Everything, for a program; times in seconds of the Unix clock."""
+    """Return everything as JSON; times are in seconds of the Unix clock."""
     shown = {"answer": words, "attempts": found.attempts, "refused": found.refused}
     return json.dumps(shown | asdict(found), indent=2)

@@ -1,4 +1,4 @@
-"""What journals say of saturation, in words and as a table of 80 columns."""
+"""Saturation in words, and as a table of 80 columns."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _WIDTH: Final = 80
 
 
 def in_words(found: Saturation) -> str:
-    """The answer as one paragraph."""
+    """Return the answer as one paragraph."""
     return f"{headline(found)} {details(found)}".rstrip()
 
 
 def headline(found: Saturation) -> str:
-    """The answer in one sentence."""
+    """Return the answer in one sentence."""
     if not found.series:
-        return "There is no attempt in these journals."
+        return "These journals contain no attempts."
     series = found.series[0]
     first = series.first
     if first is None:
@@ -33,7 +33,7 @@ def headline(found: Saturation) -> str:
 
 
 def details(found: Saturation) -> str:
-    """What else there is to say; nothing where nothing was refused."""
+    """Return the sentences after the first; none where nothing was refused."""
     if not found.refused:
         return ""
     return _level_in_words(found.series[0]) + _next_in_words(found)
@@ -44,8 +44,8 @@ def _level_in_words(series: Series) -> str:
     level = series.level
     if level is None:
         return (
-            f"{refused} were refused, at no particular concurrency: the limit may be one on the"
-            " rate, or be shared with others."
+            f"{refused} were refused, at no particular concurrency: it may be a rate limit, or one"
+            " that is shared with other clients."
         )
     return (
         f"{refused} were refused: {level.share_within:.1%} of those with up to {level.holds} in"
@@ -54,7 +54,7 @@ def _level_in_words(series: Series) -> str:
 
 
 def _next_in_words(found: Saturation) -> str:
-    """Who follows, if anybody."""
+    """Return the sentence about the next series that was refused."""
     others = [series for series in found.series[1:] if series.first is not None]
     if not others:
         return " No other route or model was refused." if len(found.series) > 1 else ""
@@ -65,18 +65,18 @@ def _next_in_words(found: Saturation) -> str:
 
 
 def name_of(series: Series) -> str:
-    """A series as a person would name it."""
+    """Return the name of a series."""
     route = printable(series.route)
     return f'{route} for "{printable(series.model)}"' if series.model else route
 
 
 def moment(seconds: float) -> str:
-    """A time of the Unix clock, in UTC."""
+    """Return a time of the Unix clock, in UTC."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def as_text(found: Saturation, words: str) -> str:
-    """The answer and a table, within 80 columns."""
+    """Return the answer and a table, within 80 columns."""
     rows: list[tuple[str, ...]] = [
         ("", "model", "route", "attempts", "429s", "share", "first 429", "holds")
     ]
@@ -103,12 +103,12 @@ def _row(place: int, series: Series, start: float) -> tuple[str, ...]:
 
 
 def since(seconds: float) -> str:
-    """How long after the first attempt, in a few characters."""
+    """Return a time after the first attempt, in a few characters."""
     return f"+{duration(round(seconds, 1))}"
 
 
 def duration(seconds: float) -> str:
-    """A duration in a unit that a person would choose."""
+    """Return a duration in the unit that suits it."""
     if seconds < 120:
         return f"{seconds:g} s"
     if seconds < 7_200:
@@ -117,7 +117,7 @@ def duration(seconds: float) -> str:
 
 
 def cut(text: str, width: int, mark: str) -> str:
-    """A text cut in its middle, where names differ least."""
+    """Return a text cut in its middle, where names differ least."""
     if len(text) <= width:
         return text
     half = (width - 1) // 2
@@ -132,7 +132,11 @@ def _laid_out(row: tuple[str, ...]) -> str:
 
 
 def footing(found: Saturation) -> str:
-    """The span and the counts, in one line."""
+    """Return the span of time and the counts, in one line."""
     span = f"{moment(found.start)} to {moment(found.end)}, " if found.series else ""
-    malformed = f"; {found.malformed} malformed lines skipped" if found.malformed else ""
+    malformed = (
+        f"; {found.malformed} malformed line{'s' * (found.malformed != 1)} skipped"
+        if found.malformed
+        else ""
+    )
     return f"{span}{found.attempts} attempts, {found.refused} refused{malformed}."
