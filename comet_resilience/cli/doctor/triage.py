@@ -186,11 +186,10 @@ def _afterthoughts(diagnosis: Diagnosis) -> Iterable[str]:
 
 def judge_redirects(diagnosis: Diagnosis | None) -> StepResult:
     """Judge by the response to the models list whether the base URL leads to an API."""
-    if diagnosis is None or diagnosis.status is None:
-        reason = (
-            "the base URL does not redirect" if diagnosis is None else "no response to judge by"
-        )
-        return passed("redirects", reason) if diagnosis is None else skipped("redirects", reason)
+    if diagnosis is None:
+        return passed("redirects", "the base URL does not redirect")
+    if diagnosis.status is None:
+        return skipped("redirects", "no response to judge by")
     if diagnosis.kind is Kind.WRONG_PATH:
         safe = "it was not followed, so the key went nowhere else"
         return judge("redirects", diagnosis, *((safe,) if 300 <= diagnosis.status < 400 else ()))

@@ -134,9 +134,6 @@ def _laid_out(row: tuple[str, ...]) -> str:
 def footing(found: Saturation) -> str:
     """Return the span of time and the counts, in one line."""
     span = f"{moment(found.start)} to {moment(found.end)}, " if found.series else ""
-    malformed = (
-        f"; {found.malformed} malformed line{'s' * (found.malformed != 1)} skipped"
-        if found.malformed
-        else ""
-    )
-    return f"{span}{found.attempts} attempts, {found.refused} refused{malformed}."
+    lines = "1 malformed line" if found.malformed == 1 else f"{found.malformed} malformed lines"
+    skipped = f"; {lines} skipped" if found.malformed else ""
+    return f"{span}{found.attempts} attempts, {found.refused} refused{skipped}."
