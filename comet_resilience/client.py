@@ -202,7 +202,7 @@ def wrap(
 
 
 def snapshot(client: AsyncOpenAI) -> Snapshot:
-    """The limits of a wrapped client now: per partition what is permitted, running and waiting.
+    """Return a wrapped client's limits now: per partition what is permitted, running and waiting.
 
     Raises:
         TypeError: If the client is not wrapped.
@@ -289,7 +289,7 @@ def _warn_of_base_url(base_url: str) -> None:
 
 
 def _twin(client: ClientT) -> ClientT:
-    """A copy that shares everything but the resources, which point back at their client.
+    """Return a copy that shares everything but the resources, which point back at their client.
 
     ``copy()`` is of no use: it fails on subclasses with a strict constructor, such as CometAPI's.
     """
@@ -304,7 +304,7 @@ def _twin(client: ClientT) -> ClientT:
 
 
 def _resource_of(client: AsyncOpenAI, resource: AsyncAPIResource) -> AsyncAPIResource:
-    """A copy of a resource that a subclass keeps of its own, for another client."""
+    """Return a copy, for another client, of a resource that a subclass keeps of its own."""
     copied = copy.copy(resource)
     for name in _cached_names(type(resource)):
         copied.__dict__.pop(name, None)
@@ -313,7 +313,7 @@ def _resource_of(client: AsyncOpenAI, resource: AsyncAPIResource) -> AsyncAPIRes
 
 
 def _cached_names(cls: type) -> set[str]:
-    """The names of what instances of a class make when it is first asked for."""
+    """Return the names of attributes that instances of a class make on first use."""
     members = (member for base in cls.__mro__ for member in vars(base).items())
     return {name for name, member in members if isinstance(member, cached_property)}
 
@@ -329,7 +329,7 @@ def _resilient_class(cls: Any) -> Any:
 
 
 class _Resilient(AsyncOpenAI):
-    """What a wrapped client does besides: tell the transport what only the client knows."""
+    """The additions to a wrapped client: it tells the transport what only the client knows."""
 
     # No ``async def``: where a key function raises, its frame would show the prompt.
     def _prepare_options(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -398,7 +398,7 @@ def _credential_of(client: AsyncOpenAI, headers: object, request: Any) -> int:
 
 
 def _wants_bytes(headers: object) -> bool:
-    """Whether a call was made ``with_streaming_response``."""
+    """Tell whether a call was made ``with_streaming_response``."""
     return isinstance(headers, Mapping) and headers.get("X-Stainless-Raw-Response") == "stream"
 
 

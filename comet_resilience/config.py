@@ -80,7 +80,7 @@ class Options(PerCallOptions, total=False):
 
 
 def by_route_and_model(info: RequestInfo) -> Hashable:
-    """The default partition: requests to one route for one model share a limit."""
+    """Return the default partition: requests to one route for one model share a limit."""
     return (info.route, info.model)
 
 
@@ -263,7 +263,7 @@ class Config:
 
     @property
     def as_fleet(self) -> Fleet | None:
-        """What was given as ``fleet``, as a value.
+        """The keyword ``fleet`` as a value.
 
         Raises:
             ValueError: If it is no URL, no function and no ``Fleet``.
@@ -282,7 +282,7 @@ class Config:
 
     @property
     def make_algorithm(self) -> AlgorithmFactory:
-        """What makes a partition's limit algorithm: the user's, or ours with the user's bounds."""
+        """The factory of limit algorithms: the user's, or ours with the user's bounds."""
         if self.algorithm is not None:
             return self.algorithm
         return lambda: StepBack(
@@ -332,7 +332,7 @@ def _named(default: object) -> str:
 
 
 def keywords_table() -> str:
-    """The README's table of keywords, from their declarations."""
+    """Return the README's table of keywords, from their declarations."""
     rows = ["| keyword | default | bounds | meaning |", "|---|---|---|---|"]
     for declared in fields(Config):
         bounds: Number | None = declared.metadata["bounds"]

@@ -1,4 +1,4 @@
-"""How a keyword is declared and checked: bounds, units, and the words of a refusal."""
+"""The declaration and check of a keyword: bounds, units, and the words of a refusal."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Number:
         return f"{kind}, {_plain(self.low)} {upper}" + (", or None" if self.optional else "")
 
     def accepts(self, value: object) -> bool:
-        """Whether a value is such a number and within the bounds."""
+        """Tell whether a value is such a number and within the bounds."""
         if value is None:
             return self.optional
         if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):

@@ -50,7 +50,7 @@ Witness = Callable[["Limiter", Hashable], object]
 
 
 class Block:
-    """What holds inside a block of code: merged options, and who hears of its requests."""
+    """The options that hold inside a block of code, merged, and the hearer of its requests."""
 
     __slots__ = ("_last", "options", "witness")
 
@@ -60,7 +60,7 @@ class Block:
         self._last: tuple[Config, Config] | None = None
 
     def over(self, config: Config) -> Config:
-        """A client's configuration with this block's word in place of its own."""
+        """Return a client's configuration with this block's options in place of its own."""
         if self._last is None or self._last[0] is not config:
             self._last = (config, replace(config, **self.options))
         return self._last[1]
@@ -124,7 +124,7 @@ class Override:
         entry.token = None
 
     def _entry_to_leave(self) -> _Entry | None:
-        """The innermost of our entries that is open in this context, or the only one at all."""
+        """Return the innermost of our entries open in this context, or the only one at all."""
         entry = _current_entry()
         while entry is not None and (entry.owner is not self or entry.is_over):
             entry = entry.outer

@@ -102,7 +102,7 @@ class Finished:
         return self._seen.add(name)
 
     def stored(self, name: bytes) -> tuple[bool, Any]:
-        """Whether an earlier run left a result that nobody took, and that result."""
+        """Tell whether an earlier run left a result that nobody took, and return it."""
         found = name in self._stored
         return found, self._stored.pop(name, None)
 

@@ -1,4 +1,4 @@
-"""How many calls may begin now: as many as the limiter could send soon.
+"""The number of calls that may begin now: as many as the limiter could send soon.
 
 A call that has begun costs kilobytes while it waits for a slot, one that has not costs nothing.
 So calls begin only while
@@ -69,14 +69,14 @@ class Pace:
         self._refused = 0
 
     def began(self, call: BulkCall) -> None:
-        """A call begins."""
+        """Count a call that begins."""
         self.running += 1
         self.held += 1
         self._fresh_count += 1
         self._fresh.append(call)
 
     def asked(self, call: BulkCall, key: Hashable) -> bool:
-        """A request of a call asks for a slot; whether its partition is new here."""
+        """Note a request that asks for a slot; tell whether its partition is new."""
         self._stale(call)
         if key in call.keys:
             return False
@@ -90,7 +90,7 @@ class Pace:
         return is_new
 
     def ended(self, call: BulkCall) -> None:
-        """A call is over, or was cancelled."""
+        """Count a call that is over, or was cancelled."""
         self.running -= 1
         self._stale(call)
         for key in call.keys:
@@ -99,7 +99,7 @@ class Pace:
                 self._forget_unused(key)
 
     def room(self, now: float) -> int:
-        """How many calls may begin."""
+        """Return the number of calls that may begin."""
         self._age(now)
         limit = free = waiting = 0
         for key, calls in self._calls.items():
@@ -113,11 +113,11 @@ class Pace:
         return min(max(soon, least), window)
 
     def limit(self) -> int:
-        """The limits in use, added up."""
+        """Return the sum of the limits in use."""
         return sum(self._load_of(key).limit for key in self._calls)
 
     def refused(self) -> int:
-        """How many attempts were refused for load since the run began."""
+        """Return the number of attempts refused for load since the run began."""
         return self._refused + sum(map(self._refused_in, self._calls))
 
     def _ahead(self, limit: int) -> int:

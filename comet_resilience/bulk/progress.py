@@ -1,4 +1,4 @@
-"""How far a run is, as a value; ``run_all(progress=...)`` hands it to a function."""
+"""The progress of a run, as a value; ``run_all(progress=...)`` hands it to a function."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Rate:
         self._marks = deque([(now, 0)])
 
     def at(self, now: float, count: int) -> float:
-        """The rate now that ``count`` calls are over."""
+        """Return the rate now that ``count`` calls are over."""
         while len(self._marks) > 1 and self._marks[1][0] <= now - LOOKS_BACK:
             self._marks.popleft()
         since, before = self._marks[0]

@@ -134,11 +134,11 @@ class BulkResults(Generic[ItemT, ValueT]):
 
     @property
     def is_open(self) -> bool:
-        """Whether anything may still be handed over."""
+        """True while anything may still be handed over."""
         return not self._is_closed
 
     def progress(self) -> Progress:
-        """How far the run is."""
+        """Return the progress of the run."""
         now = clock()
         over = self._answered + self._failed
         rate = self._rate.at(now, over)
@@ -167,7 +167,7 @@ class BulkResults(Generic[ItemT, ValueT]):
             self._news.set()
 
     def _acknowledge(self) -> None:
-        """The reader came back, so it is done with the result that it had."""
+        """Note that the reader came back, and so is done with the result that it had."""
         handed, self._handed = self._handed, None
         if handed is not None and self._plan.finished is not None:
             try:
@@ -234,7 +234,7 @@ class BulkResults(Generic[ItemT, ValueT]):
                 logger.warning(what, error)
 
     def _stop_beginning(self, error: OSError | TypeError) -> None:
-        """The file takes no more: hand over what was paid for, begin nothing, then raise."""
+        """Hand over what was paid for, begin nothing, then raise: the file takes no more."""
         self._broken = self._broken or error
         self._room.set()
         self._news.set()
@@ -289,7 +289,7 @@ class BulkResults(Generic[ItemT, ValueT]):
             self._room.set()
 
     def _settle(self, call: BulkCall) -> None:
-        """A call is over: keep its result, and let the reader know."""
+        """Keep the result of a call that is over, and let the reader know."""
         call.is_over = True
         if call.error is not None:
             self._failed += 1
@@ -303,7 +303,7 @@ class BulkResults(Generic[ItemT, ValueT]):
 
 
 def _foreign(error: BaseException) -> RuntimeError:
-    """An exception that has a meaning of its own for loops and tasks, as an ordinary one."""
+    """Return an ordinary exception for one that has a meaning of its own for loops and tasks."""
     ordinary = RuntimeError(f"{type(error).__name__} was raised while an item was asked for")
     ordinary.__cause__ = error
     return ordinary

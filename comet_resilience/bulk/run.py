@@ -201,7 +201,7 @@ async def _in_thread(function: Callable[[], None]) -> None:
 def _shown(
     results: BulkResults[Any, Any], show: ShowProgress | None
 ) -> Iterator[Callable[[], None] | None]:
-    """A function that shows the progress; called once more at the end, then the bar is closed."""
+    """Provide a function that shows the progress; it is called at the end, then the bar closes."""
     if show is None:
         yield None
         return

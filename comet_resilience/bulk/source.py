@@ -39,7 +39,7 @@ class Source(Generic[ItemT]):
 
 
 def size_of(items: object) -> int | None:
-    """How many items there are, ``None`` if only reading them would tell."""
+    """Return the number of items, ``None`` if only reading them would tell."""
     try:
         return len(cast("Any", items))
     except TypeError:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Outcome(StrEnum):
-    """How a request ended, as its caller sees it."""
+    """The end of a request, as its caller sees it."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -30,7 +30,7 @@ class Outcome(StrEnum):
 
 
 class RequestHook(Protocol):
-    """What an instrumentation learns of one request besides its events."""
+    """A hook that learns of one request what its events do not tell."""
 
     def answered(self) -> object:
         """Note that the answer goes to the caller now. Called in the request's task."""

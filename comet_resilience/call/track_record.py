@@ -107,7 +107,7 @@ class TrackRecord:
 
 
 def _is_model(kept: Circumstance, asked: Circumstance) -> bool:
-    """The same model with the same key on the same route of the same gateway."""
+    """Tell whether it is the same model, key and route of the same gateway."""
     return kept == asked and asked.model != ""
 
 

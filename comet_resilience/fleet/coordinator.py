@@ -65,16 +65,16 @@ class Coordinator:
         self._store.forget()
 
     def limit_by(self, limiter: Limiter) -> None:
-        """The limiter whose partitions these are."""
+        """Set the limiter whose partitions these are."""
         self._limiter = limiter
 
     def new_share(self) -> FleetShare:
-        """The algorithm of a new partition."""
+        """Return the algorithm of a new partition."""
         name = f"{os.getpid()}-{os.urandom(6).hex()}"
         return FleetShare(name, self._make, self.wake, self._note, self._draw)
 
     def join(self, partition: Partition) -> None:
-        """A partition is new; called under the limiter's lock."""
+        """Register a new partition; called under the limiter's lock."""
         share = partition.algorithm
         if isinstance(share, FleetShare):
             share.bind(partition, keys_of(self._account, partition.key))
@@ -133,7 +133,7 @@ class Coordinator:
                 self._word.wait(max(0.0, due - clock()))
 
     def _goes_on(self) -> bool:
-        """Whether there is anything to do; if not, all is given back, and the thread ends."""
+        """Tell whether there is anything to do; if not, give all back, and the thread ends."""
         has_word = self._word.is_set()
         self._word.clear()
         if not self._is_closing and (has_word or self._plan() < math.inf):
@@ -148,7 +148,7 @@ class Coordinator:
             return False
 
     def _plan(self) -> float:
-        """When the next renewal is due."""
+        """Return the time of the next renewal."""
         earliest = math.inf
         for share in self._all():
             share.planned = share.due()
@@ -156,7 +156,7 @@ class Coordinator:
         return earliest
 
     def _all(self) -> list[FleetShare]:
-        """The shares of partitions that still exist."""
+        """Return the shares of partitions that still exist."""
         alive = [(reference, reference()) for reference in tuple(self._shares)]
         if any(share is None for _, share in alive):
             gone = {id(reference) for reference, share in alive if share is None}
@@ -189,14 +189,14 @@ class Coordinator:
         return self._limiter.adjust(share.partition, step)
 
     def _note(self, state: FleetState, why: str) -> None:
-        """A share's state has changed; called under the limiter's lock."""
+        """Note a change of a share's state; called under the limiter's lock."""
         if state is not self._state and self._limiter is not None:
             self._limiter.note(FleetChanged(old=self._state, new=state, reason=why))
             self._state = state
 
 
 def coordinator_for(config: Config, account: str) -> Coordinator | None:
-    """What renews the shares of a client with ``fleet=``, ``None`` without.
+    """Return the coordinator of a client with ``fleet=``, ``None`` without.
 
     Raises:
         ImportError: If a URL is given and redis-py is not installed.

@@ -58,13 +58,13 @@ class Count:
         self.at = now
 
     def number(self, sent_at: float, rate: float) -> int:
-        """The number of an attempt sent at a time."""
+        """Return the number of an attempt sent at a time."""
         before = max(0.0, self.attempts - rate * max(0.0, self.at - sent_at))
         return self.refusals + int(before / 2)
 
 
 def save(algorithm: LimitAlgorithm, count: Count) -> str:
-    """The state of both as text."""
+    """Return the state of both as text."""
     values: dict[str, Any] = {name: getattr(count, name) for name in _COUNT}
     if isinstance(algorithm, StepBack):
         values |= {name: getattr(algorithm, name) for name in _STEP_BACK}
@@ -110,7 +110,7 @@ def _between(low: float, high: float) -> Callable[[Any, float], bool]:
 
 
 def _until(longest: float) -> Callable[[Any, float], bool]:
-    """A time that is at most so many seconds ahead."""
+    """Return a time that is at most so many seconds ahead."""
     return lambda value, now: _is_number(value) and 0 <= value <= now + longest + 1
 
 

@@ -1,4 +1,4 @@
-"""What a member saw, told to the fleet's algorithm as if one process had seen it all. Pure.
+"""The merging of what members saw, as if one process had seen it all. Pure.
 
 The algorithm is the one that limits a single process. What differs is how its tickets come about:
 
@@ -32,7 +32,7 @@ _MOST_ACCEPTED: Final = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sighting:
-    """How one attempt began or was refused: seconds ago, in flight then, and its epoch.
+    """The beginning or refusal of one attempt: seconds ago, in flight then, and its epoch.
 
     ``in_flight`` is as many as there may have been, ``told`` as many as others had said.
     """
@@ -46,7 +46,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class News:
-    """What a member saw since it last reported.
+    """The sightings of a member since it last reported.
 
     ``accepted`` counts answers that began and were no probes, on average after ``answer_time``
     seconds; ``probes`` are those sent above the level, or while the gate was closed.
@@ -59,7 +59,7 @@ class News:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether the fleet should hear of it at once."""
+        """True if the fleet should hear of it at once."""
         return bool(self.probes or self.refused)
 
 
@@ -79,18 +79,18 @@ class Understanding:
 
     @property
     def level(self) -> int:
-        """What is known to be accepted; above it an attempt is a probe."""
+        """The number that is known to be accepted; above it an attempt is a probe."""
         algorithm = self.algorithm
         return algorithm.level if isinstance(algorithm, StepBack) else algorithm.limit
 
 
 def ceiling(algorithm: LimitAlgorithm) -> int:
-    """The highest limit that an algorithm can come to: no answer is believed above it."""
+    """Return the highest limit that an algorithm can reach: no answer is believed above it."""
     return algorithm.maximum if isinstance(algorithm, StepBack) else algorithm.limit
 
 
 def understand(answer: Answer, fresh: LimitAlgorithm, remembered: str) -> Understanding:
-    """The fleet's algorithm, from its state, from what this member remembers, or from its limit."""
+    """Return the fleet's algorithm, from its state, from this member's memory, or its limit."""
     for text in (answer.state, remembered):
         count = restore(text, fresh, answer.now)
         if count is not None:
@@ -101,7 +101,7 @@ def understand(answer: Answer, fresh: LimitAlgorithm, remembered: str) -> Unders
 
 
 def is_needed(fleet: Understanding, news: News, answer: Answer) -> bool:
-    """Whether there is anything to commit: else the answer alone is the renewal."""
+    """Tell whether there is anything to commit; if not, the answer alone is the renewal."""
     algorithm = fleet.algorithm
     wake_at = algorithm.wake_at
     if algorithm.limit != answer.limit or not answer.state or news.is_urgent:
@@ -143,7 +143,7 @@ def merge(fleet: Understanding, news: News, answer: Answer, ask: Ask, draw: floa
 
 
 def _accepted(fleet: Understanding, sighting: Sighting, in_flight: int) -> int:
-    """How many are in flight beside what was refused.
+    """Return the number in flight beside what was refused.
 
     Where only the shares of others say that it was a probe, they have grown since they told what
     they have in flight: then what was accepted is what was known to be.
@@ -153,7 +153,7 @@ def _accepted(fleet: Understanding, sighting: Sighting, in_flight: int) -> int:
 
 
 def _ticket(fleet: Understanding, sighting: Sighting, answer: Answer, rate: float) -> Ticket:
-    """A ticket of the fleet: older ones are numbered up to the last step, newer ones after it."""
+    """Return a ticket of the fleet: older ones count up to the last step, newer ones after it."""
     last_step = _last_step(fleet.algorithm)
     number = fleet.count.number(answer.now - sighting.age, rate)
     number = min(number, last_step) if sighting.epoch < answer.epoch else max(number, last_step + 1)

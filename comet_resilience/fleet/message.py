@@ -1,4 +1,4 @@
-"""What a member asks of the script and what it is answered. Pure.
+"""The messages between a member and the script. Pure.
 
 Values that come back from Redis may have been written by anybody: what is out of its bounds is
 brought back into them, what is no number at all makes the answer void.
@@ -30,7 +30,7 @@ class Commit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """What a member tells of itself; seconds, and ``rate`` in attempts per second.
+    """A member's account of itself; seconds, and ``rate`` in attempts per second.
 
     ``limit`` is what the fleet begins with if nothing is known of it. A ``ttl`` of 0 says farewell.
     """
@@ -69,7 +69,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the script says. ``now`` is Redis' time in seconds, good for differences only.
+    """The script's reply. ``now`` is Redis' time in seconds, good for differences only.
 
     ``in_use`` and ``rate`` are the other members', ``lagging`` how many of them do not know this
     epoch yet, ``contended`` whether more is wanted than there is.
@@ -90,7 +90,7 @@ class Answer:
 
 
 def parse_answer(raw: object, maximum: int) -> Answer | None:
-    """The answer, with share and limit at most ``maximum``; ``None`` if it is none."""
+    """Parse the answer, with share and limit at most ``maximum``; ``None`` if it is not one."""
     if isinstance(raw, (str, bytes)) or not isinstance(raw, Sequence) or len(raw) != _FIELDS:
         return None
     try:

@@ -1,4 +1,4 @@
-"""When a member renews its share. Pure: seconds in, seconds out."""
+"""The times at which a member renews its share. Pure: seconds in, seconds out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ IDLE: Final = 30.0
 
 @dataclass(slots=True)
 class Need:
-    """What a member has and wants, as far as its pace depends on it.
+    """A member's share and demand, as far as its pace depends on them.
 
     ``is_new`` says that somebody began to wait since the last renewal, ``is_urgent`` that there
     is news for the fleet, ``owes`` that a share was lowered and others wait for the rest.

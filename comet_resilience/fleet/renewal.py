@@ -20,7 +20,7 @@ COMMIT_TRIES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What is asked, what is told, and of when it is (seconds, this process' clock)."""
+    """A question, a report, and their time (seconds, this process' clock)."""
 
     ask: Ask
     news: News

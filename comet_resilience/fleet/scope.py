@@ -1,4 +1,4 @@
-"""Which processes share a limit, and where in Redis. Pure.
+"""The scope of a shared limit: its processes, and its place in Redis. Pure.
 
 A scope is an account at a gateway and a partition there. Its name is a digest: the key of the
 account never reaches Redis, nor does the name of a model.
@@ -21,7 +21,7 @@ RedisSource = str | Callable[[], Any]
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """Where a fleet shares its limits, and whose they are: ``wrap(client, fleet=Fleet(...))``.
+    """The place where a fleet shares its limits, and its account: ``wrap(fleet=Fleet(...))``.
 
     ``redis`` is a URL (``redis://``, ``rediss://``, ``unix://``; ``valkey://`` and ``valkeys://``
     for the first two) or a function without arguments that makes a synchronous client with the
@@ -58,12 +58,12 @@ def _is_url(value: object) -> bool:
 
 
 def account_of(base_url: str, api_key: str, account: str | None) -> str:
-    """A digest of whose limits these are."""
+    """Return a digest of whose limits these are."""
     return _digest(base_url.rstrip("/"), "account" if account else "key", account or api_key)
 
 
 def keys_of(account: str, partition: Hashable) -> tuple[str, str]:
-    """The keys of a scope: its members, its limit."""
+    """Return the keys of a scope: its members, its limit."""
     scope = _digest(account, repr(partition))
     return f"{PREFIX}:{{{scope}}}:members", f"{PREFIX}:{{{scope}}}:limit"
 

@@ -1,4 +1,4 @@
-"""What one member saw of its attempts, between two reports to the fleet. Pure."""
+"""The attempts of one member between two reports to the fleet. Pure."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Seen:
 
     @property
     def is_urgent(self) -> bool:
-        """Whether the fleet should hear of it at once."""
+        """True if the fleet should hear of it at once."""
         return bool(self.probes or self.refused)
 
     def send(self, ticket: FleetTicket) -> None:
-        """An attempt went out."""
+        """Note that an attempt went out."""
         self.sends += 1
         if ticket.is_probe:
             self.undecided.append(ticket)
@@ -62,26 +62,26 @@ class Seen:
             self.answer_time += now - ticket.sent_at
 
     def refuse(self, ticket: FleetTicket, retry_after: float | None) -> None:
-        """It was refused for load."""
+        """Note that an attempt was refused for load."""
         ticket.decided = True
         self.refused.append((ticket, retry_after))
         del self.refused[_MOST:]
 
     def settle(self, now: float) -> None:
-        """A probe that was not refused within a second counts as accepted."""
+        """Count a probe that was not refused within a second as accepted."""
         undecided = self.undecided
         while undecided and (undecided[0].decided or undecided[0].sent_at + VERDICT_TIME <= now):
             self.accept(undecided.popleft(), now)
 
     def handed_over(self) -> Seen:
-        """What is to be reported; from now on this counts afresh."""
+        """Return what is to be reported, and count afresh."""
         report = Seen(self.sends, self.accepted, self.answer_time, self.probes, self.refused)
         self.sends, self.accepted, self.answer_time = 0, 0, 0.0
         self.probes, self.refused = [], []
         return report
 
     def taken_back(self, report: Seen) -> None:
-        """The report did not arrive: it goes with the next one."""
+        """Put a report that did not arrive back, to go with the next one."""
         self.accepted += report.accepted
         self.answer_time += report.answer_time
         self.probes = (report.probes + self.probes)[:_MOST]

@@ -76,29 +76,29 @@ class FleetShare(InFleet):
         self._seen = Seen()
 
     def bind(self, partition: Partition, keys: tuple[str, str]) -> None:
-        """The partition whose algorithm this is, and its keys in Redis."""
+        """Set the partition whose algorithm this is, and its keys in Redis."""
         self.partition, self.keys = partition, keys
 
     @property
     def limit(self) -> int:
-        """How many this process may have in flight now."""
+        """The number that this process may have in flight now."""
         return self._limit
 
     @property
     def closed_until(self) -> float | None:
-        """When the fleet's gate, or the local one, lets a canary out; ``None`` while open."""
+        """The time when the fleet's or the local gate lets a canary out; ``None`` while open."""
         return self._alone.closed_until if self._alone is not None else self._closed_until
 
     @property
     def wake_at(self) -> float | None:
-        """When the limit may rise without a word from the fleet."""
+        """The time when the limit may rise without a word from the fleet."""
         if self._alone is not None:
             return self._alone.wake_at
         return self._good_until if self._good_until < math.inf else None
 
     @property
     def view(self) -> FleetView:
-        """What ``snapshot()`` shows."""
+        """The view that ``snapshot()`` shows."""
         answer = self._answer
         return FleetView(
             state=self.state,
@@ -108,7 +108,7 @@ class FleetShare(InFleet):
         )
 
     def sent(self, now: float, in_flight: int) -> Ticket:
-        """An attempt goes out; in the fleet it counts as one more than all have in flight."""
+        """Note an attempt; in the fleet it counts as one more than all have in flight."""
         self._in_use = in_flight
         answer = self._answer
         if self._alone is not None:
@@ -133,7 +133,7 @@ class FleetShare(InFleet):
     def refused(
         self, ticket: Any, now: float, in_flight: int, retry_after: float | None, jitter: float
     ) -> None:
-        """It was refused for load: the fleet hears of it at once.
+        """Note a refusal for load: the fleet hears of it at once.
 
         Until the fleet has answered the slot is not used again: a queue would burn down in it.
         """
@@ -168,7 +168,7 @@ class FleetShare(InFleet):
                 self._wait_in_vain(now, why)
 
     def due(self) -> float:
-        """When the next renewal is due, on this process' clock; never while nobody is there."""
+        """Return the time of the next renewal, on this process' clock; never without requests."""
         if self._answer is None and self._alone is None and not self._in_use + self._waiting:
             return math.inf
         regular = renew_every(self._members) * (0.5 + self._jitter)
@@ -190,12 +190,12 @@ class FleetShare(InFleet):
         return min(due, self._fleet_moves_at) if waiting else due
 
     def is_idle(self, now: float) -> bool:
-        """Whether nobody has used or wanted the share for long."""
+        """Tell whether the share has been neither used nor wanted for long."""
         has_share = self._answer is not None or self._alone is not None
         return has_share and not self._in_use + self._waiting and now >= self._busy_at + IDLE
 
     def ask(self, now: float) -> Report:
-        """What to ask of the fleet and to tell it."""
+        """Return what to ask of the fleet and to report to it."""
         seen = self._seen.handed_over()
         waiting = self._waiting
         elapsed = min(_RATE_MEMORY * 10, max(0.001, now - self._asked_at))
@@ -222,7 +222,7 @@ class FleetShare(InFleet):
         return Report(ask, seen.news(now), seen, now)
 
     def take(self, report: Report, renewal: Renewal, now: float) -> None:
-        """A share has come. What was lowered is confirmed soon, for those who wait for it.
+        """Take a share that has come. A lower one is confirmed soon, for members that wait for it.
 
         What could not be told, because others were faster, goes with the next report.
         """
@@ -309,7 +309,7 @@ class FleetShare(InFleet):
 
 
 def alone(fresh: LimitAlgorithm, known: Answer | None) -> LimitAlgorithm:
-    """The algorithm of a process that cannot ask the fleet: an even part of the last limit."""
+    """Return the algorithm of a process without its fleet: an even part of the last limit."""
     if known is None:
         return fresh
     part = max(1, known.limit // known.members)

@@ -29,12 +29,12 @@ class StoreError(Exception):
 
 @cache
 def script() -> str:
-    """The text of the script."""
+    """Return the text of the script."""
     return files("comet_resilience.fleet").joinpath("sync.lua").read_text(encoding="utf-8")
 
 
 def client_maker(redis: RedisSource) -> Callable[[], Any]:
-    """What makes the client.
+    """Return the factory of the client.
 
     Raises:
         ImportError: If ``redis`` is a URL and redis-py is not installed.

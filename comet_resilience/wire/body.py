@@ -9,7 +9,7 @@ from .family import NAMES
 
 
 def loaded_body(request: Any) -> bytes | None:
-    """The body if it is in memory, else ``None``: it is then a stream of some kind."""
+    """Return the body if it is in memory, else ``None``: it is then a stream of some kind."""
     try:
         content: bytes = request.content
     except Exception:  # noqa: BLE001 - RequestNotRead, of whichever family
@@ -18,7 +18,7 @@ def loaded_body(request: Any) -> bytes | None:
 
 
 def why_not_replayable(stream: Any) -> str:
-    """Why a body that is not in memory cannot be sent twice, ``""`` if it can."""
+    """Say why a body that is not in memory cannot be sent twice, ``""`` if it can."""
     if not _is_multipart(stream):
         return "it is a stream that can be read only once"
     for field in stream.fields:
@@ -29,13 +29,13 @@ def why_not_replayable(stream: Any) -> str:
 
 
 def form_fields(request: Any) -> list[Any]:
-    """The fields of a multipart body; none of other bodies, a caller's own stream among them."""
+    """Return the fields of a multipart body; none of another body, such as a caller's stream."""
     stream: Any = getattr(request, "stream", None)
     return list(stream.fields) if _is_multipart(stream) else []
 
 
 def part_sizes(request: Any) -> dict[str, int]:
-    """The sizes in bytes of a multipart body's fields, by name; empty for other bodies."""
+    """Return the sizes in bytes of a multipart body's fields, by name; empty for other bodies."""
     sizes: dict[str, int] = {}
     for field in form_fields(request):
         with contextlib.suppress(Exception):  # a caller's file object may do anything
@@ -50,7 +50,7 @@ def _is_multipart(stream: object) -> bool:
 
 
 def _seekable(file: Any) -> bool:
-    """Whether a file can be rewound; the HTTP libraries would silently send it empty if not."""
+    """Tell whether a file can be rewound; if not, HTTP libraries silently send it empty."""
     try:
         return bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "seek")
     except Exception:  # noqa: BLE001 - whatever a caller's file object does

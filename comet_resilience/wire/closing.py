@@ -31,7 +31,7 @@ _LONGEST_WAY: Final = 16
 
 
 class OpenConnections:
-    """What is to be closed after an http client, and the event loops that have used it."""
+    """The connections to be closed after an http client, and the event loops that used it."""
 
     __slots__ = ("_loops", "_pools")
 
@@ -89,13 +89,13 @@ def connections_of(http_client: Any) -> OpenConnections | None:
 
 
 def _is_closed_by_a_finalizer(cls: type) -> bool:
-    """Whether it is the SDK that closes the http clients of a class, as it does those it makes."""
+    """Tell whether the SDK closes the http clients of a class, as it does those it makes."""
     finalizer = getattr(cls, "__del__", None)
     return getattr(finalizer, "__module__", "").partition(".")[0] == "openai"
 
 
 def _loop_of(connection: Any) -> Any:
-    """The loop of asyncio that a connection belongs to, ``None`` where it cannot be told."""
+    """Return the asyncio loop that a connection belongs to, ``None`` where it cannot be told."""
     thing = connection
     for _ in range(_LONGEST_WAY):
         deeper = (getattr(thing, name, None) for name in _TOWARDS_THE_SOCKET)

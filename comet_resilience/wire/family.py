@@ -1,4 +1,4 @@
-"""Which of the two HTTP libraries a client speaks, and how a transport is put into it.
+"""The two HTTP libraries: telling them apart, and putting a transport into a client.
 
 openai 3 stands on httpx2, openai 2 on httpx; their classes are unrelated, and either may be
 missing. Neither is imported here: whatever a client, request or exception is made of has been
@@ -61,7 +61,7 @@ _LOOP_IS_GONE: Final = "Event loop is closed"
 
 
 def family_of(thing: Any) -> Any:
-    """The HTTP library that a client, request or response belongs to.
+    """Return the HTTP library that a client, request or response belongs to.
 
     Raises:
         TypeError: If it is neither httpx2's nor httpx's.
@@ -71,7 +71,7 @@ def family_of(thing: Any) -> Any:
 
 
 def family_of_sdk() -> Any:
-    """The HTTP library that the installed SDK makes its clients of; both may be installed."""
+    """Return the HTTP library of the installed SDK's clients; both may be installed."""
     return _family(openai.DefaultAsyncHttpxClient)
 
 
@@ -91,7 +91,7 @@ def _family(cls: Any) -> Any:
 
 
 def fault_of(error: BaseException) -> Fault | None:
-    """Which fault of the exchange an exception stands for; ``None`` if it is something else."""
+    """Return the fault that an exception stands for; ``None`` if it is something else."""
     fault = _named(error, NAMES, _FAULTS)
     beneath = error if fault is None else error.__cause__
     fault = _named(beneath, ("aiohttp",), _AIOHTTP_FAULTS) or fault
@@ -116,7 +116,7 @@ def _named(
 
 
 def with_transport(http_client: Any, wrap_transport: Callable[[Any], Any]) -> Any:
-    """A twin of an ``AsyncClient`` whose transports are wrapped; the original stays as it is.
+    """Return a twin of an ``AsyncClient`` with wrapped transports; the original stays as it is.
 
     Everything else is shared: proxies (a mount each), event hooks, headers, cookies, TLS and
     timeouts. The twin keeps the original alive, whose end is that of the common connections.
@@ -141,7 +141,7 @@ def with_transport(http_client: Any, wrap_transport: Callable[[Any], Any]) -> An
 
 
 def transport_of(http_client: Any) -> Any:
-    """The main transport of an ``AsyncClient``."""
+    """Return the main transport of an ``AsyncClient``."""
     return http_client._transport  # noqa: SLF001 - there is no public way
 
 

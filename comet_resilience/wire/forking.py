@@ -26,7 +26,7 @@ def forget_in_children(transport: Any) -> None:
 
 
 def pool_of(transport: Any) -> Any:
-    """The connection pool of a transport of either family, ``None`` if it has none that we know."""
+    """Return the connection pool of a transport, ``None`` if it has none that we know."""
     pool = getattr(transport, "_pool", None)
     is_known = all(isinstance(getattr(pool, name, None), list) for name in _INHERITED)
     return pool if is_known else None

@@ -19,7 +19,7 @@ class QueryParams(Protocol):
 
 
 class URL(Protocol):
-    """Where a request goes."""
+    """The address of a request."""
 
     @property
     def scheme(self) -> str:
@@ -118,7 +118,7 @@ class Response(Protocol):
 
 
 class Transport(Protocol):
-    """What sends a request."""
+    """The sender of requests."""
 
     async def handle_async_request(self, request: Any, /) -> Any:
         """Send a request; return its response, the body still to come."""

@@ -1,4 +1,4 @@
-"""What a request asks for, read before it is sent: route, model, operation, and its body's nature.
+"""The reading of a request before it is sent: route, model, operation, nature of its body.
 
 A client that was wrapped tells most of it along the way (``Call``); for a transport that somebody
 built into an http client of their own it is read from the request.
@@ -30,7 +30,7 @@ _PARSED_UP_TO: Final = 65_536
 
 
 class Due(StrEnum):
-    """What a success must look like."""
+    """The expected form of a success."""
 
     JSON = "json"
     STREAM = "stream"
@@ -40,7 +40,7 @@ class Due(StrEnum):
 
 @dataclass(slots=True)
 class Call:
-    """What the wrapped client knows of a request and the transport cannot see.
+    """The wrapped client's knowledge of a request, which the transport cannot see.
 
     ``url`` is where it was to go at first; ``choices`` how many answers were asked for,
     and ``as_bytes`` says that the caller wants the body as it comes (``with_streaming_response``).
@@ -178,7 +178,7 @@ def _read_path(
 
 
 def _relative_path(path: str, base_url: str) -> tuple[str, str]:
-    """The path below the base URL, and the model where Azure has it in the path."""
+    """Return the path below the base URL, and the model where Azure has it in the path."""
     base = unquote(_ORIGIN.sub("", base_url.partition("?")[0])).rstrip("/")
     if base and path.startswith(base + "/"):
         path = path[len(base) :]
@@ -197,7 +197,7 @@ def _find_route(method: str, path: str) -> tuple[str, tuple[str, ...], Operation
 
 
 def _operation_of(method: str, path: str) -> Operation:
-    """What a request to an unknown path does, as far as its name tells."""
+    """Return the operation of an unknown path, as far as its name tells."""
     if method in ("GET", "HEAD"):
         return Operation.READ
     return Operation.JOB if method == "POST" and _MAKES_MEDIA.search(path) else Operation.OTHER
@@ -243,14 +243,14 @@ def of_json(data: object) -> tuple[str, bool, int]:
 
 
 def authorization_of(request: Any) -> str | None:
-    """The header that carries the key, in the usual form also where Azure has another."""
+    """Return the header that carries the key, in the usual form also where Azure has another."""
     azure = request.headers.get("api-key")
     header: str | None = f"Bearer {azure}" if azure else request.headers.get("authorization")
     return header
 
 
 def base_url_of(request: Any) -> str:
-    """The base URL in use, without credentials or query."""
+    """Return the base URL in use, without credentials or query."""
     url = request.url
     return f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}{base_path_of(request)}"
 
@@ -268,13 +268,13 @@ def credential_of(request: Any, call: Call | None) -> int:
 
 
 def event_watch(outgoing: Outgoing) -> EventWatch:
-    """The watch for the stream that a request asks for."""
+    """Return the watch for the stream that a request asks for."""
     terminal = TERMINALS.get(outgoing.info.route.partition(" ")[2])
     return EventWatch(terminal, outgoing.choices)
 
 
 def is_elsewhere(request: Any) -> bool:
-    """Whether a call was redirected away from its gateway, as downloads may be."""
+    """Tell whether a call was redirected away from its gateway, as downloads may be."""
     call: Call | None = request.extensions.get(EXTENSION)
     url = request.url
     return call is not None and url is not call.url and not _is_same_place(call.url, url)

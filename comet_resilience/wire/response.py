@@ -58,7 +58,7 @@ _DROPPED_HEADERS: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ResponseHead:
-    """What is known of a response once its body belongs to somebody else.
+    """The facts of a response that outlive its hand-over.
 
     Holding on to the response itself would keep its stream alive that nobody reads any more.
     """
@@ -68,7 +68,7 @@ class ResponseHead:
 
 
 async def read_bounded(response: Any) -> bytes:
-    """The decoded body of an unread response, cut at the cap; closes the response.
+    """Read and decode a response's body, cut at the cap, and close the response.
 
     A body that breaks off or drips is returned as far as it came.
     """
@@ -96,7 +96,7 @@ async def close(response: Any) -> None:
 
 
 def observe(response: Any, body: bytes, operation: Operation) -> Observation:
-    """The facts of a response and of its body."""
+    """Return the facts of a response and of its body."""
     headers = response.headers
     envelope = parse_envelope(body)
     status = envelope.true_status or response.status_code
@@ -125,7 +125,7 @@ def observe(response: Any, body: bytes, operation: Operation) -> Observation:
 
 
 def _names(envelope: Envelope, status: int) -> tuple[str, str]:
-    """The code and the type of an error: a code that is only the status is none.
+    """Return the code and the type of an error; a code that only repeats the status is none.
 
     A class at the head of the message stands in for a code.
     """
@@ -135,7 +135,7 @@ def _names(envelope: Envelope, status: int) -> tuple[str, str]:
 
 
 def _hint(headers: Any, envelope: Envelope, status: int) -> float | None:
-    """The server's hint, from wherever it stands, in a fixed order."""
+    """Return the server's hint, from wherever it stands, in a fixed order."""
     if is_about_calls_at_once(headers, envelope.message):
         return None
     hint = parse_retry_after(headers, time.time())
@@ -149,7 +149,7 @@ def _hint(headers: Any, envelope: Envelope, status: int) -> float | None:
 
 
 def observe_event(response: Any, data: bytes, operation: Operation) -> Observation:
-    """The facts of an error that came as an event of a stream.
+    """Return the facts of an error that came as an event of a stream.
 
     The Responses API has the error below ``response``; its status then tells nothing.
     """
@@ -166,7 +166,7 @@ def observe_event(response: Any, data: bytes, operation: Operation) -> Observati
 def observe_fault(
     fault: Fault, error: BaseException, status: int | None, operation: Operation
 ) -> Observation:
-    """The facts of an exchange that broke off, before (no ``status``) or after the headers."""
+    """Return the facts of an exchange that broke off before or after its headers."""
     return Observation(
         fault=fault,
         status=status,
@@ -177,7 +177,7 @@ def observe_fault(
 
 
 def request_ids(headers: Any, envelope: Envelope) -> RequestIds:
-    """The ids of a response, the gateway's header being the authority on the gateway's id."""
+    """Return the ids of a response; the gateway's header is the authority on the gateway's id."""
     gateway = ""
     for name in _GATEWAY_ID_HEADERS:
         gateway = gateway or headers.get(name, "")[:_ID_KEPT]
@@ -256,5 +256,5 @@ def _already_read(response: Any) -> bytes:
 
 
 def _host_and_path(location: str) -> str:
-    """A redirect's target without its query, which may carry secrets."""
+    """Return a redirect's target without its query, which may carry secrets."""
     return location.partition("?")[0].partition("#")[0][:_TEXT_KEPT]

@@ -56,7 +56,7 @@ _LONG_PART: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """What a complete answer contains; ``absent`` are literals that show it is not in an event."""
+    """The terminal sign of an answer; ``absent`` are literals that rule it out in an event."""
 
     sign: re.Pattern[bytes]
     absent: tuple[bytes, ...]
@@ -93,17 +93,17 @@ class Event:
 
     @property
     def is_ping(self) -> bool:
-        """Whether it only keeps the connection alive."""
+        """True if it only keeps the connection alive."""
         return not self.data or self.name in _PINGS or '"type":"ping"' in self.data.replace(" ", "")
 
     @property
     def is_done(self) -> bool:
-        """Whether it is the end mark of a stream, which proves nothing."""
+        """True if it is the end mark of a stream, which proves nothing."""
         return self.data.startswith("[DONE]")
 
     @property
     def is_error(self) -> bool:
-        """Whether it reports a failure instead of content."""
+        """True if it reports a failure instead of content."""
         if self.name in ("error", "response.failed"):
             return True
         if not any(word in self.data for word in _ERROR_WORDS):
@@ -121,7 +121,7 @@ class Event:
 
     @property
     def is_raised(self) -> bool:
-        """Whether the SDK makes an exception of it: it does so for an ``error`` member alone."""
+        """True if the SDK makes an exception of it: it does so for an ``error`` member alone."""
         data = self.parsed
         return isinstance(data, dict) and bool(data.get("error"))
 
@@ -351,7 +351,7 @@ class FirstEvent:
         return next(filter(self._is_it, (one.as_event for one in self._scanner.feed(data))), None)
 
     def finish(self) -> Event | None:
-        """The stream has ended: an event that its blank line was missing from, if any."""
+        """Return the last event of an ended stream if its blank line is missing."""
         last = self._scanner.finish()
         event = None if last is None else last.as_event
         return event if event is not None and self._is_it(event) else None
@@ -394,7 +394,7 @@ class EventWatch:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the terminal sign has come for every choice."""
+        """True once the terminal sign has come for every choice."""
         return self._missing <= 0
 
     @property
@@ -404,14 +404,14 @@ class EventWatch:
 
     @property
     def lack(self) -> str:
-        """What the answer lacks whose end is none."""
+        """The part that an incomplete answer lacks."""
         if self._arguments is not None and self._arguments.are_cut:
             return "the arguments of a tool call break off"
         return "the stream ended without a finish reason"
 
     @property
     def ends_whole(self) -> bool:
-        """Whether an end here would lose nothing: the last event has its blank line."""
+        """True if an end here would lose nothing: the last event has its blank line."""
         rest = self._scanner.unfinished
         return self.is_complete and (self._done or not rest or rest.lstrip().endswith(b"[DONE]"))
 
@@ -434,7 +434,7 @@ class EventWatch:
         return self._look(data)
 
     def finish(self) -> None:
-        """The stream has ended: an error whose blank line is missing is one all the same."""
+        """End the stream: an error whose blank line is missing is one all the same."""
         event = self._scanner.finish()
         stray = bytes(self._scanner.stray)
         if event is not None and not self._done:

@@ -30,22 +30,22 @@ _OPENING_CAP: Final = 256
 
 
 class Watcher(Protocol):
-    """What the body of a success reports to."""
+    """The watcher that the body of a success reports to."""
 
     def passed(self, chunk: bytes) -> bytes:
-        """A chunk is about to go to the caller; what of it may go. Raises to end the stream."""
+        """Return what of a chunk may go to the caller. Raises to end the stream."""
         ...
 
     def broke(self, error: BaseException) -> BaseException:
-        """The body failed; the exception that the caller is to get."""
+        """Return the exception that the caller gets for a body that failed."""
         ...
 
     def ended(self) -> None:
-        """The body was read to its end. Raises if that end is none."""
+        """Note that the body was read to its end. Raises if that end is none."""
         ...
 
     def closed(self) -> None:
-        """The body was closed before its end."""
+        """Note that the body was closed before its end."""
         ...
 
     def abandoned(self, close_inner: CloseInner) -> None:
@@ -54,10 +54,10 @@ class Watcher(Protocol):
 
 
 class Timekeeper(Protocol):
-    """What bounds the silence in a body, where something does."""
+    """The bound on silence in a body."""
 
     def patience(self) -> float:
-        """How many seconds may pass before the next chunk."""
+        """Return the seconds that may pass before the next chunk."""
         ...
 
     def stalled(self) -> BaseException:
@@ -258,5 +258,5 @@ class WatchedStream:
 
 @cache
 def _watched_class(family: Any) -> Any:
-    """The same as a subclass of its family's stream, which the client insists on."""
+    """Return the same as a subclass of its family's stream, which the client insists on."""
     return type("WatchedStream", (WatchedStream, family.AsyncByteStream), {})
