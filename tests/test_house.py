@@ -180,7 +180,15 @@ def test_the_door_is_in_order() -> None:
 def test_tests_mirror_the_rooms() -> None:
     """A test file of one of these folders is named after its room or its aspect."""
     tests = Path(__file__).parent
-    for folder in ("verdict", "limits", "wire", "support"):
+    for folder in (
+        "verdict",
+        "limits",
+        "wire",
+        "diagnosis",
+        "journal",
+        "cli/doctor",
+        "cli/saturation",
+    ):
         rooms = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
         mirrored = {path.stem.removeprefix("test_") for path in (tests / folder).glob("test_*.py")}
         assert mirrored <= rooms | ASPECTS, mirrored - rooms
