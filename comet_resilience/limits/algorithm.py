@@ -117,7 +117,7 @@ class LimitAlgorithm(Protocol):
         ...
 
     def sent(self, now: float, in_flight: int) -> Ticket:
-        """Number an attempt that goes out."""
+        """Return the ticket of an attempt that goes out."""
         ...
 
     def accepted(self, ticket: Ticket, now: float) -> None:
@@ -191,7 +191,7 @@ class StepBack:
         return next((p.sent_at + VERDICT_TIME for p in self._probes if not p.decided), None)
 
     def sent(self, now: float, in_flight: int) -> Ticket:
-        """Number the attempt; one above the level is a probe, to be decided within a second."""
+        """Return an attempt's ticket; one above the level is a probe, decided within a second."""
         self.numbered += 1
         ticket = Ticket(self.numbered, in_flight, now)
         if in_flight > self.level:

@@ -22,7 +22,7 @@ class FixedLimit:
             raise ValueError(f"limit={self.limit!r}: expected a whole number, 1 or more")
 
     def sent(self, now: float, in_flight: int) -> Ticket:
-        """Number the attempt."""
+        """Return the attempt's ticket."""
         self._sent += 1
         return Ticket(self._sent, in_flight, now)
 

@@ -170,7 +170,7 @@ class Gate:
             self._widen(2 * self._window)
 
     def sent(self, now: float, request: Standing, present: int, jitter: float) -> Passage:
-        """Number an attempt that passes; while closed it is a canary."""
+        """Return the passage of an attempt; while closed it is a canary."""
         self._numbered += 1
         passage = Passage(self._numbered, now, request)
         if self.closed_since is None:

@@ -90,7 +90,7 @@ class Guarded:
         return reason
 
     def sent(self, now: float, in_flight: int) -> Ticket:
-        """Number an attempt that goes out; its ticket says which algorithm knows it."""
+        """Return an attempt's ticket, which says which algorithm knows it."""
         ticket: Any = self._call("sent", now, in_flight)
         return _Issued(0, in_flight, now, by=self._algorithm, ticket=ticket)
 
