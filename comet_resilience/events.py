@@ -24,7 +24,7 @@ class AttemptFinished:
     success. ``queued`` is the time spent waiting for a slot before this attempt. ``in_flight``
     (this attempt included) and ``limit`` are its partition's when it was sent. The bodies' sizes
     are in bytes, ``None`` where unknown, as for a stream that has only begun. ``canary`` says that
-    it was let through a closed gate, to find out if an outage is over. ``usage`` is what a whole
+    it went through a closed gate, to find out whether an outage is over. ``usage`` is what a whole
     answer says that it took; that of a stream comes with ``StreamFinished``.
     """
 

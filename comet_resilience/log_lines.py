@@ -96,7 +96,7 @@ def _describe(event: Event) -> str:
     if isinstance(event, GaveUp):
         return f"{name} {event.kind} (status {event.status}): gave up: {event.reason}"
     if isinstance(event, HollowAnswer):
-        return f"{name} an answer that holds nothing was handed over: {event.reason}"
+        return f"{name} an answer without content was handed over: {event.reason}"
     return _describe_stream(name, event)
 
 

@@ -14,10 +14,10 @@ import trio
 import trio.testing
 
 from comet_resilience import (
-    log,
     FailureKind,
     GaveUp,
     RequestInfo,
+    log,
 )
 from comet_resilience.observers import Observers
 
