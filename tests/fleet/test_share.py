@@ -17,6 +17,10 @@ from comet_resilience.fleet.share import JOIN_WITHIN, FleetShare, alone
 from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
 from comet_resilience.limits.fixed import FixedLimit
 from comet_resilience.limits.partition import Partition
+from tests.bench.sim.fleet import FleetRun
+from tests.bench.sim.policies import PRODUCT
+from tests.bench.sim.scenario import Kind
+from tests.bench.sim.scenarios import BY_NAME
 
 ANSWER = Answer(
     share=4, limit=20, version=3, epoch=4, members=6, in_use=15, lagging=0, rate=1.0, now=50_000.0,
@@ -276,3 +280,22 @@ def test_what_snapshot_shows() -> None:
     member.renew()
     view = member.share.view
     assert (view.state, view.share, view.limit, view.members) == (FleetState.SHARED, 4, 20, 6)
+
+
+# -- several together ------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("seed", [1, 4])
+def test_a_hidden_capacity_is_found_together(db: Any, seed: int) -> None:
+    """Three processes under a cap of twenty, in virtual time: the real script decides."""
+    scenario = replace(BY_NAME["k_10proc"], processes=3, batch_count=300)
+    run = FleetRun(scenario, PRODUCT, seed, Kind.BATCH, db)
+    result = run.play()
+    assert (result.successes, result.failed, result.left) == (300, 0, 0)
+    assert result.refused_per_100 <= 5
+    (limit,) = (int(db.hget(key, "limit")) for key in db.keys("*:limit"))
+    assert 18 <= limit <= 22
+    assert (
+        sum(share.limit for coordinator in run.coordinators for share in coordinator.shares) <= 22
+    )

@@ -7,7 +7,7 @@ script reads its server's clock by an argument: nothing else differs from the li
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from .clock import Handle, VirtualLoop
 from .policies import Policy
 from .run import Run
 from .scenario import Kind, Scenario
+from .workload import Job
 
 #: Seconds to Redis, and back.
 _ONE_WAY: Final = 0.0005
@@ -154,3 +155,7 @@ class FleetRun(Run):
             for number in range(scenario.processes)
         ]
         self.limiters = [coordinator.limiter for coordinator in self.coordinators]
+
+    def _key(self, job: Job) -> Hashable:
+        """The model alone: in a fleet no account stands above the partitions."""
+        return "" if self._scenario.one_partition else job.model

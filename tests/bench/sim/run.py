@@ -8,7 +8,7 @@ it gives the slot back at once, waits, and queues again under its old order.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable
 from functools import partial
 from random import Random
 from typing import Any, cast
@@ -84,19 +84,22 @@ class Run:
         self.loop.run(self._scenario.horizon(self._kind), lambda: self._open == 0)
         return self._result()
 
+    def _key(self, job: Job) -> Hashable:
+        return self._scenario.key(job)
+
     def _note(self, event: Event) -> None:
         if isinstance(event, LimitChanged):
             self.limits.append((self.loop.time(), event.new))
 
     def _arrive(self, limiter: Limiter, job: Job) -> None:
-        lease = limiter.acquire_nowait(self._scenario.key(job))
+        lease = limiter.acquire_nowait(self._key(job))
         if lease is not None:
             self._send(job, lease)
         else:
             self._queue(limiter, job, None)
 
     def _queue(self, limiter: Limiter, job: Job, order: int | None) -> None:
-        waiter = limiter._enqueue(self._scenario.key(job), order)
+        waiter = limiter._enqueue(self._key(job), order)
         if waiter.lease is not None:
             self._send(job, waiter.lease)
         else:
