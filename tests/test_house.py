@@ -43,7 +43,7 @@ PURE = (
     "verdict", "limits.algorithm", "limits.budget", "limits.fixed", "limits.forecast",
     "limits.lookout", "limits.priority", "limits.queue", "limits.snapshot",
     "fleet.memory", "fleet.merge", "fleet.message", "fleet.pace", "fleet.renewal", "fleet.scope",
-    "fleet.seen", "fleet.share", "wire.sse", "diagnosis.content", "diagnosis.hints",
+    "fleet.sampler", "fleet.share", "wire.sse", "diagnosis.content", "diagnosis.hints",
     "diagnosis.redaction", "diagnosis.secrets", "diagnosis.sizes", "journal.record",
     "journal.saturation", "escaping",
     "cli.doctor.triage",

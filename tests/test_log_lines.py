@@ -18,7 +18,7 @@ import pytest
 
 import comet_resilience
 from comet_resilience import diagnose, support_report, wrap
-from comet_resilience.bulk.finished import HEADER, Finished
+from comet_resilience.bulk.checkpoint import HEADER, Checkpoint
 from comet_resilience.call.nesting import NestingWatch
 from comet_resilience.cli import main
 from comet_resilience.events import Event
@@ -205,7 +205,7 @@ def test_a_snapshot_and_a_warning_are_printable(tmp_path: Path) -> None:
     path = tmp_path / "a\x1b[2Jb"
     path.write_bytes(HEADER + b"nonsense\n")
     path.chmod(0o600)
-    finished = Finished(path)
+    finished = Checkpoint(path)
     with pytest.warns(UserWarning, match="cannot be read") as caught:
         finished.open()
     finished.close()

@@ -14,7 +14,7 @@ import openai
 import pytest
 
 import comet_resilience
-from comet_resilience.bulk.finished import Finished
+from comet_resilience.bulk.checkpoint import Checkpoint
 
 from .conftest import BASE_URL, KEY, OK, Answer, ask, envelope, scripted
 
@@ -22,7 +22,7 @@ ROOT: Final = Path(__file__).parents[1]
 PACKAGE: Final = Path(comet_resilience.__file__).parent
 #: Rooms that write files, each with the reason why that is safe.
 WRITERS: Final = {
-    "bulk/finished.py",  # opened by private_files.py: results may be stored in it
+    "bulk/checkpoint.py",  # opened by private_files.py: results may be stored in it
     "cli/saturation/command.py",  # a page to be shown around: routes, models and numbers
     "journal/writer.py",  # by private_files.py too, although it holds no content
 }
@@ -64,7 +64,7 @@ def test_results_of_bulk_runs_are_for_the_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "finished.jsonl"
     before = os.umask(0)
     try:
-        finished = Finished(path)
+        finished = Checkpoint(path)
         finished.open()
     finally:
         os.umask(before)

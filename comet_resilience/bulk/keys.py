@@ -1,4 +1,4 @@
-"""The name of an item in a file, and a compact set of such names.
+"""The names of items in a checkpoint, and a set of such names that stays small.
 
 Ten million keys in a ``set`` take a gigabyte. Here each takes its digest: 14 bytes in one of
 65,536 rows, found by the first two. At 128 bits two keys never share one.

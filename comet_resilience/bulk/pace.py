@@ -1,4 +1,4 @@
-"""The number of calls that may begin now: as many as the limiter could send soon.
+"""The pace of a run: as many calls begin as the limiter could send soon.
 
 A call that has begun costs kilobytes while it waits for a slot, one that has not costs nothing.
 So calls begin only while
@@ -76,7 +76,7 @@ class Pace:
         self._fresh.append(call)
 
     def asked(self, call: BulkCall, key: Hashable) -> bool:
-        """Note a request that asks for a slot; tell whether its partition is new."""
+        """Note that a call's request asks for a slot; return whether its partition is new here."""
         self._stale(call)
         if key in call.keys:
             return False
@@ -90,7 +90,7 @@ class Pace:
         return is_new
 
     def ended(self, call: BulkCall) -> None:
-        """Count a call that is over, or was cancelled."""
+        """Note that a call is over, or was cancelled."""
         self.running -= 1
         self._stale(call)
         for key in call.keys:
@@ -99,7 +99,7 @@ class Pace:
                 self._forget_unused(key)
 
     def room(self, now: float) -> int:
-        """Return the number of calls that may begin."""
+        """Return how many calls may begin."""
         self._age(now)
         limit = free = waiting = 0
         for key, calls in self._calls.items():
@@ -113,11 +113,11 @@ class Pace:
         return min(max(soon, least), window)
 
     def limit(self) -> int:
-        """Return the sum of the limits in use."""
+        """Return the limits in use, added up."""
         return sum(self._load_of(key).limit for key in self._calls)
 
     def refused(self) -> int:
-        """Return the number of attempts refused for load since the run began."""
+        """Return how many attempts were refused for load since the run began."""
         return self._refused + sum(map(self._refused_in, self._calls))
 
     def _ahead(self, limit: int) -> int:

@@ -34,12 +34,12 @@ class Progress:
 
     @property
     def over(self) -> int:
-        """Items that need no more work: skipped, answered or failed."""
+        """Return how many items need no more work: skipped, answered or failed."""
         return self.skipped + self.answered + self.failed
 
     @property
     def figures(self) -> str:
-        """The rate, the time to go, the limit, and what was refused and failed."""
+        """Return in words the rate, the time to go, the limit, and what was refused and failed."""
         parts = [f"{self.rate:.1f}/s"]
         if self.eta is not None:
             parts.append(f"eta {_clock_time(self.eta)}")
@@ -70,7 +70,7 @@ class Rate:
 
 
 def eta(total: int | None, over: int, rate: float) -> float | None:
-    """Seconds until all is over at this rate; ``None`` while unknown."""
+    """Return the seconds until all is over at this rate; ``None`` while unknown."""
     if total is None:
         return None
     left = max(0, total - over)

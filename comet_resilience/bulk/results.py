@@ -1,4 +1,4 @@
-"""A run under way: what begins the calls, and what hands their results over.
+"""A run under way: it reads the items, begins the calls and hands their results over.
 
 The tasks live in a task group that ``run_all`` holds open around the caller's block, and only
 there: results come out of an iterator object rather than out of a generator with a task group
@@ -9,21 +9,28 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+)
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar, cast
 
 import anyio
-from anyio.lowlevel import checkpoint
+from anyio import lowlevel
 
 from ..limits.eventloop import clock
 from ..log import logger
 from ..overrides import Override, current_block
-from .finished import Finished, InexactResultError
+from .checkpoint import Checkpoint, InexactResultError
 from .pace import BulkCall, Pace
 from .progress import Progress, Rate, eta
-from .source import Source, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -57,10 +64,48 @@ class Plan:
     engine: Engine
     in_order: bool
     raises: bool
-    finished: Finished | None
+    checkpoint: Checkpoint | None
     stores: bool
     key: Callable[[Any], object] | None
     total: int | None
+
+
+class Source(Generic[ItemT]):
+    """Both kinds of iterables as one async iterator. Nothing is read ahead.
+
+    It is no generator: one that is left half way would need the event loop to clean it up.
+    """
+
+    def __init__(self, items: Iterable[ItemT] | AsyncIterable[ItemT]) -> None:
+        self._later: AsyncIterator[ItemT] | None = None
+        self._now: Iterator[ItemT] = iter(())
+        if isinstance(items, AsyncIterable):
+            self._later = aiter(items)
+        else:
+            self._now = iter(items)
+
+    def __aiter__(self) -> Source[ItemT]:
+        return self
+
+    async def __anext__(self) -> ItemT:
+        if self._later is not None:
+            return await anext(self._later)
+        for item in self._now:
+            return item
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Let an async generator clean up while its event loop runs; all else is its owner's."""
+        if isinstance(self._later, AsyncGenerator):
+            await self._later.aclose()
+
+
+def size_of(items: object) -> int | None:
+    """Return how many items there are, ``None`` if only reading them would tell."""
+    try:
+        return len(cast("Any", items))
+    except TypeError:
+        return None
 
 
 class BulkResults(Generic[ItemT, ValueT]):
@@ -91,7 +136,7 @@ class BulkResults(Generic[ItemT, ValueT]):
         self._started = clock()
         self._rate = Rate(self._started)
         self._calls: TaskGroup
-        self._room, self._news, self._ended = anyio.Event(), anyio.Event(), anyio.Event()
+        self._room, self._progressed, self._ended = anyio.Event(), anyio.Event(), anyio.Event()
         self._is_asked = self._told_of_unstored = False
 
     def __aiter__(self) -> Self:
@@ -119,7 +164,7 @@ class BulkResults(Generic[ItemT, ValueT]):
         return call.item, error
 
     async def aclose(self) -> None:
-        """Cancel what is under way and end the iteration; returns when no task is left.
+        """Cancel what is under way and end the iteration; return when no task is left.
 
         What leaving the block does anyway; here for those who want to go on inside of it.
         """
@@ -130,15 +175,15 @@ class BulkResults(Generic[ItemT, ValueT]):
         """Cancel what is under way; nothing is handed over any more."""
         self._is_closed = True
         self._calls.cancel_scope.cancel()
-        self._news.set()
+        self._progressed.set()
 
     @property
     def is_open(self) -> bool:
-        """True while anything may still be handed over."""
+        """Tell whether anything may still be handed over."""
         return not self._is_closed
 
     def progress(self) -> Progress:
-        """Return the progress of the run."""
+        """Return how far the run is."""
         now = clock()
         over = self._answered + self._failed
         rate = self._rate.at(now, over)
@@ -164,24 +209,24 @@ class BulkResults(Generic[ItemT, ValueT]):
                     await self._begin_all()
         finally:
             self._ended.set()
-            self._news.set()
+            self._progressed.set()
 
     def _acknowledge(self) -> None:
-        """Note that the reader came back, and so is done with the result that it had."""
+        """Note that the reader came back, and is done with the result that it had."""
         handed, self._handed = self._handed, None
-        if handed is not None and self._plan.finished is not None:
+        if handed is not None and self._plan.checkpoint is not None:
             try:
-                self._plan.finished.done(handed.name)
+                self._plan.checkpoint.done(handed.name)
             except OSError as error:
                 self._stop_beginning(error)
 
     async def _next_over(self) -> BulkCall:
-        await checkpoint()
+        await lowlevel.checkpoint()
         self._raise_if_ended()
         while not (self._line and self._line[0].is_over):
             self._raise_if_read()
-            self._news = anyio.Event()
-            await self._news.wait()
+            self._progressed = anyio.Event()
+            await self._progressed.wait()
             self._raise_if_ended()
         return self._line.popleft()
 
@@ -207,7 +252,7 @@ class BulkResults(Generic[ItemT, ValueT]):
             with anyio.CancelScope(shield=True):
                 await self._source.aclose()
         self._is_read = True
-        self._news.set()
+        self._progressed.set()
 
     async def _read_source(self) -> None:
         turns, room = 0, 1
@@ -217,14 +262,14 @@ class BulkResults(Generic[ItemT, ValueT]):
             room -= self._take_in(item)
             turns += 1
             if turns % AT_ONCE == 0:
-                await checkpoint()
+                await lowlevel.checkpoint()
             if room < 1:
                 room = min(AT_ONCE, await self._wait_for_room())
 
-    def _store(self, finished: Finished, call: BulkCall) -> None:
+    def _store(self, checkpoint: Checkpoint, call: BulkCall) -> None:
         """Keep a result in the file; one that cannot be kept there is handed over all the same."""
         try:
-            finished.answered(call.name, call.value)
+            checkpoint.answered(call.name, call.value)
         except (OSError, TypeError) as error:
             if not isinstance(error, InexactResultError):  # as the next ones would not be, either
                 self._stop_beginning(error)
@@ -237,7 +282,7 @@ class BulkResults(Generic[ItemT, ValueT]):
         """Hand over what was paid for, begin nothing, then raise: the file takes no more."""
         self._broken = self._broken or error
         self._room.set()
-        self._news.set()
+        self._progressed.set()
 
     async def _wait_for_room(self) -> int:
         while (room := self._pace.room(clock())) < 1 and self._broken is None:
@@ -248,18 +293,18 @@ class BulkResults(Generic[ItemT, ValueT]):
 
     def _take_in(self, item: Any) -> bool:
         """Begin the call for an item; ``False`` if it needs none."""
-        call, finished = BulkCall(item, b"", clock()), self._plan.finished
-        if finished is not None:
-            call.name = finished.name_of(item if self._plan.key is None else self._plan.key(item))
-            if not finished.is_new(call.name):
+        call, checkpoint = BulkCall(item, b"", clock()), self._plan.checkpoint
+        if checkpoint is not None:
+            call.name = checkpoint.name_of(item if self._plan.key is None else self._plan.key(item))
+            if not checkpoint.is_new(call.name):
                 self._skipped += 1
                 return False
-            call.is_over, call.value = finished.stored(call.name)
+            call.is_over, call.value = checkpoint.stored(call.name)
         if call.is_over:
             self._pace.held += 1
             self._skipped += 1
             self._line.append(call)
-            self._news.set()
+            self._progressed.set()
             return False
         self._pace.began(call)
         if self._plan.in_order:
@@ -295,15 +340,15 @@ class BulkResults(Generic[ItemT, ValueT]):
             self._failed += 1
         else:
             self._answered += 1
-            if self._plan.finished is not None and self._plan.stores:
-                self._store(self._plan.finished, call)
+            if self._plan.checkpoint is not None and self._plan.stores:
+                self._store(self._plan.checkpoint, call)
         if not self._plan.in_order:
             self._line.append(call)
-        self._news.set()
+        self._progressed.set()
 
 
 def _foreign(error: BaseException) -> RuntimeError:
-    """Return an ordinary exception for one that has a meaning of its own for loops and tasks."""
+    """Return an exception that has a meaning of its own for loops and tasks as an ordinary one."""
     ordinary = RuntimeError(f"{type(error).__name__} was raised while an item was asked for")
     ordinary.__cause__ = error
     return ordinary

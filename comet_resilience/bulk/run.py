@@ -16,7 +16,7 @@ from ..log import logger
 from ..transport import ResilientTransport
 from ..wire.family import transport_of
 from .bar import Bar, make_bar
-from .finished import Finished, check_stored
+from .checkpoint import Checkpoint, check_stored
 from .progress import Progress
 from .results import BulkResults, Plan
 
@@ -131,7 +131,7 @@ def run_all(
         engine=_engine_of(client),
         in_order=order == "input",
         raises=errors == "raise",
-        finished=None if finished is None else Finished(finished),
+        checkpoint=None if finished is None else Checkpoint(finished),
         stores=store_results,
         key=key,
         total=total,
@@ -151,14 +151,14 @@ def _engine_of(client: object) -> Engine:
 
 @asynccontextmanager
 async def _block(plan: Plan, show: ShowProgress | None) -> AsyncIterator[BulkResults[Any, Any]]:
-    async with _opened(plan.finished):
+    async with _opened(plan.checkpoint):
         results: BulkResults[Any, Any] = BulkResults(plan)
         with _shown(results, show) as shown, _unwrapped():
             failure: BaseException | None = None
             async with anyio.create_task_group() as tasks:
                 await tasks.start(results.work)
-                if plan.finished is not None:
-                    tasks.start_soon(_keep_synced, results, plan.finished)
+                if plan.checkpoint is not None:
+                    tasks.start_soon(_keep_synced, results, plan.checkpoint)
                 if shown is not None:
                     tasks.start_soon(_keep_shown, results, shown)
                 try:
@@ -173,18 +173,18 @@ async def _block(plan: Plan, show: ShowProgress | None) -> AsyncIterator[BulkRes
 
 
 @asynccontextmanager
-async def _opened(finished: Finished | None) -> AsyncIterator[None]:
+async def _opened(checkpoint: Checkpoint | None) -> AsyncIterator[None]:
     """Read the file in a thread, which for millions of lines takes seconds; close it likewise."""
-    if finished is None:
+    if checkpoint is None:
         yield
         return
     try:
         with anyio.CancelScope(shield=True):
-            await _in_thread(finished.open)
+            await _in_thread(checkpoint.open)
         yield
     finally:
         with anyio.CancelScope(shield=True):
-            await _in_thread(finished.close)
+            await _in_thread(checkpoint.close)
 
 
 async def _in_thread(function: Callable[[], None]) -> None:
@@ -201,7 +201,7 @@ async def _in_thread(function: Callable[[], None]) -> None:
 def _shown(
     results: BulkResults[Any, Any], show: ShowProgress | None
 ) -> Iterator[Callable[[], None] | None]:
-    """Provide a function that shows the progress; it is called at the end, then the bar closes."""
+    """Make a function that shows the progress; call it once more at the end, then close the bar."""
     if show is None:
         yield None
         return
@@ -236,11 +236,11 @@ def _unwrapped() -> Iterator[None]:
         raise only from None
 
 
-async def _keep_synced(results: BulkResults[Any, Any], finished: Finished) -> None:
+async def _keep_synced(results: BulkResults[Any, Any], checkpoint: Checkpoint) -> None:
     while results.is_open:
         await anyio.sleep(SYNCED_EVERY)
         try:
-            await _in_thread(finished.sync)
+            await _in_thread(checkpoint.sync)
         except OSError as error:  # the next write tells the loop; what was paid for is handed over
             logger.warning("the file of finished calls is not on the disk: %s", error)
 

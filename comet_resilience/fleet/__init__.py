@@ -8,12 +8,13 @@ What is where:
 
 * ``sync.lua``: the one script, which divides the limit among the members. Redis' clock, not ours.
 * ``scope``: which processes share, and the names of the keys.
-* ``message``: what is asked and answered, checked: nothing that Redis says is trusted.
+* ``message``: share request and share reply, checked: nothing that Redis says is trusted.
 * ``memory``: the limit algorithm's state as text, so that it lives in Redis and in no process.
-* ``merge``: what members saw, told to the algorithm in the fleet's terms. One algorithm decides,
-  the same as without a fleet; whoever has news runs it and commits, if nobody was faster.
+* ``merge``: the samples of members, told to the algorithm in the fleet's terms. One algorithm
+  decides, the same as without a fleet; whoever has a sample runs it and commits, if nobody was
+  faster.
 * ``renewal``: one exchange with the script; ``pace``: when the next one is due.
-* ``share``: one partition's part in one process, a ``LimitAlgorithm`` like any other; ``seen``:
-  what it saw since its last report.
+* ``share``: one partition's part in one process, a ``LimitAlgorithm`` like any other; ``sampler``:
+  what it observed since its last report.
 * ``store``: the only file that knows a Redis client. ``coordinator``: the thread.
 """

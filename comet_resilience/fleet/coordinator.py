@@ -50,7 +50,7 @@ class Coordinator:
         self._make = make
         self._maximum = ceiling(make())
         self._limiter: Limiter | None = None
-        self._draw = random.random
+        self._next_jitter = random.random
         self._start_afresh()
         _coordinators.add(self)
 
@@ -65,16 +65,16 @@ class Coordinator:
         self._store.forget()
 
     def limit_by(self, limiter: Limiter) -> None:
-        """Set the limiter whose partitions these are."""
+        """Take the limiter whose partitions these are."""
         self._limiter = limiter
 
     def new_share(self) -> FleetShare:
         """Return the algorithm of a new partition."""
         name = f"{os.getpid()}-{os.urandom(6).hex()}"
-        return FleetShare(name, self._make, self.wake, self._note, self._draw)
+        return FleetShare(name, self._make, self.wake, self._note, self._next_jitter)
 
     def join(self, partition: Partition) -> None:
-        """Register a new partition; called under the limiter's lock."""
+        """Take a new partition in; called under the limiter's lock."""
         share = partition.algorithm
         if isinstance(share, FleetShare):
             share.bind(partition, keys_of(self._account, partition.key))
@@ -84,9 +84,9 @@ class Coordinator:
                 self._shares.append(weakref.ref(share))
 
     def wake(self) -> str:
-        """Have a renewal made that is due sooner than the thread knows.
+        """Have a renewal made sooner than the thread has planned.
 
-        Returns why that cannot be, "" if it can. Called under the limiter's lock.
+        Return why that cannot be, "" if it can. Called under the limiter's lock.
         """
         with self._lock:
             self._is_closing = False
@@ -103,7 +103,7 @@ class Coordinator:
         return ""
 
     def close(self) -> threading.Thread | None:
-        """Have the thread give back what is not in use, and end: it is returned if it runs.
+        """Have the thread give back what is not in use, and end; return it if it runs.
 
         Nobody need wait for it. A later request starts another.
         """
@@ -126,14 +126,14 @@ class Coordinator:
                 now = clock()
                 if share.is_idle(now):
                     self._leave(share, now)
-                elif share.due() <= now:
+                elif share.due_at() <= now:
                     self._renew(share)
-            due = self._plan()
-            if due < math.inf:
-                self._word.wait(max(0.0, due - clock()))
+            due_at = self._plan()
+            if due_at < math.inf:
+                self._word.wait(max(0.0, due_at - clock()))
 
     def _goes_on(self) -> bool:
-        """Tell whether there is anything to do; if not, give all back, and the thread ends."""
+        """Tell whether there is anything to do; if not, give all back, and let the thread end."""
         has_word = self._word.is_set()
         self._word.clear()
         if not self._is_closing and (has_word or self._plan() < math.inf):
@@ -148,10 +148,10 @@ class Coordinator:
             return False
 
     def _plan(self) -> float:
-        """Return the time of the next renewal."""
+        """Return when to renew next."""
         earliest = math.inf
         for share in self._all():
-            share.planned = share.due()
+            share.planned = share.due_at()
             earliest = min(earliest, share.planned)
         return earliest
 
@@ -164,11 +164,11 @@ class Coordinator:
         return [share for _, share in alive if share is not None]
 
     def _renew(self, share: FleetShare) -> None:
-        """One renewal: ask, tell the algorithm the news if there are any, take the share."""
-        report = self._under_lock(share, share.ask)
+        """Renew a share: ask for it, report the sample if there is any, take what comes."""
+        report = self._under_lock(share, share.report)
         try:
             send = partial(self._store.send, share.keys, maximum=self._maximum)
-            renewal = exchange(send, report, self._make, share.remembered, self._draw())
+            renewal = exchange(send, report, self._make, share.remembered, self._next_jitter())
         except Exception as error:  # noqa: BLE001 - an algorithm of the user's may raise anything
             why = str(error) if isinstance(error, StoreError) else words_of(error)
             self._under_lock(share, lambda now: share.fail(report, now, why))
@@ -177,11 +177,11 @@ class Coordinator:
 
     def _leave(self, share: FleetShare, at: float) -> None:
         """Give a share back, unless a request has come since it was looked at."""
-        ask = self._under_lock(share, lambda _: share.farewell() if share.is_idle(at) else None)
-        if ask is None:
+        request = self._under_lock(share, lambda _: share.farewell() if share.is_idle(at) else None)
+        if request is None:
             return
         with contextlib.suppress(StoreError):  # then it runs out by itself
-            self._store.say_farewell(share.keys, ask)
+            self._store.say_farewell(share.keys, request)
 
     def _under_lock(self, share: FleetShare, step: Callable[[float], T]) -> T:
         if self._limiter is None or share.partition is None:
@@ -189,14 +189,14 @@ class Coordinator:
         return self._limiter.adjust(share.partition, step)
 
     def _note(self, state: FleetState, why: str) -> None:
-        """Note a change of a share's state; called under the limiter's lock."""
+        """Note a share's new state; called under the limiter's lock."""
         if state is not self._state and self._limiter is not None:
             self._limiter.note(FleetChanged(old=self._state, new=state, reason=why))
             self._state = state
 
 
 def coordinator_for(config: Config, account: str) -> Coordinator | None:
-    """Return the coordinator of a client with ``fleet=``, ``None`` without.
+    """Return what renews the shares of a client with ``fleet=``, ``None`` without.
 
     Raises:
         ImportError: If a URL is given and redis-py is not installed.

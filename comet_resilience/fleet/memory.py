@@ -53,7 +53,7 @@ class Count:
     stepped_at: float = 0.0
 
     def advance(self, now: float, rate: float) -> None:
-        """Time has passed while ``rate`` attempts per second were sent."""
+        """Let time pass while ``rate`` attempts per second were sent."""
         self.attempts += rate * max(0.0, now - self.at) if self.at else 0.0
         self.at = now
 
@@ -110,7 +110,7 @@ def _between(low: float, high: float) -> Callable[[Any, float], bool]:
 
 
 def _until(longest: float) -> Callable[[Any, float], bool]:
-    """Return a time that is at most so many seconds ahead."""
+    """Return the check for a time that is at most so many seconds ahead."""
     return lambda value, now: _is_number(value) and 0 <= value <= now + longest + 1
 
 

@@ -1,4 +1,4 @@
-"""The merging of what members saw, as if one process had seen it all. Pure.
+"""The samples of members, told to the fleet's algorithm as if one process had sent all. Pure.
 
 The algorithm is the one that limits a single process. What differs is how its tickets come about:
 
@@ -6,7 +6,7 @@ The algorithm is the one that limits a single process. What differs is how its t
   last said they had.
 * Numbers are estimated (``memory.Count``).
 * An attempt carries the *epoch* under which it was sent; each step back begins another. A refusal
-  of an older epoch is the same news: one overload is one decrease, whoever saw it. While members
+  of an older epoch tells nothing new: one overload is one decrease, whoever met it. While members
   remain that do not know of the step yet, or more is in flight than the limit that it left, what
   fills the gateway is older, and refusals of the new epoch count as older, too. So do those of
   attempts sent within about the time of an answer after it: what it freed is not free yet.
@@ -19,7 +19,7 @@ from typing import Final
 
 from ..limits.algorithm import LimitAlgorithm, StepBack, Ticket
 from .memory import Count, restore, save
-from .message import Answer, Ask, Commit
+from .message import Commit, ShareReply, ShareRequest
 
 #: Seconds after a step back in which members may still not know of it.
 DRAIN_MOST: Final = 5.0
@@ -31,22 +31,22 @@ _MOST_ACCEPTED: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sighting:
-    """The beginning or refusal of one attempt: seconds ago, in flight then, and its epoch.
+class SampledAttempt:
+    """One attempt that was accepted or refused: seconds ago, in flight then, and its epoch.
 
-    ``in_flight`` is as many as there may have been, ``told`` as many as others had said.
+    ``in_flight`` is as many as there may have been, ``known_in_flight`` as many as were reported.
     """
 
     age: float
     in_flight: int
-    told: int
+    known_in_flight: int
     epoch: int
     retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class News:
-    """The sightings of a member since it last reported.
+class Sample:
+    """The outcomes of a member's attempts since it last reported.
 
     ``accepted`` counts answers that began and were no probes, on average after ``answer_time``
     seconds; ``probes`` are those sent above the level, or while the gate was closed.
@@ -54,12 +54,12 @@ class News:
 
     accepted: int = 0
     answer_time: float = 0.0
-    probes: tuple[Sighting, ...] = ()
-    refused: tuple[Sighting, ...] = ()
+    probes: tuple[SampledAttempt, ...] = ()
+    refused: tuple[SampledAttempt, ...] = ()
 
     @property
     def is_urgent(self) -> bool:
-        """True if the fleet should hear of it at once."""
+        """Tell whether the fleet should hear of it at once."""
         return bool(self.probes or self.refused)
 
 
@@ -72,102 +72,106 @@ class Understanding:
 
     @property
     def settles_within(self) -> float:
-        """Seconds after a step back in which attempts still meet what was there before."""
+        """Return for how many seconds after a step back attempts still meet what was before it."""
         algorithm = self.algorithm
         answer_time = algorithm.answer_time if isinstance(algorithm, StepBack) else 0.0
         return min(SETTLE_MOST, max(SETTLE_LEAST, answer_time))
 
     @property
     def level(self) -> int:
-        """The number that is known to be accepted; above it an attempt is a probe."""
+        """Return what is known to be accepted; above it an attempt is a probe."""
         algorithm = self.algorithm
         return algorithm.level if isinstance(algorithm, StepBack) else algorithm.limit
 
 
 def ceiling(algorithm: LimitAlgorithm) -> int:
-    """Return the highest limit that an algorithm can reach: no answer is believed above it."""
+    """Return the highest limit that an algorithm can come to: no reply is believed above it."""
     return algorithm.maximum if isinstance(algorithm, StepBack) else algorithm.limit
 
 
-def understand(answer: Answer, fresh: LimitAlgorithm, remembered: str) -> Understanding:
-    """Return the fleet's algorithm, from its state, from this member's memory, or its limit."""
-    for text in (answer.state, remembered):
-        count = restore(text, fresh, answer.now)
+def understand(reply: ShareReply, fresh: LimitAlgorithm, remembered: str) -> Understanding:
+    """Rebuild the fleet's algorithm from its state, this member's memory, or the bare limit."""
+    for text in (reply.state, remembered):
+        count = restore(text, fresh, reply.now)
         if count is not None:
             return Understanding(fresh, count)
     if isinstance(fresh, StepBack):
-        fresh.allowance = max(fresh.minimum, min(answer.limit, fresh.maximum))
-    return Understanding(fresh, Count(at=answer.now))
+        fresh.allowance = max(fresh.minimum, min(reply.limit, fresh.maximum))
+    return Understanding(fresh, Count(at=reply.now))
 
 
-def is_needed(fleet: Understanding, news: News, answer: Answer) -> bool:
-    """Tell whether there is anything to commit; if not, the answer alone is the renewal."""
+def is_needed(fleet: Understanding, sample: Sample, reply: ShareReply) -> bool:
+    """Tell whether there is anything to commit: else the reply alone is the renewal."""
     algorithm = fleet.algorithm
     wake_at = algorithm.wake_at
-    if algorithm.limit != answer.limit or not answer.state or news.is_urgent:
+    if algorithm.limit != reply.limit or not reply.state or sample.is_urgent:
         return True
     # While growth holds still, acceptances and time are what ends it.
-    return wake_at is not None and (news.accepted > 0 or wake_at <= answer.now)
+    return wake_at is not None and (sample.accepted > 0 or wake_at <= reply.now)
 
 
-def merge(fleet: Understanding, news: News, answer: Answer, ask: Ask, draw: float) -> Commit:
-    """Tell the algorithm the news of the member that asks: the commit that results."""
-    algorithm, count, now = fleet.algorithm, fleet.count, answer.now
+def merge(
+    fleet: Understanding, sample: Sample, reply: ShareReply, request: ShareRequest, jitter: float
+) -> Commit:
+    """Tell the algorithm the sample of the member that asks, and return the commit."""
+    algorithm, count, now = fleet.algorithm, fleet.count, reply.now
     step = _last_step(algorithm)
-    rate = ask.rate + answer.rate
-    in_flight = ask.in_use + answer.in_use
+    rate = request.rate + reply.rate
+    in_flight = request.in_use + reply.in_use
     count.advance(now, rate)
     _number_up_to(algorithm, count.number(now, rate))
     if algorithm.closed_until is not None:  # what ended since is not replaced
         algorithm.ended(Ticket(0, 0, now), now, in_flight)
     algorithm.tick(now)
-    for _ in range(min(news.accepted, _MOST_ACCEPTED)):
-        algorithm.accepted(Ticket(0, 0, now - news.answer_time), now)
-    for sighting in news.probes:
-        algorithm.accepted(_ticket(fleet, sighting, answer, rate), now)
-    for sighting in sorted(news.refused, key=lambda refused: -refused.age):
+    for _ in range(min(sample.accepted, _MOST_ACCEPTED)):
+        algorithm.accepted(Ticket(0, 0, now - sample.answer_time), now)
+    for attempt in sample.probes:
+        algorithm.accepted(_ticket(fleet, attempt, reply, rate), now)
+    for attempt in sorted(sample.refused, key=lambda refused: -refused.age):
         count.refusals += 1
-        draining = bool(answer.lagging) or in_flight > algorithm.limit
-        ticket = _refused_ticket(fleet, sighting, answer, rate, draining=draining)
-        accepted = _accepted(fleet, sighting, in_flight)
-        algorithm.refused(ticket, now, accepted, sighting.retry_after, draw)
+        draining = bool(reply.lagging) or in_flight > algorithm.limit
+        ticket = _refused_ticket(fleet, attempt, reply, rate, draining=draining)
+        accepted = _accepted(fleet, attempt, in_flight)
+        algorithm.refused(ticket, now, accepted, attempt.retry_after, jitter)
     stepped = _last_step(algorithm) != step
     if stepped:
         count.stepped_at = now
     return Commit(
-        version=answer.version,
+        version=reply.version,
         limit=algorithm.limit,
-        epoch=answer.epoch + stepped,
+        epoch=reply.epoch + stepped,
         state=save(algorithm, count),
     )
 
 
-def _accepted(fleet: Understanding, sighting: Sighting, in_flight: int) -> int:
-    """Return the number in flight beside what was refused.
+def _accepted(fleet: Understanding, attempt: SampledAttempt, in_flight: int) -> int:
+    """Return how many are in flight beside what was refused.
 
-    Where only the shares of others say that it was a probe, they have grown since they told what
-    they have in flight: then what was accepted is what was known to be.
+    Where only the shares of others say that it was a probe, they have grown since they reported
+    what they have in flight: then what was accepted is what was known to be.
     """
-    is_probe_by_shares = sighting.told <= fleet.level < sighting.in_flight
+    is_probe_by_shares = attempt.known_in_flight <= fleet.level < attempt.in_flight
     return max(in_flight, fleet.level) if is_probe_by_shares else in_flight
 
 
-def _ticket(fleet: Understanding, sighting: Sighting, answer: Answer, rate: float) -> Ticket:
-    """Return a ticket of the fleet: older ones count up to the last step, newer ones after it."""
+def _ticket(
+    fleet: Understanding, attempt: SampledAttempt, reply: ShareReply, rate: float
+) -> Ticket:
+    """Make a ticket of the fleet: older ones are numbered up to the last step, newer after it."""
     last_step = _last_step(fleet.algorithm)
-    number = fleet.count.number(answer.now - sighting.age, rate)
-    number = min(number, last_step) if sighting.epoch < answer.epoch else max(number, last_step + 1)
+    number = fleet.count.number(reply.now - attempt.age, rate)
+    number = min(number, last_step) if attempt.epoch < reply.epoch else max(number, last_step + 1)
     _number_up_to(fleet.algorithm, number)
-    return Ticket(number, sighting.in_flight, answer.now - sighting.age)
+    return Ticket(number, attempt.in_flight, reply.now - attempt.age)
 
 
 def _refused_ticket(
-    fleet: Understanding, sighting: Sighting, answer: Answer, rate: float, *, draining: bool
+    fleet: Understanding, attempt: SampledAttempt, reply: ShareReply, rate: float, *, draining: bool
 ) -> Ticket:
-    since = answer.now - fleet.count.stepped_at
-    if (draining and since < DRAIN_MOST) or since - sighting.age < fleet.settles_within:
-        sighting = replace(sighting, epoch=-1)
-    ticket = _ticket(fleet, sighting, answer, rate)
+    since = reply.now - fleet.count.stepped_at
+    if (draining and since < DRAIN_MOST) or since - attempt.age < fleet.settles_within:
+        attempt = replace(attempt, epoch=-1)
+    ticket = _ticket(fleet, attempt, reply, rate)
     algorithm = fleet.algorithm
     if isinstance(algorithm, StepBack) and ticket.number > algorithm.last_step:
         while ticket.number in algorithm.refused_numbers:

@@ -1,7 +1,7 @@
-"""The messages between a member and the script. Pure.
+"""Share request and share reply: a member's exchange with the script. Pure.
 
 Values that come back from Redis may have been written by anybody: what is out of its bounds is
-brought back into them, what is no number at all makes the answer void.
+brought back into them, what is no number at all makes the reply void.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """A member's account of itself; seconds, and ``rate`` in attempts per second.
+class ShareRequest:
+    """A member's figures and wish; seconds, and ``rate`` in attempts per second.
 
     ``limit`` is what the fleet begins with if nothing is known of it. A ``ttl`` of 0 says farewell.
     """
@@ -47,7 +47,7 @@ class Ask:
     commit: Commit | None = None
 
     def arguments(self) -> list[str]:
-        """As the script takes them."""
+        """Return them as the script takes them."""
         commit = self.commit
         return [
             self.member,
@@ -68,7 +68,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ShareReply:
     """The script's reply. ``now`` is Redis' time in seconds, good for differences only.
 
     ``in_use`` and ``rate`` are the other members', ``lagging`` how many of them do not know this
@@ -89,8 +89,8 @@ class Answer:
     state: str
 
 
-def parse_answer(raw: object, maximum: int) -> Answer | None:
-    """Parse the answer, with share and limit at most ``maximum``; ``None`` if it is not one."""
+def parse_share_reply(raw: object, maximum: int) -> ShareReply | None:
+    """Return the reply, with share and limit at most ``maximum``; ``None`` if it is none."""
     if isinstance(raw, (str, bytes)) or not isinstance(raw, Sequence) or len(raw) != _FIELDS:
         return None
     try:
@@ -102,7 +102,7 @@ def parse_answer(raw: object, maximum: int) -> Answer | None:
         return None
     share, limit, version, epoch, members, in_use, lagging, rate, now, committed, contended = values
     limit = min(int(limit), maximum)
-    return Answer(
+    return ShareReply(
         share=min(int(share), limit),
         limit=limit,
         version=int(version),

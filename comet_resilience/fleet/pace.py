@@ -11,13 +11,13 @@ RENEW_SPREAD: Final = 0.1
 TTL: Final = 3.0
 #: A share is used until this part of its time has passed since it was asked for.
 KEPT: Final = 0.8
-#: How soon after the last renewal another may follow: for news and for those who wait; again and
-#: again for those who still wait; for a share that others want and nobody uses here.
+#: How soon after the last renewal another may follow: for a sample and for those who wait; again
+#: and again for those who still wait; for a share that others want and nobody uses here.
 GAP: Final = 0.02
 HUNGRY_GAP: Final = 0.1
 SURPLUS_GAP: Final = 0.05
 #: With many members each comes less often: no sooner than so many seconds for each of them, if
-#: nothing happens, with a surplus, and with news.
+#: nothing happens, with a surplus, and with a sample to report.
 PER_MEMBER: Final = 0.01
 SURPLUS_PER_MEMBER: Final = 0.002
 GAP_PER_MEMBER: Final = 0.0005
@@ -30,10 +30,10 @@ IDLE: Final = 30.0
 
 @dataclass(slots=True)
 class Need:
-    """A member's share and demand, as far as its pace depends on them.
+    """A member's use and wants, as far as its pace depends on them.
 
     ``is_new`` says that somebody began to wait since the last renewal, ``is_urgent`` that there
-    is news for the fleet, ``owes`` that a share was lowered and others wait for the rest.
+    is something to report at once, ``owes`` that a share was lowered and others wait for the rest.
     """
 
     in_use: int
@@ -48,23 +48,23 @@ class Need:
 
 
 def renew_every(members: int) -> float:
-    """Seconds between two renewals in a fleet of so many."""
+    """Return the seconds between two renewals in a fleet of so many."""
     return max(RENEW_EVERY, members * PER_MEMBER)
 
 
 def time_to_live(members: int) -> float:
-    """Seconds for which a share lasts."""
+    """Return the seconds for which a share lasts."""
     return max(TTL, TTL_RENEWALS * renew_every(members))
 
 
-def next_renewal(need: Need, draw: float) -> float:
-    """Seconds after the last renewal at which the next one is due; ``draw`` in [0, 1)."""
-    regular = renew_every(need.members) * (1 + RENEW_SPREAD * (2 * draw - 1))
+def next_renewal(need: Need, jitter: float) -> float:
+    """Return the seconds from the last renewal to the next one; ``jitter`` is in [0, 1)."""
+    regular = renew_every(need.members) * (1 + RENEW_SPREAD * (2 * jitter - 1))
     soon = max(GAP, need.members * GAP_PER_MEMBER)
     if need.is_urgent or need.owes:
         return soon
     if need.waiting and need.share <= need.in_use and need.share < need.limit:
-        again = max(HUNGRY_GAP, need.members * PER_MEMBER) * (0.5 + draw)
+        again = max(HUNGRY_GAP, need.members * PER_MEMBER) * (0.5 + jitter)
         return soon if need.is_new else min(regular, again)
     if need.contended and 0 < need.share >= 2 * (need.in_use + need.waiting):
         return min(regular, max(SURPLUS_GAP, need.members * SURPLUS_PER_MEMBER))

@@ -1,4 +1,4 @@
-"""One renewal: what is reported, the exchange with the script, what comes of it.
+"""One renewal: the report, the exchange with the script, what comes of it.
 
 Pure but for ``send``, which is given: a benchmark renews in virtual time with the same exchange.
 """
@@ -10,48 +10,48 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ..limits.algorithm import LimitAlgorithm
-from .merge import News, Understanding, is_needed, merge, understand
-from .message import Answer, Ask
-from .seen import Seen
+from .merge import Sample, Understanding, is_needed, merge, understand
+from .message import ShareReply, ShareRequest
+from .sampler import Sampler
 
-#: How often a commit is tried when others are faster; then the news wait for the next renewal.
+#: How often a commit is tried when others are faster; then the sample waits for the next renewal.
 COMMIT_TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A question, a report, and their time (seconds, this process' clock)."""
+    """The request, the sample with its source, and their time (seconds, this process' clock)."""
 
-    ask: Ask
-    news: News
-    seen: Seen
+    request: ShareRequest
+    sample: Sample
+    sampler: Sampler
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """The new share, the fleet's algorithm, and whether the news were told."""
+    """The new share, the fleet's algorithm, and whether the sample was reported."""
 
-    answer: Answer
+    reply: ShareReply
     fleet: Understanding
-    told: bool
+    is_reported: bool
 
 
 def exchange(
-    send: Callable[[Ask], Answer],
+    send: Callable[[ShareRequest], ShareReply],
     report: Report,
     make: Callable[[], LimitAlgorithm],
     remembered: str,
-    draw: float,
+    jitter: float,
 ) -> Renewal:
-    """Ask for a share; if there are news, run the algorithm and commit, unless others did first."""
-    answer = send(report.ask)
+    """Ask for a share; with a sample, run the algorithm and commit, unless others did first."""
+    reply = send(report.request)
     for _ in range(COMMIT_TRIES):
-        fleet = understand(answer, make(), remembered)
-        if not is_needed(fleet, report.news, answer):
-            return Renewal(answer, fleet, told=True)
-        commit = merge(fleet, report.news, answer, report.ask, draw)
-        answer = send(replace(report.ask, commit=commit, epoch=answer.epoch))
-        if answer.committed:
-            return Renewal(answer, fleet, told=True)
-    return Renewal(answer, understand(answer, make(), remembered), told=False)
+        fleet = understand(reply, make(), remembered)
+        if not is_needed(fleet, report.sample, reply):
+            return Renewal(reply, fleet, is_reported=True)
+        commit = merge(fleet, report.sample, reply, report.request, jitter)
+        reply = send(replace(report.request, commit=commit, epoch=reply.epoch))
+        if reply.committed:
+            return Renewal(reply, fleet, is_reported=True)
+    return Renewal(reply, understand(reply, make(), remembered), is_reported=False)

@@ -1,4 +1,4 @@
-"""The scope of a shared limit: its processes, and its place in Redis. Pure.
+"""The scope of a limit: the processes that share it, and its keys in Redis. Pure.
 
 A scope is an account at a gateway and a partition there. Its name is a digest: the key of the
 account never reaches Redis, nor does the name of a model.
@@ -21,7 +21,7 @@ RedisSource = str | Callable[[], Any]
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The place where a fleet shares its limits, and its account: ``wrap(fleet=Fleet(...))``.
+    """The place of a fleet's shared limits, and their owner: ``wrap(client, fleet=Fleet(...))``.
 
     ``redis`` is a URL (``redis://``, ``rediss://``, ``unix://``; ``valkey://`` and ``valkeys://``
     for the first two) or a function without arguments that makes a synchronous client with the

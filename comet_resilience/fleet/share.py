@@ -1,7 +1,7 @@
 """One partition's part in the fleet, in one process: a limit algorithm like any other. Pure.
 
 The limiter asks it for its limit and tells it what happened; the coordinator's thread takes what
-is to be told to the fleet (``ask``) and brings the new share (``take``). It never waits for the
+is to be told to the fleet (``report``) and brings the new share (``take``). It never waits for the
 thread: when no share has come for too long, whatever the reason, it limits this process alone.
 """
 
@@ -16,10 +16,10 @@ from ..limits.algorithm import LimitAlgorithm, StepBack, Ticket
 from ..limits.fixed import FixedLimit
 from ..limits.guarded import Retired, contained, words_of
 from ..limits.snapshot import FleetView, InFleet
-from .message import Answer, Ask
+from .message import ShareReply, ShareRequest
 from .pace import IDLE, KEPT, LEARN_RENEWALS, Need, next_renewal, renew_every, time_to_live
 from .renewal import Renewal, Report
-from .seen import FleetTicket, Seen
+from .sampler import FleetTicket, Sampler
 
 if TYPE_CHECKING:
     from ..limits.partition import Partition
@@ -51,7 +51,7 @@ class FleetShare(InFleet):
         make: MakeAlgorithm,
         wake: Callable[[], str | None],
         moved: Callable[[FleetState, str], None],
-        draw: Callable[[], float],
+        jitter: Callable[[], float],
     ) -> None:
         self.member = member
         self.make = make
@@ -62,114 +62,114 @@ class FleetShare(InFleet):
         self.reason: str = "waiting for a share of the fleet's limit"
         self.remembered: str = ""
         self.planned: float = math.inf
-        self._wake, self._moved, self._draw = wake, moved, draw
+        self._wake, self._moved, self._next_jitter = wake, moved, jitter
         self._limit = self._share = self._in_use = self._level = 0
         self._alone: LimitAlgorithm | None = None
-        self._answer: Answer | None = None
+        self._reply: ShareReply | None = None
         self._closed_until: float | None = None
         self._fleet_moves_at = math.inf
         self._asked_at = self._busy_at = -math.inf
         self._was_hungry = self._owes = self._has_failed = False
         self._good_until = math.inf
-        self._jitter = draw()
+        self._jitter = jitter()
         self._rate = 0.0
-        self._seen = Seen()
+        self._sampler = Sampler()
 
     def bind(self, partition: Partition, keys: tuple[str, str]) -> None:
-        """Set the partition whose algorithm this is, and its keys in Redis."""
+        """Take the partition whose algorithm this is, and its keys in Redis."""
         self.partition, self.keys = partition, keys
 
     @property
     def limit(self) -> int:
-        """The number that this process may have in flight now."""
+        """Return how many this process may have in flight now."""
         return self._limit
 
     @property
     def closed_until(self) -> float | None:
-        """The time when the fleet's or the local gate lets a canary out; ``None`` while open."""
+        """Return when the gate, the fleet's or ours, lets a canary out; ``None`` while open."""
         return self._alone.closed_until if self._alone is not None else self._closed_until
 
     @property
     def wake_at(self) -> float | None:
-        """The time when the limit may rise without a word from the fleet."""
+        """Return when the limit may rise without a word from the fleet."""
         if self._alone is not None:
             return self._alone.wake_at
         return self._good_until if self._good_until < math.inf else None
 
     @property
     def view(self) -> FleetView:
-        """The view that ``snapshot()`` shows."""
-        answer = self._answer
+        """Return what ``snapshot()`` shows."""
+        reply = self._reply
         return FleetView(
             state=self.state,
             share=self._limit,
-            limit=answer.limit if answer else None,
-            members=answer.members if answer else None,
+            limit=reply.limit if reply else None,
+            members=reply.members if reply else None,
         )
 
     def sent(self, now: float, in_flight: int) -> Ticket:
-        """Note an attempt; in the fleet it counts as one more than all have in flight."""
+        """Number an attempt; in the fleet it counts as one more than all have in flight."""
         self._in_use = in_flight
-        answer = self._answer
+        reply = self._reply
         if self._alone is not None:
             return FleetTicket(0, in_flight, now, alone=self._alone.sent(now, in_flight))
-        if answer is None:
+        if reply is None:
             return FleetTicket(0, in_flight, now)
-        in_fleet = min(in_flight + answer.in_use, answer.limit)
+        in_fleet = min(in_flight + reply.in_use, reply.limit)
         is_probe = in_fleet > self._level or self._closed_until is not None
-        ticket = FleetTicket(0, in_fleet, now, epoch=answer.epoch, is_probe=is_probe)
-        if answer.contended:  # the others use what they hold, whatever they last said
-            ticket.at_most = min(answer.limit, in_flight + answer.limit - self._share)
-        self._seen.send(ticket)
+        ticket = FleetTicket(0, in_fleet, now, epoch=reply.epoch, is_probe=is_probe)
+        if reply.contended:  # the others use what they hold, whatever they last reported
+            ticket.at_most = min(reply.limit, in_flight + reply.limit - self._share)
+        self._sampler.send(ticket)
         return ticket
 
     def accepted(self, ticket: Any, now: float) -> None:
-        """Its answer has begun, and is no refusal."""
+        """Note that its answer has begun, and is no refusal."""
         if self._alone is None:
-            self._seen.accept(ticket, now)
+            self._sampler.accept(ticket, now)
         elif ticket.alone is not None:
             self._alone.accepted(ticket.alone, now)
 
     def refused(
         self, ticket: Any, now: float, in_flight: int, retry_after: float | None, jitter: float
     ) -> None:
-        """Note a refusal for load: the fleet hears of it at once.
+        """Note that it was refused for load: the fleet hears of it at once.
 
-        Until the fleet has answered the slot is not used again: a queue would burn down in it.
+        Until the fleet has replied the slot is not used again: a queue would burn down in it.
         """
         self._in_use = in_flight
         if self._alone is None:
-            self._seen.refuse(ticket, retry_after)
+            self._sampler.refuse(ticket, retry_after)
             self._limit = max(0, min(self._limit - 1, in_flight))
         elif ticket.alone is not None:
             self._alone.refused(ticket.alone, now, in_flight, retry_after, jitter)
 
     def ended(self, ticket: Any, now: float, in_flight: int) -> None:
-        """Its slot is free."""
+        """Note that its slot is free."""
         ticket.decided = True
         self._in_use = in_flight
         if self._alone is not None and ticket.alone is not None:
             self._alone.ended(ticket.alone, now, in_flight)
 
     def tick(self, now: float) -> None:
-        """Look whether the share is out of date, or a renewal due sooner than planned."""
-        if self._answer is None and self._good_until == math.inf and self._waiting:
+        """Find out whether the share is out of date, or a renewal due sooner than planned."""
+        if self._reply is None and self._good_until == math.inf and self._waiting:
             self._good_until = now + JOIN_WITHIN
         if self._alone is not None:
             self._tick_alone(self._alone, now)
         elif now >= self._good_until:
             self.go_alone(now, "no share came in time")
         else:
-            self._seen.settle(now)
-        if self.due() < self.planned:
+            self._sampler.settle(now)
+        if self.due_at() < self.planned:
             self.planned = -math.inf  # no need to say it twice
             why = self._wake()
             if why:
                 self._wait_in_vain(now, why)
 
-    def due(self) -> float:
-        """Return the time of the next renewal, on this process' clock; never without requests."""
-        if self._answer is None and self._alone is None and not self._in_use + self._waiting:
+    def due_at(self) -> float:
+        """Return when to renew next, on this process' clock; never while nobody is there."""
+        if self._reply is None and self._alone is None and not self._in_use + self._waiting:
             return math.inf
         regular = renew_every(self._members) * (0.5 + self._jitter)
         if self.state in (FleetState.DEGRADED, FleetState.LOCAL):
@@ -179,74 +179,74 @@ class FleetShare(InFleet):
             in_use=self._in_use,
             waiting=waiting,
             share=self._share,
-            limit=self._answer.limit if self._answer is not None else 1,
+            limit=self._reply.limit if self._reply is not None else 1,
             members=self._members,
-            contended=self._answer is not None and self._answer.contended,
+            contended=self._reply is not None and self._reply.contended,
             is_new=not self._was_hungry,
-            is_urgent=self._seen.is_urgent,
+            is_urgent=self._sampler.is_urgent,
             owes=self._owes,
         )
-        due = self._asked_at + next_renewal(need, self._jitter)
-        return min(due, self._fleet_moves_at) if waiting else due
+        due_at = self._asked_at + next_renewal(need, self._jitter)
+        return min(due_at, self._fleet_moves_at) if waiting else due_at
 
     def is_idle(self, now: float) -> bool:
-        """Tell whether the share has been neither used nor wanted for long."""
-        has_share = self._answer is not None or self._alone is not None
+        """Tell whether nobody has used or wanted the share for long."""
+        has_share = self._reply is not None or self._alone is not None
         return has_share and not self._in_use + self._waiting and now >= self._busy_at + IDLE
 
-    def ask(self, now: float) -> Report:
-        """Return what to ask of the fleet and to report to it."""
-        seen = self._seen.handed_over()
+    def report(self, now: float) -> Report:
+        """Return what to ask of the fleet, and to tell it."""
+        sampler = self._sampler.hand_over()
         waiting = self._waiting
         elapsed = min(_RATE_MEMORY * 10, max(0.001, now - self._asked_at))
         weight = 1 - math.exp(-elapsed / _RATE_MEMORY)
-        self._rate += weight * ((seen.sends - len(seen.refused)) / elapsed - self._rate)
+        self._rate += weight * ((sampler.sends - len(sampler.refused)) / elapsed - self._rate)
         self._rate = max(0.0, self._rate)
-        if self._in_use or waiting or seen.sends or self._answer is None:
+        if self._in_use or waiting or sampler.sends or self._reply is None:
             self._busy_at = now
         self._asked_at = now
         self._was_hungry = bool(waiting) and self._in_use >= self._share
         self._owes = False
-        self._jitter = self._draw()
-        ask = Ask(
+        self._jitter = self._next_jitter()
+        request = ShareRequest(
             member=self.member,
             in_use=self._in_use,
             want=self._in_use + waiting,
             share=self._share,
-            epoch=self._answer.epoch if self._answer else 0,
+            epoch=self._reply.epoch if self._reply else 0,
             rate=self._rate,
             ttl=time_to_live(self._members),
             learn=LEARN_RENEWALS * renew_every(self._members),
-            limit=self._answer.limit if self._answer else self.make().limit,
+            limit=self._reply.limit if self._reply else self.make().limit,
         )
-        return Report(ask, seen.news(now), seen, now)
+        return Report(request, sampler.sample(now), sampler, now)
 
     def take(self, report: Report, renewal: Renewal, now: float) -> None:
-        """Take a share that has come. A lower one is confirmed soon, for members that wait for it.
+        """Take a share that has come; confirm soon what was lowered, for those who wait for it.
 
-        What could not be told, because others were faster, goes with the next report.
+        What could not be reported, because others were faster, goes with the next report.
         """
-        answer, algorithm = renewal.answer, renewal.fleet.algorithm
-        if not renewal.told:
-            self._seen.taken_back(report.seen)
-        self._owes = answer.contended and answer.share < self._share
-        self._alone, self._answer, self._has_failed = None, answer, False
-        self._share = answer.share
-        self._limit = max(0, answer.share - len(self._seen.refused))
-        self._good_until = report.at + KEPT * report.ask.ttl
+        reply, algorithm = renewal.reply, renewal.fleet.algorithm
+        if not renewal.is_reported:
+            self._sampler.take_back(report.sampler)
+        self._owes = reply.contended and reply.share < self._share
+        self._alone, self._reply, self._has_failed = None, reply, False
+        self._share = reply.share
+        self._limit = max(0, reply.share - len(self._sampler.refused))
+        self._good_until = report.at + KEPT * report.request.ttl
         self._level = renewal.fleet.level
         closed_until, moves_at = algorithm.closed_until, algorithm.wake_at
-        self._closed_until = None if closed_until is None else now + closed_until - answer.now
-        self._fleet_moves_at = math.inf if moves_at is None else now + moves_at - answer.now
-        self.remembered = answer.state
-        why = f" ({algorithm.reason})" if answer.committed else ""
-        self.reason = f"{answer.share} of the fleet's {answer.limit}, {answer.members} members{why}"
+        self._closed_until = None if closed_until is None else now + closed_until - reply.now
+        self._fleet_moves_at = math.inf if moves_at is None else now + moves_at - reply.now
+        self.remembered = reply.state
+        why = f" ({algorithm.reason})" if reply.committed else ""
+        self.reason = f"{reply.share} of the fleet's {reply.limit}, {reply.members} members{why}"
         self._move(FleetState.SHARED, "the fleet's shares are renewed")
 
     def fail(self, report: Report, now: float, why: str) -> None:
-        """No answer came: the share holds while it lasts, and the news go with the next report."""
-        self._seen.taken_back(report.seen)
-        if self._alone is None and self._answer is None:
+        """Go on without a reply: the share holds while it lasts, the sample goes with the next."""
+        self._sampler.take_back(report.sampler)
+        if self._alone is None and self._reply is None:
             self.go_alone(now, why)
         elif self._alone is None:
             self._limit = max(1, self._limit) if self._share else 0
@@ -260,27 +260,27 @@ class FleetShare(InFleet):
         It does not grow beyond that part, because the others go on with theirs.
         """
         self._alone = contained(self._make_alone(), self.retired)
-        self._seen = Seen()
+        self._sampler = Sampler()
         self._move(FleetState.LOCAL, why)
         self._tick_alone(self._alone, now)
 
     def _wait_in_vain(self, now: float, why: str) -> None:
-        """Nobody can ask: go on alone, or with the share while it lasts, and try again later."""
+        """Go on alone where nobody can ask, or with the share while it lasts; try again later."""
         self._asked_at, self.planned = now, math.inf
-        if self._alone is None and self._answer is None:
+        if self._alone is None and self._reply is None:
             self.go_alone(now, why)
 
-    def farewell(self) -> Ask:
+    def farewell(self) -> ShareRequest:
         """Give everything back; the next request asks for a share again."""
         self._limit = self._share = 0
-        self._answer = self._alone = None
+        self._reply = self._alone = None
         self._good_until = self._fleet_moves_at = math.inf
         self._asked_at = -math.inf
         self._closed_until = None
-        self._seen = Seen()
+        self._sampler = Sampler()
         self.state = FleetState.JOINING
         self.planned = math.inf
-        return Ask(member=self.member)
+        return ShareRequest(member=self.member)
 
     @property
     def _waiting(self) -> int:
@@ -288,11 +288,11 @@ class FleetShare(InFleet):
 
     @property
     def _members(self) -> int:
-        return self._answer.members if self._answer is not None else 1
+        return self._reply.members if self._reply is not None else 1
 
     def _make_alone(self) -> LimitAlgorithm:
         try:
-            return alone(self.make(), self._answer)
+            return alone(self.make(), self._reply)
         except Exception as error:  # noqa: BLE001 - the user's factory, called under the lock
             self.retired(f"its factory: {words_of(error)}", error, 1)
             return StepBack(1, 1, 1)
@@ -308,7 +308,7 @@ class FleetShare(InFleet):
             self._moved(state, why)
 
 
-def alone(fresh: LimitAlgorithm, known: Answer | None) -> LimitAlgorithm:
+def alone(fresh: LimitAlgorithm, known: ShareReply | None) -> LimitAlgorithm:
     """Return the algorithm of a process without its fleet: an even part of the last limit."""
     if known is None:
         return fresh

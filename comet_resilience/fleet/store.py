@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from ..escaping import printable
-from .message import Answer, Ask, parse_answer
+from .message import ShareReply, ShareRequest, parse_share_reply
 from .scope import RedisSource
 
 #: Seconds that a command may take, and a connection.
@@ -24,7 +24,7 @@ INSTALL: Final = "pip install 'comet-resilience[redis]'"
 
 
 class StoreError(Exception):
-    """No answer that can be used; the message says why, without a secret."""
+    """No reply that can be used; the message says why, without a secret."""
 
 
 @cache
@@ -34,7 +34,7 @@ def script() -> str:
 
 
 def client_maker(redis: RedisSource) -> Callable[[], Any]:
-    """Return the factory of the client.
+    """Return what makes the client.
 
     Raises:
         ImportError: If ``redis`` is a URL and redis-py is not installed.
@@ -77,26 +77,26 @@ class Store:
         # Redis names scripts by this digest; nothing is protected by it.
         self._digest = sha1(script().encode(), usedforsecurity=False).hexdigest()
 
-    def send(self, keys: tuple[str, str], ask: Ask, maximum: int) -> Answer:
+    def send(self, keys: tuple[str, str], request: ShareRequest, maximum: int) -> ShareReply:
         """Ask the script.
 
         Raises:
-            StoreError: If it does not answer, or with what is no answer.
+            StoreError: If it does not answer, or with what is no reply of the script.
 
         """
-        answer = parse_answer(self._run(keys, ask), maximum)
-        if answer is None:
+        reply = parse_share_reply(self._run(keys, request), maximum)
+        if reply is None:
             raise StoreError("Redis answered with something that is no answer of the script")
-        return answer
+        return reply
 
-    def say_farewell(self, keys: tuple[str, str], ask: Ask) -> None:
+    def say_farewell(self, keys: tuple[str, str], request: ShareRequest) -> None:
         """Remove a member.
 
         Raises:
             StoreError: If Redis does not answer.
 
         """
-        self._run(keys, ask)
+        self._run(keys, request)
 
     def forget(self) -> None:
         """Leave the connection to the process that it belongs to."""
@@ -111,11 +111,11 @@ class Store:
             except Exception:  # noqa: BLE001 - it is gone either way
                 return
 
-    def _run(self, keys: tuple[str, str], ask: Ask) -> object:
+    def _run(self, keys: tuple[str, str], request: ShareRequest) -> object:
         try:
             if self._client is None:
                 self._client = self._make()
-            return self._evaluate(self._client, (*keys, *ask.arguments()))
+            return self._evaluate(self._client, (*keys, *request.arguments()))
         except BaseException as error:  # noqa: BLE001 - whatever a client raises: no answer
             raise StoreError(f"{type(error).__name__}: {_words(error)}") from None
 

@@ -23,7 +23,7 @@ from comet_resilience import (
     run_all,
     snapshot,
 )
-from comet_resilience.bulk.finished import Finished
+from comet_resilience.bulk.checkpoint import Checkpoint
 from comet_resilience.overrides import current_block
 from tests.conftest import BROKEN, OK, Answer, ask, bare_client, on_asyncio, scripted
 
@@ -544,7 +544,7 @@ async def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.Monk
         )
         with pytest.raises(OSError, match="No space left"):
             async with running as results:
-                monkeypatch.setattr(Finished, "answered" if store else "done", no_room)
+                monkeypatch.setattr(Checkpoint, "answered" if store else "done", no_room)
                 async for _ in results:
                     await checkpoint()
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from comet_resilience.fleet.message import Answer, Ask, parse_answer
+from comet_resilience.fleet.message import ShareReply, ShareRequest, parse_share_reply
 from comet_resilience.fleet.scope import keys_of
 from comet_resilience.fleet.store import script
 from tests.redis_server import RedisServer
@@ -41,20 +41,20 @@ class Timed:
 
     db: Any
     now: float = 1_000_000.0
-    sent: list[Ask] = field(default_factory=list)
+    sent: list[ShareRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         text = script().replace(CLOCK, "local clock = { ARGV[14], ARGV[15] }")
         self._run = self.db.register_script(text)
 
-    def send(self, ask: Ask, maximum: int = 1_000) -> Answer:
+    def send(self, request: ShareRequest, maximum: int = 1_000) -> ShareReply:
         """Ask at the time that it is."""
-        self.sent.append(ask)
+        self.sent.append(request)
         seconds, rest = divmod(round(self.now * 1_000_000), 1_000_000)
-        raw = self._run(KEYS, [*ask.arguments(), seconds, rest])
-        answer = parse_answer(raw, maximum)
-        assert answer is not None, raw
-        return answer
+        raw = self._run(KEYS, [*request.arguments(), seconds, rest])
+        reply = parse_share_reply(raw, maximum)
+        assert reply is not None, raw
+        return reply
 
     def held(self) -> dict[str, int]:
         """What each member holds, as the server keeps it."""
@@ -67,4 +67,4 @@ def timed(db: Any) -> Timed:
     return Timed(db)
 
 
-AskOf = Callable[..., Ask]
+AskOf = Callable[..., ShareRequest]

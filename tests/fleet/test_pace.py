@@ -50,7 +50,7 @@ def test_what_decides(changes: dict[str, Any], seconds: float) -> None:
 
 
 def test_members_fall_out_of_step() -> None:
-    times = [next_renewal(Need(**CALM), draw) for draw in (0.0, 0.25, 0.5, 0.75, 0.999)]
+    times = [next_renewal(Need(**CALM), jitter) for jitter in (0.0, 0.25, 0.5, 0.75, 0.999)]
     assert len(set(times)) == 5
     assert min(times) >= 0.9 * RENEW_EVERY
     assert max(times) <= 1.1 * RENEW_EVERY

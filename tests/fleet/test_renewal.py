@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from comet_resilience.fleet.memory import Count, save
-from comet_resilience.fleet.merge import News, Sighting
-from comet_resilience.fleet.message import Answer, Ask
+from comet_resilience.fleet.merge import Sample, SampledAttempt
+from comet_resilience.fleet.message import ShareReply, ShareRequest
 from comet_resilience.fleet.renewal import COMMIT_TRIES, Renewal, Report, exchange
-from comet_resilience.fleet.seen import Seen
+from comet_resilience.fleet.sampler import Sampler
 from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
 
 NOW = 1_700_000_000.0
-ASK = Ask(member="m", in_use=5, want=9, share=5, epoch=4, rate=25.0, ttl=3.0, limit=20)
-REFUSED = News(refused=(Sighting(age=0.01, in_flight=20, told=20, epoch=4),))
+ASK = ShareRequest(member="m", in_use=5, want=9, share=5, epoch=4, rate=25.0, ttl=3.0, limit=20)
+REFUSED = Sample(refused=(SampledAttempt(age=0.01, in_flight=20, known_in_flight=20, epoch=4),))
 
 
 def make() -> LimitAlgorithm:
@@ -28,7 +28,7 @@ def steady() -> str:
     return save(algorithm, Count(attempts=90.0, at=NOW - 0.1, stepped_at=NOW - 60))
 
 
-SEEN = Answer(
+SEEN = ShareReply(
     share=5, limit=20, version=3, epoch=4, members=4, in_use=15, lagging=0, rate=75.0, now=NOW,
     committed=False, contended=True, state=steady(),
 )  # fmt: skip
@@ -38,33 +38,35 @@ class Script:
     """Answers as the script in Redis does; the first ``lost`` commits come too late."""
 
     def __init__(self, lost: int = 0) -> None:
-        self.asked: list[Ask] = []
+        self.asked: list[ShareRequest] = []
         self.lost = lost
         self.version = SEEN.version
 
-    def __call__(self, ask: Ask) -> Answer:
+    def __call__(self, request: ShareRequest) -> ShareReply:
         """Take a commit of the latest version; others write one before a lost one."""
-        self.asked.append(ask)
-        if ask.commit is not None:
+        self.asked.append(request)
+        if request.commit is not None:
             self.version += 1
             if self.lost:
                 self.lost -= 1
-            elif ask.commit.version == self.version - 1:
-                return replace(SEEN, version=self.version, committed=True, state=ask.commit.state)
+            elif request.commit.version == self.version - 1:
+                return replace(
+                    SEEN, version=self.version, committed=True, state=request.commit.state
+                )
         return replace(SEEN, version=self.version)
 
 
-def renew(script: Script, news: News) -> Renewal:
+def renew(script: Script, sample: Sample) -> Renewal:
     """One renewal of a member with such news."""
-    return exchange(script, Report(ASK, news, Seen(), 0.0), make, "", 0.5)
+    return exchange(script, Report(ASK, sample, Sampler(), 0.0), make, "", 0.5)
 
 
 def test_without_news_the_answer_is_the_renewal() -> None:
     script = Script()
-    renewal = renew(script, News())
+    renewal = renew(script, Sample())
     assert script.asked == [ASK]
-    assert renewal.told
-    assert not renewal.answer.committed
+    assert renewal.is_reported
+    assert not renewal.reply.committed
     assert renewal.fleet.level == 20
 
 
@@ -74,16 +76,21 @@ def test_news_are_committed_over_the_version_that_was_read() -> None:
     _, second = script.asked
     assert second.commit is not None
     assert (second.commit.version, second.epoch) == (3, 4)
-    assert renewal.told
-    assert renewal.answer.committed
+    assert renewal.is_reported
+    assert renewal.reply.committed
     assert renewal.fleet.count.refusals == 1
 
 
 def test_when_others_were_faster_the_news_are_told_over_what_they_wrote() -> None:
     script = Script(lost=2)
     renewal = renew(script, REFUSED)
-    assert [ask.commit and ask.commit.version for ask in script.asked] == [None, 3, 4, 5]
-    assert renewal.told
+    assert [request.commit and request.commit.version for request in script.asked] == [
+        None,
+        3,
+        4,
+        5,
+    ]
+    assert renewal.is_reported
     assert renewal.fleet.count.refusals == 1  # told once, however often it was tried
 
 
@@ -91,5 +98,5 @@ def test_when_others_are_always_faster_the_news_wait_for_the_next_renewal() -> N
     script = Script(lost=COMMIT_TRIES)
     renewal = renew(script, REFUSED)
     assert len(script.asked) == 1 + COMMIT_TRIES
-    assert not renewal.told
+    assert not renewal.is_reported
     assert renewal.fleet.count.refusals == 0  # the fleet as the others left it

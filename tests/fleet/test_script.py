@@ -8,16 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from comet_resilience.fleet.message import Ask, Commit
+from comet_resilience.fleet.message import Commit, ShareRequest
 
 from .conftest import KEYS, Timed
 
 TTL = 3.0
 
 
-def ask(member: str, want: int, share: int = 0, in_use: int = 0, **more: Any) -> Ask:
+def request(member: str, want: int, share: int = 0, in_use: int = 0, **more: Any) -> ShareRequest:
     """A member's question, in a fleet whose limit begins with 20."""
-    return Ask(
+    return ShareRequest(
         member=member, want=want, share=share, in_use=in_use, ttl=TTL, **{"limit": 20, **more}
     )
 
@@ -27,8 +27,8 @@ def settle(timed: Timed, wants: dict[str, int], rounds: int = 4, limit: int = 20
     shares = dict.fromkeys(wants, 0)
     for _ in range(rounds):
         for member, want in wants.items():
-            answer = timed.send(ask(member, want, shares[member], limit=limit))
-            shares[member] = answer.share
+            reply = timed.send(request(member, want, shares[member], limit=limit))
+            shares[member] = reply.share
         timed.now += 0.1
     return shares
 
@@ -94,9 +94,9 @@ def test_never_more_is_held_than_the_limit_at_the_time_it_was_given(
             continue
         commit = None
         if what == "limit":
-            answer = timed.send(ask(member, want, share, share))
-            commit = Commit(version=answer.version, limit=want, epoch=answer.epoch + 1, state="{}")
-        answer = timed.send(ask(member, want, share, min(want, share), commit=commit))
+            reply = timed.send(request(member, want, share, share))
+            commit = Commit(version=reply.version, limit=want, epoch=reply.epoch + 1, state="{}")
+        reply = timed.send(request(member, want, share, min(want, share), commit=commit))
         if commit is not None:
             limit = want
             highest = max(limit, sum(s for m, (s, _) in shares.items() if m != member) + share)
@@ -104,52 +104,52 @@ def test_never_more_is_held_than_the_limit_at_the_time_it_was_given(
             if share:
                 shares[member] = (share, timed.now + TTL)
             continue
-        shares[member] = (answer.share, timed.now + TTL)
+        shares[member] = (reply.share, timed.now + TTL)
         total = sum(share for share, _ in shares.values())
         highest = max(limit, min(highest, total))
         assert total <= highest
-        assert answer.share <= max(limit, share)
+        assert reply.share <= max(limit, share)
 
 
 def test_asking_twice_changes_nothing(timed: Timed) -> None:
-    timed.send(ask("a", 30))
-    timed.send(ask("b", 30))
-    first = timed.send(ask("a", 30, 20))
+    timed.send(request("a", 30))
+    timed.send(request("b", 30))
+    first = timed.send(request("a", 30, 20))
     rows = timed.db.hgetall(KEYS[0])
-    assert timed.send(ask("a", 30, 20)) == first
+    assert timed.send(request("a", 30, 20)) == first
     assert timed.db.hgetall(KEYS[0]) == rows
 
 
 def test_a_share_that_is_lowered_stays_held_until_its_member_knows(timed: Timed) -> None:
-    assert timed.send(ask("a", 30)).share == 20
-    assert timed.send(ask("b", 30)).share == 0
-    assert timed.send(ask("a", 30, 20)).share == 10  # a may not have heard of it yet
-    assert timed.send(ask("b", 30)).share == 0
-    assert timed.send(ask("a", 30, 10)).share == 10
-    assert timed.send(ask("b", 30)).share == 10
+    assert timed.send(request("a", 30)).share == 20
+    assert timed.send(request("b", 30)).share == 0
+    assert timed.send(request("a", 30, 20)).share == 10  # a may not have heard of it yet
+    assert timed.send(request("b", 30)).share == 0
+    assert timed.send(request("a", 30, 10)).share == 10
+    assert timed.send(request("b", 30)).share == 10
 
 
 def test_what_is_in_use_above_the_share_is_not_given_to_others(timed: Timed) -> None:
-    timed.send(ask("a", 30))
-    timed.send(ask("b", 30))
-    timed.send(ask("a", 30, 20, 20))
-    timed.send(ask("a", 30, 10, 15))
-    assert timed.send(ask("b", 30)).share == 5
+    timed.send(request("a", 30))
+    timed.send(request("b", 30))
+    timed.send(request("a", 30, 20, 20))
+    timed.send(request("a", 30, 10, 15))
+    assert timed.send(request("b", 30)).share == 5
 
 
 def test_a_member_that_is_gone_returns_its_share_within_the_time_to_live(timed: Timed) -> None:
-    timed.send(ask("a", 30))
+    timed.send(request("a", 30))
     timed.now += TTL - 0.1
-    assert timed.send(ask("b", 30)).share == 0
+    assert timed.send(request("b", 30)).share == 0
     timed.now += 0.2
-    assert timed.send(ask("b", 30)).share == 20
+    assert timed.send(request("b", 30)).share == 20
     assert list(timed.db.hgetall(KEYS[0])) == ["b"]
 
 
 def test_a_farewell_returns_it_at_once(timed: Timed) -> None:
-    timed.send(ask("a", 30))
-    timed._run(KEYS, [*Ask(member="a").arguments(), 1, 0])
-    assert timed.send(ask("b", 30)).share == 20
+    timed.send(request("a", 30))
+    timed._run(KEYS, [*ShareRequest(member="a").arguments(), 1, 0])
+    assert timed.send(request("b", 30)).share == 20
 
 
 def test_more_members_than_slots_take_turns(timed: Timed) -> None:
@@ -158,7 +158,7 @@ def test_more_members_than_slots_take_turns(timed: Timed) -> None:
     served = dict.fromkeys(members, 0.0)
     for _ in range(400):  # twenty seconds
         for member in members:
-            shares[member] = timed.send(ask(member, 8, shares[member], limit=5)).share
+            shares[member] = timed.send(request(member, 8, shares[member], limit=5)).share
             assert sum(timed.held().values()) <= 5
         timed.now += 0.05
         for member in members:
@@ -170,64 +170,66 @@ def test_more_members_than_slots_take_turns(timed: Timed) -> None:
 
 
 def test_only_the_latest_version_can_be_committed(timed: Timed) -> None:
-    seen = timed.send(ask("a", 5))
-    commit = Commit(version=seen.version, limit=7, epoch=3, state='{"x":1}')
-    first = timed.send(ask("a", 5, commit=commit))
+    sampler = timed.send(request("a", 5))
+    commit = Commit(version=sampler.version, limit=7, epoch=3, state='{"x":1}')
+    first = timed.send(request("a", 5, commit=commit))
     assert (first.committed, first.limit, first.epoch, first.state) == (True, 7, 3, '{"x":1}')
-    again = timed.send(ask("b", 5, commit=Commit(version=seen.version, limit=9, epoch=9, state="")))
+    again = timed.send(
+        request("b", 5, commit=Commit(version=sampler.version, limit=9, epoch=9, state=""))
+    )
     assert (again.committed, again.limit, again.epoch) == (False, 7, 3)
 
 
 def test_how_many_do_not_know_of_the_epoch_yet(timed: Timed) -> None:
     for member in "abc":
-        timed.send(ask(member, 5))
-    seen = timed.send(ask("a", 5))
-    commit = Commit(version=seen.version, limit=7, epoch=1, state="{}")
-    assert timed.send(ask("a", 5, commit=commit)).lagging == 2
-    assert timed.send(ask("b", 5, epoch=1)).lagging == 1
-    assert timed.send(ask("c", 5)).lagging == 0
+        timed.send(request(member, 5))
+    sampler = timed.send(request("a", 5))
+    commit = Commit(version=sampler.version, limit=7, epoch=1, state="{}")
+    assert timed.send(request("a", 5, commit=commit)).lagging == 2
+    assert timed.send(request("b", 5, epoch=1)).lagging == 1
+    assert timed.send(request("c", 5)).lagging == 0
 
 
 def test_after_an_empty_restart_members_keep_what_they_claim_for_a_while(timed: Timed) -> None:
-    timed.send(ask("a", 30, 14, 14, learn=0.75, limit=20))
-    assert timed.send(ask("b", 30, 6, 6, learn=0.75, limit=20)).share == 6
-    assert timed.send(ask("c", 30, learn=0.75)).share == 0
+    timed.send(request("a", 30, 14, 14, learn=0.75, limit=20))
+    assert timed.send(request("b", 30, 6, 6, learn=0.75, limit=20)).share == 6
+    assert timed.send(request("c", 30, learn=0.75)).share == 0
     timed.now += 0.8
-    timed.send(ask("a", 30, 14, 14, learn=0.75))
-    answer = timed.send(ask("a", 30, 7, 7, learn=0.75))
-    assert answer.share == 7
-    assert answer.limit == 20
-    assert timed.send(ask("c", 30, learn=0.75)).share > 0
+    timed.send(request("a", 30, 14, 14, learn=0.75))
+    reply = timed.send(request("a", 30, 7, 7, learn=0.75))
+    assert reply.share == 7
+    assert reply.limit == 20
+    assert timed.send(request("c", 30, learn=0.75)).share > 0
 
 
 def test_after_a_long_silence_the_first_to_come_back_does_not_take_it_all(timed: Timed) -> None:
     assert sum(settle(timed, {"a": 30, "b": 30, "c": 30}).values()) == 20
     timed.now += 5  # the server was frozen: everybody has run out, and goes on with an even part
     for member in "abc":
-        assert timed.send(ask(member, 30, 6, 6, learn=0.75)).share == 6
+        assert timed.send(request(member, 30, 6, 6, learn=0.75)).share == 6
         timed.now += 0.1
     timed.now += 0.75
     for member in "abc":
-        timed.send(ask(member, 30, 6, 6, learn=0.75))
-    assert sum(timed.send(ask(member, 30, 6, 6, learn=0.75)).share for member in "abc") == 20
+        timed.send(request(member, 30, 6, 6, learn=0.75))
+    assert sum(timed.send(request(member, 30, 6, 6, learn=0.75)).share for member in "abc") == 20
 
 
 def test_what_a_silent_member_had_in_flight_is_not_counted_for_long(timed: Timed) -> None:
-    timed.send(ask("a", 5, 5, 5))
+    timed.send(request("a", 5, 5, 5))
     timed.now += TTL / 2 - 0.1
-    assert timed.send(ask("b", 5)).in_use == 5
+    assert timed.send(request("b", 5)).in_use == 5
     timed.now += 0.2
-    answer = timed.send(ask("b", 5))
-    assert (answer.in_use, answer.members) == (0, 2)  # its share is still kept for it
+    reply = timed.send(request("b", 5))
+    assert (reply.in_use, reply.members) == (0, 2)  # its share is still kept for it
 
 
 def test_the_others_and_the_rest_are_summed_up(timed: Timed) -> None:
-    timed.send(ask("a", 3, 3, 3, rate=2.5))
-    timed.send(ask("b", 30, 0, 0, rate=1.0))
-    answer = timed.send(ask("c", 1))
-    assert (answer.members, answer.in_use, answer.rate) == (3, 3, 3.5)
-    assert answer.contended
-    assert answer.now == timed.now
+    timed.send(request("a", 3, 3, 3, rate=2.5))
+    timed.send(request("b", 30, 0, 0, rate=1.0))
+    reply = timed.send(request("c", 1))
+    assert (reply.members, reply.in_use, reply.rate) == (3, 3, 3.5)
+    assert reply.contended
+    assert reply.now == timed.now
 
 
 @pytest.mark.parametrize(
@@ -239,21 +241,21 @@ def test_the_others_and_the_rest_are_summed_up(timed: Timed) -> None:
 )  # fmt: skip
 def test_rows_that_are_not_ours_are_removed(timed: Timed, row: str) -> None:
     timed.db.hset(KEYS[0], "evil", row)
-    assert timed.send(ask("a", 30)).share == 20
+    assert timed.send(request("a", 30)).share == 20
     assert list(timed.db.hgetall(KEYS[0])) == ["a"]
 
 
 @pytest.mark.parametrize("name", ["limit", "version", "epoch", "born"])
 @pytest.mark.parametrize("value", ["", "garbage", "nan", "-5", "-inf", "1e309"])
 def test_a_damaged_limit_is_brought_back_into_bounds(timed: Timed, name: str, value: str) -> None:
-    timed.send(ask("a", 30))
+    timed.send(request("a", 30))
     timed.db.hset(KEYS[1], name, value)
     for _ in range(3):
-        answer = timed.send(ask("a", 30, 20), maximum=50)
-        assert 0 <= answer.share <= answer.limit <= 50
+        reply = timed.send(request("a", 30, 20), maximum=50)
+        assert 0 <= reply.share <= reply.limit <= 50
 
 
 def test_keys_disappear_when_nobody_comes_any_more(timed: Timed) -> None:
-    timed.send(ask("a", 30))
+    timed.send(request("a", 30))
     for key in KEYS:
         assert 0 < timed.db.pttl(key) <= 20 * TTL * 1000

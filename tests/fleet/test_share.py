@@ -10,7 +10,7 @@ import pytest
 
 from comet_resilience.events import FleetState
 from comet_resilience.fleet.merge import understand
-from comet_resilience.fleet.message import Answer
+from comet_resilience.fleet.message import ShareReply
 from comet_resilience.fleet.pace import IDLE, KEPT, TTL
 from comet_resilience.fleet.renewal import Renewal
 from comet_resilience.fleet.share import JOIN_WITHIN, FleetShare, alone
@@ -22,7 +22,7 @@ from tests.bench.sim.policies import PRODUCT
 from tests.bench.sim.scenario import Kind
 from tests.bench.sim.scenarios import BY_NAME
 
-ANSWER = Answer(
+ANSWER = ShareReply(
     share=4, limit=20, version=3, epoch=4, members=6, in_use=15, lagging=0, rate=1.0, now=50_000.0,
     committed=False, contended=True, state="",
 )  # fmt: skip
@@ -52,17 +52,17 @@ class Member:
 
     def renew(self, **changes: Any) -> None:
         """One renewal that is answered."""
-        report = self.share.ask(self.now)
-        answer = replace(ANSWER, **changes)
-        fleet = understand(answer, self.share.make(), "")
+        report = self.share.report(self.now)
+        reply = replace(ANSWER, **changes)
+        fleet = understand(reply, self.share.make(), "")
         if isinstance(fleet.algorithm, StepBack):
-            fleet.algorithm.level, fleet.algorithm.allowance = answer.limit, 0
-        self.share.take(report, Renewal(answer, fleet, told=True), self.now)
-        self.share.planned = self.share.due()
+            fleet.algorithm.level, fleet.algorithm.allowance = reply.limit, 0
+        self.share.take(report, Renewal(reply, fleet, is_reported=True), self.now)
+        self.share.planned = self.share.due_at()
 
     def fail(self) -> None:
         """One renewal that is not."""
-        self.share.fail(self.share.ask(self.now), self.now, "Redis is away")
+        self.share.fail(self.share.report(self.now), self.now, "Redis is away")
 
     def send(self, number: int = 1) -> list[Any]:
         """Send some attempts."""
@@ -155,7 +155,7 @@ def test_alone_it_steps_back_but_never_grows_beyond_its_part() -> None:
         member.share.ended(ticket, member.now, member.partition.in_flight)
         member.share.tick(member.now)
     assert member.share.limit < 3
-    assert not member.share.ask(member.now).news.refused  # not the fleet's business any more
+    assert not member.share.report(member.now).sample.refused  # not the fleet's business any more
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_alone_it_steps_back_but_never_grows_beyond_its_part() -> None:
         (replace(ANSWER, limit=5, members=10), 1),
     ],
 )
-def test_what_a_process_permits_itself_alone(known: Answer | None, limit: int) -> None:
+def test_what_a_process_permits_itself_alone(known: ShareReply | None, limit: int) -> None:
     assert alone(make(), known).limit == limit
     assert alone(FixedLimit(8), known).limit == limit
 
@@ -182,9 +182,9 @@ def test_a_refusal_is_told_at_once_and_its_slot_withheld_until_the_answer() -> N
     member.share.tick(member.now)
     assert member.woken == 1
     assert member.share.limit == 1  # a queue would burn down in the others
-    report = member.share.ask(member.now)
-    assert [outcome.retry_after for outcome in report.news.refused] == [2.0] * 3
-    assert {outcome.epoch for outcome in report.news.refused} == {4}
+    report = member.share.report(member.now)
+    assert [outcome.retry_after for outcome in report.sample.refused] == [2.0] * 3
+    assert {outcome.epoch for outcome in report.sample.refused} == {4}
     member.renew()
     assert member.share.limit == 4
 
@@ -197,9 +197,9 @@ def test_news_that_do_not_arrive_go_with_the_next_report() -> None:
     member.end(ticket)
     member.fail()
     member.now += 0.5
-    (outcome,) = member.share.ask(member.now).news.refused
+    (outcome,) = member.share.report(member.now).sample.refused
     assert outcome.age == pytest.approx(0.5)
-    assert not member.share.ask(member.now).news.refused
+    assert not member.share.report(member.now).sample.refused
 
 
 def test_an_attempt_above_the_level_is_a_probe_and_accepted_after_a_second_at_the_latest() -> None:
@@ -209,10 +209,10 @@ def test_an_attempt_above_the_level_is_a_probe_and_accepted_after_a_second_at_th
     member.send(4)  # the last of them is the fleet's nineteenth
     member.now += 0.9
     member.share.tick(member.now)
-    assert not member.share._seen.probes
+    assert not member.share._sampler.probes
     member.now += 0.2
     member.share.tick(member.now)
-    (probe,) = member.share.ask(member.now).news.probes
+    (probe,) = member.share.report(member.now).sample.probes
     assert (probe.in_flight, probe.epoch) == (19, 4)
 
 
@@ -223,23 +223,23 @@ def test_a_refusal_is_told_with_what_the_others_hold_an_acceptance_with_what_the
     refused, probe = member.send(4)[2:]
     member.share.refused(refused, member.now, 3, None, 0.5)
     member.share.accepted(probe, member.now)
-    news = member.share.ask(member.now).news
-    assert [outcome.in_flight for outcome in news.refused] == [19]  # third of four, sixteen held
-    assert [outcome.in_flight for outcome in news.probes] == [14]
+    sample = member.share.report(member.now).sample
+    assert [outcome.in_flight for outcome in sample.refused] == [19]  # third of four, sixteen held
+    assert [outcome.in_flight for outcome in sample.probes] == [14]
 
 
 def test_it_asks_soon_when_somebody_waits_and_when_it_holds_too_much() -> None:
     member = Member()
     member.renew()
-    assert member.share.due() == pytest.approx(member.now + 0.05)  # nothing used, others wait
+    assert member.share.due_at() == pytest.approx(member.now + 0.05)  # nothing used, others wait
     member.send(4)
-    assert member.share.due() == pytest.approx(member.now + 0.5)
+    assert member.share.due_at() == pytest.approx(member.now + 0.5)
     member.wait(2)
-    assert member.share.due() == pytest.approx(member.now + 0.02)
+    assert member.share.due_at() == pytest.approx(member.now + 0.02)
     member.renew()
-    assert member.share.due() == pytest.approx(member.now + 0.1)
+    assert member.share.due_at() == pytest.approx(member.now + 0.1)
     member.renew(share=2)
-    assert member.share.due() == pytest.approx(member.now + 0.02)  # confirms what it gave up
+    assert member.share.due_at() == pytest.approx(member.now + 0.02)  # confirms what it gave up
 
 
 def test_idle_shares_are_given_back_and_asked_for_again() -> None:
@@ -249,7 +249,7 @@ def test_idle_shares_are_given_back_and_asked_for_again() -> None:
     member.now += IDLE + 1000
     assert member.share.is_idle(member.now)
     assert member.share.farewell().ttl == 0
-    assert member.share.due() == math.inf
+    assert member.share.due_at() == math.inf
     assert member.share.limit == 0
     member.wait(1)
     assert member.woken == 1
@@ -268,9 +268,9 @@ def test_it_tells_how_many_it_has_and_wants_and_how_fast_it_sends() -> None:
             member.end(ticket)
     member.send(3)
     member.wait(5)
-    ask = member.share.ask(member.now).ask
-    assert (ask.in_use, ask.want, ask.share, ask.epoch) == (3, 8, 4, 4)
-    assert ask.rate == pytest.approx(10, rel=0.5)  # sent one each tenth of a second
+    request = member.share.report(member.now).request
+    assert (request.in_use, request.want, request.share, request.epoch) == (3, 8, 4, 4)
+    assert request.rate == pytest.approx(10, rel=0.5)  # sent one each tenth of a second
 
 
 def test_what_snapshot_shows() -> None:

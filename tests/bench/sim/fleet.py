@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from comet_resilience.fleet.merge import ceiling
-from comet_resilience.fleet.message import Answer, Ask, parse_answer
+from comet_resilience.fleet.message import ShareReply, ShareRequest, parse_share_reply
 from comet_resilience.fleet.renewal import Renewal, Report, exchange
 from comet_resilience.fleet.scope import keys_of
 from comet_resilience.fleet.share import FleetShare
@@ -49,18 +49,18 @@ class VirtualServer:
         self._digest = client.script_load(text)
         self.called_at: list[float] = []
 
-    def send(self, keys: tuple[str, str], maximum: int, ask: Ask) -> Answer:
+    def send(self, keys: tuple[str, str], maximum: int, request: ShareRequest) -> ShareReply:
         """What the store does, at the loop's time."""
         self.called_at.append(self._loop.time())
         seconds, rest = divmod(self._loop.time(), 1.0)
         clock = (str(_EPOCH + int(seconds)), str(int(rest * 1_000_000)))
-        arguments = ask.arguments()
+        arguments = request.arguments()
         assert len(arguments) == _ARGUMENTS
-        answer = parse_answer(
+        reply = parse_share_reply(
             self._client.evalsha(self._digest, 2, *keys, *arguments, *clock), maximum
         )
-        assert answer is not None
-        return answer
+        assert reply is not None
+        return reply
 
 
 class VirtualCoordinator:
@@ -72,10 +72,10 @@ class VirtualCoordinator:
         loop: VirtualLoop,
         server: VirtualServer,
         make: Callable[[], LimitAlgorithm],
-        draw: Callable[[], float],
+        jitter: Callable[[], float],
     ) -> None:
         self._member, self._loop, self._server = member, loop, server
-        self._make, self._draw = make, draw
+        self._make, self._next_jitter = make, jitter
         self._maximum = ceiling(make())
         self._timer: Handle | None = None
         self._is_busy = False
@@ -84,13 +84,13 @@ class VirtualCoordinator:
             make_algorithm=self._new_share,
             max_queue=None,
             observers=Observers(()),
-            jitter=draw,
+            jitter=jitter,
             on_partition=self._join,
         )
 
     def _new_share(self) -> FleetShare:
         name = f"{self._member}-{len(self.shares)}"
-        return FleetShare(name, self._make, self._wake, lambda state, why: None, self._draw)
+        return FleetShare(name, self._make, self._wake, lambda state, why: None, self._next_jitter)
 
     def _join(self, partition: Partition) -> None:
         share = partition.algorithm
@@ -107,10 +107,10 @@ class VirtualCoordinator:
             return
         now = self._loop.time()
         for share in self.shares:
-            if share.due() <= now:
+            if share.due_at() <= now:
                 self._is_busy = True
                 assert share.partition is not None
-                report = self.limiter.adjust(share.partition, share.ask)
+                report = self.limiter.adjust(share.partition, share.report)
                 self._loop.at(now + _ONE_WAY, self._exchange, share, report)
                 return
         self._plan()
@@ -119,14 +119,14 @@ class VirtualCoordinator:
         if self._timer is not None:
             self._timer.cancel()
         for share in self.shares:
-            share.planned = share.due()
+            share.planned = share.due_at()
         earliest = min((share.planned for share in self.shares), default=math.inf)
         if earliest < math.inf:
             self._timer = self._loop.call_at(earliest, self._look)
 
     def _exchange(self, share: FleetShare, report: Report) -> None:
         send = partial(self._server.send, share.keys, self._maximum)
-        renewal = exchange(send, report, self._make, share.remembered, self._draw())
+        renewal = exchange(send, report, self._make, share.remembered, self._next_jitter())
         self._loop.at(self._loop.time() + _ONE_WAY, self._take, share, report, renewal)
 
     def _take(self, share: FleetShare, report: Report, renewal: Renewal) -> None:

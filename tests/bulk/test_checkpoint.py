@@ -8,18 +8,18 @@ from typing import Any, cast
 
 import pytest
 
-from comet_resilience.bulk.finished import HEADER, Finished, InexactResultError, check_stored
+from comet_resilience.bulk.checkpoint import HEADER, Checkpoint, InexactResultError, check_stored
 from comet_resilience.bulk.keys import name_of
 
 
-def opened(path: Path) -> Finished:
+def opened(path: Path) -> Checkpoint:
     """The file, ready."""
-    finished = Finished(path)
+    finished = Checkpoint(path)
     finished.open()
     return finished
 
 
-def is_new(finished: Finished, *keys: object) -> list[bool]:
+def is_new(finished: Checkpoint, *keys: object) -> list[bool]:
     """Which of some keys are new."""
     return [finished.is_new(name_of(key)) for key in keys]
 
@@ -94,7 +94,7 @@ def test_any_other_file_is_left_as_it_is(tmp_path: Path) -> None:
     for content in (b'{"id": 1}\n', b"not a line", HEADER[:-1] + b" "):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"data.jsonl is no file of finished calls"):
-            Finished(path).open()
+            Checkpoint(path).open()
         assert path.read_bytes() == content
 
 

@@ -1,4 +1,4 @@
-"""The file of finished calls: what a run that was killed need not do again.
+"""The checkpoint: the file of finished calls, which a run that was killed need not repeat.
 
 One line of JSON for each event, appended by a single unbuffered write, so that a killed process
 leaves every line but perhaps the last whole; the torn rest of that one is cut off at the next
@@ -60,7 +60,7 @@ class InexactResultError(TypeError):
     """A result of kinds that JSON knows, but which it would not give back as it is."""
 
 
-class Finished:
+class Checkpoint:
     """The calls of earlier runs on a file, and of this one. ``open`` and ``sync`` block."""
 
     def __init__(self, path: str | Path) -> None:
@@ -102,7 +102,7 @@ class Finished:
         return self._seen.add(name)
 
     def stored(self, name: bytes) -> tuple[bool, Any]:
-        """Tell whether an earlier run left a result that nobody took, and return it."""
+        """Return whether an earlier run left a result that nobody took, and that result."""
         found = name in self._stored
         return found, self._stored.pop(name, None)
 
@@ -170,7 +170,7 @@ class Finished:
             raise BlockingIOError(f"{escaped(str(self._path))} is in use by another run") from None
 
     def _read(self, file: IO[bytes]) -> int:
-        """Take in all whole lines; how many bytes they are."""
+        """Take in all whole lines, and return how many bytes they are."""
         with open(file.fileno(), "rb", closefd=False) as lines:
             lines.seek(0)
             header = lines.readline()
@@ -271,5 +271,5 @@ def _survives(result: Any, back: Any) -> bool:
 
 
 def _for_the_owner(path: str, flags: int) -> int:
-    """Results may be private: nobody else may read the file that is made for them."""
+    """Open the file so that nobody else may read it where it is new: results may be private."""
     return open_private(path, flags)

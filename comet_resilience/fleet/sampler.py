@@ -1,4 +1,4 @@
-"""The attempts of one member between two reports to the fleet. Pure."""
+"""The outcomes of one member's attempts, between two reports to the fleet. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ..limits.algorithm import VERDICT_TIME, Ticket
-from .merge import News, Sighting
+from .merge import Sample, SampledAttempt
 
-#: How many sightings one report holds; what is beyond teaches nothing more.
+#: How many attempts one report describes; what is beyond teaches nothing more.
 _MOST: Final = 64
 
 
@@ -17,8 +17,9 @@ _MOST: Final = 64
 class FleetTicket(Ticket):
     """An attempt; ``in_flight`` is the fleet's, ``alone`` the ticket of the local algorithm.
 
-    ``in_flight`` rests on what the others last said, ``at_most`` on what they hold: an acceptance
-    is to prove no more than was there, a refusal not to pass for noise because too little was.
+    ``in_flight`` rests on what the others last reported, ``at_most`` on what they hold: an
+    acceptance is to prove no more than was there, a refusal not to pass for noise because too
+    little was.
     """
 
     epoch: int = 0
@@ -28,7 +29,7 @@ class FleetTicket(Ticket):
 
 
 @dataclass(slots=True)
-class Seen:
+class Sampler:
     """Counts, probes and refusals, with times of this process."""
 
     sends: int = 0
@@ -40,17 +41,17 @@ class Seen:
 
     @property
     def is_urgent(self) -> bool:
-        """True if the fleet should hear of it at once."""
+        """Tell whether the fleet should hear of it at once."""
         return bool(self.probes or self.refused)
 
     def send(self, ticket: FleetTicket) -> None:
-        """Note that an attempt went out."""
+        """Count an attempt that goes out."""
         self.sends += 1
         if ticket.is_probe:
             self.undecided.append(ticket)
 
     def accept(self, ticket: FleetTicket, now: float) -> None:
-        """Its answer has begun: a probe is news, others are counted."""
+        """Note that its answer has begun: a probe is reported by itself, others are counted."""
         if ticket.decided:
             return
         ticket.decided = True
@@ -62,51 +63,51 @@ class Seen:
             self.answer_time += now - ticket.sent_at
 
     def refuse(self, ticket: FleetTicket, retry_after: float | None) -> None:
-        """Note that an attempt was refused for load."""
+        """Note that it was refused for load."""
         ticket.decided = True
         self.refused.append((ticket, retry_after))
         del self.refused[_MOST:]
 
     def settle(self, now: float) -> None:
-        """Count a probe that was not refused within a second as accepted."""
+        """Count a probe as accepted that was not refused within a second."""
         undecided = self.undecided
         while undecided and (undecided[0].decided or undecided[0].sent_at + VERDICT_TIME <= now):
             self.accept(undecided.popleft(), now)
 
-    def handed_over(self) -> Seen:
+    def hand_over(self) -> Sampler:
         """Return what is to be reported, and count afresh."""
-        report = Seen(self.sends, self.accepted, self.answer_time, self.probes, self.refused)
+        report = Sampler(self.sends, self.accepted, self.answer_time, self.probes, self.refused)
         self.sends, self.accepted, self.answer_time = 0, 0, 0.0
         self.probes, self.refused = [], []
         return report
 
-    def taken_back(self, report: Seen) -> None:
-        """Put a report that did not arrive back, to go with the next one."""
+    def take_back(self, report: Sampler) -> None:
+        """Take back a report that did not arrive: it goes with the next one."""
         self.accepted += report.accepted
         self.answer_time += report.answer_time
         self.probes = (report.probes + self.probes)[:_MOST]
         self.refused = (report.refused + self.refused)[:_MOST]
 
-    def news(self, now: float) -> News:
-        """As the fleet is told."""
-        return News(
+    def sample(self, now: float) -> Sample:
+        """Return it as the fleet is told."""
+        return Sample(
             accepted=self.accepted,
             answer_time=self.answer_time / self.accepted if self.accepted else 0.0,
-            probes=tuple(_sighting(ticket, ticket.in_flight, now) for ticket in self.probes),
+            probes=tuple(_sampled(ticket, ticket.in_flight, now) for ticket in self.probes),
             refused=tuple(
-                _sighting(ticket, max(ticket.in_flight, ticket.at_most), now, hint)
+                _sampled(ticket, max(ticket.in_flight, ticket.at_most), now, hint)
                 for ticket, hint in self.refused
             ),
         )
 
 
-def _sighting(
+def _sampled(
     ticket: FleetTicket, in_flight: int, now: float, retry_after: float | None = None
-) -> Sighting:
-    return Sighting(
+) -> SampledAttempt:
+    return SampledAttempt(
         age=max(0.0, now - ticket.sent_at),
         in_flight=in_flight,
-        told=ticket.in_flight,
+        known_in_flight=ticket.in_flight,
         epoch=ticket.epoch,
         retry_after=retry_after,
     )
