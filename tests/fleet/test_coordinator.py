@@ -368,8 +368,8 @@ def test_three_clients_at_a_hidden_capacity_lose_no_request(
 ) -> None:
     """The real algorithm, a real gateway that takes eight at once: one limit, all answered.
 
-    How close the limit comes to the capacity depends on the machine's speed; ``test_share`` judges it in
-    virtual time.
+    How close the limit comes to the capacity depends on the machine's speed here; ``test_share``
+    judges it in virtual time.
     """
 
     async def main() -> None:
