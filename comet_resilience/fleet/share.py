@@ -108,7 +108,7 @@ class FleetShare(InFleet):
         )
 
     def sent(self, now: float, in_flight: int) -> Ticket:
-        """Number an attempt; in the fleet it counts as one more than all have in flight."""
+        """Give an attempt a ticket; in the fleet it counts as one more than all have in flight."""
         self._in_use = in_flight
         reply = self._reply
         if self._alone is not None:
