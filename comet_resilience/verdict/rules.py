@@ -83,6 +83,11 @@ _NO_ROUTE_ADVICE = (
     "This gateway does not offer the route: it took the call for one that needs a model.",
     "Use an operation that its documentation lists.",
 )
+_PROVIDER_PATH_ADVICE = (
+    "If your own base URL is right, the gateway's is wrong: the one it has for this provider.",
+    "Check that the provider serves this operation at all.",
+    "Report the request id to whoever runs the gateway.",
+)
 
 #: Advice of rows that know what has worked before.
 _AWAY_ADVICE = (
@@ -303,6 +308,9 @@ RULES: Final[tuple[Rule, ...]] = (
          action=FAIL, reason="the provider has no such model at this endpoint", source="peer",
          advice=("Check that the model id is right and that this endpoint serves the model.",
                  "If both are right, try another model and report the request id.")),
+    Rule(name="provider-no-such-path", status={404}, code={"NotFoundError"}, about={Topic.PATH},
+         kind=Kind.WRONG_PATH, action=FAIL, source="peer", advice=_PROVIDER_PATH_ADVICE,
+         reason="the provider behind the gateway says that it has no such path"),
     Rule(name="provider-not-found", status={404}, code={"NotFoundError"},
          kind=Kind.MODEL_UNAVAILABLE, action=FAIL, source="peer",
          reason="the provider behind the gateway has no such model, or not at this endpoint",

@@ -14,6 +14,7 @@ import pytest
 
 from comet_resilience.verdict.answer import is_answer
 from comet_resilience.verdict.evidence import Evidence, Worked
+from comet_resilience.verdict.reading import Reading, read
 from comet_resilience.verdict.retry import may_be_billed
 from comet_resilience.verdict.rule import Rule
 from comet_resilience.verdict.rules import RULES, classify, rule_for
@@ -64,6 +65,7 @@ class Recorded:
     body: bytes
     observation: Observation
     evidence: Evidence
+    reading: Reading
 
     @property
     def expected(self) -> dict[str, Any]:
@@ -84,7 +86,8 @@ async def _load(name: str, document: dict[str, Any]) -> Recorded:
     has_id = None if "fault" in document else outgoing.info.has_id
     observation = replace(observation, new_task=document.get("new_task", False), has_id=has_id)
     worked: dict[str, Any] = dict.fromkeys(document.get("worked", ()), Worked(times=3, ago=4.0))
-    return Recorded(name, document, outgoing, body, observation, Evidence(**worked))
+    evidence, reading = Evidence(**worked), read(observation)
+    return Recorded(name, document, outgoing, body, observation, evidence, reading)
 
 
 async def _load_all() -> list[Recorded]:
@@ -124,7 +127,7 @@ each = pytest.mark.parametrize("recorded", RECORDED, ids=lambda recorded: record
 
 
 def _judge(one: Recorded, rules: tuple[Rule, ...]) -> tuple[str, str, str, str, int | None]:
-    rule = next(rule for rule in rules if rule.matches(one.observation, one.evidence))
+    rule = next(rule for rule in rules if rule.matches(one.observation, one.evidence, one.reading))
     return rule.name, rule.kind.value, rule.action.value, rule.signal.value, rule.at_most
 
 
