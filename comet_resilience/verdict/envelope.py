@@ -12,7 +12,7 @@ import ast
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 from .reading import Party, Reading, Topic, topic_named
@@ -21,6 +21,10 @@ from .vocabulary import BodyKind
 
 #: Longest text kept from a body: enough for every real message, harmless in a log line.
 TEXT_KEPT: Final = 4_000
+
+#: A provider's headers inside a body are kept up to this many, and up to this length.
+_HEADERS_KEPT: Final = 20
+_ID_KEPT: Final = 128
 
 #: The code under which the gateway reports the status of a provider that it cannot name.
 MAPPED: Final = "bad_response_status_code"
@@ -80,7 +84,8 @@ class Envelope:
     document or page. ``true_status`` is the provider's status where the gateway answered with
     another one; ``type`` is then ``MAPPED``, because the body's own says nothing of the provider.
     ``inner_status`` is the status that the text of an error names, which counts where the answer's
-    own is a server's failure or a success.
+    own is a server's failure or a success. ``headers`` are those of a provider that a gateway
+    repeats in the body, their names in lower case.
     """
 
     kind: BodyKind
@@ -97,6 +102,7 @@ class Envelope:
     edge_id: str = ""
     true_status: int | None = None
     inner_status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_envelope(body: bytes) -> Envelope:
@@ -249,18 +255,20 @@ def _from_fields(
     )
     code = _said(_first(fields, "code") or _first(data, "code"))
     status = _first(fields, "status")
-    type_ = _said(_first(fields, "type")) or ("" if status.isdecimal() else status)
+    type_ = _said(_type(fields)) or ("" if status.isdecimal() else status)
     param = _said(_first(fields, "param")) or _location(fields)
     ids = _request_ids_in(message)
     given_id = _first(data, "request_id") or _first(fields, "request_id")
     true_status = _true_status(code, param, message, fields)
     inner = _inside(message, fields) if true_status is None else None
     inner_status = None
+    hint = _hint_in(fields)
     if inner is not None and _leaves_open(code):
         inner_status = inner.inner_status
         code, type_ = inner.code or code, inner.type or type_
     if inner is not None:
         message, param = inner.message or message, param or inner.param
+        hint = inner.retry_after if hint is None else hint
     return Envelope(
         kind=BodyKind.JSON,
         is_error=is_error,
@@ -268,7 +276,8 @@ def _from_fields(
         type=MAPPED if true_status and code == MAPPED else _label(type_),
         message=message[:TEXT_KEPT],
         param=_label(param),
-        retry_after=_hint_in(fields),
+        retry_after=hint,
+        headers=_headers_in(fields),
         inner_status=inner_status,
         request_id=ids[-1] if ids else _label(given_id),
         upstream_request_id=ids[0] if len(ids) > 1 else "",
@@ -322,9 +331,10 @@ def _passed_on(text: str) -> Envelope | None:
     return Envelope(
         kind=BodyKind.JSON,
         code="" if _is_status(code) else code,
-        type=_said(_first(fields, "type")) or ("" if status.isdecimal() else status),
+        type=_said(_type(fields)) or ("" if status.isdecimal() else status),
         message=_first(fields, "message", "detail"),
         param=_said(_first(fields, "param")),
+        retry_after=_hint_in(fields),
         inner_status=number or _status_in(text[: inner.start()]),
     )
 
@@ -378,6 +388,23 @@ def _hint_in(fields: Mapping[str, object]) -> float | None:
                 return hint
     named = _first(fields, "retry_after", "retry_after_seconds", "retryAfter")
     return parse_duration(named)
+
+
+def _headers_in(fields: Mapping[str, object]) -> Mapping[str, str]:
+    """Return the headers of a provider that a gateway repeats in an error."""
+    metadata = fields.get("metadata")
+    headers = (
+        cast("dict[str, object]", metadata).get("headers") if isinstance(metadata, dict) else None
+    )
+    if not isinstance(headers, dict):
+        return {}
+    pairs = list(cast("dict[str, object]", headers).items())[:_HEADERS_KEPT]
+    return {name.lower(): _text(value)[:_ID_KEPT] for name, value in pairs}
+
+
+def _type(fields: Mapping[str, object]) -> str:
+    """Return the type of an error: its own member, or the name of a class behind its package."""
+    return _first(fields, "type") or _first(fields, "__type").rpartition("#")[2]
 
 
 def _said(text: str) -> str:

@@ -131,15 +131,16 @@ _NAMES: Final[Mapping[Topic, str]] = MappingProxyType(
         " image_too_large body_too_large content_too_large read_request_body_failed",
         Topic.CONTENT: "content_filter content_policy_violation content_policy_violation_error"
         " sensitive_words_detected prompt_blocked content_blocked moderation_blocked hooks_failed"
-        " data_inspection_failed responsible_ai_policy_violation guardrail_violation"
-        " guardrail_intervened image_content_policy_violation safety_violation 1301"
-        " content_moderation_failed",
+        " data_inspection_failed sensitive_content_detected responsible_ai_policy_violation"
+        " guardrail_violation guardrail_intervened image_content_policy_violation safety_violation"
+        " content_moderation_failed 1301",
         Topic.MONEY: "insufficient_quota insufficient_user_quota insufficient_balance 1113"
         " insufficient_credits insufficient_funds budget_exceeded budget_exceeded_error"
         " billing_not_active billing_hard_limit_reached billing_limit_reached payment_required"
         " pre_consume_token_quota_failed exceeded_current_quota_error arrearage account_overdue"
         " account_overdue_error credit_balance_too_low balance_insufficient account_deactivated"
-        " exceeded_budget spending_limit_reached out_of_credits billing_error quota_exhausted",
+        " exceeded_budget spending_limit_reached out_of_credits billing_error quota_exhausted"
+        " allocation_quota_free_tier_only",
         Topic.CONCURRENCY: "token_concurrency_limit_reached max_parallel_requests"
         " concurrency_limit_exceeded concurrent_requests_limit concurrent_limit 1302",
         Topic.RATE: "rate_limit_exceeded rate_limit_error rate_limit too_many_requests requests"
@@ -148,7 +149,7 @@ _NAMES: Final[Mapping[Topic, str]] = MappingProxyType(
         " too_many_requests_error throttling_rate_quota throttling_allocation_quota",
         Topic.LOAD: "overloaded overloaded_error server_overloaded engine_overloaded"
         " engine_overloaded_error server_busy model_overloaded service_busy at_capacity"
-        " model_busy capacity_exceeded 1305",
+        " model_busy capacity_exceeded no_capacity 1305",
         Topic.EXPIRED: "expired_key key_expired token_expired expired_api_key api_key_expired",
         Topic.KEY: "invalid_api_key authentication_error invalid_authentication auth_error"
         " token_not_found_in_db unauthenticated invalid_authentication_error unauthorized"
@@ -157,7 +158,8 @@ _NAMES: Final[Mapping[Topic, str]] = MappingProxyType(
         " permission_denied_error access_denied_exception team_model_access_denied forbidden"
         " model_access_denied",
         Topic.MODEL: "model_not_found invalid_model model_not_supported model_not_exist"
-        " model_does_not_exist deployment_not_found unknown_model not_found_error",
+        " model_does_not_exist deployment_not_found unknown_model not_found_error"
+        " model_decommissioned model_not_available invalid_endpoint_or_model_not_found 1211",
         Topic.FIELD: "invalid_request invalid_request_error bad_request bad_request_error"
         " invalid_value invalid_type unknown_parameter unsupported_parameter unsupported_value"
         " missing_required_parameter invalid_argument validation_error validation_exception"
@@ -184,7 +186,12 @@ _TOPIC_OF: Final[Mapping[str, Topic]] = MappingProxyType(
 )
 
 #: Codes that say themselves that it is a rate: no words about a quota make it money.
-_EXPLICIT: Final = frozenset({"ratelimitexceeded", "toomanyrequests", "ratelimited"})
+_EXPLICIT: Final = frozenset(
+    {
+        "ratelimitexceeded", "toomanyrequests", "ratelimited", "ratelimitreached", "throttling",
+        "throttlingratequota", "throttlingallocationquota",
+    }
+)  # fmt: skip
 
 #: Times that a rate names: a quota of a minute is no account's balance.
 _PERIOD: Final = (
@@ -203,35 +210,40 @@ _WORDS: Final[Mapping[Topic, re.Pattern[str]]] = MappingProxyType(
             Topic.CONTEXT: rf"context (?:length|window|size|limit)[^\n]{{0,80}}{_OVER}"
             rf"|{_OVER}[^\n]{{0,40}}context (?:length|window|size|limit)"
             r"|context (?:overflow|length exceeded)"
-            r"|(?:prompt|input|messages?|conversation) (?:is|are|was) too long"
+            r"|(?:prompt|input|messages?|conversation)(?: (?:is|are|was))? too long"
             r"|maximum (?:prompt|input|context) length"
             r"|(?:input|prompt) tokens? (?:count )?[^\n]{0,40}exceed"
-            r"|(?:reduce|shorten) (?:the length of )?(?:the|your) (?:messages|prompt|input)\b"
             r"|model token limit|too many (?:input|prompt) tokens"
-            r"|上下文[^\n]{0,20}(?:超|过长|限制|窗口)|超(?:出|过)[^\n]{0,20}上下文"
-            r"|(?:输入|提示词)[^\n]{0,10}过长",
+            r"|上下文[^\n]{0,20}(?:超|[过過]长|限制|窗口)|超(?:出|[过過])[^\n]{0,20}上下文"
+            r"|(?:[输輸]入|提示[词詞])[^\n]{0,10}[过過][长長]|prompt 超长",
             Topic.SIZE: r"request too large|\btoo large for\b|(?:request|payload|body|file|image"
             r"|picture|audio|upload|entity|attachment)(?: \w{1,20}){0,3} "
             r"(?:is |was )?(?:too (?:large|big)|exceeds|larger than|over \d)"
             r"|exceeds? the (?:maximum|max|allowed)[^\n]{0,30}(?:size|bytes)|max(?:imum)? size"
             r"|(?:input or output )?tokens must be reduced|reduce your (?:message|request) size"
-            r"|(?:请求|文件|图片|内容|音频)[^\n]{0,6}(?:过大|太大)|大小超(?:出|过)"
+            r"|(?:[请請]求|文件|[图圖]片|[内內]容|音[频頻])[^\n]{0,6}(?:[过過]大|太大)|大小超(?:出|[过過])"
             r"|超(?:出|过)[^\n]{0,10}大小",
             Topic.CONTENT: r"sensitive.words.detected|violation_fee"
             r"|\bviolat\w{1,6} [^\n]{0,40}polic(?:y|ies)\b|content policy violation"
             r"|content management policy|\bour safety system|flagged (?:by|as|for)[^\n]{0,30}"
             r"(?:moderation|content|safety|sensitive|guardrail)|guardrail[^\n]{0,20}"
-            r"(?:block|violat|fail|interven)|敏感(?:词|内容|信息)|内容(?:违规|审核|安全)|不安全(?:的)?内容",
+            r"(?:block|violat|fail|interven)|(?:input|prompt|content|request|output)"
+            r" (?:was|is|were|has been|have been) flagged\b"
+            r"|\bcontains? (?:sensitive|inappropriate|unsafe) (?:content|information|text)\b"
+            r"|敏感(?:词|内容|信息)|内容(?:违规|审核|安全)|不安全(?:的)?内容",
             Topic.MONEY: r"(?:quota|balance|credits?|funds|budget|allowance)[^\n.]{0,30}"
             r"(?:insufficient|not enough|exceeded|exhausted|used up|too low|depleted|run out"
             r"|is (?:empty|negative|zero|0\b))|(?:insufficient|not enough|exceeded (?:your|the)"
-            r"|out of|no (?:more )?)[^\n.]{0,20}\b(?:quota|balance|credits?|funds|budget)"
+            r"|out of|used up|no (?:more )?)[^\n.]{0,20}\b(?:quota|balance|credits?|funds|budget)"
             r"|spend(?:ing)? (?:cap|limit)|billing (?:hard )?limit|monthly (?:spend|budget)"
             r"|payment required|in arrears|overdue payment|(?:top up|recharge)[^\n]{0,20}"
             r"(?:account|balance|first|credit|to continue)"
             r"|(?:add|purchase|buy) (?:more )?credits|account is suspended"
-            r"|余额不足|额度不足|额度已?用尽|额度已?(?:耗尽|用完)|欠费|充值|预扣费|余额为",
-            Topic.EXPIRED: r"(?:key|token) (?:has |is )?expired|expired (?:api )?(?:key|token)"
+            r"|\bapi usage limits?\b|\bkey limit (?:is )?(?:exceeded|reached)"
+            r"|free tier[^\n.]{0,30} exhausted"
+            r"|[余餘][额額](?:不足|[为為])|[额額]度(?:不足|已?用[尽盡完]|已?耗[尽盡])|欠[费費]|充值|[储儲]值|[预預]扣[费費]",
+            Topic.KEY: r"\bapi.?key (?:is )?not valid\b|\b(?:incorrect|invalid) api.?key\b",
+            Topic.EXPIRED: r"(?:key|token)\b[^\n.]{0,30} expired\b|expired (?:api )?(?:key|token)"
             r"|(?:令牌|密钥)已?过期",
             Topic.ACCESS: r"no access to model|not allowed to (?:access|use) (?:this |the )?model"
             r"|(?:key|token|team) (?:not allowed|has no access)|not available for this (?:api )?key"
@@ -241,14 +253,18 @@ _WORDS: Final[Mapping[Topic, re.Pattern[str]]] = MappingProxyType(
             Topic.CONCURRENCY: r"parallel.requests?|concurren(?:t|cy)[^\n]{0,30}(?:limit|exceed|too"
             r"|maximum|reached)|(?:limit|too many|maximum)[^\n]{0,30}concurren(?:t|cy)|并发",
             Topic.LOAD: r"overload|\bat capacity\b|\bno capacity\b|(?:is|are) (?:currently )?busy"
-            r"|^busy$"
-            r"|high (?:demand|load|traffic)|负载|繁忙|过载|拥堵",
-            Topic.RATE: r"rate.?limit|too many requests|requests? (?:come|came) too (?:fast|often)"
-            r"|slow down|throttl|请求(?:过于|太)?频繁|限流|速率|最多请求",
-            Topic.PATH: r"\binvalid url\b|no such (?:endpoint|route|path|method)"
+            r"|^busy$|\bqueue is full\b|\bmaximum pending requests\b"
+            r"|high (?:demand|load|traffic)|[负負][载載]|繁忙|[过過][载載]|[拥擁]堵"
+            r"|[访訪][问問]量[过過]大",
+            Topic.RATE: r"rate.?limit|too many requests|\brequest limit (?:reached|exceeded)"
+            r"|requests? (?:come|came) too (?:fast|often)"
+            r"|slow down|throttl|[请請]求(?:[过過]于|[過过]於|太)?[频頻]繁|限流|速率|最多[请請]求",
+            Topic.PATH: r"\binvalid url \((?:get|post|put|patch|delete)\b"
+            r"|no such (?:endpoint|route|path|method)"
             r"|(?:unknown|unrecognized) (?:request )?(?:url|path|endpoint|route)"
             r"|\bcannot (?:post|get|put|delete|patch) /|no (?:route|handler) (?:matched|found|for)"
-            r"|(?:endpoint|route|path|url) (?:was |is )?(?:not found|does not exist)|无效的? ?url",
+            r"|(?:endpoint|route|path|url) (?:was |is )?(?:not found|does not exist)"
+            r"|(?:无效|無效)的? ?url ?[(\uff08]",
         }.items()
     }
 )
@@ -256,7 +272,7 @@ _WORDS: Final[Mapping[Topic, re.Pattern[str]]] = MappingProxyType(
 #: Words of a failure that passes: the same request may succeed later.
 _PASSING: Final = re.compile(
     r"right now|at the moment|currently|temporar|try(?:ing)? again|retry|\blater\b|overload"
-    r"|\bbusy\b|timed? ?out|unavailable|负载|稍后|繁忙|重试",
+    r"|\bbusy\b|timed? ?out|unavailable|[负負][载載]|稍[后後]|繁忙|重[试試]",
     re.IGNORECASE,
 )
 #: Words that ask for another request first: "shorten it and try again".
@@ -267,13 +283,20 @@ _OTHER: Final = re.compile(
     r"\b(?:try(?:ing)?|retry|resubmit|send it)\b"
     r"|\b(?:try(?:ing)? again|retry) with\b[^\n]{0,20}\b(?:smaller|shorter|different|valid|fewer"
     r"|less|lower|another|other|supported)\b"
-    r"|(?:缩短|减少|修改|压缩|更换|缩小|调整|检查)[^\n]{0,20}(?:重试|再试)",
+    r"|(?:[缩縮]短|[减減]少|修改|[压壓][缩縮]|更[换換]|[缩縮]小|[调調]整|[检檢]查)[^\n]{0,20}(?:重|再)[试試]",
     re.IGNORECASE,
 )
 #: A request's own size against what is ever allowed: no time makes it fit.
 _ASKED: Final = re.compile(r"\brequest(?:ed)?\b[ :=]{0,3}(?:about )?([\d,]{1,15})", re.IGNORECASE)
 _ALLOWED: Final = re.compile(
-    r"\b(?:limit|max(?:imum)?|allowed)\b[^\d\n]{0,20}([\d,]{1,15})", re.IGNORECASE
+    r"\b(?:limit|max(?:imum)?|allowed)\b(?: (?:is|of|to|size|tokens?)){0,2}[ :=]{0,3}"
+    r"([\d,]{1,15})\b",
+    re.IGNORECASE,
+)
+#: Words that ask for less of a request; where a rate is named, less of it per time would do, too.
+_SHORTEN: Final = re.compile(
+    r"\b(?:reduce|shorten) (?:the length of )?(?:the|your) (?:messages|prompt|input)\b",
+    re.IGNORECASE,
 )
 _ASKED_FIRST: Final = re.compile(
     r"([\d,]{1,15}) (?:\w{1,12} )?(?:asked|requested|needed)\b[^\n]{0,40}?([\d,]{1,15})"
@@ -311,6 +334,8 @@ def _topics(text: str, has_hint: bool) -> frozenset[Topic]:
     found = {topic for topic, words in _WORDS.items() if words.search(text)}
     if has_hint or _PERIODIC.search(text):  # a quota that comes back by itself is no money
         found.discard(Topic.MONEY)
+    elif _SHORTEN.search(text):
+        found.add(Topic.CONTEXT)
     if _asks_too_much(text):
         found.add(Topic.SIZE)
     return frozenset(found)

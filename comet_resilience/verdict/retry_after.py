@@ -32,13 +32,17 @@ _REMAINING = re.compile(
     r"remaining(?:-(\w{1,30}(?:-\w{1,30}){0,2}))?",
     re.ASCII,
 )
+#: A budget and its reset in one header, as the drafts for a standard have them.
+_USED_UP = re.compile(
+    r"remaining=0,\s{0,3}reset=(\d{1,7})\b|;\s{0,3}r=0;\s{0,3}t=(\d{1,7})\b", re.ASCII
+)
 _AT_ONCE = re.compile(r"parallel.requests?|concurren(?:t|cy)|并发", re.IGNORECASE)
 _IN_CHINESE = re.compile(
     r"(?P<n>\d{1,6}(?:\.\d{1,3})?)\s?(?P<unit>毫秒|秒|分钟|小时)钟?(?:之|以)?后", re.ASCII
 )
 _CHINESE_UNITS: Final = {"毫秒": 0.001, "秒": 1.0, "分钟": 60.0, "小时": 3600.0}
 _IN_TEXT = re.compile(
-    r"(?:(?:try again|retry|wait|resets?|available)[^.\n]{0,20}?\b(?:in|after|for)|wait)\s{1,3}"
+    r"(?:(?:try again|retry|wait|resets?|available)[^.\n]{0,20}?\b(?:in|after|for)|wait)[:\s]{1,3}"
     r"(?:(?P<h>\d{1,4})\s?h(?:(?:ou)?rs?|our)?(?![a-z])\s?)?"
     r"(?:(?P<m>\d{1,4})\s?m(?:in(?:ute)?s?)?(?![a-z])\s?)?"
     r"(?:(?P<s>\d{1,6}(?:\.\d{1,9})?)\s?s(?:ec(?:ond)?s?)?(?![a-z]))?"
@@ -71,9 +75,14 @@ def parse_reset(headers: Mapping[str, str], now: float) -> float | None:
     """Return the seconds until a budget that is used up comes back, the longest of several.
 
     A budget is used up where its header says that 0 remain; the header that names its reset may
-    give a duration, seconds, seconds or milliseconds since the epoch, or a date.
+    give a duration, seconds, seconds or milliseconds since the epoch, or a date. ``RateLimit``
+    says both at once.
     """
-    waits = []
+    waits = (
+        []
+        if (used_up := _USED_UP.search(headers.get("ratelimit", ""))) is None
+        else [float(used_up[1] or used_up[2])]
+    )
     for name, left in headers.items():
         found = _REMAINING.fullmatch(name.lower())
         if found is None or left.strip() != "0":

@@ -265,7 +265,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="provider-quota-type", type={"insufficient_quota"}, code={"", *_CLASSES_OF_429},
          kind=Kind.PROVIDER, action=RETRY, at_most=1, wait=5.0, source="peer",
          reason="the gateway's account at the provider is out of quota, not yours"),
-    Rule(name="out-of-money", status={400, 401, 402, 403, 404, 422}, about={Topic.MONEY},
+    Rule(name="out-of-money", status={400, 401, 402, 403, 404, 412, 422}, about={Topic.MONEY},
          kind=Kind.QUOTA, action=FAIL, source="family", advice=_MONEY_ADVICE,
          reason="the answer says that an account's or a key's money or quota is used up"),
     Rule(name="budget-exceeded", label={"budget_exceeded", "BudgetExceededError"},
@@ -415,20 +415,32 @@ RULES: Final[tuple[Rule, ...]] = (
                  r"|.*(不能为空|无效的请求|(请求|参数)(体|格式)?(错误|无效|不合法)|缺少.{0,20}参数|必须(是|为)))",
          action=FAIL, reason="the message names what is malformed in the request"),
     Rule(name="no-channel-for-the-moment", status={*_OK, 500, 503}, model_worked=True,
-         message=r"no available channel for|无可用渠道", kind=Kind.UNAVAILABLE, action=RETRY,
+         message=r"no available channels? for|[无無]可用渠道", kind=Kind.UNAVAILABLE, action=RETRY,
          at_most=2, ambiguous=False, wait=5.0, source="family", advice=_AWAY_ADVICE,
          reason="this model answered minutes ago: its providers are away for the moment"),
     Rule(name="no-channel-message", status={*_OK, 400, 404, 500, 503}, source="observed",
-         message=r"no available channel for|has not been priced|无可用渠道|invalid model name",
+         message=r"no available channels? for|has not been priced|[无無]可用渠道"
+                 r"|invalid model name",
          kind=Kind.MODEL_UNAVAILABLE, action=FAIL,
          reason="the message says that this model id is not served"),
     Rule(name="model-not-found-message", status={*_OK, 400, 404, 422, 500, 503}, passing=False,
          source="family",
          message=r"\bmodel:? "
                  r"([`'\"][^`'\"]{1,99}[`'\"]|[^\s\d:/.-]{0,60}[\d:/.-]\S{0,99}) "
-                 r"(does not exist|not found|(is|was) not (found|supported))",
+                 r"(does not exist|not found|(is|was) not (found|supported))"
+                 r"|^models?: \S{1,99}\s{0,3}$|\bmodels/\S{1,99} is not found\b"
+                 r"|^invalid model:|\bis not a valid model id\b|\bunable to access model\b"
+                 r"|\bmodel (not found|not exist|does not exist)\b|\bnot found the model\b"
+                 r"|\bmodel or endpoint \S{1,99} does not exist\b|\bno endpoints? found\b"
+                 r"|模型不存在",
          kind=Kind.MODEL_UNAVAILABLE, action=FAIL,
          reason="the message says that there is no such model"),
+    Rule(name="model-by-code", status={*_OK, 400, 404, 422, *_SERVER}, named={Topic.MODEL},
+         by_type=False, kind=Kind.MODEL_UNAVAILABLE, action=FAIL, source="peer",
+         reason="the code says that there is no such model, or no longer"),
+    Rule(name="key-message", status={400}, about={Topic.KEY}, kind=Kind.AUTHENTICATION,
+         action=FAIL, source="peer",
+         reason="the message says that the API key is not valid, whatever the status says"),
     Rule(name="provider-key-message", status={401}, message=r"incorrect api key provided",
          key_worked=True, kind=Kind.PROVIDER, action=RETRY, at_most=1, wait=2.0, source="family",
          reason="a provider refused the gateway's own key, not yours",
@@ -567,7 +579,8 @@ RULES: Final[tuple[Rule, ...]] = (
          source="peer", reason="a proxy got no usable answer from behind it"),
     Rule(name="busy-503", status={503}, kind=Kind.UNAVAILABLE, action=RETRY, signal=OVERLOAD,
          ambiguous=False, source="peer",
-         message=r"overload|\bcapacity\b|\bbusy\b|too many|过载|繁忙|负载",
+         message=r"overload|\bcapacity\b|\bbusy\b|too many|high (demand|load|traffic)|queue is full"
+                 r"|[过過][载載]|繁忙|[负負][载載]",
          reason="the route or its provider says that it takes no more work for the moment"),
     Rule(name="away-503", status={503}, kind=Kind.UNAVAILABLE, action=RETRY, signal=OUTAGE,
          ambiguous=False, source="peer", message=r"temporarily|no (healthy|live) upstream",

@@ -101,6 +101,7 @@ def observe(response: Any, body: bytes, operation: Operation) -> Observation:
     envelope = parse_envelope(body)
     status = envelope.true_status or response.status_code
     code, type_ = _names(envelope, status)
+    type_ = type_ or headers.get("x-amzn-errortype", "").partition(":")[0][:_ID_KEPT]
     inner = envelope.inner_status
     if inner and (response.status_code < 300 or response.status_code >= 500):
         status = inner
@@ -145,6 +146,9 @@ def _hint(headers: Any, envelope: Envelope, status: int) -> float | None:
         hint = parse_hint_in_message(envelope.message)
     if hint is None and status in _MAY_HINT:
         hint = parse_reset(headers, time.time())
+    if hint is None and status in _MAY_HINT and envelope.headers:
+        date = {"date": headers.get("date", "")}
+        hint = parse_reset({**date, **envelope.headers}, time.time())
     return hint
 
 
