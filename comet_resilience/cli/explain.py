@@ -1,4 +1,4 @@
-"""``explain``: what an answer means and what to do, for a person with a log line in hand."""
+"""The ``explain`` command: the meaning of an answer, for a person with a log line in hand."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ _GIVE_ANY: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explained:
-    """One outcome: what was understood, what it means if that can be told, what would help."""
+    """One explained outcome: how it was understood, its diagnosis, and what would help."""
 
     understood: str
     helps: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class Explained:
     done: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain data."""
+        """Return the same as plain data."""
         told = {} if self.diagnosis is None else self.diagnosis.to_dict()
         return {
             **told,
@@ -134,7 +134,7 @@ def run(given: argparse.Namespace) -> int:
 
 
 def explain(observation: Observation) -> tuple[Diagnosis, str]:
-    """The diagnosis of an outcome, and what a wrapped client does about it."""
+    """Return the diagnosis of an outcome, and what a wrapped client does about it."""
     return _judged(observation, classify(observation), None, RequestInfo(route=""))
 
 
@@ -261,7 +261,7 @@ def _request_in(clue: Clue) -> tuple[Any, RequestInfo]:
 
 
 def _understood(clue: Clue) -> str:
-    """Say in words what a clue is taken for."""
+    """Return in words how a clue is understood."""
     if clue.status is not None:
         told = f"an answer with status {clue.status}"
         told += ", its body unknown" if clue.body is None else ""

@@ -91,7 +91,7 @@ _QUOTE: Final = re.compile(r"[\"'{}\[\]\\]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clue:
-    """One outcome that a text tells of.
+    """One outcome in a text.
 
     ``what`` names its form and ``line`` quotes it. ``body`` is ``None`` where the text does not
     show it, which is not an empty one. ``said`` is what followed in a line of our own log.
@@ -156,7 +156,7 @@ def status_in(body: bytes) -> int | None:
 
 
 def _joined(clues: Iterator[Clue]) -> Iterator[Clue]:
-    """Join what tells of one outcome: a status and the body below it, a fault and its wrapper."""
+    """Join clues of one outcome: a status and the body below it, a fault and its wrapper."""
     before: Clue | None = None
     for clue in clues:
         if before is not None and _completes(before, clue):
@@ -177,7 +177,7 @@ def _completes(before: Clue, clue: Clue) -> bool:
 
 
 def _wraps(clue: Clue, before: Clue) -> bool:
-    """Tell if a clue only says in general what the exception before it, its cause, named."""
+    """Return True if a clue only repeats what the exception before it, its cause, named."""
     if before.fault is None or before.what != "an exception" or clue.line == before.line:
         return False
     if clue.what == "a message" or clue.line.lstrip().startswith("openai.API"):
@@ -187,7 +187,7 @@ def _wraps(clue: Clue, before: Clue) -> bool:
 
 
 def _read(text: str) -> Iterator[Clue]:
-    """Yield what each line tells; a body may go over several lines and takes them with it."""
+    """Yield the clues of each line; a body may go over several lines and takes them with it."""
     place = 0
     while place < len(text):
         end = text.find("\n", place)
@@ -249,7 +249,7 @@ def _end_of_value(text: str, start: int, limit: int) -> int:
 
 
 def _line(line: str) -> Iterator[Clue]:
-    """Yield what the first reader finds that finds something."""
+    """Yield the clues of the first reader that finds any."""
     for reader in (_requested, _own, _statuses, _exceptions, _sentences):
         found = list(reader(line))
         if found:
@@ -283,7 +283,7 @@ def _own(line: str) -> Iterator[Clue]:
 
 
 def _fault_told(kind: str, said: str) -> Fault | None:
-    """Return what a line of ours without a status stands for."""
+    """Return the fault that a line of ours without a status stands for."""
     ours = (fault for word, fault in _REFUSED_BY_US if word in said)
     by_kind = next((fault for each, fault in _FAULT_OF.items() if each == kind), None)
     return next(ours, by_kind)

@@ -1,1 +1,1 @@
-"""What happened, what it means, what to do about it: pure, without await, clock or randomness."""
+"""The meaning of an outcome and the decision that follows: no await, clock or randomness."""

@@ -1,4 +1,4 @@
-"""What to tell the person whose call failed: the steps for each kind of failure, in order.
+"""Advice for the person whose call failed: the steps for each kind of failure, in order.
 
 The steps follow the gateway's own error-handling guide, in its order. A row of the table may
 bring narrower steps of its own; the ones here serve every row that does not.
@@ -176,7 +176,7 @@ _DONE_HERE: Final = " (this client did)"
 
 
 def is_home(base_url: str, *, speaks: bool) -> bool:
-    """Tell if CometAPI's own words fit: its hosts, and hosts that speak as it does."""
+    """Return True where CometAPI's own words fit: its hosts, and hosts that speak as it does."""
     host = urlsplit(base_url).hostname or ""
     return speaks or not host or host == _HOME or host.endswith(f".{_HOME}")
 

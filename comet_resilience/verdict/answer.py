@@ -1,4 +1,4 @@
-"""Whether a body under a success status is the answer that was due, or only says so."""
+"""Check of a body under a success status: the answer that was due, or a failure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ERROR_MEMBER = re.compile(
 
 
 def is_answer(body: bytes, expected: tuple[str, ...]) -> bool:
-    """Whether a body is a whole JSON object with one of the expected members and no error.
+    """Return True if a body is a whole JSON object with an expected member and no error.
 
     With nothing expected any whole JSON value will do that is no error envelope. Where a
     ``status`` is among the expected members, an error is the state of what was asked about.
@@ -52,7 +52,7 @@ def is_answer(body: bytes, expected: tuple[str, ...]) -> bool:
 
 
 def is_transcript(body: bytes) -> bool:
-    """Whether a body may be a transcript: JSON without an error, or any text but a web page."""
+    """Return True for a possible transcript: JSON without an error, or text that is no web page."""
     envelope = parse_envelope(body[:PARSED_UP_TO])
     if envelope.kind is BodyKind.JSON:
         return not envelope.is_error or len(body) > PARSED_UP_TO
@@ -60,7 +60,7 @@ def is_transcript(body: bytes) -> bool:
 
 
 def _parse(body: bytes) -> object:
-    """A whole JSON value, or ``_BROKEN``; what the fast parser refuses the SDK may still read."""
+    """Return a whole JSON value, or ``_BROKEN``; the SDK may read what the fast parser refuses."""
     for parse in (_fast, json.loads):
         try:
             return cast("object", parse(body))

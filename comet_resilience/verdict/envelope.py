@@ -76,7 +76,7 @@ _VAGUE_CODES: Final = frozenset({"", "bad_response", "upstream_error", "unknown_
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """What a body says of itself; every text is ``""`` where the body has none.
+    """The fields of an error body; every text is ``""`` where the body has none.
 
     ``is_error`` tells whether the body is an error envelope, for answers that arrive under a
     success status. ``upstream_request_id`` is the id of a gateway behind the gateway, where the
@@ -127,17 +127,17 @@ def parse_envelope(body: bytes) -> Envelope:
 
 
 def _is_binary(text: str) -> bool:
-    """Tell whether a text is none: it has a zero byte, or much in it is no character at all."""
+    """Return True for binary data: a zero byte, or too many bytes that are no character."""
     return "\x00" in text or 10 * text.count("\ufffd") > len(text)
 
 
 def request_id_in(message: str) -> str:
-    """The gateway's request id in a message: the last one, which the outermost gateway wrote."""
+    """Return the gateway's request id in a message: the last, which the outermost gateway wrote."""
     return (_request_ids_in(message) or [""])[-1]
 
 
 def is_error(data: Mapping[str, object]) -> bool:
-    """Whether a JSON object is an error envelope rather than an answer."""
+    """Return True if a JSON object is an error envelope rather than an answer."""
     return (
         (has_error(data) and not reports_on_something(data))
         or data.get("success") is False
@@ -152,12 +152,12 @@ def is_error(data: Mapping[str, object]) -> bool:
 
 
 def reports_on_something(data: Mapping[str, object]) -> bool:
-    """Whether an object tells of a thing with an id and a status: its error is the thing's own."""
+    """Return True for a resource with an id and a status: its error is the resource's own."""
     return bool(data.get("id") or data.get("task_id")) and isinstance(data.get("status"), str)
 
 
 def has_error(data: Mapping[str, object]) -> bool:
-    """Whether the ``error`` member of an object says anything."""
+    """Return True if the ``error`` member of an object says anything."""
     error = data.get("error")
     if isinstance(error, dict):
         return any(value not in (None, "") for value in cast("dict[str, object]", error).values())
@@ -208,7 +208,7 @@ def _from_json(parsed: object) -> Envelope:
 
 
 def _reports_a_code(data: Mapping[str, object]) -> bool:
-    """The form of task routes: a top-level code with words, and nothing that was asked for."""
+    """Recognise the form of task routes: a top-level code with words, and no payload."""
     has_words = "message" in data or "description" in data
     success = _text(data.get("code")).lower() in _SUCCESS_CODES
     has_payload = "id" in data or data.get("data") or data.get("result")
@@ -220,7 +220,7 @@ def _is_bare_report(data: Mapping[str, object]) -> bool:
 
 
 def _error_fields(data: Mapping[str, object]) -> Mapping[str, object]:
-    """The part of a body that describes the error."""
+    """Return the part of a body that describes the error."""
     own = _own_report(data)
     if own:
         return own
@@ -235,7 +235,7 @@ def _error_fields(data: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _own_report(data: Mapping[str, object]) -> Mapping[str, object]:
-    """The report of a failure in a form of a provider's own, as code and message."""
+    """Return a failure reported in a provider's own form as code and message."""
     base = data.get("base_resp")
     if isinstance(base, dict):
         report = cast("dict[str, object]", base)
@@ -286,7 +286,7 @@ def _from_fields(
 
 
 def _leaves_open(code: str) -> bool:
-    """Tell if a code names no cause, so that what is passed on inside an error says more."""
+    """Return True if a code names no cause, so that the error inside says more."""
     if code.lower() in _VAGUE_CODES or code.isdecimal():
         return True
     topic = topic_named(code)
@@ -294,7 +294,7 @@ def _leaves_open(code: str) -> bool:
 
 
 def _inside(message: str, fields: Mapping[str, object]) -> Envelope | None:
-    """The error of a provider that was passed on inside another one, ``None`` if there is none.
+    """Return the provider's error inside another one, ``None`` if there is none.
 
     It stands in the message, whole or behind some words, in ``param``, or where a gateway keeps
     what a provider said as it came.
@@ -313,7 +313,7 @@ def _inside(message: str, fields: Mapping[str, object]) -> Envelope | None:
 
 
 def _passed_on(text: str) -> Envelope | None:
-    """The error of a provider whose body stands in a text, whole or behind some words."""
+    """Return a provider's error whose body stands in a text, whole or behind some words."""
     text = text[:TEXT_KEPT]
     if '\\"error\\"' in text:  # encoded once more than it was decoded
         text = text.replace('\\"', '"').replace("\\n", " ")
@@ -340,7 +340,7 @@ def _passed_on(text: str) -> Envelope | None:
 
 
 def _parsed_at(text: str, start: int) -> object:
-    """The JSON, or Python, value that begins at a place of a text; ``None`` if there is none."""
+    """Return the JSON or Python value that begins at ``start``, ``None`` if there is none."""
     try:
         return cast("object", _DECODER.raw_decode(text, start)[0])
     except (ValueError, RecursionError):
@@ -368,7 +368,7 @@ def class_in(message: str) -> str:
 
 
 def _location(fields: Mapping[str, object]) -> str:
-    """The field that the first entry of a validation report names, without its ``body`` prefix."""
+    """Return the field that a validation report names first, without its ``body`` prefix."""
     detail = fields.get("detail")
     first = cast("list[object]", detail)[0] if isinstance(detail, list) and detail else None
     place = cast("dict[str, object]", first).get("loc") if isinstance(first, dict) else None
@@ -379,7 +379,7 @@ def _location(fields: Mapping[str, object]) -> str:
 
 
 def _hint_in(fields: Mapping[str, object]) -> float | None:
-    """The seconds that an error names: Google's ``RetryInfo``, or a member of its own."""
+    """Return the seconds that an error names: Google's ``RetryInfo``, or a member of its own."""
     details = fields.get("details")
     for each in cast("list[object]", details)[:20] if isinstance(details, list) else ():
         if isinstance(each, dict):
@@ -408,12 +408,12 @@ def _type(fields: Mapping[str, object]) -> str:
 
 
 def _said(text: str) -> str:
-    """A member's text, unless it is a null in words."""
+    """Return a member's text, ``""`` for a null in words."""
     return "" if text.lower() in ("none", "null", "undefined", "<nil>") else text
 
 
 def _true_status(code: str, param: str, message: str, fields: Mapping[str, object]) -> int | None:
-    """The provider's status where the gateway answered with another one, else ``None``."""
+    """Return the provider's status where the gateway answered with another one, else ``None``."""
     if "description" in fields and code == "30":  # Midjourney's "too many queued"
         return 429
     if code != MAPPED:
@@ -425,7 +425,7 @@ def _true_status(code: str, param: str, message: str, fields: Mapping[str, objec
 
 
 def _is_problem_document(data: Mapping[str, object]) -> bool:
-    """A problem document of the CDN (RFC 9457 with its own members), not of the gateway."""
+    """Recognise a problem document of the CDN (RFC 9457 with its own members)."""
     members = ("error_code", "error_category", "retryable", "ray_id")
     return "error" not in data and sum(name in data for name in members) >= 2
 
@@ -449,17 +449,17 @@ def _from_problem(data: Mapping[str, object]) -> Envelope:
 
 
 def _first(data: Mapping[str, object], *names: str) -> str:
-    """The first of these members that says anything, as text."""
+    """Return the first of these members that says anything, as text."""
     return next((text for name in names if (text := _text(data.get(name)))), "")
 
 
 def _label(text: str) -> str:
-    """A short text that may go to a log as it is: no control or bidi characters."""
+    """Return a short text that may go to a log as it is: no control or bidi characters."""
     return "".join(char for char in text.strip()[:128] if char.isprintable())
 
 
 def _text(value: object) -> str:
-    """A member as text: numbers too, objects as JSON, nothing for null and booleans."""
+    """Return a member as text: objects as JSON, nothing for null and booleans."""
     if isinstance(value, str):
         return value
     if value is None or isinstance(value, bool):

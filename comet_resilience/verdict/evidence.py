@@ -1,4 +1,4 @@
-"""What has worked before, as far as it bears on one failure.
+"""Evidence from earlier successes, as far as it bears on one failure.
 
 One answer alone does not tell a misspelt model from one whose only provider was switched off a
 second ago: both are the same 503. What this client has seen before tells them apart. Rows of the
@@ -21,7 +21,7 @@ _MINUTE: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worked:
-    """Tell how often something worked, and how many seconds ago it last did."""
+    """The number of successes, and the seconds since the last one."""
 
     times: int
     ago: float
@@ -33,7 +33,7 @@ class Worked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What worked in this process before a failure; ``None`` is what never did.
+    """Earlier successes in this process; ``None`` where there were none.
 
     ``key`` is the API key of the request. ``model`` is its model with this key on this route.
     ``place`` is its route at this base URL, with whatever key and model. ``other_model`` names
@@ -48,21 +48,21 @@ class Evidence:
 
     @property
     def key_worked(self) -> bool:
-        """The key was accepted in the last ten minutes."""
+        """True if the key was accepted in the last ten minutes."""
         return self.key is not None and self.key.ago <= RECENT
 
     @property
     def model_worked(self) -> bool:
-        """The model answered this key on this route in the last ten minutes."""
+        """True if the model answered this key on this route in the last ten minutes."""
         return self.model is not None and self.model.ago <= RECENT
 
     @property
     def place_worked(self) -> bool:
-        """The API answered at this base URL and route, however long ago."""
+        """True if the API answered at this base URL and route, however long ago."""
         return self.place is not None
 
     def lines(self) -> Iterator[str]:
-        """Say in words what is known, for a diagnosis."""
+        """Yield the evidence in words, for a diagnosis."""
         for name, worked in (("key", self.key), ("model", self.model), ("path", self.place)):
             yield f"this {name}: {worked or 'none yet'}"
 

@@ -1,4 +1,4 @@
-"""What of an answer is output, and what only announces it or says that it is over.
+"""Output of an answer, told apart from what only announces it or says that it is over.
 
 Gateways commit to a success before they have an answer: a stream that failed at the provider is a
 chunk with a made-up ``usage``, or a lone ``stop``, or begins with events that always come. So until
@@ -19,7 +19,7 @@ Fields = Mapping[str, object]
 
 
 class Part(StrEnum):
-    """What an event of a stream is to who waits for an answer."""
+    """The role of an event of a stream for the caller who waits for an answer."""
 
     OPENING = "opening"
     OUTPUT = "output"
@@ -60,7 +60,7 @@ _ARGUMENTS_CAP: Final = 262_144
 
 
 class Opening:
-    """What a stream's events have held so far, until the first that is output."""
+    """The events of a stream so far, until the first that is output."""
 
     __slots__ = ("_has_role", "_has_stop", "_route", "_tokens")
 
@@ -72,7 +72,7 @@ class Opening:
 
     @property
     def is_lone_stop(self) -> bool:
-        """Tell whether a finish reason is all that has come."""
+        """True if a finish reason is all that has come."""
         return self._has_stop
 
     def take(self, data: object) -> Part:
@@ -136,14 +136,14 @@ class ToolArguments:
 
     @property
     def are_cut(self) -> bool:
-        """Tell whether those of any call break off; nonsense that is whole is the model's own."""
+        """True if the arguments of a call break off; whole nonsense is the model's own."""
         if self._size >= _ARGUMENTS_CAP:
             return False
         return any(_is_cut("".join(parts)) for parts in self._parts.values())
 
 
 def _is_cut(text: str) -> bool:
-    """Tell whether a text is the beginning of JSON and no more."""
+    """Return True if a text is the beginning of JSON and no more."""
     text = text.rstrip()
     try:
         json.loads(text or "{}")
@@ -194,7 +194,7 @@ def reported_failure(body: bytes) -> bytes | None:
 
 
 def has_error_finish(data: object) -> bool:
-    """Tell whether a choice of a chunk or an answer ended with an error for a finish reason."""
+    """Return True if a choice ended with an error for a finish reason."""
     return isinstance(data, dict) and any(
         choice.get("finish_reason") == "error" for choice in _choices_of(data)
     )
@@ -234,7 +234,7 @@ def _missing_in_chat(fields: Fields) -> Fault | None:
 
 
 def _is_hollow_response(fields: Fields) -> bool:
-    """Tell whether a response says that it is completed, and has nothing to show."""
+    """Return True if a response is completed and holds nothing."""
     is_over = fields.get("status", "completed") == "completed" and not fields.get("error")
     return is_over and not fields.get("output") and not fields.get("output_text")
 

@@ -43,7 +43,7 @@ class Topic(StrEnum):
 
 
 class Party(StrEnum):
-    """Whose fault a failure is."""
+    """The party at fault."""
 
     REQUEST = "request"
     ACCOUNT = "account"
@@ -66,7 +66,7 @@ _PARTIES: Final[Mapping[Topic, Party]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What one answer says, whichever way it says it.
+    """The meaning of one answer, whichever way it is said.
 
     ``named`` is the subject by code, class or type, ``None`` where these say nothing; ``by_type``
     tells that only the type says it, which is the weaker word, and ``explicit`` that a code says
@@ -89,12 +89,12 @@ class Reading:
 
     @property
     def party(self) -> Party:
-        """Whose fault it is."""
+        """The party at fault."""
         return Party.NOBODY if self.topic is None else _PARTIES[self.topic]
 
     @property
     def same_again(self) -> bool:
-        """The words say that the same request may succeed later."""
+        """True if the words say that the same request may succeed later."""
         return self.passing and not self.other
 
     @property
@@ -105,7 +105,7 @@ class Reading:
         return False if self.passing or self.party is Party.LOAD else None
 
     def is_about(self, topic: Topic) -> bool:
-        """Tell if the answer is about this: by name, or in words that no name contradicts.
+        """Return True if the answer is about this: by name, or in words that no name contradicts.
 
         A name of another party's contradicts words; a vague one ("rate limit", "server error",
         "bad request") does not contradict words that say what exactly is meant.
@@ -177,7 +177,7 @@ _NAMES: Final[Mapping[Topic, str]] = MappingProxyType(
 
 
 def _plain(name: str) -> str:
-    """A name as it is compared: no case, no separators."""
+    """Return a name as it is compared: no case, no separators."""
     return name.lower().replace("_", "").replace("-", "").replace(".", "").replace(" ", "")
 
 
@@ -342,7 +342,7 @@ def _topics(text: str, has_hint: bool) -> frozenset[Topic]:
 
 
 def _asks_too_much(text: str) -> bool:
-    """Tell if a text names a request's size and a smaller limit."""
+    """Return True if a text names a request's size and a smaller limit."""
     both = _ASKED_FIRST.search(text)
     if both is not None:
         return _number(both.group(1)) > _number(both.group(2))

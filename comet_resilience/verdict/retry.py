@@ -49,7 +49,7 @@ SHORT_WAIT_LEAST: Final = 0.4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
-    """What the caller allows: see the keywords of the same names in ``Config``."""
+    """The caller's policy: see the keywords of the same names in ``Config``."""
 
     backoff_initial: float
     backoff_max: float
@@ -61,7 +61,7 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """Where a request stands after a failed attempt.
+    """The state of a request after a failed attempt.
 
     ``attempt`` counts from 1; ``max_retries`` counts the attempts after the first. ``time_left``
     is in seconds, infinite without a deadline. ``not_replayable`` says why the body cannot be
@@ -94,7 +94,7 @@ class GiveUp:
 
 
 def decide(policy: RetryPolicy, now: Situation) -> RetryIn | GiveUp:
-    """Send again or give up, and when and why."""
+    """Decide whether to send again, when and why."""
     refusal = _why_not(policy, now)
     if refusal:
         return GiveUp(refusal)
@@ -114,7 +114,7 @@ def decide(policy: RetryPolicy, now: Situation) -> RetryIn | GiveUp:
 
 
 def may_be_billed(observation: Observation, verdict: Verdict | None = None) -> bool:
-    """Tell whether the provider may have done, and billed, the work although no answer arrived.
+    """Return True if the work may have been done and billed although no answer arrived.
 
     Of paid media the answer itself has to prove that nothing was begun: a refusal (4xx), an
     overload or a limit by name, a code of a gateway that refunds what it answers with an error.
@@ -137,7 +137,7 @@ def may_be_billed(observation: Observation, verdict: Verdict | None = None) -> b
 
 
 def _is_refunded(observation: Observation) -> bool:
-    """Tell whether a gateway that refunds failed calls has written an error itself."""
+    """Return True if a gateway that refunds failed calls wrote the error itself."""
     from_edge = observation.edge_retryable is not None or bool(observation.edge_code)
     own_id = _REFUNDING_ID.fullmatch(observation.ids.gateway) is not None
     signed = observation.type.lower() in REFUNDING_TYPES or own_id

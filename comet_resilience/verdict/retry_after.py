@@ -52,7 +52,7 @@ _IN_TEXT = re.compile(
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """The hint in seconds, ``None`` if there is none or it is nonsense.
+    """Return the hint in seconds, ``None`` if there is none or it is nonsense.
 
     ``headers`` looks names up without case, as the HTTP libraries' do. ``now`` is the wall clock
     in seconds since the epoch; a date is read against the response's own ``Date`` header if it
@@ -105,13 +105,13 @@ def parse_duration(text: str) -> float | None:
 
 
 def is_about_calls_at_once(headers: Mapping[str, str], message: str) -> bool:
-    """Tell if a limit of calls at once refused: a slot is free as soon as a call ends."""
+    """Return True if a limit of concurrent calls refused: a slot is free as soon as one ends."""
     kind = headers.get("rate_limit_type", "") or headers.get("x-ratelimit-type", "")
     return _AT_ONCE.search(kind) is not None or _AT_ONCE.search(message[:4_000]) is not None
 
 
 def parse_moment(text: str, date: str, now: float) -> float | None:
-    """Seconds until a moment that is given as a duration, a number or a date."""
+    """Return the seconds until a moment given as a duration, a number or a date."""
     number = parse_duration(text)
     if number is None:
         moment = _timestamp(text)
@@ -135,7 +135,7 @@ def _iso_timestamp(text: str) -> float | None:
 
 
 def parse_hint_in_message(message: str) -> float | None:
-    """Seconds from a sentence such as "Please try again in 1m2.5s"; ``None`` if there is none."""
+    """Return the seconds of a sentence such as "Please try again in 1m2.5s", or ``None``."""
     for found in _IN_TEXT.finditer(message[:4_000]):
         amounts = found.groupdict()
         if any(amounts.values()):
@@ -147,7 +147,7 @@ def parse_hint_in_message(message: str) -> float | None:
 
 
 def _parse_number(value: str) -> float | None:
-    """One number, or the largest where a header came several times."""
+    """Return the number, or the largest where a header came several times."""
     if len(value) > 200:
         return None
     parts = [part.strip() for part in value.split(",")]

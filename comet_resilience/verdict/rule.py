@@ -1,4 +1,4 @@
-"""One row of the table: what it matches, and what it says.
+"""One row of the table: conditions and a verdict.
 
 A row is data only. All the conditions that it names must hold; a condition left out matches
 everything. Codes and types are compared whole and without case; ``message`` is a regular
@@ -135,14 +135,14 @@ class Rule:
     def matches(
         self, observation: Observation, evidence: Evidence = NOTHING, reading: Reading | None = None
     ) -> bool:
-        """Tell if every condition of this row holds for what was seen, now and before.
+        """Return True if every condition of this row holds, now and by the evidence.
 
-        ``reading`` is what ``read(seen)`` says, where many rows are asked.
+        ``reading`` is that of ``read(observation)``, where many rows are asked.
         """
         return self._fits_facts(observation, evidence) and self._fits(reading or read(observation))
 
     def _fits(self, reading: Reading) -> bool:
-        """Tell if the conditions on the meaning of an answer hold."""
+        """Return True if the conditions on the meaning of an answer hold."""
         return (
             _holds(self.named, reading.named)
             and self.by_type in (None, reading.by_type)
@@ -173,7 +173,7 @@ class Rule:
         )
 
     def verdict(self) -> Verdict:
-        """What this row says."""
+        """Return the verdict of this row."""
         return Verdict(
             kind=self.kind,
             action=self.action,
@@ -201,7 +201,7 @@ class Rule:
 
 
 def _as_set(allowed: object, *, words: bool) -> object:
-    """A condition as something to look values up in."""
+    """Return a condition as something to look values up in."""
     if isinstance(allowed, (str, int)):
         allowed = frozenset({allowed})
     if words and isinstance(allowed, Iterable) and not isinstance(allowed, Like):

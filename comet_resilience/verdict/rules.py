@@ -609,7 +609,7 @@ RULES: Final[tuple[Rule, ...]] = (
 def classify(
     observation: Observation, extra: Iterable[Rule] = (), evidence: Evidence = NOTHING
 ) -> Verdict:
-    """Judge an outcome: the verdict of the first row that matches, ``extra`` rows first."""
+    """Return the verdict of the first row that matches, ``extra`` rows first."""
     return rule_for(observation, extra, evidence).verdict()
 
 

@@ -14,7 +14,7 @@ _OPEN = (*range(200, 300), 408, 499, *range(500, 600))
 
 
 def failures_table(rules: Iterable[Rule] = RULES) -> str:
-    """The rules in their order, as a Markdown table."""
+    """Return the rules in their order as a Markdown table."""
     rows = ["| answer | what it means | what is done | source |", "|---|---|---|---|"]
     rows += [
         f"| {condition(rule)} | {rule.reason} | {consequence(rule)} | {rule.source} |"
@@ -24,7 +24,7 @@ def failures_table(rules: Iterable[Rule] = RULES) -> str:
 
 
 def condition(rule: Rule) -> str:
-    """When a rule applies, in words."""
+    """Return the conditions of a rule in words."""
     parts = [
         _statuses(rule.status),
         _listed("fault ", rule.fault),
@@ -62,7 +62,7 @@ _CUT: Final = {
 
 
 def consequence(rule: Rule | Verdict) -> str:
-    """What is done about it, in words."""
+    """Return the consequence of a rule in words."""
     if rule.action is Action.FAIL:
         return "not retried"
     often = {None: "retried", 1: "retried once", 2: "retried twice"}.get(rule.at_most)
@@ -77,7 +77,7 @@ def consequence(rule: Rule | Verdict) -> str:
 
 
 def _may_have_been_done(rule: Rule | Verdict) -> bool:
-    """Tell whether some answer that the row judges leaves open that the work was done."""
+    """Return True if an answer that the row judges leaves open that the work was done."""
     verdict = rule.verdict() if isinstance(rule, Rule) else rule
     if verdict.ambiguous is not None or not isinstance(rule, Rule):
         return bool(verdict.ambiguous)
@@ -93,7 +93,7 @@ def _edge(retryable: bool | None) -> str:
 
 
 def _statuses(values: Container[int] | None) -> str:
-    """Statuses, whole centuries of them as such: ``2xx / 400 / 5xx``."""
+    """Return statuses in words, whole centuries as such: ``2xx / 400 / 5xx``."""
     if values is None:
         return ""
     names = []

@@ -42,7 +42,7 @@ _MODELS_KEPT: Final = 1_024
 
 
 class OutputHabit:
-    """What the answers of each model have taken so far, on average."""
+    """The average tokens that the answers of each model have taken so far."""
 
     __slots__ = ("_means",)
 

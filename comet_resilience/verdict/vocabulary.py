@@ -1,4 +1,4 @@
-"""The words in which an outcome is described: what happened, what it means, what to do.
+"""The vocabulary of outcomes: the observation, its meaning and the action.
 
 Every value here is frozen and plain, so that each decision of the library can be run and
 compared in a REPL. Nothing in this room awaits, reads a clock or knows about HTTP libraries.
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class FailureKind(StrEnum):
-    """What went wrong, in one word. The body's own ``error.type`` is something else."""
+    """The kind of a failure in one word. The body's own ``error.type`` is something else."""
 
     INVALID_REQUEST = "invalid_request"
     AUTHENTICATION = "authentication"
@@ -36,14 +36,14 @@ class FailureKind(StrEnum):
 
 
 class Action(StrEnum):
-    """What to do about a failure: send the same request again, or stop."""
+    """The action after a failure: send the same request again, or stop."""
 
     RETRY = "retry"
     FAIL = "fail"
 
 
 class Signal(StrEnum):
-    """What the limiter may learn from an attempt.
+    """The lesson of an attempt for the limiter.
 
     The three overloads move a limit: ``OVERLOAD_ACCOUNT`` that of the account over all its models,
     ``OVERLOAD_MODEL`` that of the model, ``OVERLOAD`` the one that evidence points to. The three
@@ -63,12 +63,12 @@ class Signal(StrEnum):
 
     @property
     def is_overload(self) -> bool:
-        """Tell whether a limit refused the attempt."""
+        """True if a limit refused the attempt."""
         return self in _OVERLOADS
 
     @property
     def is_outage(self) -> bool:
-        """Tell whether the failure was neither the request's fault nor a matter of load."""
+        """True if the failure was neither the request's fault nor a matter of load."""
         return self in _OUTAGES
 
 
@@ -77,7 +77,7 @@ _OUTAGES = frozenset({Signal.OUTAGE, Signal.CUT, Signal.UNREACHABLE})
 
 
 class Fault(StrEnum):
-    """Why no usable response arrived, by the phase in which the exchange broke."""
+    """The reason why no usable response arrived, by the phase in which the exchange broke."""
 
     CONNECT = "connect"
     CONNECT_TIMEOUT = "connect_timeout"
@@ -102,12 +102,12 @@ class Fault(StrEnum):
 
     @property
     def before_sending(self) -> bool:
-        """Whether the gateway cannot have received the request (so it cannot be billed)."""
+        """True if the gateway cannot have received the request (so it cannot be billed)."""
         return self in _BEFORE_SENDING
 
     @property
     def is_timeout(self) -> bool:
-        """Whether waiting too long was the cause."""
+        """True if waiting too long was the cause."""
         return self.value.endswith("timeout") or self in (Fault.DEADLINE, Fault.STALLED)
 
 
@@ -126,7 +126,7 @@ _BEFORE_SENDING = frozenset(
 
 
 class BodyKind(StrEnum):
-    """What a response body turned out to be, whatever its content type claims."""
+    """The actual form of a response body, whatever its content type claims."""
 
     JSON = "json"
     HTML = "html"
@@ -138,7 +138,7 @@ class BodyKind(StrEnum):
 
 
 class Operation(StrEnum):
-    """What a request asks for, as far as retrying and reading its answer depend on it."""
+    """The operation of a request, as far as retrying and reading its answer depend on it."""
 
     TEXT = "text"
     MEDIA = "media"
@@ -150,13 +150,13 @@ class Operation(StrEnum):
 
     @property
     def is_paid_media(self) -> bool:
-        """Whether sending it twice may be billed twice for one picture, film or recording."""
+        """True if sending it twice may be billed twice for one picture, film or recording."""
         return self in (Operation.MEDIA, Operation.JOB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestInfo:
-    """What the library knows of a request before it is sent; ``partition`` functions get it.
+    """The facts of a request before it is sent; ``partition`` functions get it.
 
     ``route`` is the method and the path below the base URL with ids replaced, such as
     ``"POST /chat/completions"`` or ``"GET /videos/{id}"``; ``model`` is ``""`` where a request
@@ -170,7 +170,7 @@ class RequestInfo:
 
     @property
     def has_id(self) -> bool | None:
-        """Tell whether the route names a thing by its id; ``None`` where no route is known."""
+        """True if the route names a resource by its id; ``None`` where no route is known."""
         return "{id}" in self.route if self.route else None
 
 
@@ -220,7 +220,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What the table says of an observation.
+    """The verdict of the table on an observation.
 
     ``rule`` names the row, ``source`` says what the row rests on, ``section`` is the
     heading of the gateway's error-handling guide to read, ``advice`` lists steps in order,
@@ -248,5 +248,5 @@ class Verdict:
 
     @property
     def retryable(self) -> bool:
-        """Whether sending the same request again may help."""
+        """True if sending the same request again may help."""
         return self.action is not Action.FAIL
