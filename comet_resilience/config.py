@@ -275,7 +275,7 @@ class Config:
 
     @property
     def budgets(self) -> Mapping[str, Budget]:
-        """What was given as ``budget``, by the models that each counts."""
+        """The keyword ``budget``, by the models that each counts."""
         if self.budget is None:
             return {}
         return {EVERY_MODEL: self.budget} if isinstance(self.budget, Budget) else dict(self.budget)

@@ -1,4 +1,4 @@
-"""What is known of a request all along: its configuration, its facts, its redactor, its clock."""
+"""The context of a request all along: its configuration, its facts, its redactor, its clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request costs of a budget: estimated before it is sent, and as its answer says later."""
+"""The cost of a request: estimated before it is sent, and as its answer says later."""
 
 from __future__ import annotations
 

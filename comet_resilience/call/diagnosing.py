@@ -29,7 +29,7 @@ _OWN_ID: Final = "x-cometapi-request-id"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Circumstances:
-    """What is known of a failed request besides its failure.
+    """The circumstances of a failed request.
 
     ``attempts`` are those that failed, and ``attempt`` is the one that failed so, if one was under
     way. ``elapsed`` and ``queued`` are in seconds, since the request began and of them in queues.

@@ -1,4 +1,4 @@
-"""What the caller gets when the last attempt has failed.
+"""The response or exception that the caller gets when the last attempt has failed.
 
 Where the gateway answered, the caller gets the gateway's own response, and the SDK makes its own
 exception of it. An exception is raised only where no response says it: after a fault, for a

@@ -198,7 +198,7 @@ def _says_something(body: bytes) -> bool:
 
 
 class _Start:
-    """What is made of a stream's events until one of them decides what it is."""
+    """The beginning of a stream, until one of its events decides what it is."""
 
     def __init__(self, context: RequestContext) -> None:
         self.opening = Opening(context.info.route)

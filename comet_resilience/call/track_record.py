@@ -1,4 +1,4 @@
-"""What has worked for one client: which key, at which place, with which model, and when last.
+"""The track record of one client: key, place and model that worked, and when last.
 
 Kept so that a failure can be judged by more than itself (``verdict.evidence``). It is kept in
 memory alone, neither shared nor stored: a new process and a forked child judge each answer by

@@ -1,1 +1,1 @@
-"""What went wrong, in words: diagnosis, hints, support report, and what redacts them."""
+"""Failures in words: diagnosis, hints, support report, and their redaction."""

@@ -1,4 +1,4 @@
-"""How the limit moves, and why. Pure: plain state, time and randomness as arguments.
+"""The movement of the limit, and its reasons. Pure: time and randomness are arguments.
 
 A gateway that refuses above a hidden capacity gives one kind of news: an attempt was accepted, or
 it was not. ``StepBack`` reads it so:

@@ -36,7 +36,7 @@ class Blamed(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class Judgement:
-    """Whether to tell the partition, and which attempts to tell the account of."""
+    """A judgement: tell the partition or not, and the attempts to tell the account of."""
 
     partition: bool
     account: tuple[Ticket, ...] = ()

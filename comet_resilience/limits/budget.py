@@ -154,7 +154,7 @@ class Meter:
 
     @property
     def _tolerance(self) -> float:
-        """How much earlier than paid for: what is sent itself is part of the burst."""
+        """Return how much earlier than paid for: what is sent itself is part of the burst."""
         return max(0.0, self.burst * (1 + 2 * _ROUNDING) - self._time_for_one)
 
     def _forget(self, now: float) -> None:
@@ -189,7 +189,7 @@ class Charge:
 
 
 class Spending:
-    """What has been spent of one budget.
+    """The spending of one budget.
 
     ``requests`` and ``tokens`` are all that was ever charged, as corrected since.
     """

@@ -1,4 +1,4 @@
-"""What the limiter needs of an event loop and anyio does not offer.
+"""The parts of an event loop that the limiter needs and anyio does not offer.
 
 One limiter may serve several event loops, in several threads or one after the other. Waking a
 task of another loop takes that loop's thread-safe call; a timer that belongs to no task takes the
