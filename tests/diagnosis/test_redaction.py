@@ -155,7 +155,7 @@ def test_any_text_can_be_scrubbed(text: str, secret: str, content: str) -> None:
 @pytest.mark.parametrize(
     "unit", ["a.", "sk-", "a@", "key=", "1.", ":", "http://", "*", "data:a/b", "eyJa."]
 )
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(120)
 def test_scrubbing_takes_time_in_proportion(unit: str) -> None:
     """No text makes the patterns try again and again: that would hang."""
     assert Redactor().scrub(unit * (SCANNED // len(unit)))

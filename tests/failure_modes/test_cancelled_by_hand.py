@@ -11,7 +11,7 @@ import pytest
 
 from .counting import CASES, Case
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("log_without_counts")]
 
 
 class ByHand:

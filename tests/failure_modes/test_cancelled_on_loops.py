@@ -23,7 +23,8 @@ from .counting import CASES, Case
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.timeout(30),
+    pytest.mark.usefixtures("log_without_counts"),
+    pytest.mark.timeout(120),
     # The SDK leaves its own generators unexhausted after [DONE], and where it is cancelled.
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx):ResourceWarning"),
 ]

@@ -22,7 +22,7 @@ from comet_resilience import FailureKind, diagnose, wrap
 from comet_resilience.wire.response import BODY_CAP, BODY_SECONDS
 from tests.conftest import FAST, KEY, OK, Answer, ask, envelope, httpx, on_asyncio, scripted
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 MB = 1_048_576
 
 

@@ -17,7 +17,7 @@ from comet_resilience import FailureKind as Kind
 from comet_resilience import RetryScheduled, diagnose, snapshot, support_report
 from tests.conftest import COMPLETION, FAST, KEY, OK, Answer, ask, envelope, on_asyncio, scripted
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 ID = "20261102031415926535897Qx7LmZ2p"
 HTML = b"<!doctype html><html><title>CometAPI</title><div id=root></div></html>"
 WEB: dict[str, str] = {"content-type": "text/html; charset=utf-8"}

@@ -20,7 +20,7 @@ import comet_resilience
 from comet_resilience import Event, diagnose, snapshot, support_report, wrap
 from tests.conftest import SSE, Answer, Scripted, ask, bare_client, chunk, envelope, httpx
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 PACKAGE = comet_resilience.__path__[0]
 KEY = "sk-CANARY-9f1c5b7e2a604d38"
 SECRETS = {

@@ -17,7 +17,7 @@ from .counting import read
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.timeout(30),
+    pytest.mark.timeout(120),
     # The SDK leaves its own generators unexhausted after [DONE].
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx):ResourceWarning"),
 ]

@@ -21,7 +21,7 @@ from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
 from tests.conftest import COMPLETION, LIMITED, OK, ask, envelope, httpx, scripted
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 MANY, MEASURED = 100_000, 10_000
 
 

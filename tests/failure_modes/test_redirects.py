@@ -26,7 +26,7 @@ from tests.conftest import (
     scripted,
 )
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
 
 class Host:

@@ -29,7 +29,7 @@ from tests.conftest import (
     scripted,
 )
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 DOWN: Answer = (503, envelope("", "down"), {})
 #: Answers that a caller who can send again would retry.
 RETRYABLE = [DOWN, BROKEN, LIMITED, httpx.ConnectError("no"), httpx.ReadError("cut")]

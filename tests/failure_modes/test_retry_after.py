@@ -16,7 +16,7 @@ from comet_resilience import diagnose, snapshot
 from comet_resilience.limits.algorithm import RETRY_AFTER_MAX, RETRY_AFTER_SPREAD
 from tests.conftest import OK, ask, envelope, scripted
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 NOW = 1_793_589_240.0
 
 

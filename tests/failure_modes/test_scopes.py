@@ -31,7 +31,7 @@ from .counting import limiter_of
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.timeout(30),
+    pytest.mark.timeout(120),
     # The SDK leaves its own generators unexhausted where a stream is left in the middle.
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx):ResourceWarning"),
 ]

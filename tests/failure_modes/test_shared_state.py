@@ -17,7 +17,7 @@ from tests.redis_server import RedisServer, server_binary
 
 redis = pytest.importorskip("redis")
 pytestmark = [
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(120),
     pytest.mark.skipif(server_binary() is None, reason="no server to share through is installed"),
 ]
 #: Members and fleet of the one partition that is used here.

@@ -54,7 +54,7 @@ from .counting import limiter_of
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(120),
     # The SDK leaves its own generators, and the HTTP library's, unexhausted after [DONE].
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning"),
 ]

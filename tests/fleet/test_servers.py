@@ -38,7 +38,7 @@ RIGHTS = "+evalsha +eval +time +hmget +hset +hdel +hgetall +pexpire"
 #: The keys of the one partition that these tests use.
 KEYS = keys_of(account_of(BASE_URL, KEY, None), ("POST /chat/completions", "m"))
 
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture(autouse=True)

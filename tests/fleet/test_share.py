@@ -285,7 +285,7 @@ def test_what_snapshot_shows() -> None:
 # -- several together ------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", [1, 4])
 def test_a_hidden_capacity_is_found_together(db: Any, seed: int) -> None:
     """Three processes under a cap of twenty, in virtual time: the real script decides."""

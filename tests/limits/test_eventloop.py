@@ -23,7 +23,7 @@ from comet_resilience.limits.eventloop import (
     time_and_loop,
 )
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.mark.anyio

@@ -21,7 +21,7 @@ from comet_resilience.verdict.vocabulary import Signal
 from .test_limiter import KEY, limiter_of, state_of
 from .test_partition import Loop, Told
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(120)
 
 
 def of_four() -> StepBack:

@@ -26,7 +26,7 @@ STREAM: Answer = (200, [CHUNK, LAST, b"data: [DONE]\n\n"], {"content-type": "tex
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(120),
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx):ResourceWarning"),
 ]
 

@@ -18,7 +18,7 @@ from ..conftest import MESSAGES, ask, bare_client, in_virtual_time
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.timeout(60),
+    pytest.mark.timeout(120),
     # The SDK leaves its generators behind when it has seen "[DONE]", and trio says so.
     pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx):ResourceWarning"),
 ]
