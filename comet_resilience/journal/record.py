@@ -12,6 +12,7 @@ from typing import Final, TypedDict, TypeGuard
 
 from ..escaping import printable
 from ..events import AttemptFinished, Event, StreamFinished
+from ..verdict.usage import Usage
 
 #: The version of a line's shape.
 VERSION: Final = 1
@@ -21,7 +22,16 @@ _CODE: Final = re.compile(r"(?!.{0,64}[A-Za-z0-9]{24})(?!sk-)[\w.:-]{0,64}", re.
 _ID: Final = re.compile(r"(?!sk-)[\w.:-]{0,128}", re.ASCII)
 
 
-class JournalRecord(TypedDict):
+class TokenCounts(TypedDict):
+    """The tokens that an answer names, ``None`` where it names none."""
+
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+
+
+class JournalRecord(TokenCounts):
     """One attempt, written when its answer has begun or when it has failed.
 
     ``time`` is the wall clock at that moment (ISO 8601, UTC); it was sent ``latency`` seconds
@@ -50,13 +60,9 @@ class JournalRecord(TypedDict):
     request_bytes: int | None
     response_bytes: int | None
     canary: bool
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    cached_tokens: int | None
-    reasoning_tokens: int | None
 
 
-class StreamRecord(TypedDict):
+class StreamRecord(TokenCounts):
     """The line of a stream that has ended and has named its tokens; ``event`` tells it apart.
 
     ``duration`` is the time from sending the attempt to the end, which is at ``time``.
@@ -69,10 +75,6 @@ class StreamRecord(TypedDict):
     model: str
     attempt: int
     duration: float
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    cached_tokens: int | None
-    reasoning_tokens: int | None
 
 
 def is_recorded(event: Event) -> TypeGuard[AttemptFinished | StreamFinished]:
@@ -84,7 +86,6 @@ def is_recorded(event: Event) -> TypeGuard[AttemptFinished | StreamFinished]:
 
 def record_of(event: AttemptFinished, at: float) -> JournalRecord:
     """Return the line of an attempt that ended at ``at``, in seconds of the Unix clock."""
-    usage = event.usage
     return JournalRecord(
         version=VERSION,
         time=datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds"),
@@ -103,16 +104,12 @@ def record_of(event: AttemptFinished, at: float) -> JournalRecord:
         request_bytes=event.request_bytes,
         response_bytes=event.response_bytes,
         canary=event.canary,
-        prompt_tokens=None if usage is None else usage.prompt_tokens,
-        completion_tokens=None if usage is None else usage.completion_tokens,
-        cached_tokens=None if usage is None else usage.cached_tokens,
-        reasoning_tokens=None if usage is None else usage.reasoning_tokens,
+        **_tokens_of(event.usage),
     )
 
 
 def stream_record_of(event: StreamFinished, at: float) -> StreamRecord:
     """Return the line of a stream that ended at ``at``, in seconds of the Unix clock."""
-    usage = event.usage
     return StreamRecord(
         version=VERSION,
         event="stream_finished",
@@ -121,10 +118,7 @@ def stream_record_of(event: StreamFinished, at: float) -> StreamRecord:
         model=printable(event.request.model),
         attempt=event.attempt,
         duration=round(event.elapsed, 4),
-        prompt_tokens=None if usage is None else usage.prompt_tokens,
-        completion_tokens=None if usage is None else usage.completion_tokens,
-        cached_tokens=None if usage is None else usage.cached_tokens,
-        reasoning_tokens=None if usage is None else usage.reasoning_tokens,
+        **_tokens_of(event.usage),
     )
 
 
@@ -135,6 +129,15 @@ def any_record_of(
     if isinstance(event, StreamFinished):
         return stream_record_of(event, at)
     return record_of(event, at)
+
+
+def _tokens_of(usage: Usage | None) -> TokenCounts:
+    return TokenCounts(
+        prompt_tokens=None if usage is None else usage.prompt_tokens,
+        completion_tokens=None if usage is None else usage.completion_tokens,
+        cached_tokens=None if usage is None else usage.cached_tokens,
+        reasoning_tokens=None if usage is None else usage.reasoning_tokens,
+    )
 
 
 def _plain(text: str, pattern: re.Pattern[str]) -> str:

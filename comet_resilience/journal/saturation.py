@@ -232,9 +232,9 @@ def _name(record: dict[str, Any]) -> tuple[str, str]:
 
 
 def _tokens(record: dict[str, Any]) -> int:
-    """Return the tokens of a line, 0 in a line from before they were told."""
-    told = (record.get(name) for name in ("prompt_tokens", "completion_tokens"))
-    return sum(each for each in told if type(each) is int and 0 <= each < 10**12)
+    """Return the tokens of a line, 0 in a line of an older version."""
+    counts = (record.get(name) for name in ("prompt_tokens", "completion_tokens"))
+    return sum(each for each in counts if type(each) is int and 0 <= each < 10**12)
 
 
 def analyse(lines: Iterable[bytes]) -> Saturation:

@@ -73,6 +73,7 @@ def _row(found: Saturation, place: int, series: Series) -> str:
         "-" if first is None else f"{first.in_flight} of {first.limit}",
         "-" if level is None else str(level.holds),
         "-" if level is None else f"{level.share_above:.0%}",
+        f"{series.tokens:,}" if series.tokens else "-",
     )
     title = "" if first is None else f' title="{moment(first.time)}"'
     words = (escape(printable(text)) for text in (series.model or "-", series.route))

@@ -66,6 +66,7 @@ def test_the_page(journal: Path, tmp_path: Path) -> None:
     seen.feed(text)
     assert "&quot;large&quot; saturates first" in text
     assert seen.tags.count("tr") == 3
+    assert seen.tags.count("th") * 2 == seen.tags.count("td")
     assert seen.tags.count("noscript") == 1
     data = data_of(text)
     assert [series["model"] for series in data["series"]] == ["large", "small"]
