@@ -25,7 +25,7 @@ from ..verdict.retry import GiveUp, RetryIn, Situation, decide
 from ..verdict.vocabulary import Signal
 from ..wire.http import native
 from ..wire.request import count_retries
-from ..wire.response import close
+from ..wire.response import close, read_rate
 from .attempts import AttemptLog
 from .body_watch import watch_body
 from .context import RequestContext
@@ -143,6 +143,7 @@ class RetryLoop:
             except Exception as error:  # noqa: BLE001 - raised again unless it is a fault
                 return faulted(context, error, None)
             try:
+                lease.rate = read_rate(response)
                 answer = await check(context, response, self.log.sent_at)
                 if isinstance(answer, Failure):
                     return answer

@@ -36,6 +36,8 @@ _DISBELIEF_MOST: Final = 3_840.0
 #: The weight of the latest refill rate, and the seconds between two looks where none is forecast.
 _LATEST_RATE: Final = 0.2
 _LOOK: Final = 0.05
+#: For longer (seconds) nobody is held back: the refusal tells the caller what the matter is.
+_LONGEST: Final = 60.0
 #: Where the sizes of requests differ so many of the mean are kept back.
 _TOKENS_RESERVED: Final = 4.0
 #: Attempts that are remembered while no answer tells anything.
@@ -105,9 +107,10 @@ class Forecast:
             if len(self._tests) < _TESTS:
                 return now
             return max(now + _LOOK, self._tests[-1].at + _SILENCE)
+        wait = (need - left) / max(self._rate, 1e-6)
         if self.is_window:
-            return max(now + _LOOK, self._reset_at)
-        return now + max(_LOOK, (need - left) / max(self._rate, 1e-6))
+            wait = self._reset_at - now
+        return now if wait > _LONGEST else now + max(_LOOK, wait)
 
     def sent(self, now: float, cost: float) -> Sent:
         """Count an attempt that goes out."""

@@ -2,8 +2,8 @@
 
 Seven facts hold at any time:
 
-1. A slot is given out only while ``in_flight < limit`` (but see 5) and neither a budget nor the
-   algorithm says *not yet*, and given back exactly once.
+1. A slot is given out only while ``in_flight < limit`` (but see 5) and neither a budget, nor the
+   server's own headers, nor the algorithm says *not yet*, and given back exactly once.
 2. Waiters of one priority are served in FIFO order; a retry keeps the order of its request.
 3. A freed slot wakes one waiter, which owns the slot before it runs: nobody can overtake it, and
    if it is cancelled the slot goes on to the next.
@@ -46,6 +46,7 @@ from .budget import Budget, Charge
 from .budgets import Budgets, Line
 from .collecting import collect
 from .eventloop import EventLoop, clock, running_loop, time_and_loop
+from .forecast import Forecast
 from .gate import CLOSED_MAX, Gate, Standing
 from .gates import Gates
 from .guarded import Retired, contained, words_of
@@ -216,6 +217,8 @@ class Limiter:
             if not lease.released:
                 was = lease.host.is_closed, lease.host.is_open_wide
                 lease.partition.begin(lease, now)
+                if lease.rate is not None or lease.foretold is not None:
+                    self._hear(lease, Signal.SUCCESS, now)
                 self._pump_around(lease, now, loop, *was)
         self._emit()
 
@@ -396,6 +399,8 @@ class Limiter:
         lease.partition.take_back(lease, signal, retry_after, now, self._jitter())
         if lease.charge is not None:
             self._settle_charge(lease, lease.charge, signal)
+        if lease.rate is not None or lease.foretold is not None:
+            self._hear(lease, signal, now)
         self._gates.judge(lease, signal, now, what=what, answered=answered, retry_after=retry_after)
 
     def _grant(
@@ -414,6 +419,8 @@ class Limiter:
         )
         if self._budgets:
             self._charge(lease, now)
+        if partition.forecast is not None:
+            lease.foretold = partition.forecast.sent(now, 1.0)
         return lease
 
     def _charge(self, lease: Lease, now: float) -> None:
@@ -436,21 +443,45 @@ class Limiter:
         if line is not None and lease.charge is not None:
             line.spending.refund(lease.charge)
 
+    def _hear(self, lease: Lease, signal: Signal, now: float) -> None:
+        """Learn from the headers of an answer how much the server's own limit leaves."""
+        partition, rate, sent = lease.partition, lease.rate, lease.foretold
+        if partition.forecast is None:
+            partition.forecast = Forecast()
+        lease.rate = None
+        if sent is None:
+            return  # sent before anything was known: the next answer tells
+        refused = signal is Signal.OVERLOAD
+        if rate is not None:
+            partition.forecast.hear(sent, rate, now, is_refusal=refused)
+        if refused:
+            partition.forecast.refused(sent, rate)
+        elif signal is Signal.SUCCESS:
+            partition.forecast.accepted(sent, now)
+
     def _opens_at(self, partition: Partition, request: Standing | None, now: float) -> float:
-        """Return when the budget lets a request go: ``now`` if at once, or if there is none."""
-        if not self._budgets or request is None or request.cost is None:
-            return now
-        line = self._budgets.of(request.cost)
-        return now if line is None else line.ready_at(partition, now, request.cost)
+        """Return when budget and forecast let a request go: ``now`` if at once."""
+        at, line = now, None
+        if partition.forecast is not None:
+            partition.forecast.tick(now)
+            at = partition.forecast.ready_at(now, 1.0)
+        if self._budgets and request is not None and request.cost is not None:
+            line = self._budgets.of(request.cost)
+            at = at if line is None else max(at, line.ready_at(partition, now, request.cost))
+        return at
 
     def _has_to_wait(self, partition: Partition, waiter: Waiter, now: float) -> bool:
-        """Tell whether a budget holds a request back; its partition then stands in line."""
+        """Tell whether a budget or a forecast holds a request back.
+
+        For a budget its partition then stands in line.
+        """
         at = self._opens_at(partition, waiter.request, now)
         if at <= now:
             return False
         partition.opens_at = max(at, now + _LEAST_WAIT)
-        line = self._budgets.of(waiter.request.cost)
-        if line is not None:
+        cost = waiter.request.cost
+        line = self._budgets.of(cost)
+        if line is not None and cost is not None and line.ready_at(partition, now, cost) > now:
             line.join(partition)
         return True
 
@@ -557,7 +588,9 @@ class Limiter:
             for line in self._budgets:
                 line.leave(partition)
             return False
-        return not (self._budgets and self._has_to_wait(partition, waiter, now))
+        if not self._budgets and partition.forecast is None:
+            return True
+        return not self._has_to_wait(partition, waiter, now)
 
     def _settle(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
         """Note what has changed, and when to look at it next."""

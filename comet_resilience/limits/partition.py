@@ -12,11 +12,13 @@ from typing import Any, Final, Protocol
 from weakref import ref
 
 from ..events import LimitChanged, Standstill
+from ..verdict.rates import RateReading
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm, StepBack, Ticket
 from .blame import Blame
 from .budget import Budget, Charge
 from .eventloop import EventLoop, Parking
+from .forecast import Forecast, Sent
 from .gate import Gate, Passage, Standing
 from .lookout import Lookout, Stillness, Turns
 from .priority import NORMAL
@@ -58,9 +60,9 @@ class Lease:
     """The right to one slot, to be released exactly once; further releases do nothing."""
 
     __slots__ = (
-        "__weakref__", "begun", "body", "charge", "host", "limiter", "loop", "order", "partition",
-        "passages", "released", "request", "ticket", "tokens", "upper", "waiters",
-        "waiters_above",
+        "__weakref__", "begun", "body", "charge", "foretold", "host", "limiter", "loop", "order",
+        "partition", "passages", "rate", "released", "request", "ticket", "tokens", "upper",
+        "waiters", "waiters_above",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +92,8 @@ class Lease:
         self.waiters: int = 0  # requests of its holder's that wait in the same partition
         self.waiters_above: int = 0  # and anywhere in the same account
         self.charge: Charge | None = None  # what it takes of a budget
+        self.foretold: Sent | None = None  # as the forecast of the server's own limit counts it
+        self.rate: RateReading | None = None  # what the answer's headers tell of that limit
         self.tokens: int | None = None  # what the answer has taken, once it is known
 
     @property
@@ -199,6 +203,7 @@ class Partition:
         "blocked",
         "ceiling",
         "changes",
+        "forecast",
         "gate",
         "has_bound",
         "host",
@@ -251,6 +256,7 @@ class Partition:
         self.used_at: float = 0.0
         self.lookout: Lookout = Lookout()
         self.stillness: Stillness = Stillness()
+        self.forecast: Forecast | None = None  # of a limit that the server tells in headers
         self.opens_at: float | None = None  # when a budget lets the first go who waits for it
         self.says_not_yet: bool = hasattr(algorithm, "ready")
         self.timer: Callable[[], object] | None = None

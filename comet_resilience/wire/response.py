@@ -17,6 +17,7 @@ from typing import Any, Final
 import anyio
 
 from ..verdict.envelope import MAPPED, Envelope, class_in, parse_envelope
+from ..verdict.rates import Counted, RateReading, parse_rates
 from ..verdict.retry_after import (
     is_about_calls_at_once,
     parse_hint_in_message,
@@ -244,6 +245,19 @@ def note_elapsed(response: Response, seconds: float) -> None:
 def received_size(response: Response) -> int | None:
     """Return the size of a body in bytes as far as it came, or else as its head announces it."""
     return native(response).num_bytes_downloaded or declared_size(response.headers)
+
+
+def read_rate(response: Response) -> RateReading | None:
+    """Return the limit on requests that the headers of an answer tell, if they tell any."""
+    told = {}
+    for name, value in native(response).headers.raw:
+        if b"atelimit" in name or b"ateLimit" in name:
+            told[name.decode("latin-1").lower()] = value.decode("latin-1")
+    if not told:
+        return None
+    told["date"] = response.headers.get("date", "")
+    rates = parse_rates(told, time.time())
+    return next((one for one in rates if one.counted is Counted.REQUESTS), None)
 
 
 def declared_size(headers: Mapping[str, str]) -> int | None:

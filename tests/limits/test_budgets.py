@@ -207,3 +207,37 @@ def test_a_fleet_has_no_budget() -> None:
     """Each process would spend it anew."""
     with pytest.raises(ValueError, match="budget: expected none together with fleet="):
         scripted(OK, budget=Budget(requests=1), fleet="redis://localhost")
+
+
+REFUSAL = {"error": {"message": "slow down", "type": "requests", "code": "rate_limit_exceeded"}}
+
+
+def _says(left: int, status: int = 200, limit: int = 60, reset: str = "30s") -> Answer:
+    headers = {
+        "content-type": "application/json",
+        "x-ratelimit-limit-requests": str(limit),
+        "x-ratelimit-remaining-requests": str(left),
+        "x-ratelimit-reset-requests": reset,
+    }
+    return status, COMPLETION if status == 200 else REFUSAL, headers
+
+
+async def test_what_headers_say_is_kept_to_once_a_refusal_has_confirmed_it() -> None:
+    """One refusal at the most tells that they are about this caller."""
+    answers = [_says(left) for left in (4, 3, 2, 1, 0)]
+    client, inner = scripted(*answers, _says(0, 429), _says(59), max_retries=3)
+    for _ in range(5):
+        await ask(client)
+    await ask(client)  # refused once, and sent again when the window is over
+    assert len(inner.sent) == 7
+    assert anyio.current_time() >= 29
+
+
+async def test_headers_of_other_accounts_cost_nothing() -> None:
+    """A gateway that passes on its channels' own limits refuses nobody for them."""
+    client, _ = scripted(
+        *(_says(0, limit=(60, 10_000)[number % 2], reset="50s") for number in range(200))
+    )
+    for _ in range(200):
+        await ask(client)
+    assert anyio.current_time() < 0.5

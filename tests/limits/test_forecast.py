@@ -103,12 +103,24 @@ def test_a_refusal_without_such_headers_confirms_nothing() -> None:
     for number in range(4):
         sent = forecast.sent(float(number), 1)
         left = 3.0 - number
-        forecast.hear(sent, RateReading(Counted.REQUESTS, 60.0, left, 3_600.0), float(number))
+        forecast.hear(sent, RateReading(Counted.REQUESTS, 60.0, left, 50.0), float(number))
     sent = forecast.sent(5.0, 1)
     assert sent.is_test
     forecast.refused(sent, None)
     assert not forecast.is_confirmed
     sent = forecast.sent(6.0, 1)
+    forecast.refused(sent, RateReading(Counted.REQUESTS, 60.0, 0.0, 50.0))
+    assert forecast.is_confirmed
+    assert forecast.ready_at(7.0, 1) > 50.0
+
+
+def test_nobody_is_held_back_for_hours() -> None:
+    """The refusal tells its caller more than a silent wait for a quota of the day."""
+    forecast = Forecast()
+    for left in (3.0, 2.0, 1.0, 0.0):
+        sent = forecast.sent(3.0 - left, 1)
+        forecast.hear(sent, RateReading(Counted.REQUESTS, 60.0, left, 3_600.0), 3.0 - left)
+    sent = forecast.sent(5.0, 1)
     forecast.refused(sent, RateReading(Counted.REQUESTS, 60.0, 0.0, 3_600.0))
     assert forecast.is_confirmed
-    assert forecast.ready_at(7.0, 1) > 100.0
+    assert forecast.ready_at(7.0, 1) == 7.0
