@@ -23,6 +23,8 @@ from ..verdict.rates import RateReading
 #: Requests by which a forecast may err on average, the most that one error counts, and its weight.
 _ERROR_BELIEVED: Final = 3.0
 _ERROR_MOST: Final = 20.0
+#: A forecast by which a refused attempt should have been taken errs by so many.
+_ERROR_REFUSED: Final = 10.0
 _LATEST: Final = 0.1
 #: Readings before anything is believed.
 _READINGS: Final = 3
@@ -36,6 +38,10 @@ _DISBELIEF_MOST: Final = 3_840.0
 #: The weight of the latest refill rate, and the seconds between two looks where none is forecast.
 _LATEST_RATE: Final = 0.2
 _LOOK: Final = 0.05
+#: Seconds after its announced end until a window is taken for over: clocks and networks differ.
+_AFTER_RESET: Final = 0.1
+#: Servers round down what is left: so much more than they tell, on average.
+_ROUNDED_DOWN: Final = 0.5
 #: For longer (seconds) nobody is held back: the refusal tells the caller what the matter is.
 _LONGEST: Final = 60.0
 #: Where the sizes of requests differ so many of the mean are kept back.
@@ -52,6 +58,7 @@ class Sent:
     at: float
     cost: float
     is_test: bool = False
+    is_accepted: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -109,7 +116,7 @@ class Forecast:
             return max(now + _LOOK, self._tests[-1].at + _SILENCE)
         wait = (need - left) / max(self._rate, 1e-6)
         if self.is_window:
-            wait = self._reset_at - now
+            wait = self._reset_at + _AFTER_RESET - now
         return now if wait > _LONGEST else now + max(_LOOK, wait)
 
     def sent(self, now: float, cost: float) -> Sent:
@@ -152,23 +159,25 @@ class Forecast:
             spent += self._later.popleft().cost
         self._spent_later = self._spent_later - spent if self._later else 0.0
         if self.readings:
-            self._judge(sent.at, spent - is_refusal * sent.cost, reading)
+            self._judge(sent.at, spent - is_refusal * sent.cost, reading, is_refusal)
         if reading.limit != self.limit:
             self.is_confirmed = False
             self._tests.clear()
         self.readings += 1
         used = reading.limit - reading.remaining
-        if reading.reset > 0 and used > 0.03 * reading.limit:
-            rate = used / reading.reset
+        if reading.reset > _LOOK and used > 0.03 * reading.limit:
+            rate = max(0.0, used - _ROUNDED_DOWN) / reading.reset
             self._rate += (_LATEST_RATE if self._rate else 1.0) * (rate - self._rate)
         self.limit, self._remaining = reading.limit, reading.remaining
         self._at, self._number = sent.at, sent.number
-        self._reset_at = now + reading.reset
+        self._reset_at = sent.at + reading.reset
 
     def accepted(self, sent: Sent, now: float) -> None:
         """Note that an attempt was not refused."""
-        if sent.is_test and sent in self._tests:
-            self._end_test(now)
+        if sent in self._tests and not sent.is_accepted:
+            sent.is_accepted = True
+            if all(test.is_accepted for test in self._tests):
+                self._end_test(now)
 
     def refused(self, sent: Sent, reading: RateReading | None) -> None:
         """Note that an attempt was refused, by an answer that tells the same limit or none."""
@@ -198,18 +207,16 @@ class Forecast:
         self.disbelieved_until = now + self._disbelief
         self._disbelief = min(_DISBELIEF_MOST, 2 * self._disbelief)
 
-    def _judge(self, at: float, spent: float, reading: RateReading) -> None:
-        if reading.limit == self.limit:
-            scale = max(1.0, self._mean) if self.is_tokens else 1.0
-            bucket, window = (
-                min(
-                    _ERROR_MOST,
-                    abs(self._expect(at, spent, kind) - reading.remaining) / scale,
-                )
-                for kind in (False, True)
-            )
-        else:
-            bucket = window = _ERROR_MOST
+    def _judge(self, at: float, spent: float, reading: RateReading, is_refusal: bool) -> None:
+        """Note how far both readings were from the truth."""
+        errors = []
+        for kind in (False, True):
+            expected = self._expect(at, spent, kind)
+            error = abs(expected - reading.remaining) / (self._mean if self.is_tokens else 1.0)
+            if is_refusal and expected >= 1:
+                error = max(error, _ERROR_REFUSED)
+            errors.append(error if reading.limit == self.limit else _ERROR_MOST)
+        bucket, window = (min(_ERROR_MOST, error) for error in errors)
         self._bucket_error += _LATEST * (bucket - self._bucket_error)
         self._window_error += _LATEST * (window - self._window_error)
 
@@ -217,7 +224,7 @@ class Forecast:
         """Return what should be left once so much was spent after the last reading."""
         if not window:
             return min(self.limit, self._remaining + self._rate * max(0.0, at - self._at)) - spent
-        if at < self._reset_at:
+        if at < self._reset_at + _AFTER_RESET:
             return self._remaining - spent
         return self.limit - (
             self._spent_in_window if self._window_began == self._reset_at else spent
@@ -225,5 +232,5 @@ class Forecast:
 
     def _mark(self, now: float) -> None:
         """Note where a window began: what goes out from here on counts in it."""
-        if now >= self._reset_at and self._window_began != self._reset_at:
+        if now >= self._reset_at + _AFTER_RESET and self._window_began != self._reset_at:
             self._window_began, self._spent_in_window = self._reset_at, 0.0
