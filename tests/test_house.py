@@ -186,9 +186,19 @@ def test_tests_mirror_the_rooms() -> None:
         "wire",
         "diagnosis",
         "journal",
+        "testing",
         "cli/doctor",
         "cli/saturation",
     ):
         rooms = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
         mirrored = {path.stem.removeprefix("test_") for path in (tests / folder).glob("test_*.py")}
         assert mirrored <= rooms | ASPECTS, mirrored - rooms
+
+
+@pytest.mark.parametrize("folder", [".", "journal", "testing"])
+def test_every_file_has_tests_of_its_name(folder: str) -> None:
+    """Whoever looks for the tests of a file finds them without a search."""
+    rooms = {path.stem for path in (ROOT / folder).glob("*.py") if not path.stem.startswith("__")}
+    tests = Path(__file__).parent / folder
+    assert rooms
+    assert not {room for room in rooms if not (tests / f"test_{room}.py").exists()}

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ..snippets import PAGES, ROOT
+from .snippets import PAGES, ROOT
 
 pytest_plugins = ["pytester"]
 
