@@ -97,13 +97,6 @@ class Reading:
         """True if the words say that the same request may succeed later."""
         return self.passing and not self.other
 
-    @property
-    def lasting(self) -> bool | None:
-        """``True`` if the same request cannot succeed, ``False`` if it can, ``None`` if unknown."""
-        if self.other or self.party in (Party.REQUEST, Party.ACCOUNT):
-            return True
-        return False if self.passing or self.party is Party.LOAD else None
-
     def is_about(self, topic: Topic) -> bool:
         """Return True if the answer is about this: by name, or in words that no name contradicts.
 
@@ -287,10 +280,10 @@ _OTHER: Final = re.compile(
     re.IGNORECASE,
 )
 #: A request's own size against what is ever allowed: no time makes it fit.
-_ASKED: Final = re.compile(r"\brequest(?:ed)?\b[ :=]{0,3}(?:about )?([\d,]{1,15})", re.IGNORECASE)
+_ASKED: Final = re.compile(r"\brequest(?:ed)?\b[ :=]{0,3}(?:about )?(\d[\d,]{0,14})", re.IGNORECASE)
 _ALLOWED: Final = re.compile(
     r"\b(?:limit|max(?:imum)?|allowed)\b(?: (?:is|of|to|size|tokens?)){0,2}[ :=]{0,3}"
-    r"([\d,]{1,15})\b",
+    r"(\d[\d,]{0,14})\b",
     re.IGNORECASE,
 )
 #: Words that ask for less of a request; where a rate is named, less of it per time would do, too.
@@ -299,7 +292,7 @@ _SHORTEN: Final = re.compile(
     re.IGNORECASE,
 )
 _ASKED_FIRST: Final = re.compile(
-    r"([\d,]{1,15}) (?:\w{1,12} )?(?:asked|requested|needed)\b[^\n]{0,40}?([\d,]{1,15})"
+    r"(\d[\d,]{0,14}) (?:\w{1,12} )?(?:asked|requested|needed)\b[^\n]{0,40}?(\d[\d,]{0,14})"
     r" (?:\w{1,12} ){0,3}allowed",
     re.IGNORECASE,
 )
@@ -353,4 +346,4 @@ def _asks_too_much(text: str) -> bool:
 
 
 def _number(digits: str) -> int:
-    return int(digits.replace(",", "") or "0")
+    return int(digits.replace(",", ""))
