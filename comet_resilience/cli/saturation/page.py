@@ -26,7 +26,7 @@ _PLACEHOLDER: Final = re.compile(r"\{\{(\w+)\}\}")
 
 def page(found: Saturation) -> str:
     """Return the whole page."""
-    template = files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+    template = files("comet_resilience.cli.saturation").joinpath("page.html").read_text("utf-8")
     rows = (_row(found, *item) for item in enumerate(found.series, start=1))
     filled = {
         "script_hash": _hash_of_script(template),
