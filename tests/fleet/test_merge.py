@@ -223,3 +223,21 @@ def test_a_fixed_limit_stays_what_it_is() -> None:
     assert (commit.limit, commit.epoch) == (20, 4)
     assert ceiling(FixedLimit(20)) == 20
     assert ceiling(StepBack(8, 1, 64)) == 64
+
+
+def test_a_fixed_limit_of_which_nothing_is_known_stays_what_it_is() -> None:
+    assert understand(replace(SEEN, limit=500), FixedLimit(20), "garbage").algorithm.limit == 20
+
+
+def test_refusals_that_would_have_one_number_are_numbered_one_after_the_other() -> None:
+    reply = replace(SEEN, state=steady(level=30), limit=30)
+    row = tuple(
+        SampledAttempt(age=0.0, in_flight=20, known_in_flight=20, epoch=4) for _ in range(2)
+    )
+    algorithm, _ = after(reply, Sample(refused=row[:1]))
+    number = algorithm.refused_numbers[-1]
+    fleet = understand(reply, StepBack(20, 1, 64), "")
+    assert isinstance(fleet.algorithm, StepBack)
+    fleet.algorithm.refused_numbers.extend([number, number + 1])
+    merge(fleet, Sample(refused=row[:1]), reply, ASK, 0.5)
+    assert fleet.algorithm.refused_numbers[-1] == number + 2

@@ -282,6 +282,76 @@ def test_what_snapshot_shows() -> None:
     assert (view.state, view.share, view.limit, view.members) == (FleetState.SHARED, 4, 20, 6)
 
 
+# -- moments at which a share turns: joining, alone, told late ------------------------------------
+
+
+def test_what_was_sent_before_the_first_share_teaches_neither_fleet_nor_process() -> None:
+    member = Member()
+    early = member.send()[0]
+    member.fail()  # the process limits itself alone
+    limit = member.share.limit
+    member.share.accepted(early, member.now)
+    member.share.refused(early, member.now, 0, None, 0.5)
+    member.end(early)
+    member.share.tick(member.now)
+    assert (member.share.limit, limit) == (8, 8)
+    assert not member.share.report(member.now).sample.is_urgent
+
+
+def test_what_was_sent_alone_is_not_told_to_the_fleet_as_a_probe() -> None:
+    member = Member()
+    member.wait(1)
+    member.fail()
+    (ticket,) = member.send()
+    member.renew()
+    member.share.accepted(ticket, member.now)
+    sample = member.share.report(member.now).sample
+    assert (sample.accepted, sample.probes) == (1, ())
+
+
+def test_alone_the_local_algorithm_says_when_the_limit_may_rise() -> None:
+    member = Member()
+    member.wait(1)
+    member.fail()
+    (probe,) = member.send()
+    assert member.share.wake_at == member.now + 1.0  # a probe counts as accepted after a second
+    member.share.refused(probe, member.now, 0, None, 0.5)
+    member.end(probe)
+    assert member.share.wake_at is not None
+    assert member.share.wake_at > member.now + 1.0  # growth holds still
+
+
+def test_alone_another_failed_renewal_changes_nothing() -> None:
+    member = Member()
+    member.wait(1)
+    member.fail()
+    member.fail()
+    assert (member.share.limit, member.moves) == (8, [FleetState.LOCAL])
+
+
+def test_without_contention_a_refusal_is_told_with_what_the_others_used() -> None:
+    member = Member()
+    member.renew(contended=False, in_use=10)
+    (refused,) = member.send()
+    member.share.refused(refused, member.now, 0, None, 0.5)
+    (outcome,) = member.share.report(member.now).sample.refused
+    assert outcome.in_flight == 11
+
+
+def test_news_that_others_overtook_go_with_the_next_report() -> None:
+    member = Member()
+    member.renew()
+    (ticket,) = member.send()
+    member.share.refused(ticket, member.now, 0, 2.0, 0.5)
+    member.end(ticket)
+    report = member.share.report(member.now)
+    fleet = understand(ANSWER, make(), "")
+    member.share.take(report, Renewal(ANSWER, fleet, is_reported=False), member.now)
+    assert member.share.limit == 3  # the slot is withheld until the fleet has heard
+    (outcome,) = member.share.report(member.now).sample.refused
+    assert outcome.retry_after == 2.0
+
+
 # -- several together ------------------------------------------------------------------------------
 
 

@@ -1,0 +1,89 @@
+"""The Redis edge: what is asked of a client, and what is made of what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from comet_resilience.fleet.message import ShareRequest
+from comet_resilience.fleet.store import Store, StoreError, script
+
+KEYS = ("members", "limit")
+REPLY: list[Any] = [4, 20, "7", "3", 2, 10, 0, "1.5", "1000", 0, 1, "{}"]
+
+
+class NoScriptError(Exception):
+    """As each client has one of its own."""
+
+
+class Client:
+    """A client that knows no script at first, then replies or raises as it is told."""
+
+    def __init__(self, reply: Any = REPLY) -> None:
+        self.reply = reply
+        self.loaded = self.closed = False
+        self.commands: list[str] = []
+
+    def evalsha(self, _digest: str, *_arguments: Any) -> Any:
+        self.commands.append("evalsha")
+        if not self.loaded:
+            raise NoScriptError("NOSCRIPT")
+        return self.say()
+
+    def eval(self, text: str, *_arguments: Any) -> Any:
+        self.commands.append("eval")
+        assert text == script()
+        self.loaded = True
+        return self.say()
+
+    def say(self) -> Any:
+        if isinstance(self.reply, BaseException):
+            raise self.reply
+        return self.reply
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_script_that_the_server_does_not_know_is_sent_once() -> None:
+    """Then its digest is enough."""
+    client = Client()
+    store = Store(lambda: client)
+    for _ in range(2):
+        reply = store.send(KEYS, ShareRequest(member="m"), maximum=100)
+        assert (reply.share, reply.limit, reply.version, reply.members) == (4, 20, 7, 2)
+    assert client.commands == ["evalsha", "eval", "evalsha"]
+
+
+@pytest.mark.parametrize("nonsense", [None, [], "OK", [1, 2, 3], ["x"] * 12])
+def test_what_is_no_reply_is_an_error(nonsense: Any) -> None:
+    """Whoever wrote it."""
+    store = Store(lambda: Client(nonsense))
+    with pytest.raises(StoreError, match="no answer of the script"):
+        store.send(KEYS, ShareRequest(member="m"), maximum=100)
+
+
+@pytest.mark.parametrize("error", [ConnectionError("refused"), KeyboardInterrupt("odd")])
+def test_whatever_a_client_raises_is_one_error_in_words(error: BaseException) -> None:
+    """Its class and its words, and nothing chained to it."""
+    store = Store(lambda: Client(error))
+    with pytest.raises(StoreError, match=rf"^{type(error).__name__}: {error}$") as caught:
+        store.send(KEYS, ShareRequest(member="m"), maximum=100)
+    assert caught.value.__cause__ is None
+
+
+def test_a_closed_store_makes_another_client() -> None:
+    """The one before it is closed, also where that fails."""
+    made: list[Client] = []
+
+    def make() -> Client:
+        made.append(Client())
+        return made[-1]
+
+    store = Store(make)
+    store.send(KEYS, ShareRequest(member="m"), maximum=100)
+    store.close()
+    store.close()
+    store.send(KEYS, ShareRequest(member="m"), maximum=100)
+    assert [client.closed for client in made] == [True, False]
