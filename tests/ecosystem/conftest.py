@@ -111,7 +111,8 @@ def follow_readme(words: str, **names: Any) -> dict[str, Any]:
     """Run the lines of `examples/README.md` for a framework, and return the names they make."""
     page = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
     part = page.partition("## Under a framework")[2].partition("```python\n")[2].partition("```")[0]
-    found = [lines for lines in part.split("\n\n") if lines.startswith(f"# {words}")]
+    recipes = re.split(r"\n+(?=# )", part)
+    found = [lines for lines in recipes if lines.startswith(f"# {words}")]
     assert len(found) == 1, words
     exec(compile(found[0], "examples/README.md", "exec"), names)
     return names
