@@ -206,7 +206,7 @@ def test_a_block_that_is_not_run_says_why() -> None:
 
 
 def test_tests_are_run_as_tests() -> None:
-    """A block that defines tests is marked for `tests/testing/test_readme.py`, which runs them."""
+    """A block that defines tests is marked for `tests/test_readme_tests.py`, which runs them."""
     for block in PYTHON:
         above = PAGES[block.page].splitlines()[block.line - 2]
         assert ("def test_" in block.text) == ("run this block with pytest" in above), block
