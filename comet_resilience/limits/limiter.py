@@ -190,7 +190,6 @@ class Limiter:
             self._note_change(partition, now)
             if partition.above is not None:
                 partition.above.algorithm.tick(now)
-                self._note_change(partition.above, now)
             lease = None
             if (
                 partition.may_send
@@ -560,6 +559,8 @@ class Limiter:
         """Give the account's free slots to the partitions below that need no more, in turn."""
         account.algorithm.tick(now)
         ring = account.ring
+        if not ring and account.timer is None and account.limit == account.algorithm.limit:
+            return
         while ring:
             partition = next(iter(ring))
             is_ready = self._is_ready(partition, now)

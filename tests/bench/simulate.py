@@ -1,4 +1,4 @@
-"""Simulate the limiter: ``python -m tests.bench.simulate [--short] [--picture FILE]``.
+"""Simulate the limiter: ``python -m tests.bench.simulate [--short] [--accounts] [--picture FILE]``.
 
 Virtual time, the library's real limiter and algorithm, and gateways with hidden limits. Every
 scenario runs for the seeds that the constants were tuned with and for seeds that were held out;
@@ -12,8 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .sim.account_scenes import ACCOUNT_SCENES
 from .sim.many import PROCESSES, compare
-from .sim.policies import POLICIES, PRODUCT
+from .sim.policies import PER_MODEL, POLICIES, PRODUCT, Policy
 from .sim.scenario import BATCH_COUNT, SATURATED_COUNT
 from .sim.scenarios import BY_NAME, SCENARIOS
 from .sim.table import bars_table, comparison_cell, comparison_table, misses
@@ -22,26 +23,47 @@ TUNED = tuple(range(1, 11))
 HELD_OUT = tuple(range(41, 51))
 COMPARED = ("a_cap20", "b_step", "c_bucket", "d_window", "g_random", "h_noisy", "i_outage")
 COMPARED_SEEDS = (1, 2)
-SHORT = ("a_cap20", "b_step", "g_random", "i_outage", "l_open90", "m_ra60_200", "o_cap1")
+SHORT = (
+    "a_cap20",
+    "q_20_30m",
+    "b_step",
+    "g_random",
+    "i_outage",
+    "l_open90",
+    "m_ra60_200",
+    "o_cap1",
+)
 SHORT_SEEDS = (1, 2)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run, print, draw; the exit code counts the bars missed by the held-out seeds."""
     options = _parse(arguments)
+    if options.accounts:
+        names = [scenario.name for scenario in ACCOUNT_SCENES]
+        _show("Each model by itself, held out", names, HELD_OUT, options.processes, PER_MODEL)
+        return _show("With the account's limit, held out", names, HELD_OUT, options.processes)
     if options.short:
         return _show("Short form", SHORT, SHORT_SEEDS, options.processes)
     every = [scenario.name for scenario in SCENARIOS]
     _show("Seeds 1-10, used for tuning", every, TUNED, options.processes)
     missed = _show("Seeds 41-50, held out", every, HELD_OUT, options.processes)
+    names = [scenario.name for scenario in ACCOUNT_SCENES]
+    _show("Each model by itself, held out", names, HELD_OUT, options.processes, PER_MODEL)
     _show_rivals(options.processes)
     _draw(options.picture)
     return missed
 
 
-def _show(title: str, scenarios: Sequence[str], seeds: Sequence[int], processes: int) -> int:
-    summaries = compare(scenarios, [PRODUCT.name], seeds, processes, batches=True)
-    rows = [(BY_NAME[name], summaries[name, PRODUCT.name]) for name in scenarios]
+def _show(
+    title: str,
+    scenarios: Sequence[str],
+    seeds: Sequence[int],
+    processes: int,
+    policy: Policy = PRODUCT,
+) -> int:
+    summaries = compare(scenarios, [policy.name], seeds, processes, batches=True)
+    rows = [(BY_NAME[name], summaries[name, policy.name]) for name in scenarios]
     print(f"\n{title}: mean/worst of {len(seeds)}\n\n{bars_table(rows)}", flush=True)
     return sum(any(misses(scenario.bars, summary)) for scenario, summary in rows)
 
@@ -73,6 +95,7 @@ def _draw(path: Path) -> None:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.bench.simulate")
     parser.add_argument("--short", action="store_true", help="a few scenarios, two seeds")
+    parser.add_argument("--accounts", action="store_true", help="accounts of many models alone")
     parser.add_argument("--picture", type=Path, default=Path("limiter.png"), help="where to draw")
     parser.add_argument("--processes", type=int, default=PROCESSES, help="how many at once")
     return parser.parse_args(arguments)

@@ -179,6 +179,32 @@ class PerModel:
         return self.gateways[job.model].opens_at(now, job)
 
 
+class Account:
+    """A gateway over all models, and one of its own for some of them; either may be missing."""
+
+    def __init__(self, over_all: Gateway | None, models: dict[str, Gateway] | None = None) -> None:
+        self._over_all, self._models = over_all, models or {}
+
+    def room(self, now: float, job: Job) -> bool:
+        return all(each.room(now, job) for each in self._of(job))
+
+    def take(self, now: float, job: Job) -> None:
+        for each in self._of(job):
+            each.take(now, job)
+
+    def give(self, now: float, job: Job) -> None:
+        for each in self._of(job):
+            each.give(now, job)
+
+    def opens_at(self, now: float, job: Job) -> float:
+        closed = (each for each in self._of(job) if not each.room(now, job))
+        return max((each.opens_at(now, job) for each in closed), default=now)
+
+    def _of(self, job: Job) -> list[Gateway]:
+        both = (self._over_all, self._models.get(job.model))
+        return [each for each in both if each is not None]
+
+
 def noisy_cap(seed: int, *, stride: int, until: float) -> Cap:
     """A cap that wanders between 8 and 32, by up to ``stride`` every 15 s or so: other tenants."""
     low, high, every = 8, 32, 15.0

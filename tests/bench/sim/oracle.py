@@ -23,6 +23,7 @@ class Oracle:
         self._loop = VirtualLoop()
         self._jobs = scenario.jobs(seed, kind)
         self._queues: dict[str, deque[Job]] = {}
+        self._ring: deque[str] = deque()
         self._next_look: dict[str, float] = {}
         self._began_at: list[float] = []
         self._ended_at: list[float] = []
@@ -35,18 +36,17 @@ class Oracle:
         return self._result()
 
     def _arrive(self, job: Job) -> None:
+        if job.model not in self._queues:
+            self._ring.append(job.model)
         self._queues.setdefault(job.model, deque()).append(job)
         self._send_all(job.model)
 
     def _send_all(self, model: str) -> None:
+        while self._send_one(model):
+            pass
         queue, now = self._queues[model], self._loop.time()
-        out = self._scenario.is_out(now)
-        while queue and not out and self._gateway.room(now, queue[0]):
-            job = queue.popleft()
-            self._gateway.take(now, job)
-            self._began_at.append(now)
-            self._loop.at(now + job.service, self._finish, job)
         if queue:
+            out = self._scenario.is_out(now)
             when = self._scenario.outage[1] if out else self._gateway.opens_at(now, queue[0])
             self._look_again(model, when)
 
@@ -59,7 +59,24 @@ class Oracle:
         job.done_at = now = self._loop.time()
         self._gateway.give(now, job)
         self._ended_at.append(now)
-        self._send_all(job.model)
+        self._go_round()
+
+    def _go_round(self) -> None:
+        """Send one request of each model in turn, as long as there is room for any."""
+        ring, refused = self._ring, 0
+        while refused < len(ring):
+            ring.rotate(-1)
+            refused = 0 if self._send_one(ring[0]) else refused + 1
+
+    def _send_one(self, model: str) -> bool:
+        queue, now = self._queues[model], self._loop.time()
+        if not queue or self._scenario.is_out(now) or not self._gateway.room(now, queue[0]):
+            return False
+        job = queue.popleft()
+        self._gateway.take(now, job)
+        self._began_at.append(now)
+        self._loop.at(now + job.service, self._finish, job)
+        return True
 
     def _result(self) -> Result:
         scenario = self._scenario
@@ -74,6 +91,7 @@ class Oracle:
             left=len(self._jobs) - len(done),
             makespan=max(done, default=math.nan) - scenario.batch_starts,
             p99=p99_latency(self._jobs),
+            wait=0.0,
             burst=0,
             recovery=recovery,
             in_outage=0,

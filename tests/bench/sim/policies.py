@@ -7,7 +7,7 @@ they differ in nothing else.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from comet_resilience.config import Config
 from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
@@ -42,12 +42,17 @@ RetryRule = Callable[[int, Refusal, float], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One column of the comparison; ``holds_slot`` if a slot is kept while waiting to retry."""
+    """One column of the comparison.
+
+    ``holds_slot`` if a slot is kept while waiting to retry, ``in_account`` if a limit of the
+    account stands above those of its models.
+    """
 
     name: str
     make_algorithm: Callable[[], LimitAlgorithm]
     retry: RetryRule
     holds_slot: bool = False
+    in_account: bool = True
     make_account_limit: Callable[[], StepBack] = account_limit
 
 
@@ -96,13 +101,16 @@ def step_back() -> LimitAlgorithm:
 
 PRODUCT = Policy("comet_resilience", step_back, product_retry)
 
+#: As the product, but each model by itself.
+PER_MODEL = replace(PRODUCT, name="per_model", in_account=False)
+
 POLICIES = (
     PRODUCT,
-    Policy("sdk2", lambda: FixedLimit(_UNLIMITED), sdk_retry(2)),
-    Policy("sdk10", lambda: FixedLimit(_UNLIMITED), sdk_retry(10)),
-    Policy("sem5", lambda: FixedLimit(5), product_retry, holds_slot=True),
-    Policy("aimd", Aimd, product_retry),
-    Policy("gradient2", Gradient2, product_retry),
+    Policy("sdk2", lambda: FixedLimit(_UNLIMITED), sdk_retry(2), in_account=False),
+    Policy("sdk10", lambda: FixedLimit(_UNLIMITED), sdk_retry(10), in_account=False),
+    Policy("sem5", lambda: FixedLimit(5), product_retry, holds_slot=True, in_account=False),
+    Policy("aimd", Aimd, product_retry, in_account=False),
+    Policy("gradient2", Gradient2, product_retry, in_account=False),
 )
 
-BY_POLICY = {policy.name: policy for policy in POLICIES}
+BY_POLICY = {policy.name: policy for policy in (*POLICIES, PER_MODEL)}

@@ -20,7 +20,8 @@ class Result:
     """One run of one policy.
 
     ``left`` counts requests that neither succeeded nor failed; ``makespan`` is the time of the
-    last success; ``burst`` is the largest number of refusals that arrived within a second.
+    last success; ``wait`` the mean one of the models that are watched; ``burst`` is the largest
+    number of refusals that arrived within a second.
     """
 
     successes: int
@@ -29,6 +30,7 @@ class Result:
     left: int
     makespan: float
     p99: float
+    wait: float
     burst: int
     recovery: float | None
     in_outage: int
@@ -44,6 +46,16 @@ def p99_latency(jobs: Sequence[Job]) -> float:
     """The latency that one request in a hundred exceeds, of those that succeeded."""
     latencies = sorted(job.latency for job in jobs if job.done_at is not None)
     return latencies[math.ceil(0.99 * len(latencies)) - 1] if latencies else math.nan
+
+
+def mean_wait(jobs: Sequence[Job], others: str | None) -> float:
+    """The mean time beside its service that a request of these models took, 0 for none."""
+    waits = [
+        job.latency - job.service
+        for job in jobs
+        if others is not None and job.model.startswith(others) and job.done_at is not None
+    ]
+    return sum(waits) / len(waits) if waits else 0.0
 
 
 def largest_burst(times: Sequence[float]) -> int:

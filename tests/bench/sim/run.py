@@ -22,7 +22,7 @@ from comet_resilience.verdict.vocabulary import Signal
 from .clock import VirtualLoop
 from .fate import ONE_WAY, Fate
 from .policies import Policy, Refusal
-from .result import Result, largest_burst, p99_latency, recovery_time
+from .result import Result, largest_burst, mean_wait, p99_latency, recovery_time
 from .scenario import Kind, Scenario
 from .workload import Job
 
@@ -85,7 +85,7 @@ class Run:
         return self._result()
 
     def _key(self, job: Job) -> Hashable:
-        return self._scenario.key(job)
+        return self._scenario.key(job, in_account=self._policy.in_account)
 
     def _note(self, event: Event) -> None:
         if isinstance(event, LimitChanged):
@@ -166,6 +166,7 @@ class Run:
             makespan=max((job.done_at or 0.0 for job in done), default=math.nan)
             - scenario.batch_starts,
             p99=p99_latency(jobs),
+            wait=mean_wait(jobs, scenario.others),
             burst=largest_burst(self.refused_at),
             recovery=recovery,
             in_outage=sum(scenario.is_out(when) for when in self.sent_at),

@@ -44,8 +44,9 @@ class Bars:
     """What the means over the seeds have to reach; ``None`` where nothing is asked.
 
     ``goodput`` and ``batch`` (the makespan), ``p99`` are shares of the oracle's; ``refused`` is
-    per 100 successes; ``floor`` is for the goodput of each seed alone; ``recovery`` in seconds;
-    ``in_outage`` counts attempts. Where ``nobody_fails`` no request may fail or be left over.
+    per 100 successes; ``floor`` is for the goodput of each seed alone; ``recovery`` and ``wait``
+    (the mean, of the ``others``) are in seconds; ``in_outage`` counts attempts. Where
+    ``nobody_fails`` no request may fail or be left over.
     """
 
     goodput: float | None = None
@@ -53,6 +54,7 @@ class Bars:
     refused: float | None = None
     batch: float | None = None
     p99: float | None = None
+    wait: float | None = None
     recovery: float | None = None
     in_outage: float | None = None
     nobody_fails: bool = False
@@ -63,7 +65,9 @@ class Scenario:
     """One hidden limit, and who asks for how much of it.
 
     ``noise`` is the share of attempts refused for no reason; ``outage`` when every attempt is
-    answered 503; ``recovers`` is ``(from when, how many in use)`` for measuring recovery.
+    answered 503; ``recovers`` is ``(from when, how many in use)`` for measuring recovery. ``drawn``
+    gives requests in place of the workload; ``others`` is how the names of the models
+    begin whose wait is measured.
     """
 
     name: str
@@ -79,11 +83,15 @@ class Scenario:
     recovers: tuple[float, float] | None = None
     processes: int = 1
     one_partition: bool = False
+    drawn: Callable[[int], list[Job]] | None = None
+    others: str | None = None
     batch_starts: float = 0.0
     shown_capacity: Steps = ()
 
     def jobs(self, seed: int, kind: Kind) -> list[Job]:
         """The requests of one run."""
+        if self.drawn is not None:
+            return self.drawn(seed)
         count = self.batch_count if kind is Kind.BATCH else self.count
         return self.workload.draw(seed, count, HORIZON)
 
@@ -91,9 +99,10 @@ class Scenario:
         """When a run is cut off."""
         return math.inf if kind is Kind.BATCH else HORIZON
 
-    def key(self, job: Job) -> Hashable:
-        """The partition of a request."""
-        return InAccount("", "" if self.one_partition else job.model)
+    def key(self, job: Job, *, in_account: bool) -> Hashable:
+        """The partition of a request, below its account or by itself."""
+        model = "" if self.one_partition else job.model
+        return InAccount("", model) if in_account else model
 
     def is_out(self, now: float) -> bool:
         """Whether the gateway is in its outage."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+from .account_scenes import ACCOUNT_SCENES
 from .gateways import (
     Bucket,
     Cap,
@@ -75,7 +76,7 @@ _FIXED_WINDOW = Bars(batch=1.03, refused=70, nobody_fails=True)
 _RANDOM = Bars(goodput=0.93, floor=0.90, refused=7)
 _RA60 = Bars(batch=1.08, refused=5, nobody_fails=True)
 
-SCENARIOS: tuple[Scenario, ...] = (
+_SINGLE: tuple[Scenario, ...] = (
     Scenario(name="a_cap20", gateway=_cap((0, 20)), bars=_CAP_20),
     Scenario(name="a_cap20_ra1", gateway=_cap((0, 20)), hint=_saying(1.0), bars=_CAP_20),
     Scenario(
@@ -186,4 +187,5 @@ SCENARIOS: tuple[Scenario, ...] = (
     ),
 )
 
+SCENARIOS: tuple[Scenario, ...] = (*_SINGLE, *ACCOUNT_SCENES)
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}

@@ -36,6 +36,7 @@ class Summary:
     refused: Figure
     batch: Figure | None
     p99: Figure | None
+    wait: Figure | None
     recovery: Figure | None
     unrecovered: int
     failed: int
@@ -54,6 +55,7 @@ def summarize(scenario: Scenario, runs: Runs) -> Summary:
         refused=_high([ours.refused_per_100 for ours, _ in saturated or batches]) or Figure(0, 0),
         batch=_high([ours.makespan / best.makespan for ours, best in batches]),
         p99=_high([ours.p99 / best.p99 for ours, best in saturated]),
+        wait=_high([ours.wait for ours, _ in saturated]) if scenario.others else None,
         recovery=_high([seconds for seconds in recoveries if seconds is not None]),
         unrecovered=sum(seconds is None for seconds in recoveries),
         failed=sum(ours.failed for ours in everything),
@@ -71,6 +73,7 @@ def misses(bars: Bars, summary: Summary) -> Iterator[str]:
     yield from _above("refused", summary.refused, bars.refused)
     yield from _above("batch", summary.batch, bars.batch)
     yield from _above("p99", summary.p99, bars.p99)
+    yield from _above("wait", summary.wait, bars.wait)
     yield from _above("recovery", summary.recovery, bars.recovery)
     if bars.recovery is not None and summary.unrecovered:
         yield f"{summary.unrecovered} seeds never recovered"
@@ -90,6 +93,7 @@ def bars_table(rows: Sequence[tuple[Scenario, Summary]]) -> str:
         "failed",
         "recovery s",
         "p99 ÷ oracle",
+        "wait s",
         "burst",
         "bars",
     )
@@ -126,6 +130,7 @@ def _bars_row(scenario: Scenario, summary: Summary) -> tuple[str, ...]:
         f"{summary.failed}" + (f" +{summary.left} left" if summary.left else ""),
         _cell(summary.recovery, 1, bars.recovery, "<="),
         _cell(summary.p99 if is_open else None, 3, bars.p99, "<="),
+        _cell(summary.wait, 3, bars.wait, "<="),
         f"{summary.burst}" + (f" ({summary.in_outage} in outage)" if summary.in_outage else ""),
         verdict,
     )

@@ -52,7 +52,9 @@ class TaskRun:
         order: int | None = None
         delay: float | None = 0.0
         while delay is not None:
-            lease = await self._limiter.acquire(self._scenario.key(job), order)
+            lease = await self._limiter.acquire(
+                self._scenario.key(job, in_account=self._policy.in_account), order
+            )
             order = lease.order
             refusal = await self._attempt(job, lease)
             if refusal is None:
