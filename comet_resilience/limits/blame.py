@@ -3,9 +3,10 @@
 1. An answer that names the scope is taken at its word.
 2. While the account's gate is closed a refusal is the account's, and nothing else changes.
 3. Otherwise the partition is told in any case: a wrong step back there costs little.
-4. The account's ceiling is known once it was refused and nothing at as much was accepted since. A
-   refusal of an attempt that probed the account then is the account's as well, unless the
-   partition has a ceiling of its own: it was refused with as many in flight, and not accepted so.
+4. The account's ceiling is known once it was refused, until ``BEYOND`` more than that are accepted
+   (one more may be, by the slot of an answer whose end is still under way). A refusal of an
+   attempt that probed the account then is the account's as well, unless the partition has a
+   ceiling of its own: it was refused with as many in flight, and not accepted so since.
 5. Where neither is known witnesses are needed: refusals from two partitions within ``WITNESS``
    seconds, from three where far fewer were in flight than the account is known to take, with
    nothing accepted between that was sent later and with as many in flight. Then all of them are
@@ -26,6 +27,8 @@ WITNESS: Final = 2.0
 WITNESSES: Final = 2
 WITNESSES_BELOW: Final = 3
 BELOW: Final = 0.9
+#: How far above the account's ceiling an acceptance disproves it.
+BEYOND: Final = 2
 
 
 class Blamed(Protocol):
@@ -69,7 +72,7 @@ class Blame:
                 for suspect in self._suspects
                 if not _is_above(upper, suspect.ticket.in_flight, suspect.ticket.number)
             )
-        if self.ceiling is not None and _is_above(upper, self.ceiling, self._refused_at):
+        if self.ceiling is not None and _is_above(upper, self.ceiling + BEYOND, self._refused_at):
             self.ceiling = None
         if partition.ceiling is not None and own.in_flight >= partition.ceiling:
             partition.ceiling = None

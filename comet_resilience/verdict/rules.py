@@ -332,6 +332,15 @@ RULES: Final[tuple[Rule, ...]] = (
          reason="the API key was refused in a provider's words, and has not worked here before",
          source="guide", advice=_KEY_NEVER_WORKED_ADVICE),
     # -- Codes: load -----------------------------------------------------------------------------
+    Rule(name="rate-limit-of-model", status={429}, kind=Kind.RATE_LIMITED, action=RETRY,
+         signal=MODEL_FULL, source="peer",
+         message=r"\brate limit type ?= ?model|\blimit exceeded for model_per_",
+         reason="a proxy limits this model, and says so"),
+    Rule(name="rate-limit-of-account", status={429}, kind=Kind.RATE_LIMITED, action=RETRY,
+         signal=ACCOUNT_FULL, source="peer",
+         message=r"\brate limit type ?= ?(key|user|team|customer|end_user|organization)\b"
+                 r"|\blimit exceeded for (api_key|user|team|end_user|organization)\b",
+         reason="a proxy limits this key, user or team over all models, and says so"),
     Rule(name="key-concurrency", status={*_OK, 403, 429, *_SERVER}, about={Topic.CONCURRENCY},
          kind=Kind.RATE_LIMITED, action=RETRY, signal=ACCOUNT_FULL, source="family",
          reason="too many calls run at once; a slot is free as soon as one ends"),

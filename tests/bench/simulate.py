@@ -1,8 +1,9 @@
-"""Simulate the limiter: ``python -m tests.bench.simulate [--short] [--accounts] [--picture FILE]``.
+"""Simulate the limiter: ``python -m tests.bench.simulate [--short] [--accounts]``.
 
 Virtual time, the library's real limiter and algorithm, and gateways with hidden limits. Every
 scenario runs for the seeds that the constants were tuned with and for seeds that were held out;
-the last column says whether the means reach the bars. The same seed gives the same run.
+the last column says whether the means reach the bars. The same seed gives the same run. Two
+pictures are drawn (``--picture FILE``, ``--account-picture FILE``).
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     names = [scenario.name for scenario in ACCOUNT_SCENES]
     _show("Each model by itself, held out", names, HELD_OUT, options.processes, PER_MODEL)
     _show_rivals(options.processes)
-    _draw(options.picture)
+    _draw(options.picture, options.account_picture)
     return missed
 
 
@@ -81,15 +82,17 @@ def _show_rivals(processes: int) -> None:
     print(f"\nBatches above are of {BATCH_COUNT:,} requests unless the scenario says otherwise.")
 
 
-def _draw(path: Path) -> None:
+def _draw(path: Path, account_path: Path) -> None:
+    from .sim.account_picture import draw_account
     from .sim.picture import draw
 
     try:
         draw(path)
+        draw_account(account_path)
     except ImportError:
         print("No picture: it takes matplotlib.")
     else:
-        print(f"Picture of b_step: {path}")
+        print(f"Picture of b_step: {path}; of one account with five models: {account_path}")
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -97,6 +100,9 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="a few scenarios, two seeds")
     parser.add_argument("--accounts", action="store_true", help="accounts of many models alone")
     parser.add_argument("--picture", type=Path, default=Path("limiter.png"), help="where to draw")
+    parser.add_argument(
+        "--account-picture", type=Path, default=Path("account.png"), help="where to draw"
+    )
     parser.add_argument("--processes", type=int, default=PROCESSES, help="how many at once")
     return parser.parse_args(arguments)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from comet_resilience.limits.algorithm import StepBack, Ticket
-from comet_resilience.limits.blame import WITNESS, Blame, Judgement
+from comet_resilience.limits.blame import BEYOND, WITNESS, Blame, Judgement
 from comet_resilience.verdict.vocabulary import Signal
 
 
@@ -129,15 +129,17 @@ def test_a_known_account_needs_no_second_witness() -> None:
 
 
 def test_ceilings_that_are_disproved_are_forgotten() -> None:
-    """By an acceptance of as many; the account's by one that was sent later, too."""
+    """By an acceptance of as many; the account's by one of more that was sent later, too."""
     court = Court()
     court.refuse(court.one, 3, 12)
     court.refuse(court.other, 4, 12)
     assert (court.one.ceiling, court.blame.ceiling) == (3, 12)
     court.accept(court.one, 2, 11)
     assert (court.one.ceiling, court.blame.ceiling) == (3, 12)
-    court.accept(court.one, 3, 12)
-    assert (court.one.ceiling, court.blame.ceiling) == (None, None)
+    court.accept(court.one, 3, 11 + BEYOND)
+    assert (court.one.ceiling, court.blame.ceiling) == (None, 12)
+    court.accept(court.one, 3, 12 + BEYOND)
+    assert court.blame.ceiling is None
 
 
 def test_a_closed_account_explains_every_refusal() -> None:

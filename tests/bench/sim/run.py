@@ -48,7 +48,8 @@ class Turn:
 class Run:
     """One scenario under one policy and one seed; everything that happens is in its lists.
 
-    With ``watch`` the moves of the limit are kept too, in ``limits``.
+    With ``watch`` the moves of the limit are kept too, in ``limits``, and whose it was in
+    ``limits_of``. ``served`` has model, begin and end at the gateway of each request.
     """
 
     def __init__(
@@ -56,6 +57,8 @@ class Run:
     ) -> None:
         self.loop = VirtualLoop()
         self.limits: list[tuple[float, int]] = []
+        self.limits_of: list[tuple[float, Hashable, int]] = []
+        self.served: list[tuple[str, float, float]] = []
         self.jobs = scenario.jobs(seed, kind)
         self.refused_at: list[float] = []
         self.began_at: list[float] = []
@@ -90,6 +93,7 @@ class Run:
     def _note(self, event: Event) -> None:
         if isinstance(event, LimitChanged):
             self.limits.append((self.loop.time(), event.new))
+            self.limits_of.append((self.loop.time(), event.partition, event.new))
 
     def _arrive(self, limiter: Limiter, job: Job) -> None:
         lease = limiter.acquire_nowait(self._key(job))
@@ -130,6 +134,7 @@ class Run:
         now = self.loop.time()
         self._fate.give(now, job)
         self.ended_at.append(now)
+        self.served.append((job.model, now - job.service, now))
         self.loop.at(now + ONE_WAY, self._succeed, job, lease)
 
     def _succeed(self, job: Job, lease: Lease) -> None:
