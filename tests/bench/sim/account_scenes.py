@@ -84,7 +84,7 @@ def _saturation(number: int, *, in_bursts: bool) -> Scenario:
         drawn=_beside(number, in_bursts=in_bursts),
         others="o",
         kinds=_SATURATED,
-        bars=Bars(wait=0.25 if in_bursts else 0.10),
+        bars=Bars(wait=0.30 if in_bursts else 0.10),
     )
 
 
