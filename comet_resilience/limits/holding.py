@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from weakref import ref
 
 if TYPE_CHECKING:
-    from .limiter import Limiter
     from .partition import Lease
 
 _open_answers: ContextVar[tuple[ref[Lease], ...]] = ContextVar(
@@ -26,7 +25,7 @@ def note_open(lease: Lease) -> None:
     _open_answers.set((*held, ref(lease)))
 
 
-def held_here(limiter: Limiter) -> tuple[Lease, ...]:
+def held_here(limiter: object) -> tuple[Lease, ...]:
     """Return the leases of a limiter that the running task, or one that began it, holds so."""
     entries = _open_answers.get()
     if not entries:

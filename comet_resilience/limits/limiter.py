@@ -134,11 +134,9 @@ class Limiter:
             QueueTimeoutError: If none was free within ``queue_timeout``.
 
         """
-        lease = None
         if self._budgets and request is not None:
             self._budgets.check(request.cost)
-        if order is None:
-            lease = self.acquire_nowait(key, loop, request=request, host=host)
+        lease = self.acquire_nowait(key, loop, order, request=request, host=host)
         if lease is not None:
             return lease
         waiter = self._enqueue(
@@ -173,11 +171,15 @@ class Limiter:
         self,
         key: Hashable,
         loop: EventLoop | None = None,
+        order: int | None = None,
         *,
         request: Standing | None = None,
         host: str = "",
     ) -> Lease | None:
-        """Return a slot if one is free and nobody waits for it, else ``None``."""
+        """Return a slot if one is free and nobody waits for it, else ``None``.
+
+        ``order`` is that of an earlier lease, for a retry: at a closed gate it takes its turn.
+        """
         now, loop = time_and_loop(loop)
         with self._lock:
             if self._abandoned:
@@ -196,9 +198,10 @@ class Limiter:
                 and not partition.waiting
                 and not (partition.above is not None and partition.above.ring)
                 and self._may_pass(partition, gate, now)
+                and (order is None or partition.lets_retries_pass)
                 and self._opens_at(partition, request, now) <= now
             ):
-                order = partition.next_order()
+                order = order or partition.next_order()
                 lease = self._grant(partition, now, order, loop, request, gate)
         try:
             self._emit()

@@ -338,16 +338,16 @@ class Partition:
         """Tell whether whoever holds a slot waits for one here: no slot will ever come back."""
         return (
             0 < self.in_flight == len(self.blocked)
-            and self._is_open
+            and self.is_open
             and not any(lease.turns % 2 for lease in self.blocked)
         )
 
     def is_entangled(self, now: float) -> bool:
         """Tell whether nothing has moved for so long that slots may wait for those of others."""
-        return bool(self.waiting) and self._is_open and self.stillness.lasts(now) is not None
+        return bool(self.waiting) and self.is_open and self.stillness.lasts(now) is not None
 
     @property
-    def _is_open(self) -> bool:
+    def is_open(self) -> bool:
         """Tell whether no gate is closed, so that only slots are wanting."""
         gates_open = not self.gate.is_closed and not self.host.is_closed
         return gates_open and self.algorithm.closed_until is None
@@ -586,6 +586,11 @@ class Partition:
     def is_closed(self) -> bool:
         """Tell whether the limit itself is closed, and lets canaries out at most."""
         return self.algorithm.closed_until is not None
+
+    @property
+    def lets_retries_pass(self) -> bool:
+        """Tell whether a retry need not queue: at a closed gate it waits for its turn."""
+        return self.is_open and not (self.above is not None and self.above.is_closed)
 
     def _block(self, waiter: Waiter) -> None:
         """Note that slots wait for their holder's own request."""

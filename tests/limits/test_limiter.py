@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trio.testing
 
 from comet_resilience import Event, FixedLimit, LimitChanged, StepBack
 from comet_resilience.errors import QueueFullError, QueueTimeoutError
@@ -63,6 +64,21 @@ async def test_first_come_first_served() -> None:
             await anyio.wait_all_tasks_blocked()
         first.release(Signal.SUCCESS)
     assert served == list(range(20))
+    assert state_of(limiter) == (0, 0)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["trio"])
+async def test_a_retry_that_finds_room_does_not_queue() -> None:
+    """It gets its slot at once, as any newcomer would, and keeps the place of its request."""
+    limiter = limiter_of()
+    lease = await limiter.acquire(KEY)
+    lease.release(Signal.IGNORED)
+    (await limiter.acquire(KEY)).release(Signal.SUCCESS)
+    with trio.testing.assert_no_checkpoints():
+        again = await limiter.acquire(KEY, lease.order)
+    assert again.order == lease.order
+    again.release(Signal.SUCCESS)
     assert state_of(limiter) == (0, 0)
 
 
