@@ -79,11 +79,6 @@ class Options(PerCallOptions, total=False):
     journal: Journal | None
 
 
-def by_route_and_model(info: RequestInfo) -> Hashable:
-    """Return the default partition: requests to one route for one model share a limit."""
-    return (info.route, info.model)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """The values of all keywords, checked.

@@ -10,8 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comet_resilience import Config, Options
-from comet_resilience.config import by_route_and_model
-from comet_resilience.verdict.vocabulary import RequestInfo
 
 
 def test_types_and_defaults_name_the_same_keywords() -> None:
@@ -56,9 +54,3 @@ def test_observers_may_be_one_or_several() -> None:
     assert Config(on_event=[print, repr]).observers == (print, repr)
     with pytest.raises(ValueError, match="on_event"):
         Config(on_event=[print, 3])  # type: ignore[list-item]
-
-
-def test_the_default_partition() -> None:
-    """Requests share a limit with those of the same route and model."""
-    info = RequestInfo(route="POST /x", model="m")
-    assert by_route_and_model(info) == ("POST /x", "m")

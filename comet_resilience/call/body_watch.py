@@ -43,7 +43,7 @@ def watch_body(
     context: RequestContext, log: AttemptLog, lease: Lease, response: Response, answer: Answer
 ) -> None:
     """Let a body pass to the caller as it comes; the slot stays held until the body ends."""
-    lease.accepted()
+    lease.accept()
     events = event_watch(context.outgoing) if answer.has_events else None
     watcher = BodyWatch(context, log, lease, response, events)
     timekeeper = None if watcher.stall is None else watcher

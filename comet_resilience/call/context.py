@@ -111,9 +111,12 @@ class RequestContext:
 
 
 def _partition_of(engine: Engine, info: RequestInfo) -> tuple[Hashable, CallbackError | None]:
-    """Return what a request shares a limit with, or why that is not known."""
+    """Return what a request shares a limit with, route and model by default, or why not."""
+    partition = engine.config.partition
+    if partition is None:
+        return (info.route, info.model), None
     try:
-        key = engine.partition(info)
+        key = partition(info)
         hash(key)
     except Exception as error:  # noqa: BLE001 - raised with a diagnosis where the request runs
         flaw = CallbackError(

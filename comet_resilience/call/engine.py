@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
-from ..config import Config, by_route_and_model
 from ..journal.observer import observer_for
 from ..limits.eventloop import call_later
 from ..limits.limiter import Limiter
@@ -18,10 +16,10 @@ from .new_tasks import NewTasks
 from .track_record import TrackRecord
 
 if TYPE_CHECKING:
+    from ..config import Config
     from ..fleet.coordinator import Coordinator
     from ..verdict.retry import RetryPolicy
     from ..verdict.rule import Rule
-    from ..verdict.vocabulary import RequestInfo
 
 
 class Engine:
@@ -45,7 +43,6 @@ class Engine:
         self.nesting: NestingWatch = NestingWatch()
         self.track_record: TrackRecord = TrackRecord()
         self.output_habit: OutputHabit = OutputHabit()
-        self.partition: Callable[[RequestInfo], Hashable] = config.partition or by_route_and_model
         self.fleet: Coordinator | None = _coordinator(config, account)
         #: Whether a limit for each account stands above the partitions: not where the user says
         #: what shares a limit, or how it moves, and not yet in a fleet.

@@ -183,7 +183,7 @@ class Limiter:
         now, loop = time_and_loop(loop)
         with self._lock:
             if self._abandoned:
-                self._take_back_abandoned(now, loop)
+                self._release_abandoned(now, loop)
             partition = self._partitions.touch(key, now)
             gate = partition.host = self._gates.of_host(host)
             partition.algorithm.tick(now)
@@ -218,7 +218,7 @@ class Limiter:
         with self._lock:
             if not lease.released:
                 was = lease.host.is_closed, lease.host.is_open_wide
-                lease.partition.begin(lease, now)
+                lease.partition.accept(lease, now)
                 if lease.rate is not None or lease.foretold is not None:
                     self._hear(lease, Signal.SUCCESS, now)
                 self._pump_around(lease, now, loop, *was)
@@ -239,7 +239,7 @@ class Limiter:
         with self._lock:
             if not lease.released:
                 was = lease.host.is_closed, lease.host.is_open_wide
-                self._take_back(lease, signal, retry_after, now, what=what, answered=answered)
+                self._release(lease, signal, retry_after, now, what=what, answered=answered)
                 self._pump_around(lease, now, loop, *was)
         self._emit()
 
@@ -250,7 +250,7 @@ class Limiter:
             if partition.above is not None:
                 partition.above.resting += requests
 
-    def reclaim(self, lease: Lease) -> None:
+    def abandon(self, lease: Lease) -> None:
         """Take an abandoned slot back: it is counted free as soon as its loop turns."""
         if not lease.released:
             self._abandoned.append(lease)
@@ -282,7 +282,7 @@ class Limiter:
         """Return the state of every partition and account, as a frozen value."""
         now, loop = time_and_loop()
         with self._lock:
-            self._take_back_abandoned(now, loop)
+            self._release_abandoned(now, loop)
             shown = tuple(partition.snapshot(now) for partition in self._partitions.values())
             accounts = tuple(account.snapshot(now) for account in self._partitions.accounts())
             budgets = tuple(line.view(now) for line in self._budgets)
@@ -347,7 +347,7 @@ class Limiter:
         with self._lock:
             partition = waiter.partition
             if waiter.lease is not None:
-                self._take_back_unsent(waiter.lease, now)
+                self._release_unsent(waiter.lease, now)
             elif not waiter.left:  # it may have been turned away in the same moment
                 waiter.turned_away = partition.shut_by(waiter)
                 waiter.unpaid = self._unpaid(partition, waiter)
@@ -358,7 +358,7 @@ class Limiter:
     def _collect(self) -> None:
         now, loop = time_and_loop()
         with self._lock:
-            self._take_back_abandoned(now, loop)
+            self._release_abandoned(now, loop)
         self._emit()
 
     def _make_account(self, name: str) -> Partition:
@@ -381,14 +381,14 @@ class Limiter:
             raise CallbackError(f"algorithm: the function raised {words_of(error)}") from error
         return contained(algorithm, self.note_retired(key))
 
-    def _take_back_abandoned(self, now: float, loop: EventLoop | None) -> None:
+    def _release_abandoned(self, now: float, loop: EventLoop | None) -> None:
         while self._abandoned:
             lease = self._abandoned.popleft()
             if not lease.released:
-                self._take_back(lease, Signal.IGNORED, None, now)
+                self._release(lease, Signal.IGNORED, None, now)
                 self._pump(lease.partition, now, loop)
 
-    def _take_back(
+    def _release(
         self,
         lease: Lease,
         signal: Signal,
@@ -398,7 +398,7 @@ class Limiter:
         what: str = "",
         answered: bool = False,
     ) -> None:
-        lease.partition.take_back(lease, signal, retry_after, now, self._jitter())
+        lease.partition.release(lease, signal, retry_after, now, self._jitter())
         if lease.charge is not None:
             self._settle_charge(lease, lease.charge, signal)
         if lease.rate is not None or lease.foretold is not None:
@@ -439,8 +439,8 @@ class Limiter:
         if line is not None and tokens is not None:
             line.spending.settle(charge, tokens)
 
-    def _take_back_unsent(self, lease: Lease, now: float) -> None:
-        lease.partition.take_back_unsent(lease, now)
+    def _release_unsent(self, lease: Lease, now: float) -> None:
+        lease.partition.release_unsent(lease, now)
         line = self._budgets.of(lease.request.cost)
         if line is not None and lease.charge is not None:
             line.spending.refund(lease.charge)
@@ -609,7 +609,7 @@ class Limiter:
         order, request, host = waiter.order, waiter.request, waiter.host
         waiter.lease = self._grant(partition, now, order, waiter.loop, request, host)
         if not waiter.wake(loop):
-            self._take_back_unsent(waiter.lease, now)
+            self._release_unsent(waiter.lease, now)
 
     def _send_canaries(self, host: Gate, now: float, loop: EventLoop | None) -> None:
         """Send as canaries the requests of a host's partitions that were sent least often."""

@@ -52,7 +52,7 @@ class Origin(Protocol):
     ) -> None:
         """Take the slot back."""
 
-    def reclaim(self, lease: Any) -> None:
+    def abandon(self, lease: Any) -> None:
         """Take the slot of a dropped answer back."""
 
 
@@ -107,7 +107,7 @@ class Lease:
         body = None if self.body is None else self.body()
         return 0 if body is None else body.turns
 
-    def accepted(self) -> None:
+    def accept(self) -> None:
         """Note that the answer has begun and is no refusal; the slot is held until ``release``."""
         self.limiter.accept(self)
 
@@ -133,7 +133,7 @@ class Lease:
 
     def abandon(self) -> None:
         """Give the slot back from a finalizer, where no lock may be taken."""
-        self.limiter.reclaim(self)
+        self.limiter.abandon(self)
 
 
 class Waiter:
@@ -498,7 +498,7 @@ class Partition:
             return True
         return isinstance(self.algorithm, StepBack) and self.algorithm.hints_disproved
 
-    def begin(self, lease: Lease, now: float) -> None:
+    def accept(self, lease: Lease, now: float) -> None:
         """Note that the answer to an attempt has begun, and is handed to the caller."""
         lease.begun = True
         self.answers.add(lease)
@@ -509,14 +509,14 @@ class Partition:
         self.gate.answered(lease.passages[0], now)
         lease.host.answered(lease.passages[1], now)
 
-    def take_back(
+    def release(
         self, lease: Lease, signal: Signal, retry_after: float | None, now: float, jitter: float
     ) -> None:
         """Take a slot back and tell the limits what the attempt taught."""
         lease.released = True
         is_told = True
         if self.above is not None:
-            is_told = self.above.take_back_below(lease, signal, retry_after, now, jitter)
+            is_told = self.above.release_below(lease, signal, retry_after, now, jitter)
         self._free(lease, now)
         if signal is Signal.SUCCESS:
             self.ok += 1
@@ -535,7 +535,7 @@ class Partition:
             self.blame.accepted(lease.partition, lease.ticket, lease.upper)
             self.algorithm.accepted(lease.upper, now)
 
-    def take_back_below(
+    def release_below(
         self, lease: Lease, signal: Signal, retry_after: float | None, now: float, jitter: float
     ) -> bool:
         """Take back a slot of a partition below; return whether that is to learn of it."""
@@ -570,7 +570,7 @@ class Partition:
             self.algorithm.present = self.present + 1
         self.algorithm.refused(ticket, now, self.in_flight, retry_after, jitter)
 
-    def take_back_unsent(self, lease: Lease, now: float) -> None:
+    def release_unsent(self, lease: Lease, now: float) -> None:
         """Take back a slot whose owner went before sending anything."""
         lease.released = True
         lease.request.sent -= 1

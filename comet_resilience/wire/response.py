@@ -27,7 +27,7 @@ from ..verdict.retry_after import (
 from ..verdict.vocabulary import BodyKind, Fault, Observation, Operation, RequestIds
 from .encoding import decode
 from .family import family_of, fault_of
-from .http import Request, Response, native
+from .http import Request
 
 #: An error body is read up to this many bytes, before and after decoding, and this many seconds.
 BODY_CAP: Final = 65_536
@@ -230,21 +230,20 @@ def error_body(response: Any) -> object:
     return body.get("error") or body if isinstance(body, dict) else body
 
 
-def with_request(response: Response, request: Request) -> Any:
+def with_request(response: Any, request: Request) -> Any:
     """Let a response name its request, as exceptions of the SDK's ask of it; return it."""
-    answered = native(response)
-    answered.request = request
-    return answered
+    response.request = request
+    return response
 
 
-def note_elapsed(response: Response, seconds: float) -> None:
+def note_elapsed(response: Any, seconds: float) -> None:
     """Let a response that was read here say how long it took, as its client would."""
-    native(response).elapsed = timedelta(seconds=seconds)
+    response.elapsed = timedelta(seconds=seconds)
 
 
-def received_size(response: Response) -> int | None:
+def received_size(response: Any) -> int | None:
     """Return the size of a body in bytes as far as it came, or else as its head announces it."""
-    return native(response).num_bytes_downloaded or declared_size(response.headers)
+    return response.num_bytes_downloaded or declared_size(response.headers)
 
 
 def read_rate(response: Response) -> RateReading | None:

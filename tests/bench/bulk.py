@@ -2,7 +2,7 @@
 
 Many calls against answers in memory, which take 20 ms each, through a wrapped client whose limit
 is 64. Up to 100,000 items each is a chat completion by the real SDK; above, where the SDK alone
-would take an hour, requests go straight into the wrapped client's transport (its journey and its
+would take an hour, requests go straight into the wrapped client's transport (its retry loop and its
 limiter, without the SDK), and the ways that begin everything at once are left out: they would take
 gigabytes. Each way runs in a process of its own.
 """

@@ -1,4 +1,4 @@
-"""The journeys of a request, each with the real SDK, on both event loops, in virtual time."""
+"""The ways a request can take, each with the real SDK, on both event loops, in virtual time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Journeys against a model: any sequence of answers, faults, cancellations and time.
+"""The retry loop against a model: any sequence of answers, faults, cancellations and time.
 
 The real transport and limiter run on an event loop whose clock stands still until a rule moves it.
 After each step the model says how many slots are held, who may have been sent again and who not.
@@ -96,7 +96,7 @@ class Call:
     stream: HeldStream | None = None
 
 
-class JourneyMachine(RuleBasedStateMachine):
+class RetryLoopMachine(RuleBasedStateMachine):
     """Requests begin, are answered, refused, broken, cancelled; streams flow; time passes."""
 
     def __init__(self) -> None:
@@ -163,7 +163,7 @@ class JourneyMachine(RuleBasedStateMachine):
         return [call for call in self.calls.values() if call.stream is not None]
 
     def resolve(self, call: Call, outcome: Any) -> None:
-        """The gateway has spoken to one attempt; see what the journey made of it."""
+        """The gateway has spoken to one attempt; see what the loop made of it."""
         assert call.attempt is not None
         self.events.clear()
         if isinstance(outcome, Exception):
@@ -373,7 +373,7 @@ class JourneyMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-JourneyMachine.TestCase.settings = settings(
+RetryLoopMachine.TestCase.settings = settings(
     max_examples=40, stateful_step_count=30, deadline=None, derandomize=True
 )
-TestJourney: Callable[..., Any] = JourneyMachine.TestCase
+TestRetryLoop: Callable[..., Any] = RetryLoopMachine.TestCase

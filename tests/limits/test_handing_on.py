@@ -76,7 +76,7 @@ async def test_an_accepted_probe_lets_the_next_in_before_it_ends() -> None:
         await anyio.wait_all_tasks_blocked()
         assert state_of(limiter) == (4, 1)
         for lease in leases:
-            lease.accepted()
+            lease.accept()
         await anyio.wait_all_tasks_blocked()
         assert len(got) == 1
     assert state_of(limiter) == (5, 0)

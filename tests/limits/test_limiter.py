@@ -130,7 +130,7 @@ async def test_releasing_twice_is_releasing_once() -> None:
     lease = await limiter.acquire(KEY)
     lease.release(Signal.SUCCESS)
     lease.release(Signal.OVERLOAD)
-    lease.accepted()
+    lease.accept()
     lease.abandon()
     assert state_of(limiter) == (0, 0)
     (shown,) = limiter.snapshot().partitions

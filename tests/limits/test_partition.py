@@ -94,11 +94,11 @@ def test_what_an_attempt_taught_is_told_with_its_ticket(
     leases = [grant(partition), grant(partition), grant(partition)]
     assert algorithm.told == [("sent", 1.0, 1), ("sent", 1.0, 2), ("sent", 1.0, 3)]
     algorithm.told.clear()
-    partition.take_back(leases[0], signal, 30.0, 7.0, 0.25)
+    partition.release(leases[0], signal, 30.0, 7.0, 0.25)
     assert algorithm.told == [*said, ("ended", 1, 7.0, 2)]
     assert leases[0].released
     assert partition.used_at == 7.0
-    partition.take_back(leases[1], signal, None, 8.0, 0.5)
+    partition.release(leases[1], signal, None, 8.0, 0.5)
     shown = partition.snapshot(8.0)
     assert (shown.ok, shown.refused, shown.other) == counts
     assert (shown.in_flight, partition.idle) == (1, False)
@@ -109,7 +109,7 @@ def test_a_slot_that_was_never_used_teaches_nothing_and_counts_nowhere() -> None
     partition, algorithm = partition_of()
     lease = grant(partition)
     algorithm.told.clear()
-    partition.take_back_unsent(lease, 7.0)
+    partition.release_unsent(lease, 7.0)
     assert algorithm.told == [("ended", 1, 7.0, 0)]
     assert lease.released
     shown = partition.snapshot(7.0)

@@ -159,7 +159,7 @@ def test_calls_inside_streams_of_another_model_are_no_deadlock() -> None:
 
     async def hold(number: int) -> None:
         outer = await limiter.acquire(key("large"))
-        outer.accepted()
+        outer.accept()
         await anyio.sleep(1)
         inner = await limiter.acquire(key("small"))
         await anyio.sleep(1)

@@ -102,7 +102,7 @@ class LimiterMachine(RuleBasedStateMachine):
     def accept(self, data: st.DataObject) -> None:
         """An answer begins."""
         lease = self.held[data.draw(st.integers(0, len(self.held) - 1))]
-        self.run(lambda: copy_context().run(lease.accepted))  # the holder asks for nothing more
+        self.run(lambda: copy_context().run(lease.accept))  # the holder asks for nothing more
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), signal=st.sampled_from([Signal.SUCCESS, Signal.IGNORED]))

@@ -1,6 +1,6 @@
 """One run: the clients' side drives the real limiter, the gateway takes or refuses.
 
-A request takes the journey of ``comet_resilience.journey`` without its tasks: it asks for a slot,
+A request goes the way of ``call.retry_loop`` without its tasks: it asks for a slot,
 is sent, accepted when its headers come, and gives the slot back at the end of its body; refused,
 it gives the slot back at once, waits, and queues again under its old order.
 """
@@ -128,7 +128,7 @@ class Run:
         self.began_at.append(now)
         loop.at(now + job.service, self._leave_gateway, job, lease)
         if job.headers < job.service:
-            loop.at(now + job.headers + ONE_WAY, lease.accepted)
+            loop.at(now + job.headers + ONE_WAY, lease.accept)
 
     def _leave_gateway(self, job: Job, lease: Lease) -> None:
         now = self.loop.time()

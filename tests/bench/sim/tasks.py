@@ -45,9 +45,9 @@ class TaskRun:
         self._start = anyio.current_time()
         async with anyio.create_task_group() as group:
             for number, job in enumerate(self._jobs):
-                group.start_soon(self._journey, job, number * _APART)
+                group.start_soon(self._run_one, job, number * _APART)
 
-    async def _journey(self, job: Job, apart: float) -> None:
+    async def _run_one(self, job: Job, apart: float) -> None:
         await anyio.sleep(job.arrival + apart)
         order: int | None = None
         delay: float | None = 0.0
@@ -74,7 +74,7 @@ class TaskRun:
         await anyio.sleep(job.headers)
         if job.headers < job.service:
             await anyio.sleep(ONE_WAY)
-            lease.accepted()
+            lease.accept()
             await anyio.sleep(max(0.0, job.service - job.headers - ONE_WAY))
         self._fate.give(self._now(), job)
         await anyio.sleep(ONE_WAY)
