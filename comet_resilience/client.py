@@ -208,10 +208,18 @@ def snapshot(client: AsyncOpenAI) -> Snapshot:
         TypeError: If the client is not wrapped.
 
     """
+    engine = engine_of(client)
+    if engine is None:
+        raise TypeError(f"expected a client made by wrap(), got {type(client).__name__}")
+    return engine.limiter.snapshot()
+
+
+def engine_of(client: object) -> Engine | None:
+    """Return what a wrapped client's transports share, ``None`` for anything else."""
     transport = transport_of(client._client) if isinstance(client, AsyncOpenAI) else None  # noqa: SLF001
     if not isinstance(transport, ResilientTransport):
-        raise TypeError(f"expected a client made by wrap(), got {type(client).__name__}")
-    return transport.snapshot()
+        return None
+    return transport._engine  # noqa: SLF001 - of the same house
 
 
 def _account_of(client: AsyncOpenAI, config: Config) -> str:

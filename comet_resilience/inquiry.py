@@ -16,7 +16,7 @@ from .verdict.rule import Rule
 from .verdict.vocabulary import Action, FailureKind, Fault, Observation, RequestInfo
 from .wire.family import family_of, fault_of
 from .wire.request import EXTENSION, STREAM_EXTENSION, read_request
-from .wire.response import observe
+from .wire.response import body_so_far, observe
 
 _NO_DIAGNOSIS: Final = "the exception carries no diagnosis: its client is not wrapped"
 #: For exceptions of another origin than a request: the program's own, a framework's.
@@ -75,7 +75,7 @@ def _diagnose_bare(error: BaseException) -> Diagnosis:
     if request is not None:
         info = read_request(request).info
     if isinstance(found, openai.APIStatusError):
-        response, body = found.response, _body_of(found.response)
+        response, body = found.response, body_so_far(found.response)
         observation = replace(observe(response, body, info.operation), has_id=info.has_id)
     else:
         response, body = None, b""
@@ -111,10 +111,3 @@ def _request_of(error: object) -> Any:
     except Exception:  # noqa: BLE001 - none was set, or whatever an exception of the user's does
         return None
     return request
-
-
-def _body_of(response: Any) -> bytes:
-    try:
-        return bytes(response.content)
-    except Exception:  # noqa: BLE001 - ResponseNotRead, of whichever family
-        return b""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import comet_resilience
+from comet_resilience.wire import http
 
 ROOT = Path(comet_resilience.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
@@ -31,8 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "escaping",
         "private_files",
     ),
-    ("errors",),
-    ("wire", "limits", "diagnosis", "journal"),
+    ("errors", "wire", "limits", "diagnosis", "journal"),
     ("fleet", "overrides"),
     ("call",),
     ("transport",),
@@ -52,6 +52,22 @@ PURE = (
 IMPURE_MODULES = {"anyio", "asyncio", "logging", "os", "random", "socket", "threading", "time"}
 #: What concerns several rooms of a folder, or more of one than a file holds.
 ASPECTS = {"boundaries", "envelope_members", "handing_on", "reasons", "state_machine"}
+
+
+#: Attributes that the SDK's clients have for themselves.
+PRIVATE_TO_THE_SDK = {
+    "_api_key_provider", "_azure_ad_token_provider", "_build_request", "_client",
+    "_custom_headers", "_make_status_error", "_prepare_options", "_prepare_request",
+    "_provider_runtime", "_workload_identity_auth",
+}  # fmt: skip
+#: Where ``request``, ``response`` and ``url`` are those of an HTTP library.
+HTTP_ROOMS = ("call", "transport", "diagnosis.capture", "inquiry")
+HTTP_TYPES = {"request": http.Request, "response": http.Response, "url": http.URL}
+#: Attributes that only objects of the HTTP libraries have, whatever the variable is called.
+HTTP_INSIDES = {
+    "get_length", "http_version", "is_stream_consumed", "num_bytes_downloaded", "reason_phrase",
+    "_mounts", "_pool", "_transport",
+}  # fmt: skip
 
 
 def room_of(path: Path) -> str:
@@ -77,8 +93,8 @@ def tree_of(path: Path) -> ast.Module:
 
 
 def imports_of(path: Path) -> Iterator[tuple[str, int]]:
-    """What a file imports when it runs: absolute names with level 0, rooms with their level."""
-    for node in walk_runtime(tree_of(path)):
+    """The imports of a file, those for types included: absolute names with level 0."""
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from ((alias.name, 0) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -87,13 +103,20 @@ def imports_of(path: Path) -> Iterator[tuple[str, int]]:
             yield from ((name, node.level) for name in names)
 
 
-def walk_runtime(node: ast.AST) -> Iterator[ast.AST]:
-    """Walk a tree, leaving out what only type checkers see."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        yield child
-        yield from walk_runtime(child)
+def rooms_known_to(path: Path) -> Iterator[str]:
+    """The rooms that a file imports, or imports something of."""
+    package = room_of(path).split(".")[:-1]
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            place = package[: len(package) - node.level + 1]
+            place += node.module.split(".") if node.module else []
+            for alias in node.names:
+                inside = _room_called([*place, alias.name])
+                yield from inside or _room_called(place)
+
+
+def _room_called(place: list[str]) -> set[str]:
+    return {".".join(place), ".".join([*place, "__init__"])} & ROOMS.keys()
 
 
 def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -103,15 +126,22 @@ def functions_of(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
             yield node
 
 
+ROOMS = {room_of(path): path for path in FILES}
+
+
+def test_no_rooms_know_each_other() -> None:
+    """No circle of imports exists, those for types counted."""
+    known = {room: set(rooms_known_to(path)) - {room} for room, path in ROOMS.items()}
+    while free := {room for room, others in known.items() if not others & known.keys()}:
+        known = {room: others for room, others in known.items() if room not in free}
+    assert not known, {room: others & known.keys() for room, others in known.items()}
+
+
 @pytest.mark.parametrize("path", FILES, ids=room_of)
 def test_rooms_know_only_what_is_below(path: Path) -> None:
     """No room imports from a floor above its own."""
     room = room_of(path)
-    package = room.split(".")[:-1]
-    for name, level in imports_of(path):
-        if level == 0:
-            continue
-        target = ".".join([*package[: len(package) - level + 1], name])
+    for target in rooms_known_to(path):
         assert floor_of(target) <= floor_of(room), f"{room} imports {target}"
 
 
@@ -139,6 +169,31 @@ def test_only_wire_knows_the_http_libraries(path: Path) -> None:
         )
         assert named not in ("httpx", "httpx2")
     assert {name.partition(".")[0] for name, _ in imports_of(path)}.isdisjoint({"httpx", "httpx2"})
+
+
+@pytest.mark.parametrize("path", FILES, ids=room_of)
+def test_only_wire_reaches_into_objects_of_the_http_libraries(path: Path) -> None:
+    """Elsewhere a request and a response have the members of their protocols and no others."""
+    room = room_of(path)
+    if room.startswith(("wire", "testing")):
+        pytest.skip("may reach into them")
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in HTTP_INSIDES, f"{ast.unparse(node)} in line {node.lineno}"
+            owner = getattr(node.value, "id", getattr(node.value, "attr", ""))
+            if room.startswith(HTTP_ROOMS) and owner in HTTP_TYPES:
+                assert hasattr(HTTP_TYPES[owner], node.attr), f"{owner}.{node.attr}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=room_of)
+def test_only_the_client_reaches_into_the_sdk(path: Path) -> None:
+    """Elsewhere no code uses what the SDK's clients have for themselves, or its private modules."""
+    if room_of(path) == "client":
+        pytest.skip("may reach into them")
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) != "self":
+            assert node.attr not in PRIVATE_TO_THE_SDK, ast.unparse(node)
+    assert not [name for name, _ in imports_of(path) if name.startswith("openai._")]
 
 
 @pytest.mark.parametrize("path", FILES, ids=room_of)

@@ -11,10 +11,9 @@ import anyio
 from anyio.to_thread import run_sync
 from openai import AsyncOpenAI
 
+from ..client import engine_of
 from ..keywords import check_choice
 from ..log import logger
-from ..transport import ResilientTransport
-from ..wire.family import transport_of
 from .bar import Bar, make_bar
 from .checkpoint import Checkpoint, check_stored
 from .progress import Progress
@@ -140,13 +139,13 @@ def run_all(
 
 
 def _engine_of(client: object) -> Engine:
-    transport = transport_of(client._client) if isinstance(client, AsyncOpenAI) else None  # noqa: SLF001
-    if not isinstance(transport, ResilientTransport):
+    engine = engine_of(client)
+    if engine is None:
         raise TypeError(
             f"client: expected one made by wrap(), whose limiter sets the pace, got"
             f" {type(client).__name__}{' as it is' if isinstance(client, AsyncOpenAI) else ''}"
         )
-    return transport._engine  # noqa: SLF001 - of the same house
+    return engine
 
 
 @asynccontextmanager

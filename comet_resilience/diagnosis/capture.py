@@ -8,17 +8,17 @@ shown only on request and does not survive pickling.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ..escaping import harmless
 from ..wire.body import form_fields
-from ..wire.family import family_of
+from ..wire.family import library_of
 from ..wire.request import base_path_of
+from ..wire.response import reason_phrase
 from .content import (
     CUTS,
     KEPT,
@@ -44,8 +44,14 @@ from .redaction import (
     unusual,
 )
 
+if TYPE_CHECKING:
+    from ..wire.http import Request, Response
+    from ..wire.response import ResponseHead
+
 #: Texts of a request are looked for in its answer up to this many characters.
 _CONTENT_KEPT: Final = 65_536
+#: So many fields of a form are looked at.
+_FIELDS_KEPT: Final = 50
 
 
 @dataclass(slots=True, repr=False, eq=False)
@@ -108,7 +114,7 @@ class Facts:
     http: str = ""
 
 
-def redactor_of(request: Any, body: bytes | None, also: Iterable[str] = ()) -> Redactor:
+def redactor_of(request: Request | None, body: bytes | None, also: Iterable[str] = ()) -> Redactor:
     """Return a redactor for the secrets and the content of a request, empty for ``None``.
 
     ``also`` are secrets besides: the keys of attempts before a renewal.
@@ -120,7 +126,8 @@ def redactor_of(request: Any, body: bytes | None, also: Iterable[str] = ()) -> R
     secrets += (url.password, *(unusual(url.username) if url.password else (url.username,)))
     secrets += query_secrets(url.params.multi_items())
     secrets += path_secrets(base_path_of(request))
-    data, fields = parsed(body), tuple(_texts(request))
+    data, form = parsed(body), form_fields(request, _FIELDS_KEPT, _CONTENT_KEPT)
+    fields = tuple((field.name, field.text) for field in form if field.text is not None)
     secrets += secrets_of(data, "")
     secrets += secrets_of(dict(fields), "")
     content = "\0".join(texts_of(data, ""))
@@ -139,15 +146,20 @@ def _proxy_secrets() -> Iterator[str]:
 
 
 def capture(
-    request: Any, body: bytes | None, redactor: Redactor, response: Any, answer: bytes, message: str
+    request: Request | None,
+    body: bytes | None,
+    redactor: Redactor,
+    response: Response | ResponseHead | None,
+    answer: bytes,
+    message: str,
 ) -> Facts:
     """Return the facts of a failure; ``request`` or ``response`` may be ``None``."""
-    facts: dict[str, Any] = {"http": _library(request if request is not None else response)}
+    facts: dict[str, Any] = {"http": library_of(request if request is not None else response)}
     if request is not None:
         facts |= _of_request(request, body, redactor)
     facts.setdefault("body_content", Content(""))
     if response is not None:
-        facts["phrase"] = redactor.line(str(getattr(response, "reason_phrase", "")))
+        facts["phrase"] = redactor.line(reason_phrase(response))
         facts["headers"] = shown_headers(header_pairs(response.headers), redactor)
     plain, content = shown_answer(answer, redactor)
     return Facts(
@@ -159,7 +171,7 @@ def capture(
     )
 
 
-def _of_request(request: Any, body: bytes | None, redactor: Redactor) -> dict[str, Any]:
+def _of_request(request: Request, body: bytes | None, redactor: Redactor) -> dict[str, Any]:
     url = request.url
     data = parsed(body)
     length = request.headers.get("content-length", "")
@@ -181,49 +193,17 @@ def _of_request(request: Any, body: bytes | None, redactor: Redactor) -> dict[st
     return facts
 
 
-def _texts(request: Any) -> Iterator[tuple[str, str]]:
-    """Yield the text fields of a multipart body."""
-    for field in _fields(request):
-        text = _text_of(field)
-        if text is not None:
-            yield str(field.name), text
-
-
-def _fields(request: Any) -> Iterator[Any]:
-    """Yield the first fields of a multipart body."""
-    yield from form_fields(request)[:50]
-
-
-def _text_of(field: Any) -> str | None:
-    """Return the text of a field; ``None`` for a file, whose bytes are never read."""
-    value = getattr(field, "value", None)
-    if isinstance(value, bytes):
-        value = value[:_CONTENT_KEPT].decode("utf-8", "replace")
-    return value[:_CONTENT_KEPT] if isinstance(value, str) else None
-
-
-def _parts(request: Any, redactor: Redactor) -> Iterator[Part]:
-    for field in _fields(request):
-        name, text, size = str(field.name), _text_of(field), None
-        with contextlib.suppress(Exception):  # a caller's file object may do anything
-            size = field.get_length()
-        kinds = [v for k, v in getattr(field, "headers", {}).items() if k.lower() == "content-type"]
-        path = str(getattr(field, "filename", "") or "")
-        yield Part(
-            name=redactor.line(name),
-            value=None
-            if text is None
-            else Shown(redactor, False, False, *CUTS[1]).text(text, name),
-            content=Content(Shown(redactor, True, False, *CUTS[1]).text(text or "", name)),
-            filename=redactor.line(re.split(r"[/\\]", path)[-1]),
-            type=redactor.line(str(kinds[0])) if kinds else "",
-            size=size,
+def _parts(request: Request, redactor: Redactor) -> Iterator[Part]:
+    for field in form_fields(request, _FIELDS_KEPT, _CONTENT_KEPT):
+        plain, full = (
+            Shown(redactor, False, False, *CUTS[1]),
+            Shown(redactor, True, False, *CUTS[1]),
         )
-
-
-def _library(thing: Any) -> str:
-    """Return the HTTP library that a request belongs to, with its version."""
-    with contextlib.suppress(Exception):
-        family = family_of(thing)
-        return f"{family.__name__} {family.__version__}"
-    return ""
+        yield Part(
+            name=redactor.line(field.name),
+            value=None if field.text is None else plain.text(field.text, field.name),
+            content=Content(full.text(field.text or "", field.name)),
+            filename=redactor.line(re.split(r"[/\\]", field.filename)[-1]),
+            type=redactor.line(field.content_type),
+            size=field.size,
+        )

@@ -7,6 +7,7 @@ imported by its maker.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import ssl
 import sys
@@ -68,6 +69,14 @@ def family_of(thing: Any) -> Any:
 
     """
     return _family(thing.__class__)
+
+
+def library_of(thing: object) -> str:
+    """Return the HTTP library that something belongs to, with its version, ``""`` if to none."""
+    with contextlib.suppress(Exception):
+        family = family_of(thing)
+        return f"{family.__name__} {family.__version__}"
+    return ""
 
 
 def family_of_sdk() -> Any:

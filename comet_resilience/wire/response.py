@@ -27,7 +27,7 @@ from ..verdict.retry_after import (
 from ..verdict.vocabulary import BodyKind, Fault, Observation, Operation, RequestIds
 from .encoding import decode
 from .family import family_of, fault_of
-from .http import Request
+from .http import Request, Response
 
 #: An error body is read up to this many bytes, before and after decoding, and this many seconds.
 BODY_CAP: Final = 65_536
@@ -74,7 +74,7 @@ async def read_bounded(response: Any) -> bytes:
     A body that breaks off or drips is returned as far as it came.
     """
     if response.is_stream_consumed or response.is_closed:
-        return _already_read(response)
+        return body_so_far(response)[:BODY_CAP]
     raw = bytearray()
     try:
         with anyio.move_on_after(BODY_SECONDS):
@@ -230,6 +230,19 @@ def error_body(response: Any) -> object:
     return body.get("error") or body if isinstance(body, dict) else body
 
 
+def reason_phrase(response: Response | ResponseHead) -> str:
+    """Return the words behind the status, ``""`` where only a head is left."""
+    return str(getattr(response, "reason_phrase", ""))
+
+
+def body_so_far(response: Any) -> bytes:
+    """Return the body of a response as far as it was read."""
+    try:
+        return bytes(response.content)
+    except Exception:  # noqa: BLE001 - ResponseNotRead, of whichever family
+        return b""
+
+
 def with_request(response: Any, request: Request) -> Any:
     """Let a response name its request, as exceptions of the SDK's ask of it; return it."""
     response.request = request
@@ -263,13 +276,6 @@ def declared_size(headers: Mapping[str, str]) -> int | None:
     """Return what the head of a message says of its body's size, ``None`` if nothing."""
     length = headers.get("content-length", "")
     return int(length) if len(length) < _MOST_DIGITS and length.isdecimal() else None
-
-
-def _already_read(response: Any) -> bytes:
-    try:
-        return bytes(response.content)[:BODY_CAP]
-    except Exception:  # noqa: BLE001 - ResponseNotRead, of whichever family
-        return b""
 
 
 def _host_and_path(location: str) -> str:
