@@ -24,7 +24,6 @@ from ..wire.http import native
 from ..wire.request import STREAM_EXTENSION, event_watch
 from ..wire.response import ResponseHead, observe, observe_event
 from ..wire.stream import watch
-from .cost import settle
 from .portable import explain, make_portable
 
 if TYPE_CHECKING:
@@ -199,7 +198,7 @@ class BodyWatch:
         cost = self._context.cost
         usage = self._usage.usage(0 if cost is None else cost.prompt_tokens)
         if usage is not None:
-            settle(self._context, self._lease, usage)
+            self._context.settle_cost(self._lease, usage)
         return usage
 
     def abandoned(self, close_inner: CloseInner) -> None:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..diagnosis.redaction import Redactor
     from ..limits.budget import Cost
+    from ..limits.partition import Lease
     from ..verdict.evidence import Evidence
+    from ..verdict.usage import Usage
     from ..verdict.vocabulary import Observation, RequestInfo
     from ..wire.http import Request
     from ..wire.request import Outgoing
@@ -88,6 +90,14 @@ class RequestContext:
         track_record = self.engine.track_record
         self.evidence = track_record.evidence(self.circumstance(), self.loop.now())
         return judged(observation, self.engine.rules, self.evidence, **remains)
+
+    def settle_cost(self, lease: Lease, usage: Usage) -> None:
+        """Count what an answer took; call it before its slot is given back."""
+        if self.cost is None:
+            return
+        lease.took(usage.total_tokens)
+        if usage.completion_tokens:
+            self.engine.output_habit.note(self.info.model, usage.completion_tokens)
 
     def circumstance(self) -> Circumstance:
         """Return what a success proves to work, and a failure casts doubt on."""

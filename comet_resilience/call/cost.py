@@ -1,4 +1,4 @@
-"""The cost of a request: estimated before it is sent, and as its answer says later."""
+"""The cost of a request to a budget, estimated before it is sent."""
 
 from __future__ import annotations
 
@@ -10,11 +10,8 @@ from ..verdict.vocabulary import Operation
 from ..wire.body import loaded_body
 
 if TYPE_CHECKING:
-    from ..limits.partition import Lease
-    from ..verdict.usage import Usage
     from ..verdict.vocabulary import RequestInfo
     from ..wire.http import Request
-    from .context import RequestContext
     from .engine import Engine
 
 #: What is asked for here is work, whatever model does it; the rest is asking about it.
@@ -36,12 +33,3 @@ def cost_of(engine: Engine, request: Request, info: RequestInfo) -> Cost | None:
     expected = engine.output_habit.expect(info.model)
     estimate = estimate_request(body, expected, has_output=info.route in _WRITES)
     return Cost(info.model, estimate.prompt, estimate.output, is_bound=estimate.is_bound)
-
-
-def settle(context: RequestContext, lease: Lease, usage: Usage) -> None:
-    """Count what an answer took; call it before its slot is given back."""
-    if context.cost is None:
-        return
-    lease.took(usage.total_tokens)
-    if usage.completion_tokens:
-        context.engine.output_habit.note(context.info.model, usage.completion_tokens)

@@ -29,7 +29,6 @@ from ..wire.response import close, read_rate
 from .attempts import AttemptLog
 from .body_watch import watch_body
 from .context import RequestContext
-from .cost import settle
 from .failure import Failure, own_refusal
 from .handing_on import handed_on
 from .portable import explain
@@ -148,7 +147,7 @@ class RetryLoop:
                 if isinstance(answer, Failure):
                     return answer
                 if answer.usage is not None:
-                    settle(context, lease, answer.usage)
+                    context.settle_cost(lease, answer.usage)
                 if answer.is_whole:
                     lease.release(Signal.SUCCESS, loop=context.loop)
                 else:

@@ -259,10 +259,10 @@ def received_size(response: Any) -> int | None:
     return response.num_bytes_downloaded or declared_size(response.headers)
 
 
-def read_rate(response: Response) -> RateReading | None:
+def read_rate(response: Any) -> RateReading | None:
     """Return the limit on requests that the headers of an answer tell, if they tell any."""
     told = {}
-    for name, value in native(response).headers.raw:
+    for name, value in response.headers.raw:
         if b"atelimit" in name or b"ateLimit" in name:
             told[name.decode("latin-1").lower()] = value.decode("latin-1")
     if not told:
