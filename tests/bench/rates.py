@@ -357,7 +357,7 @@ class Run:
             self.tell(lease, now)
             self.loop.at(now + job.service, self.end, job, lease)
             if job.headers < job.service:
-                self.loop.at(now + job.headers + ONE_WAY, lease.accepted)
+                self.loop.at(now + job.headers + ONE_WAY, lease.accept)
             return
         self.tell(lease, now)
         took = self.random.lognormvariate(math.log(MEDIAN_REFUSAL), SPREAD_REFUSAL)
