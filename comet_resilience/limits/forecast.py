@@ -23,6 +23,8 @@ from ..verdict.rates import RateReading
 #: Requests by which a forecast may err on average, the most that one error counts, and its weight.
 _ERROR_BELIEVED: Final = 3.0
 _ERROR_MOST: Final = 20.0
+#: Readings whose errors differ by no more err alike.
+_ALIKE: Final = 0.3
 #: A forecast by which a refused attempt should have been taken errs by so many.
 _ERROR_REFUSED: Final = 10.0
 _LATEST: Final = 0.1
@@ -97,8 +99,8 @@ class Forecast:
 
     @property
     def is_window(self) -> bool:
-        """Tell which reading is the better one."""
-        return self._window_error < self._bucket_error
+        """Tell which reading is the better one: the cautious one where they err alike."""
+        return self._window_error < self._bucket_error + _ALIKE
 
     def ready_at(self, now: float, cost: float) -> float:
         """Return when an attempt of such a cost may go, ``now`` if at once."""

@@ -261,12 +261,14 @@ def received_size(response: Any) -> int | None:
 
 def read_rate(response: Any) -> RateReading | None:
     """Return the limit on requests that the headers of an answer tell, if they tell any."""
-    told = {}
-    for name, value in response.headers.raw:
-        if b"atelimit" in name or b"ateLimit" in name:
-            told[name.decode("latin-1").lower()] = value.decode("latin-1")
-    if not told:
-        return None
+    raw: list[tuple[bytes, bytes]] = response.headers.raw
+    if b"ratelimit" not in b" ".join([name for name, _ in raw]).lower():
+        return None  # one search for all names: nearly every answer ends here
+    told = {
+        lowered.decode("latin-1"): value.decode("latin-1")
+        for lowered, value in ((name.lower(), value) for name, value in raw)
+        if b"ratelimit" in lowered
+    }
     told["date"] = response.headers.get("date", "")
     rates = parse_rates(told, time.time())
     return next((one for one in rates if one.counted is Counted.REQUESTS), None)
