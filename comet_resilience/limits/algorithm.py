@@ -96,6 +96,8 @@ class LimitAlgorithm(Protocol):
     All methods are called under a lock and must not wait. ``now`` is in seconds, ``in_flight``
     is the number of attempts under way after the event, ``jitter`` a random number in [0, 1).
     The limiter sends while ``in_flight < limit`` and calls ``tick`` no later than ``wake_at``.
+    One that spaces attempts in time has a property ``ready`` besides: the limiter sends nothing
+    while it is false, and ``wake_at`` says when it will be true.
     """
 
     @property

@@ -84,6 +84,15 @@ class Guarded:
         return self._ticked + LEAST_WAIT if at is not None and at <= self._ticked else at
 
     @property
+    def ready(self) -> bool:
+        """Tell whether an attempt may be sent now; one that does not say so always lets it go."""
+        try:
+            return bool(getattr(self._algorithm, "ready", True))
+        except BaseException as error:  # noqa: BLE001 - as below
+            self._retire("ready", error)
+        return True
+
+    @property
     def reason(self) -> str:
         """Return why the limit last moved, in words."""
         reason: str = self._read("reason", str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import math
 import threading
@@ -94,6 +95,60 @@ def test_whatever_an_algorithm_does_every_call_is_made(
         assert shown.limit <= 3
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+class Spaced(StepBack):
+    """One that says *not yet* for a second after each attempt."""
+
+    def __init__(self) -> None:
+        super().__init__(8, 1, 8)
+        self.at = self.now = 0.0
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether the second is over."""
+        return self.now >= self.at
+
+    @property
+    def wake_at(self) -> float | None:
+        """Return when the second is over."""
+        return None if self.ready else self.at
+
+    def sent(self, now: float, in_flight: int) -> Ticket:
+        """Begin another second."""
+        self.now, self.at = now, now + 1.0
+        return super().sent(now, in_flight)
+
+    def tick(self, now: float) -> None:
+        """Note the time."""
+        self.now = now
+        super().tick(now)
+
+
+@pytest.mark.parametrize("is_retired", [False, True])
+def test_an_algorithm_of_ones_own_may_say_not_yet(*, is_retired: bool) -> None:
+    """Five calls at once leave a second apart; the stand-in of one that fails holds none back."""
+    sent: list[float] = []
+
+    async def main() -> None:
+        algorithm: Any = Spaced()
+        if is_retired:
+            algorithm = Spoilt(algorithm, "tick", ValueError("a bug"), 1)
+        client, inner = scripted(OK, algorithm=lambda: algorithm)
+
+        async def note(request: Any) -> Any:
+            sent.append(trio.current_time())
+            return await inner.answer(request)
+
+        inner.behave = note
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(ask, client)
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    gaps = [round(after - before, 3) for before, after in itertools.pairwise(sent)]
+    assert len(gaps) == 4
+    assert (min(gaps) == 0.0) if is_retired else (gaps == [1.0] * 4)
 
 
 def test_one_that_fails_is_retired_once_and_told_outside_of_the_lock(
