@@ -209,7 +209,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     result = yield
     if item.stash.get(_FAILED, False):
         for name in ("last_type", "last_value", "last_traceback", "last_exc"):
-            vars(sys).pop(name, None)  # They hold the frames of the test.
+            sys.__dict__.pop(name, None)  # They hold the frames of the test.
         with warnings.catch_warnings(action="ignore"):
             gc.collect()
     return result

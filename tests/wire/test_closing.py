@@ -178,12 +178,14 @@ def test_nothing_is_done_on_another_loop_where_the_loop_has_ended(run: Any) -> N
     """A later loop of the process has nothing to do with connections of an earlier one."""
     failures: list[object] = []
 
+    def note_closes(client: openai.AsyncOpenAI) -> None:
+        """Kept apart: a connection in a variable holds its loop, and that all the others."""
+        for connection in pooled(client):
+            connection.aclose = lambda: failures.append("closed")
+
     async def drop(clients: list[openai.AsyncOpenAI]) -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, what: failures.append(what))
-        for connection in pooled(clients[0]):
-            connection.aclose = lambda: failures.append("closed")
-        # A connection holds its loop, and that all the others.
-        del connection
+        note_closes(clients[0])
         clients.clear()
         gc.collect()
         for _ in range(5):
