@@ -213,8 +213,8 @@ def test_a_client_learns_the_account_and_tells_its_keys_apart() -> None:
 
     shown = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     account, other = shown.accounts
-    assert CAP <= account.limit <= CAP + 1
-    assert account.refused > 0
+    assert CAP <= account.limit <= 2 * CAP  # which of the two it stands at is for chance
+    assert 0 < account.refused <= 20
     assert (other.ok, other.refused) == (1, 0)
     lines = str(shown).splitlines()
     assert lines[1].startswith("account  ")
