@@ -8,38 +8,27 @@ anywhere.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
 from .gateway import Gateway
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Unpack
 
     import openai
 
     from ..config import Options
+    from .capacity import Capacity
     from .received import ReceivedRequest
-    from .statistics import Sample
+    from .script import Scripted
+    from .statistics import Sample, Statistics
 
-P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def _in_its_thread(
-    method: Callable[Concatenate[Gateway, P], T],
-) -> Callable[Concatenate[GatewayInThread, P], T]:
-    """Call a method of the gateway in the thread of its event loop, between two of its steps."""
-
-    @wraps(method)
-    def call(self: GatewayInThread, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._portal.call(partial(method, self._gateway, *args, **kwargs))
-
-    return call
 
 
 class GatewayInThread:
@@ -68,14 +57,60 @@ class GatewayInThread:
     ) -> None:
         self._stack.__exit__(exc_type, exc, traceback)
 
-    script = _in_its_thread(Gateway.script)
-    fail = _in_its_thread(Gateway.fail)
-    cut_streams = _in_its_thread(Gateway.cut_streams)
-    always = _in_its_thread(Gateway.always)
-    recover = _in_its_thread(Gateway.recover)
-    limit = _in_its_thread(Gateway.limit)
-    change = _in_its_thread(Gateway.change)
-    statistics = _in_its_thread(Gateway.statistics)
+    def script(self, *replies: Scripted, path: str | None = None, model: str | None = None) -> None:
+        """See `Gateway.script`."""
+        self._call(partial(self._gateway.script, *replies, path=path, model=model))
+
+    def fail(
+        self,
+        /,
+        name: str | int | None = None,
+        times: int = 1,
+        *,
+        status: int | None = None,
+        retry_after: float | str | None = None,
+        path: str | None = None,
+        model: str | None = None,
+        **changes: Any,
+    ) -> None:
+        """See `Gateway.fail`."""
+        fail = partial(self._gateway.fail, name, times, status=status, retry_after=retry_after)
+        self._call(partial(fail, path=path, model=model, **changes))
+
+    def cut_streams(
+        self, times: int = 1, *, path: str | None = None, model: str | None = None
+    ) -> None:
+        """See `Gateway.cut_streams`."""
+        self._call(partial(self._gateway.cut_streams, times, path=path, model=model))
+
+    def always(self, reply: Scripted, *, path: str | None = None, model: str | None = None) -> None:
+        """See `Gateway.always`."""
+        self._call(partial(self._gateway.always, reply, path=path, model=model))
+
+    def recover(self) -> None:
+        """See `Gateway.recover`."""
+        self._call(self._gateway.recover)
+
+    def limit(
+        self,
+        capacity: Capacity | Mapping[str, Capacity] | int | None,
+        *,
+        retry_after: float | None = None,
+    ) -> None:
+        """See `Gateway.limit`."""
+        self._call(partial(self._gateway.limit, capacity, retry_after=retry_after))
+
+    def change(self, /, **settings: Any) -> None:
+        """See `Gateway.change`."""
+        self._call(partial(self._gateway.change, **settings))
+
+    def statistics(self) -> Statistics:
+        """See `Gateway.statistics`."""
+        return self._call(self._gateway.statistics)
+
+    def _call(self, method: Callable[[], T]) -> T:
+        """Call a method of the gateway on its event loop, between two of its steps."""
+        return self._portal.call(method)
 
     @property
     def in_flight(self) -> int:
