@@ -52,9 +52,11 @@ class RequestContext:
         self.cost: Cost | None = cost_of(engine, request, outgoing.info)
         call, block = outgoing.call, current_block()
         self.host: str = request.url.host
-        self.key, self.flaw = _partition_of(engine, outgoing.info)
+        key, flaw = _partition_of(engine, outgoing.info)
         if engine.has_accounts:
-            self.key = InAccount((credential_of(request, call), self.host), self.key)
+            key = InAccount((credential_of(request, call), self.host), key)
+        self.key: Hashable = key
+        self.flaw: CallbackError | None = flaw
         self.config: Config = engine.config
         self.max_retries: int = self.config.max_retries if call is None else call.max_retries
         if block is not None:
