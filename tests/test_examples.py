@@ -167,6 +167,16 @@ def test_help_names_the_options(tmp_path: Path) -> None:
     assert {"--demo", "--calls", "--model"} <= set(re.findall(r"--\w+", done.stdout))
 
 
+def test_another_model_answers_where_the_first_cannot(tmp_path: Path) -> None:
+    """What the detour took is told from the journal."""
+    done = example("fallback.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    answer, first, second = done.stdout.splitlines()
+    assert answer.endswith("from claude-sonnet-4-6")
+    assert re.fullmatch(r"gpt-5\.4: 3 attempts, [\d.]+ s, 0 tokens", first)
+    assert re.fullmatch(r"claude-sonnet-4-6: 1 attempts, [\d.]+ s, [1-9]\d* tokens", second)
+
+
 def test_an_outage_is_drawn_with_both_clients(tmp_path: Path) -> None:
     """The wrapped client answers every call; both lines are printed, and the picture is one."""
     done = example("outage.py", tmp_path, "--calls", "12", "--seconds", "0.8")

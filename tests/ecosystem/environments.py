@@ -62,7 +62,7 @@ ENVIRONMENTS: Final = (
     Environment(
         name="dspy",
         requirements=("dspy==3.4.1", "litellm==1.110.2", "openai==3.57.0"),
-        tests=("tests/ecosystem/test_dspy.py",),
+        tests=("tests/ecosystem/test_dspy.py", "tests/ecosystem/test_litellm.py"),
     ),
     Environment(
         name="cometapi",
