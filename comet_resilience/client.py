@@ -223,7 +223,7 @@ def engine_of(client: object) -> Engine | None:
 
 
 def _account_of(client: AsyncOpenAI, config: Config) -> str:
-    """Whose limits these are, for ``fleet=``.
+    """Return a digest of whose limits these are, for ``fleet=``; empty without a fleet.
 
     Raises:
         ValueError: If the client's key changes and the account has no other name.

@@ -184,12 +184,16 @@ class Forecast:
     def refused(self, sent: Sent, reading: RateReading | None) -> None:
         """Note that an attempt was refused, by an answer that tells the same limit or none."""
         cost = max(1.0, sent.cost)
-        self.correct(sent, 0.0)
+        self.withdrawn(sent)
         if reading is not None and reading.limit == self.limit and reading.remaining <= cost:
             self.is_confirmed = True
             self._disbelief = _DISBELIEF
             self._tests.clear()
-        elif sent in self._tests:
+
+    def withdrawn(self, sent: Sent) -> None:
+        """Note that an attempt costs nothing and tests nothing: it was refused, or never sent."""
+        self.correct(sent, 0.0)
+        if sent in self._tests:
             self._tests.remove(sent)
 
     def tick(self, now: float) -> None:

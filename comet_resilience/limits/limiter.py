@@ -435,7 +435,7 @@ class Limiter:
     def _settle_charge(self, lease: Lease, charge: Charge, signal: Signal) -> None:
         """Count what an attempt has really taken: nothing where it was refused for load."""
         line = self._budgets.of(lease.request.cost)
-        tokens = 0 if signal is Signal.OVERLOAD else lease.tokens
+        tokens = 0 if signal.is_overload else lease.tokens
         if line is not None and tokens is not None:
             line.spending.settle(charge, tokens)
 
@@ -444,6 +444,8 @@ class Limiter:
         line = self._budgets.of(lease.request.cost)
         if line is not None and lease.charge is not None:
             line.spending.refund(lease.charge)
+        if lease.foretold is not None and lease.partition.forecast is not None:
+            lease.partition.forecast.withdrawn(lease.foretold)
 
     def _hear(self, lease: Lease, signal: Signal, now: float) -> None:
         """Learn from the headers of an answer how much the server's own limit leaves."""
@@ -453,10 +455,9 @@ class Limiter:
         lease.rate = None
         if sent is None:
             return  # sent before anything was known: the next answer tells
-        refused = signal is Signal.OVERLOAD
         if rate is not None:
-            partition.forecast.hear(sent, rate, now, is_refusal=refused)
-        if refused:
+            partition.forecast.hear(sent, rate, now, is_refusal=signal.is_overload)
+        if signal.is_overload:
             partition.forecast.refused(sent, rate)
         elif signal is Signal.SUCCESS:
             partition.forecast.accepted(sent, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Hashable
 from functools import partial
 from typing import Any
@@ -14,6 +15,7 @@ import trio.testing
 from comet_resilience import (
     Budget,
     BudgetExceededError,
+    FixedLimit,
     QueueTimeoutError,
     Signal,
     StepBack,
@@ -21,10 +23,12 @@ from comet_resilience import (
     snapshot,
 )
 from comet_resilience.limits.budget import Cost
+from comet_resilience.limits.eventloop import clock
 from comet_resilience.limits.gate import Standing
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease
 from comet_resilience.observers import Observers
+from comet_resilience.verdict.rates import Counted, RateReading
 
 from ..conftest import COMPLETION, LIMITED, OK, Answer, ask, scripted
 
@@ -131,11 +135,16 @@ async def test_tokens_are_corrected_when_the_answer_says_what_it_took() -> None:
     assert [at for _, at in log.sent] == pytest.approx([0, 2], abs=0.01)
 
 
-async def test_what_was_refused_took_no_tokens() -> None:
-    """Its request counts, its tokens do not."""
+OVERLOADS = [signal for signal in Signal if signal.is_overload]
+
+
+@pytest.mark.parametrize("signal", OVERLOADS)
+async def test_what_was_refused_took_no_tokens(signal: Signal) -> None:
+    """Its request counts, its tokens do not, whosever limit it met."""
     limiter = _limiter({"*": Budget(requests=60, tokens=600, per=60)})
     lease = await Log(limiter).acquire("m", Cost("m", 300, 0))
-    lease.release(Signal.OVERLOAD)
+    lease.took(300)
+    lease.release(signal)
     [budget] = limiter.snapshot().budgets
     assert (budget.requests, budget.tokens, budget.tokens_left) == (1, 0, 600)
 
@@ -231,6 +240,45 @@ async def test_what_headers_say_is_kept_to_once_a_refusal_has_confirmed_it() -> 
     await ask(client)  # refused once, and sent again when the window is over
     assert len(inner.sent) == 7
     assert anyio.current_time() >= 29
+
+
+@pytest.mark.parametrize("signal", OVERLOADS)
+async def test_a_refusal_confirms_headers_whosever_limit_it_names(signal: Signal) -> None:
+    """A scope in its code or words makes it no less of a refusal."""
+    limiter = _limiter({})
+    for left, how in ((3, Signal.SUCCESS), (2, Signal.SUCCESS), (1, Signal.SUCCESS), (0, signal)):
+        lease = await limiter.acquire("m")
+        lease.rate = RateReading(Counted.REQUESTS, 60.0, float(left), 30.0)
+        lease.release(how)
+    [partition] = limiter._partitions.values()
+    assert partition.forecast is not None
+    assert partition.forecast.is_confirmed
+
+
+def test_who_leaves_with_a_slot_in_hand_spends_nothing_of_what_headers_leave() -> None:
+    """Cancelled between the grant and the send: nothing went out that could cost or test."""
+
+    async def main() -> float:
+        limiter = Limiter(
+            make_algorithm=lambda: FixedLimit(1), max_queue=None, observers=Observers(())
+        )
+        first = await limiter.acquire("m")
+        first.rate = RateReading(Counted.REQUESTS, 60.0, 3.0, 30.0)
+        first.release(Signal.SUCCESS)
+        second = await limiter.acquire("m")
+        second.rate = RateReading(Counted.REQUESTS, 60.0, 2.0, 30.0)
+        waiting = asyncio.ensure_future(limiter.acquire("m"))
+        await asyncio.sleep(0)
+        second.release(Signal.SUCCESS)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        [partition] = limiter._partitions.values()
+        assert partition.in_flight == 0
+        assert partition.forecast is not None
+        return partition.forecast.left(clock())
+
+    assert asyncio.run(main()) == pytest.approx(2.0, abs=0.5)
 
 
 async def test_headers_of_other_accounts_cost_nothing() -> None:
