@@ -1,9 +1,19 @@
 """A budget: so many requests and tokens in so much time, as the caller was told. Pure.
 
-The state counts in virtual time (the generic cell rate algorithm): each charge is paid for by the
-time that the budget needs to earn it, and nothing is sent before what went before is paid for, or
-all but ``burst`` seconds of it. Besides, no period holds more than the budget, wherever it
-begins: not at the edge of a server's window, nor after a burst.
+Three rules say when a request may go:
+
+1. The state counts in virtual time: the generic cell rate algorithm, in its virtual scheduling form
+   (ITU-T I.371, annex A). Each charge is paid for by the time that the budget needs to earn it, and
+   nothing is sent before what went before is paid for, or all but ``burst`` seconds of it.
+2. No period holds more than the budget, wherever it begins: not at the edge of a server's window,
+   nor after a burst.
+3. Tokens are known only once the answer ends. What was charged too much is worth something only
+   while the bucket is not full, and a bucket without a burst is full at each send: half of all
+   errors would be lost. So a bucket of tokens is as deep as the largest of the latest answers: a
+   server that admitted it has room for it. The envelope is that of evenly spaced requests, so many
+   tokens at once and the rate from then on. A refusal in spite of the budget says that a period
+   was fuller than counted: twice that largest answer is then kept back of it, a little less with
+   each answer.
 """
 
 from __future__ import annotations
@@ -19,6 +29,11 @@ EVERY_MODEL: Final = "*"
 _SLICES: Final = 512
 #: Keeps the rounding of a long sum from admitting one too many.
 _ROUNDING: Final = 1e-9
+#: By so much of the difference a smaller answer lowers what counts as the largest of the latest.
+_LATEST: Final = 0.05
+#: Largest answers that are kept back after a refusal, and what each further answer leaves of them.
+_KEPT_BACK: Final = 2.0
+_STILL_KEPT_BACK: Final = 0.99
 _LONGEST: Final = 31 * 86_400.0
 _MOST: Final = 10**12
 
@@ -99,10 +114,12 @@ class Slice:
 
 @dataclass(slots=True, eq=False)
 class Meter:
-    """One amount per period, and what has been charged of it.
+    """One amount per period (seconds), and what has been charged of it.
 
     ``paid_until`` is when all that was charged will be paid for; ``busy_since`` is since when it
     has never been, so that a charge which is corrected later moves only the time that it moved.
+    ``largest`` is the largest of the latest answers, ``kept_back`` what no period holds although
+    the budget allows it; both are 0 where the cost of a request is known when it is sent.
     """
 
     total: float
@@ -110,6 +127,8 @@ class Meter:
     burst: float
     paid_until: float = -math.inf
     busy_since: float = -math.inf
+    largest: float = 0.0
+    kept_back: float = 0.0
     in_period: float = 0.0
     slices: deque[Slice] = field(default_factory=deque)
 
@@ -117,7 +136,8 @@ class Meter:
         """Return when so much may be charged: ``now`` if at once, infinity if it is too much."""
         if amount > self.total:
             return math.inf
-        return max(now, self.paid_until - self._tolerance, self._period_has_room_at(now, amount))
+        paid = self.paid_until - self._tolerance(amount)
+        return max(now, paid, self._period_has_room_at(now, amount))
 
     def charge(self, now: float, amount: float) -> Slice:
         """Charge so much, and return where it is remembered."""
@@ -143,6 +163,16 @@ class Meter:
             place.amount += amount
             self.in_period += amount
 
+    def note_answer(self, amount: float) -> None:
+        """Learn what an answer took."""
+        smaller = self.largest + _LATEST * (amount - self.largest)
+        self.largest = min(self.total, max(amount, smaller))
+        self.kept_back *= _STILL_KEPT_BACK
+
+    def note_refusal(self) -> None:
+        """Learn that the server had no room although the budget had some."""
+        self.kept_back = _KEPT_BACK * self.largest
+
     def left(self, now: float) -> float:
         """Return how much of the budget the last period has not used."""
         self._forget(now)
@@ -152,10 +182,11 @@ class Meter:
     def _time_for_one(self) -> float:
         return self.per * (1 + _ROUNDING) / self.total
 
-    @property
-    def _tolerance(self) -> float:
+    def _tolerance(self, amount: float) -> float:
         """Return how much earlier than paid for: what is sent itself is part of the burst."""
-        return max(0.0, self.burst * (1 + 2 * _ROUNDING) - self._time_for_one)
+        largest = self.largest * self._time_for_one
+        told = self.burst * (1 + 2 * _ROUNDING) - self._time_for_one
+        return max(0.0, told, largest - amount * self._time_for_one)
 
     def _forget(self, now: float) -> None:
         while self.slices and self.slices[0].at + self.per <= now:
@@ -167,7 +198,7 @@ class Meter:
 
     def _period_has_room_at(self, now: float, amount: float) -> float:
         self._forget(now)
-        over = self.in_period + amount - self.total
+        over = self.in_period + min(self.total, amount + self.kept_back) - self.total
         if over <= 0:
             return now
         for each in self.slices:
@@ -221,28 +252,32 @@ class Spending:
 
     def settle(self, charge: Charge, tokens: int) -> None:
         """Count what it really took, once; what comes later of it is ignored."""
+        if not charge.is_settled and self._tokens is not None:
+            self._tokens.note_answer(tokens)
+        self._correct(charge, tokens)
+
+    def refuse(self, charge: Charge) -> None:
+        """Count a refusal for load: a request, and no tokens."""
+        if not charge.is_settled and self._tokens is not None:
+            self._tokens.note_refusal()
+        self._correct(charge, 0)
+
+    def refund(self, charge: Charge) -> None:
+        """Take a charge back: nothing was sent."""
+        if charge.is_settled:
+            return
+        self._correct(charge, 0)
+        self.requests -= 1
+        if self._requests is not None and charge.of_requests is not None:
+            self._requests.correct(charge.at, charge.of_requests, -1)
+
+    def _correct(self, charge: Charge, tokens: int) -> None:
         if charge.is_settled:
             return
         charge.is_settled = True
         self.tokens += tokens - charge.tokens
         if self._tokens is not None and charge.of_tokens is not None:
             self._tokens.correct(charge.at, charge.of_tokens, tokens - charge.tokens)
-
-    def refund(self, charge: Charge) -> None:
-        """Take a charge back: nothing was sent."""
-        if charge.is_settled:
-            return
-        self.settle(charge, 0)
-        self.requests -= 1
-        if self._requests is not None and charge.of_requests is not None:
-            self._requests.correct(charge.at, charge.of_requests, -1)
-
-    def exhaust(self, now: float) -> None:
-        """Take the whole budget of the period for spent: the server says so."""
-        for meter in (self._requests, self._tokens):
-            if meter is not None and (left := meter.left(now)) > 0:
-                meter.in_period += left
-                meter.slices.append(Slice(now, now, left))
 
     def left(self, now: float) -> tuple[int | None, int | None]:
         """Return the requests and tokens that the last period has not used."""

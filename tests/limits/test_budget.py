@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from itertools import pairwise
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -124,7 +126,67 @@ def test_an_answer_shorter_than_estimated_lets_the_next_go_sooner() -> None:
     charge = spending.charge(0.0, 300)
     assert spending.ready_at(0.0, 10) == pytest.approx(30.0)
     spending.settle(charge, 100)
-    assert spending.ready_at(0.0, 10) == pytest.approx(10.0)
+    assert spending.ready_at(0.0, 100) == pytest.approx(10.0)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 3.0), st.integers(1, 3_000)), min_size=1, max_size=80),
+)
+def test_tokens_keep_the_envelope_of_even_spacing(asked: list[tuple[float, int]]) -> None:
+    """No stretch of time holds more than the largest answer and what the rate earns in it."""
+    spending, now = Spending(Budget(tokens=60_000, per=60)), 0.0
+    sent: list[tuple[float, int]] = []
+    for pause, tokens in asked:
+        now = spending.ready_at(now + pause, tokens)
+        spending.settle(spending.charge(now, tokens), tokens)
+        sent.append((now, tokens))
+    largest = max(tokens for _, tokens in sent)
+    for place, (began, _) in enumerate(sent):
+        total = 0
+        for at, tokens in sent[place:]:
+            total += tokens
+            assert total <= largest + (at - began) * 1_000 + 1e-3
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_was_charged_too_much_is_not_lost(seed: int) -> None:
+    """A sender that always has more to send uses the budget, although each estimate is wrong."""
+    draw, spending = Random(seed), Spending(Budget(tokens=60_000, per=60))
+    now, under_way = 0.0, deque[tuple[float, Charge, int]]()
+    for _ in range(1_200):
+        really = min(5_000, int(draw.lognormvariate(6.0, 1.0)))
+        estimated = really // 2 + 320  # the mean of the other half
+        while (ready := spending.ready_at(now, estimated)) > now:
+            now = min(ready, under_way[0][0]) if under_way else ready
+            while under_way and under_way[0][0] <= now:
+                spending.settle(*under_way.popleft()[1:])
+        under_way.append((now + 2.0, spending.charge(now, estimated), really))
+    assert spending.tokens == pytest.approx(1_000 * now, rel=0.03)
+
+
+def test_a_refusal_in_spite_of_the_budget_leaves_room_in_the_period() -> None:
+    """Twice the largest answer is kept back, and less with each answer; one refused costs none."""
+    spending = Spending(Budget(tokens=60_000, per=60, burst=60))
+    spending.settle(spending.charge(0.0, 10_000), 10_000)
+    assert spending.ready_at(0.0, 50_000) == 0.0
+    refused = spending.charge(0.0, 1_000)
+    spending.refuse(refused)
+    spending.refuse(refused)
+    assert spending.tokens == 10_000
+    assert spending.requests == 2
+    assert spending.ready_at(0.0, 30_000) == 0.0
+    assert spending.ready_at(0.0, 30_100) == 60.0
+    for _ in range(300):
+        spending.settle(spending.charge(60.0, 1), 1)
+    assert spending.ready_at(60.0, 58_000) == 60.0
+
+
+def test_even_after_a_refusal_the_largest_possible_request_goes() -> None:
+    """What is kept back holds nobody for ever."""
+    spending = Spending(Budget(tokens=1_000, per=60))
+    spending.settle(spending.charge(0.0, 900), 900)
+    spending.refuse(spending.charge(60.0, 100))
+    assert spending.ready_at(60.0, 1_000) == 60.0
 
 
 def test_a_late_correction_frees_no_time_that_had_passed_already() -> None:
@@ -139,15 +201,6 @@ def test_a_late_correction_frees_no_time_that_had_passed_already() -> None:
 def test_more_than_the_whole_budget_never_goes() -> None:
     """It would wait for ever."""
     assert Spending(Budget(tokens=100)).ready_at(0.0, 101) == math.inf
-
-
-def test_an_exhausted_budget_waits_for_a_whole_period() -> None:
-    """What the server says is spent counts as spent now."""
-    spending = Spending(Budget(requests=30, per=60, burst=60))
-    spending.charge(1.0, 0)
-    spending.exhaust(2.0)
-    assert spending.left(2.0) == (0, None)
-    assert spending.ready_at(2.0, 0) == 61.0
 
 
 @pytest.mark.parametrize(
