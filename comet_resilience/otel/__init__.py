@@ -9,9 +9,9 @@ sets up. What is where:
   the HTTP library's instrumentation nest in it; it ends with the body of the answer.
 * ``request``: the request hook, which feeds the span and the counts of one request.
 
-Nothing here is named ``http.client.*`` or ``gen_ai.*``: those belong to the instrumentations of the
-HTTP library and of the SDK, which count attempts and calls already. Neither a metric nor a span
-ever holds a key, a header, a body or a word of a prompt.
+Nothing here is named ``http.client.*``: that belongs to the instrumentation of the HTTP library,
+which counts attempts already. Of the conventions for generative AI the names of tokens are used,
+and no other. Neither a metric nor a span ever holds a key, a header, a body or a word of a prompt.
 """
 
 from __future__ import annotations

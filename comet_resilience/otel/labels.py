@@ -12,6 +12,16 @@ PREFIX: Final = "comet_resilience."
 ROUTE: Final = PREFIX + "route"
 MODEL: Final = PREFIX + "model"
 OTHER: Final = "other"
+#: Names of OpenTelemetry's conventions for generative AI.
+OPERATION: Final = "gen_ai.operation.name"
+PROVIDER: Final = "gen_ai.provider.name"
+REQUEST_MODEL: Final = "gen_ai.request.model"
+_OPERATIONS: Final = {
+    "POST /chat/completions": "chat",
+    "POST /responses": "chat",
+    "POST /completions": "text_completion",
+    "POST /embeddings": "embeddings",
+}
 
 #: The most routes, and reasons for a change of the limit, that are distinguished.
 ROUTES_KEPT: Final = 64
@@ -65,6 +75,16 @@ class Labels:
         if isinstance(partition, str) and _ROUTE.fullmatch(partition):
             return {ROUTE: self._routes.shown(partition)}
         return {}
+
+    def of_usage(self, request: RequestInfo) -> dict[str, str]:
+        """Return the route and model as the conventions for generative AI name them.
+
+        The provider is the one whose interface is spoken, which is all that a client can know.
+        """
+        own = self.of(request)
+        named = {ROUTE: own[ROUTE], PROVIDER: "openai"}
+        named[OPERATION] = _OPERATIONS.get(request.route, OTHER)
+        return named | ({REQUEST_MODEL: own[MODEL]} if MODEL in own else {})
 
     def reason(self, text: str) -> str:
         """Return the algorithm's reason for a change of the limit, or ``other``."""

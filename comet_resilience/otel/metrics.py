@@ -17,7 +17,9 @@ from ..events import (
     LimitChanged,
     RetryScheduled,
     StreamAbandoned,
+    StreamFinished,
 )
+from ..verdict.usage import Usage
 from ..verdict.vocabulary import RequestInfo
 from .labels import PREFIX, Labels
 
@@ -31,6 +33,11 @@ _SECONDS: Final = (
 
 #: Status codes that mean something in HTTP; others are left out.
 _STATUS_CODES: Final = range(100, 600)
+
+#: Bounds of the histogram of tokens, as its convention asks for them.
+_TOKENS: Final = tuple(4**power for power in range(14))
+USAGE: Final = "gen_ai.client.token.usage"
+USAGE_TYPE: Final = "gen_ai.token.type"
 
 OUTCOME: Final = PREFIX + "outcome"
 RESULT: Final = PREFIX + "result"
@@ -78,17 +85,23 @@ class Metrics:
             PREFIX + "gate.closures", "{closure}", "Gates that an outage has closed"
         )
         self._closed = _histogram(meter, "gate.closed.duration", "How long a gate was closed")
+        self._tokens = meter.create_histogram(
+            USAGE,
+            "{token}",
+            "Input and output tokens of an answer, as it says itself",
+            explicit_bucket_boundaries_advisory=_TOKENS,
+        )
 
     def count(self, event: Event) -> None:
         """Count an event."""
         if isinstance(event, AttemptFinished):
             self._count_attempt(event)
+        elif isinstance(event, StreamFinished):
+            self._count_tokens(event.request, event.usage)
         elif isinstance(event, RetryScheduled):
             self._delay.record(event.delay, self._labels.of(event.request))
         elif isinstance(event, LimitChanged):
-            if event.new < event.old:
-                where = self._labels.of_partition(event.partition)
-                self._decreases.add(1, where | {REASON: self._labels.reason(event.reason)})
+            self._count_cut(event)
         elif isinstance(event, GateClosed | GateOpened):
             self._count_gate(event)
         elif isinstance(event, StreamAbandoned):
@@ -110,6 +123,11 @@ class Metrics:
         """Measure a wait for a slot, whether it got one or not."""
         self._queued.record(queued, self._labels.of(request))
 
+    def _count_cut(self, event: LimitChanged) -> None:
+        if event.new < event.old:
+            where = self._labels.of_partition(event.partition)
+            self._decreases.add(1, where | {REASON: self._labels.reason(event.reason)})
+
     def _count_gate(self, event: GateClosed | GateOpened) -> None:
         where = self._labels.of_partition(event.partition)
         if isinstance(event, GateClosed):
@@ -124,6 +142,15 @@ class Metrics:
         if event.status is not None and event.status in _STATUS_CODES:
             attributes[STATUS_CODE] = event.status
         self._attempts.add(1, attributes)
+        self._count_tokens(event.request, event.usage)
+
+    def _count_tokens(self, request: RequestInfo, usage: Usage | None) -> None:
+        """Record what an answer says; what was only counted by us is left out."""
+        if usage is None or usage.is_estimate:
+            return
+        where = self._labels.of_usage(request)
+        self._tokens.record(usage.prompt_tokens, where | {USAGE_TYPE: "input"})
+        self._tokens.record(usage.completion_tokens, where | {USAGE_TYPE: "output"})
 
 
 def _histogram(meter: Meter, name: str, description: str) -> metrics.Histogram:

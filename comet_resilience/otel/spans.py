@@ -16,7 +16,15 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from .. import __version__
 from ..call.hooks import Outcome
 from ..escaping import printable
-from ..events import AttemptFinished, GaveUp, LimitChanged, RetryScheduled, StreamBroken
+from ..events import (
+    AttemptFinished,
+    GaveUp,
+    LimitChanged,
+    RetryScheduled,
+    StreamBroken,
+    StreamFinished,
+)
+from ..verdict.usage import Usage
 from ..verdict.vocabulary import RequestInfo
 from .labels import MODEL, PREFIX, ROUTE, is_by_route
 from .metrics import ERROR_TYPE, OUTCOME, REASON, STATUS_CODE, UNNAMED
@@ -34,6 +42,13 @@ ATTEMPTS: Final = PREFIX + "attempts"
 DURATION: Final = PREFIX + "duration"
 QUEUED: Final = PREFIX + "queue.duration"
 DELAY: Final = PREFIX + "retry.delay"
+#: Names of the conventions for generative AI, by the fields of ``Usage``.
+TOKENS: Final = {
+    "prompt_tokens": "gen_ai.usage.input_tokens",
+    "completion_tokens": "gen_ai.usage.output_tokens",
+    "cached_tokens": "gen_ai.usage.cache_read.input_tokens",
+    "reasoning_tokens": "gen_ai.usage.reasoning.output_tokens",
+}
 METHOD: Final = "http.request.method"
 RESEND_COUNT: Final = "http.request.resend_count"
 
@@ -73,6 +88,7 @@ class RequestSpan:
         self._queued = 0.0
         self._status: int | None = None
         self._reason = ""
+        self._tokens: dict[str, int] = {}
         self._request = request
         self._token: Token[Context] | None = None
         self._span: trace.Span = trace.INVALID_SPAN
@@ -93,6 +109,8 @@ class RequestSpan:
                 ATTEMPT: event.attempt, DELAY: event.delay, ERROR_TYPE: event.kind.value,
                 REASON: event.reason,
             })  # fmt: skip
+        elif isinstance(event, StreamFinished):
+            self._note_usage(event.usage)
         elif isinstance(event, GaveUp):
             self._reason = event.reason
         elif isinstance(event, StreamBroken):
@@ -133,6 +151,7 @@ class RequestSpan:
         end[QUEUED] = self._queued
         if self._status is not None:
             end[STATUS_CODE] = self._status
+        end.update(self._tokens)
         if outcome is Outcome.FAILED:
             end[ERROR_TYPE] = error or UNNAMED
             self._span.set_status(Status(StatusCode.ERROR, self._reason or None))
@@ -151,6 +170,16 @@ class RequestSpan:
         if event.request_id:
             about[PREFIX + "request_id"] = event.request_id
         self._add("attempt_finished", about)
+        self._note_usage(event.usage)
+
+    def _note_usage(self, usage: Usage | None) -> None:
+        """Add up what the request's answers say that they took: one, or hollow ones before it."""
+        if usage is None or usage.is_estimate:
+            return
+        for field, name in TOKENS.items():
+            tokens: int | None = getattr(usage, field)
+            if tokens is not None:
+                self._tokens[name] = self._tokens.get(name, 0) + tokens
 
     def _add(self, name: str, attributes: Mapping[str, Any], at: int | None = None) -> None:
         if self._span.is_recording():

@@ -64,7 +64,8 @@ class Telemetry:
 
     def points(self, name: str) -> list[tuple[dict[str, Any], Any]]:
         """Attributes (without our prefix) and value, or (count, sum), of a metric's points."""
-        metric = self.metrics().get(f"comet_resilience.{name}")
+        found = self.metrics()
+        metric = found.get(f"comet_resilience.{name}") or found.get(name)
         return [
             (short(point.attributes), getattr(point, "value", None) if hasattr(point, "value")
              else (point.count, point.sum))

@@ -110,7 +110,7 @@ def scrape() -> dict[str, set[str]]:
 def series_in(expression: str) -> Iterator[tuple[str, set[str]]]:
     """The series that an expression names, with the labels that it selects by."""
     for name, selector in re.findall(
-        r"(comet_resilience_\w+)(?:\{(.*?)\})?(?=[\s\[)]|$)", expression
+        r"((?:comet_resilience|gen_ai_client)_\w+)(?:\{(.*?)\})?(?=[\s\[)]|$)", expression
     ):
         yield name, set(re.findall(r"(\w+)=", selector))
 
@@ -148,7 +148,7 @@ def test_every_metric_has_its_place(scrape: dict[str, set[str]]) -> None:
     exported = {
         re.sub(r"_(bucket|count|sum)$", "", name)
         for name in scrape
-        if name.startswith("comet_resilience_") and not name.endswith("_created")
+        if name.startswith(("comet_resilience_", "gen_ai_")) and not name.endswith("_created")
     }
     assert exported - shown == {"comet_resilience_fleet_changes_total"}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -26,10 +27,17 @@ from comet_resilience import (
     __version__,
     wrap,
 )
-from comet_resilience.events import FleetChanged, FleetState, GateClosed, GateOpened
+from comet_resilience.events import (
+    FleetChanged,
+    FleetState,
+    GateClosed,
+    GateOpened,
+    StreamFinished,
+)
 from comet_resilience.limits.snapshot import FleetView
 from comet_resilience.otel import OpenTelemetry
 from comet_resilience.otel.labels import REASONS_KEPT, ROUTES_KEPT
+from comet_resilience.verdict.usage import Usage
 from tests.conftest import BROKEN, FAST, KEY, LIMITED, OK, Scripted, ask, bare_client, scripted
 
 from .conftest import Telemetry
@@ -132,6 +140,7 @@ async def test_every_instrument_has_its_name_and_unit(telemetry: Telemetry) -> N
         change_of(("r", "m"), 4),
         GateClosed(partition=("r", "m"), host="h", reason="502", waiting=9, next_canary=0.4),
         GateOpened(partition=("r", "m"), host="h", after=11.5, waiting=9),
+        replace(attempt_of(), usage=USAGE),
     ]
     for event in told:
         observer(event)
@@ -141,9 +150,49 @@ async def test_every_instrument_has_its_name_and_unit(telemetry: Telemetry) -> N
     observer.watch(shown)
     found = telemetry.metrics()
     assert {name: metric.unit for name, metric in found.items()} == {
-        f"comet_resilience.{name}": unit for name, unit in UNITS.items()
+        **{f"comet_resilience.{name}": unit for name, unit in UNITS.items()},
+        "gen_ai.client.token.usage": "{token}",
     }
     assert all(metric.description for metric in found.values())
+
+
+USAGE = Usage(prompt_tokens=300, completion_tokens=40)
+
+
+def test_tokens_are_counted_once_each_as_answers_name_them(telemetry: Telemetry) -> None:
+    """Whole answers and streams; neither what was only counted, nor what names none."""
+    observer = telemetry.observer()
+    finished = replace(attempt_of(), usage=USAGE)
+    ended = StreamFinished(request=finished.request, attempt=1, elapsed=2.0, events=9, usage=USAGE)
+    for event in (
+        finished,
+        ended,
+        attempt_of(),
+        replace(ended, usage=None),
+        replace(ended, usage=replace(USAGE, is_estimate=True)),
+    ):
+        observer(event)
+    told = {"route": ROUTE, "gen_ai.operation.name": "chat", "gen_ai.provider.name": "openai"}
+    assert telemetry.points("gen_ai.client.token.usage") == [
+        (told | {"gen_ai.token.type": "input"}, (2, 600)),
+        (told | {"gen_ai.token.type": "output"}, (2, 80)),
+    ]
+
+
+def test_models_of_tokens_are_bounded_and_routes_have_their_operation(
+    telemetry: Telemetry,
+) -> None:
+    """The models that are listed, and one word for all others."""
+    observer = telemetry.observer(models=["m1"])
+    routes = ("POST /embeddings", "POST /completions", "POST /responses", "POST /anything")
+    for number, route in enumerate(routes):
+        for model in ("m1", f"m{number + 2}"):
+            observer(replace(attempt_of(route=route, model=model), usage=USAGE))
+    points = [attributes for attributes, _ in telemetry.points("gen_ai.client.token.usage")]
+    assert {point["gen_ai.request.model"] for point in points} == {"m1", "other"}
+    assert [point["gen_ai.operation.name"] for point in points[::4]] == [
+        "embeddings", "text_completion", "chat", "other",
+    ]  # fmt: skip
 
 
 async def test_gauges_show_the_limiter_at_that_moment(telemetry: Telemetry) -> None:

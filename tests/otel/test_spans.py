@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import logging
 from functools import partial
 from typing import Any
@@ -16,11 +17,12 @@ pytest.importorskip("opentelemetry.sdk.trace", reason="needs the packages of the
 from opentelemetry import context, trace
 from opentelemetry.trace import SpanKind, StatusCode
 
-from comet_resilience import FixedLimit, LimitChanged, StepBack, snapshot
+from comet_resilience import Budget, FixedLimit, LimitChanged, StepBack, snapshot
 from tests.conftest import (
     BROKEN,
     COMPLETION,
     FAST,
+    JSON,
     KEY,
     LIMITED,
     MESSAGES,
@@ -478,3 +480,51 @@ async def test_a_raw_response_is_the_inner_transports_own(telemetry: Telemetry) 
     raw = await client.chat.completions.with_raw_response.create(model="m", messages=MESSAGES)
     assert raw.http_response.json() == COMPLETION
     assert raw.http_response.is_closed
+
+
+USAGE = {
+    "prompt_tokens": 30,
+    "completion_tokens": 4,
+    "prompt_tokens_details": {"cached_tokens": 20},
+    "completion_tokens_details": {"reasoning_tokens": 0},
+}
+TOKENS = {
+    "gen_ai.usage.input_tokens": 30,
+    "gen_ai.usage.output_tokens": 4,
+    "gen_ai.usage.cache_read.input_tokens": 20,
+    "gen_ai.usage.reasoning.output_tokens": 0,
+}
+
+
+def tokens_of(telemetry: Telemetry) -> dict[str, Any]:
+    """What the only span says of tokens."""
+    attributes = telemetry.request_span().attributes or {}
+    return {name: value for name, value in attributes.items() if name.startswith("gen_ai.")}
+
+
+async def test_the_tokens_of_a_whole_answer_are_on_its_span(telemetry: Telemetry) -> None:
+    """All four that the answer names, a nought among them."""
+    client, _ = scripted((200, {**COMPLETION, "usage": USAGE}, JSON), on_event=telemetry.observer())
+    await ask(client)
+    assert tokens_of(telemetry) == TOKENS
+
+
+async def test_the_tokens_of_a_stream_are_on_its_span(telemetry: Telemetry) -> None:
+    """They come with the end of its body, before the span ends."""
+    told = json.dumps({"choices": [], "usage": USAGE}).encode()
+    body = EVENT + LAST.replace(b"data: [DONE]", b"data: " + told + b"\n\ndata: [DONE]")
+    client, _ = scripted((200, body, HEADERS), on_event=telemetry.observer())
+    async for _ in await stream_from(client):
+        pass
+    assert tokens_of(telemetry) == TOKENS
+
+
+async def test_an_answer_that_names_no_tokens_has_none_on_its_span(telemetry: Telemetry) -> None:
+    """Not even under a budget, which counts them."""
+    client, _ = scripted(
+        (200, EVENT + LAST, HEADERS), on_event=telemetry.observer(),
+        budget=Budget(tokens=10_000),
+    )  # fmt: skip
+    async for _ in await stream_from(client):
+        pass
+    assert tokens_of(telemetry) == {}
