@@ -41,7 +41,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 PURE = (
     "verdict", "limits.algorithm", "limits.budget", "limits.fixed", "limits.forecast",
-    "limits.lookout", "limits.priority", "limits.queue", "limits.snapshot",
+    "limits.lookout", "limits.priority", "limits.queue", "limits.snapshot", "limits.standstill",
     "fleet.memory", "fleet.merge", "fleet.message", "fleet.pace", "fleet.renewal", "fleet.scope",
     "fleet.sampler", "fleet.share", "wire.sse", "diagnosis.content", "diagnosis.hints",
     "diagnosis.redaction", "diagnosis.secrets", "diagnosis.sizes", "journal.record",

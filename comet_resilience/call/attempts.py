@@ -102,9 +102,9 @@ class AttemptLog:
 
     def begin(self, lease: Lease) -> None:
         """Note that an attempt is sent now, which waited for its slot until now."""
-        partition = lease.partition
+        slots = lease.partition.slots
         self.number += 1
-        self._in_flight, self._limit = partition.in_flight, partition.limit
+        self._in_flight, self._limit = slots.in_flight, slots.limit
         self._canary = lease.is_canary
         self.sent_at = self._context.loop.now()
         self._queued = self.queued_now()

@@ -163,7 +163,7 @@ class RetryLoop:
 
     def _release(self, lease: Lease, failure: Failure) -> None:
         observation, verdict = failure.observation, failure.verdict
-        context, ok = self.context, lease.partition.ok
+        context, ok = self.context, lease.partition.slots.ok
         self._order = lease.order
         if verdict.signal.is_overload and (context.max_retries == context.config.max_retries > 0):
             # The limit probed with it while others were answered: it was only unlucky. Where the

@@ -75,7 +75,7 @@ class Coordinator:
 
     def join(self, partition: Partition) -> None:
         """Take a new partition in; called under the limiter's lock."""
-        share = partition.algorithm
+        share = partition.slots.algorithm
         if isinstance(share, FleetShare):
             share.bind(partition, keys_of(self._account, partition.key))
             if self._limiter is not None:

@@ -284,7 +284,7 @@ class FleetShare(InFleet):
 
     @property
     def _waiting(self) -> int:
-        return self.partition.waiting if self.partition is not None else 0
+        return self.partition.slots.waiting if self.partition is not None else 0
 
     @property
     def _members(self) -> int:

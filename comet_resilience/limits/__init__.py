@@ -1,1 +1,21 @@
-"""Concurrency: the algorithm that moves the limit, and the queue in front of it."""
+"""How many requests at once, and how fast. Begin with ``limiter``.
+
+The door
+    ``limiter``: locks, waits, wakes, tells observers; ``scheduler``: who gets a free slot next
+State
+    ``partition``: one partition, its ``Waiter``s and ``Lease``s; ``account``: the limit above them;
+    ``slots``: what both have; ``partitions``: all of them; ``queue``, ``priority``: the order
+How many
+    ``algorithm``, ``fixed``; ``guarded``: an algorithm of the user's; ``blame``: whose ceiling a
+    refusal met
+How fast
+    ``pacer``: when the next may go; its sources ``budgets`` (``budget``) and ``forecasts``
+    (``forecast``)
+Outages
+    ``gate``: one gate; ``gates``: those of partitions and hosts
+Time and tasks
+    ``eventloop``, ``timer``; ``holding``, ``standstill``: slots held by open answers; ``lookout``,
+    ``collecting``: answers that were dropped
+What is shown
+    ``snapshot``: the values; ``views``: how they are made
+"""

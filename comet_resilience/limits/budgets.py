@@ -1,7 +1,8 @@
 """The budgets of one client, and the order in which partitions draw on each. Nothing here locks.
 
-A budget belongs to all partitions whose requests it counts. Where it says *not yet*, those whose
-first request waits for it stand in line: each is served once, and then it is the next one's turn.
+The rates that the user tells are one source of the pacer. A budget belongs to all partitions whose
+requests it counts. Where it says *not yet*, those whose first request waits for it stand in line:
+each is served once, and then it is the next one's turn.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from ..errors import BudgetExceededError
+from ..verdict.vocabulary import Signal
 from .budget import EVERY_MODEL, Budget, Charge, Cost, Spending
+from .gate import Standing
 from .snapshot import BudgetView
 
 if TYPE_CHECKING:
-    from .partition import Partition
+    from .partition import Lease, Partition
 
 #: Seconds after which one who is not the first in line looks if the line has moved at all.
 LOOK_AFTER: Final = 0.25
@@ -79,8 +82,59 @@ class Budgets:
     def __bool__(self) -> bool:
         return bool(self._lines)
 
-    def __iter__(self) -> Iterator[Line]:
-        return iter(self._lines.values())
+    def ready_at(self, partition: Partition, request: Standing, now: float) -> float:
+        """Return when the budget of a request lets it go: ``now`` if at once."""
+        cost = request.cost
+        line = self.of(cost)
+        return now if line is None or cost is None else line.ready_at(partition, now, cost)
+
+    def sent(self, lease: Lease, now: float) -> None:
+        """Charge an attempt that goes out; its partition has had its turn."""
+        cost = lease.request.cost
+        line = self.of(cost)
+        if line is not None and cost is not None:
+            lease.charge = line.charge(now, cost)
+            line.leave(lease.partition)
+
+    def accepted(self, lease: Lease, now: float) -> None:
+        """Learn nothing: an answer tells what it took at its end."""
+
+    def ended(self, lease: Lease, signal: Signal, now: float) -> None:
+        """Count what an attempt has really taken: nothing where it was refused for load."""
+        line = self.of(lease.request.cost)
+        tokens = 0 if signal.is_overload else lease.tokens
+        if line is not None and lease.charge is not None and tokens is not None:
+            line.spending.settle(lease.charge, tokens)
+
+    def withdrawn(self, lease: Lease, now: float) -> None:
+        """Take the charge of an attempt back that was never sent."""
+        line = self.of(lease.request.cost)
+        if line is not None and lease.charge is not None:
+            line.spending.refund(lease.charge)
+
+    def queue_up(self, partition: Partition, request: Standing, now: float) -> None:
+        """Let a partition stand in line for the budget of its first request, if that is short."""
+        line = self.of(request.cost)
+        if line is not None and self.ready_at(partition, request, now) > now:
+            line.join(partition)
+
+    def leave(self, partition: Partition) -> None:
+        """Let a partition leave every line: nothing but a budget may keep it there."""
+        for line in self._lines.values():
+            line.leave(partition)
+
+    def in_turn(self) -> Iterator[Partition]:
+        """Iterate over the partitions that stand in line, each once the one before was served."""
+        for line in self._lines.values():
+            while (first := line.first) is not None:
+                charged = line.spending.requests
+                yield first
+                if line.first is first and line.spending.requests == charged:
+                    break
+
+    def views(self, now: float) -> tuple[BudgetView, ...]:
+        """Return the state of each budget at this moment."""
+        return tuple(line.view(now) for line in self._lines.values())
 
     def of(self, cost: Cost | None) -> Line | None:
         """Return the line of what a request costs, ``None`` if no budget counts it."""

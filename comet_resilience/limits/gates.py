@@ -6,12 +6,12 @@ every method under its lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING, Final
 
 from ..events import GateClosed, GateOpened
 from ..verdict.vocabulary import Signal
-from .gate import Gate
+from .gate import Gate, Passage
 
 if TYPE_CHECKING:
     from .partition import Lease, Partition, Waiter
@@ -29,7 +29,7 @@ class Gates:
 
     def __init__(
         self,
-        partitions: Mapping[Any, Partition],
+        partitions: Mapping[Hashable, Partition],
         longest: float,
         jitter: Callable[[], float],
     ) -> None:
@@ -54,13 +54,13 @@ class Gates:
     def at(self, host: Gate) -> list[Partition]:
         """Return the partitions of a host, by how long their first request has waited."""
         found = [partition for partition in self._partitions.values() if partition.host is host]
-        return sorted(found, key=lambda one: one.head().since if one.waiting else 0.0)
+        return sorted(found, key=lambda one: one.head().since if one.slots.waiting else 0.0)
 
     def present(self, host: Gate) -> int:
         """Count the requests that want something of a host, all of them while it is closed."""
         if not host.is_closed:
             return 1
-        return sum(one.present for one in self._partitions.values() if one.host is host)
+        return sum(one.slots.present for one in self._partitions.values() if one.host is host)
 
     def judge(
         self,
@@ -104,7 +104,7 @@ class Gates:
         else:
             host.passed(at_host, now)
         if own.is_closed and not was_closed and self._is_the_hosts(lease):
-            present = sum(one.present for one in self.at(host))
+            present = sum(one.slots.present for one in self.at(host))
             host.close(now, what, present, self._jitter(), of_service=True)
 
     def _is_the_hosts(self, lease: Lease) -> bool:
@@ -119,7 +119,7 @@ class Gates:
         self,
         gate: Gate,
         lease: Lease,
-        passage: Any,
+        passage: Passage,
         now: float,
         what: str,
         retry_after: float | None,
@@ -133,7 +133,9 @@ class Gates:
             unreachable=unreachable,
             seen=what,
             retry_after=retry_after,
-            present=sum(p.present for p in self.at(gate)) if is_host else lease.partition.present,
+            present=sum(p.slots.present for p in self.at(gate))
+            if is_host
+            else lease.partition.slots.present,
             jitter=self._jitter(),
         )
 
@@ -145,7 +147,7 @@ class Gates:
                 continue
             key = partition.key if gate is partition.gate else None
             mine = [partition] if gate is partition.gate else self.at(host)
-            waiting = sum(one.waiting for one in mine)
+            waiting = sum(one.slots.waiting for one in mine)
             if gate.told_since is not None:
                 seconds = now - gate.told_since
                 events.append(

@@ -1,31 +1,29 @@
-"""One partition: its slots, its queue and its algorithm. Nothing here waits, locks or wakes.
+"""One partition: who waits in it and who holds one of its slots. Nothing here waits or locks.
 
-The limiter calls every method under its lock and does what has to be done outside of it.
+A ``Waiter`` stands in the queue of its partition until it is given a ``Lease``, the right to one
+slot of the partition and of its account. The limiter calls every method under its lock and does
+what has to be done outside of it.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Hashable
-from typing import Any, Final, Protocol
+from collections.abc import Hashable
+from typing import Protocol, TypeAlias
 from weakref import ref
 
-from ..events import LimitChanged, Standstill
 from ..verdict.rates import RateReading
 from ..verdict.vocabulary import Signal
-from .algorithm import LimitAlgorithm, StepBack, Ticket
-from .blame import Blame
+from .account import Account
+from .algorithm import LimitAlgorithm, Ticket
 from .budget import Budget, Charge
 from .eventloop import EventLoop, Parking
 from .forecast import Forecast, Sent
 from .gate import Gate, Passage, Standing
-from .lookout import Lookout, Stillness, Turns
 from .priority import NORMAL
 from .queue import Queue
-from .snapshot import GateView, InFleet, PartitionSnapshot
-
-_CHANGES_KEPT: Final = 16
+from .slots import Slots
+from .timer import Timer
 
 
 class Body(Protocol):
@@ -37,12 +35,12 @@ class Body(Protocol):
 class Origin(Protocol):
     """The limiter that a lease comes from."""
 
-    def accept(self, lease: Any) -> None:
+    def accept(self, lease: Lease) -> None:
         """Note that an answer has begun."""
 
     def release(
         self,
-        lease: Any,
+        lease: Lease,
         signal: Signal,
         retry_after: float | None,
         loop: EventLoop | None = None,
@@ -52,7 +50,7 @@ class Origin(Protocol):
     ) -> None:
         """Take the slot back."""
 
-    def abandon(self, lease: Any) -> None:
+    def abandon(self, lease: Lease) -> None:
         """Take the slot of a dropped answer back."""
 
 
@@ -62,7 +60,6 @@ class Lease:
     __slots__ = (
         "__weakref__", "begun", "body", "charge", "foretold", "host", "limiter", "loop", "order",
         "partition", "passages", "rate", "released", "request", "ticket", "tokens", "upper",
-        "waiters", "waiters_above",
     )  # fmt: skip
 
     def __init__(
@@ -89,8 +86,6 @@ class Lease:
         self.begun: bool = False
         self.released: bool = False
         self.body: ref[Body] | None = None
-        self.waiters: int = 0  # requests of its holder's that wait in the same partition
-        self.waiters_above: int = 0  # and anywhere in the same account
         self.charge: Charge | None = None  # what it takes of a budget
         self.foretold: Sent | None = None  # as the forecast of the server's own limit counts it
         self.rate: RateReading | None = None  # what the answer's headers tell of that limit
@@ -185,189 +180,82 @@ class Waiter:
 
 
 class Partition:
-    """The mutable state of one limit: a partition's, or that of the account above partitions.
+    """The mutable state of one partition; ``above`` is its account, where there is one.
 
-    ``above`` is the account of a partition. An account has a ``ring`` of those below it that
-    nothing but the account holds back, in turn, and the evidence on whose ceiling refusals met.
-    ``ceiling`` belongs to that evidence.
+    ``ceiling`` belongs to the evidence of the account's, ``forecast`` and ``opens_at`` to the
+    rates: the time at which a budget, or the server's own headers, let the first go who waits.
     """
 
     __slots__ = (
-        "__weakref__",
-        "_arrivals",
-        "_queue",
-        "above",
-        "algorithm",
-        "answers",
-        "blame",
-        "blocked",
-        "ceiling",
-        "changes",
-        "forecast",
-        "gate",
-        "has_bound",
-        "host",
-        "in_flight",
-        "key",
-        "limit",
-        "lookout",
-        "ok",
-        "opens_at",
-        "other",
-        "refused",
-        "resting",
-        "ring",
-        "says_not_yet",
-        "stillness",
-        "timer",
-        "timer_at",
-        "timer_loop",
-        "used_at",
-        "waiting",
-    )
+        "__weakref__", "_arrivals", "_queue", "above", "ceiling", "forecast", "gate", "host", "key",
+        "opens_at", "slots", "timer", "used_at",
+    )  # fmt: skip
 
     def __init__(
         self,
         key: Hashable,
         algorithm: LimitAlgorithm,
         gate: Gate | None = None,
-        above: Partition | None = None,
-        blame: Blame | None = None,
+        above: Account[Partition] | None = None,
     ) -> None:
         self.key: Hashable = key
-        self.above: Partition | None = above
-        self.blame: Blame | None = blame
-        self.ring: dict[Partition, None] = {}
+        self.slots: Slots = Slots(key, algorithm, has_bound=True)
+        self.above: Account[Partition] | None = above
         self.ceiling: int | None = None
-        self.has_bound: bool = blame is None  # an account, once it held anybody back
-        self.algorithm: LimitAlgorithm = algorithm
         self.gate: Gate = gate or Gate()
         self.host: Gate = Gate()  # the gate of the host that was asked last
-        self.limit: int = algorithm.limit  # as ``change`` saw it last
-        self.in_flight: int = 0
-        self.waiting: int = 0
-        self.resting: int = 0  # between two attempts
-        self.answers: set[Lease] = set()  # those in flight that the caller has in hand
-        self.blocked: set[Lease] = set()  # those whose holder waits here itself
-        self.ok: int = 0
-        self.refused: int = 0
-        self.other: int = 0
-        self.changes: deque[LimitChanged] = deque(maxlen=_CHANGES_KEPT)
+        self.forecast: Forecast | None = None
+        self.opens_at: float | None = None
+        self.timer: Timer = Timer()
         self.used_at: float = 0.0
-        self.lookout: Lookout = Lookout()
-        self.stillness: Stillness = Stillness()
-        self.forecast: Forecast | None = None  # of a limit that the server tells in headers
-        self.opens_at: float | None = None  # when a budget lets the first go who waits for it
-        self.says_not_yet: bool = hasattr(algorithm, "ready")
-        self.timer: Callable[[], object] | None = None
-        self.timer_at: float = 0.0
-        self.timer_loop: EventLoop | None = None
         self._queue: Queue[Waiter] = Queue()
         self._arrivals = 0
 
     @property
-    def has_room(self) -> bool:
-        """Tell whether the limit leaves room for another attempt, and the algorithm lets it go."""
-        if self.in_flight >= self.algorithm.limit:
-            return False
-        return not self.says_not_yet or bool(self.algorithm.ready)  # type: ignore[attr-defined]
-
-    @property
     def may_send(self) -> bool:
-        """Tell whether the account leaves room, too."""
-        return self.has_room and (self.above is None or self.above.has_room)
+        """Tell whether the limit, and that of the account, leave room for another attempt."""
+        return self.slots.has_room and (self.above is None or self.above.slots.has_room)
 
     @property
-    def idle(self) -> bool:
-        """Tell whether nothing runs or waits here."""
-        return not self.in_flight and not self.waiting and not self.resting
+    def is_open(self) -> bool:
+        """Tell whether no gate is closed, so that only slots are wanting."""
+        return not (self.gate.is_closed or self.host.is_closed or self.slots.is_closed)
 
     @property
-    def present(self) -> int:
-        """Count the requests that wait, run without an answer, or are between two attempts."""
-        return self.waiting + self.in_flight - len(self.answers) + self.resting
+    def is_paced(self) -> bool:
+        """Tell whether a rate holds back the first who waits."""
+        return self.opens_at is not None
+
+    @property
+    def lets_retries_pass(self) -> bool:
+        """Tell whether a retry need not queue: at a closed gate it waits for its turn."""
+        return self.is_open and (self.above is None or self.above.is_open)
+
+    @property
+    def hints_disproved(self) -> bool:
+        """Tell whether the times that the server names were found to be wrong."""
+        above = self.above
+        return self.slots.hints_disproved or (above is not None and above.slots.hints_disproved)
 
     @property
     def wake_at(self) -> float | None:
         """Return when time alone may free a slot for one who waits, ``None`` if nobody does."""
-        if not self.waiting:
+        if not self.slots.waiting:
             return None
         if self.opens_at is not None:
             return self.opens_at
-        times = [self.algorithm.wake_at, self.lookout.at]
-        if self.blame is None:
-            times += [self.gate.wake_at, self.head().host.wake_at]
-        elif not self.ring:
-            return None
+        slots = self.slots
+        times = (
+            slots.algorithm.wake_at, slots.lookout.at, self.gate.wake_at, self.head().host.wake_at
+        )  # fmt: skip
         return min(at for at in times if at is not None)
 
     @property
     def loop(self) -> EventLoop:
         """Return the loop of the first who waits; there must be one."""
-        return (next(iter(self.ring)) if self.ring else self).head().loop
+        return self.head().loop
 
-    def look(self, now: float) -> int | None:
-        """Return which generation of objects to collect now, for the slots of dropped answers."""
-        if not self.waiting:
-            return None
-        if now >= self.lookout.at:
-            self.stillness.look(now, self._turns, self._is_held_up)
-        return self.lookout.look(now, self._moved, len(self.answers))
-
-    def standstill(self) -> Standstill | None:
-        """Return the event for a standstill that nobody was told of yet."""
-        seconds = self.stillness.untold()
-        if seconds is None:
-            return None
-        return Standstill(
-            partition=self.key,
-            limit=self.limit,
-            held=len(self.answers),
-            waiting=self.waiting,
-            seconds=seconds,
-            reason=(
-                f"all {len(self.answers)} slots are held by answers that their callers have open"
-                f" and do not read, and {self.waiting} requests wait. Read each stream to its end"
-                " or close it (async with) before the next call, raise max_concurrency, or give"
-                " inner calls a partition of their own"
-            ),
-        )
-
-    @property
-    def is_deadlocked(self) -> bool:
-        """Tell whether whoever holds a slot waits for one here: no slot will ever come back."""
-        return (
-            0 < self.in_flight == len(self.blocked)
-            and self.is_open
-            and not any(lease.turns % 2 for lease in self.blocked)
-        )
-
-    def is_entangled(self, now: float) -> bool:
-        """Tell whether nothing has moved for so long that slots may wait for those of others."""
-        return bool(self.waiting) and self.is_open and self.stillness.lasts(now) is not None
-
-    @property
-    def is_open(self) -> bool:
-        """Tell whether no gate is closed, so that only slots are wanting."""
-        gates_open = not self.gate.is_closed and not self.host.is_closed
-        return gates_open and self.algorithm.closed_until is None
-
-    @property
-    def _is_held_up(self) -> bool:
-        """Tell whether each slot is held by an answer that nobody reads at this moment."""
-        return (
-            self.opens_at is None
-            and 0 < self.in_flight == len(self.answers)
-            and not any(lease.turns % 2 for lease in self.answers)
-        )
-
-    @property
-    def _turns(self) -> Turns:
-        return self._moved, sum(lease.turns for lease in self.answers)
-
-    @property
-    def _moved(self) -> int:
-        return self.ok + self.refused + self.other
+    # -- Those who wait ---------------------------------------------------------------------------
 
     def next_order(self) -> int:
         """Return the place of a new arrival: behind everybody."""
@@ -396,7 +284,7 @@ class Partition:
             order = min((lease.order for lease in holds if lease.partition is self), default=None)
         serial = self.next_order()
         above = self.above
-        if order is None or self.is_closed or (above is not None and above.is_closed):
+        if order is None or self.slots.is_closed or (above is not None and above.slots.is_closed):
             order = serial
         request, host = request or Standing(), host or self.host
         request.ahead = self._queue.ahead_of(priority) if order == serial else None
@@ -405,22 +293,10 @@ class Partition:
         )
         self._block(waiter)
         self._queue.push(waiter)
-        self.note_waiter(self.used_at)
+        self.slots.wait(self.used_at)
         if above is not None:
-            above.note_waiter(self.used_at)
+            above.slots.wait(self.used_at)
         return waiter
-
-    def note_waiter(self, now: float) -> None:
-        """Count one more who waits."""
-        if not self.waiting:
-            self.lookout.begin(now, self._moved)
-            self.stillness.begin(now, self._turns)
-        self.waiting += 1
-
-    def _waits_no_more(self) -> None:
-        self.waiting -= 1
-        if self.above is not None:
-            self.above.waiting -= 1
 
     def head(self) -> Waiter:
         """Return the next who waits; there must be one."""
@@ -441,29 +317,44 @@ class Partition:
         """Take one who still waits out of the queue, the first if none is named."""
         if waiter is None or waiter is self.head():
             waiter = self._queue.pop()
-            self._unblock(waiter)
-            self._waits_no_more()
+            self._wait_no_more(waiter)
         else:
             self.leave(waiter)
         return waiter
+
+    def leave(self, waiter: Waiter) -> None:
+        """Let one who waits go without a slot."""
+        self._queue.leave(waiter)
+        self._wait_no_more(waiter)
 
     def shut_by(self, waiter: Waiter) -> Gate | None:
         """Return the closed gate at which a request waits, ``None`` if it waits for a slot."""
         gates = (self.gate, waiter.host)
         return next((gate for gate in gates if gate.is_closed), None)
 
-    def borrower(self) -> Waiter | None:
-        """Return the first who waits and holds slots by answers that it has open."""
-        waiting = (
-            self.waiters() if self.blame is None else [w for p in self.ring for w in p.waiters()]
-        )
-        return min((waiter for waiter in waiting if waiter.holds), default=None)
+    def by_priority(self) -> tuple[tuple[int, int], ...]:
+        """Return how many wait for each priority, empty where all are of the usual one."""
+        return self._queue.by_priority()
 
-    def leave(self, waiter: Waiter) -> None:
-        """Let one who waits go without a slot."""
-        self._queue.leave(waiter)
-        self._unblock(waiter)
-        self._waits_no_more()
+    def _block(self, waiter: Waiter) -> None:
+        """Note that slots wait for their holder's own request."""
+        for lease in waiter.holds:
+            if lease.partition is self:
+                self.slots.holders.block(lease)
+            if self.above is not None and lease.partition.above is self.above:
+                self.above.slots.holders.block(lease)
+
+    def _wait_no_more(self, waiter: Waiter) -> None:
+        self.slots.waiting -= 1
+        if self.above is not None:
+            self.above.slots.waiting -= 1
+        for lease in waiter.holds:
+            if lease.partition is self:
+                self.slots.holders.unblock(lease)
+            if self.above is not None and lease.partition.above is self.above:
+                self.above.slots.holders.unblock(lease)
+
+    # -- Those who hold a slot --------------------------------------------------------------------
 
     def grant(
         self,
@@ -479,33 +370,21 @@ class Partition:
     ) -> Lease:
         """Give a slot out; ``present`` is how many want something of the host."""
         request, host = request or Standing(), host or self.host
-        ticket = self.algorithm.sent(now, self.in_flight + 1)
-        own = self.gate.sent(now, request, self.present, jitter)
+        own = self.gate.sent(now, request, self.slots.present, jitter)
         passages = (own, host.sent(now, request, present, jitter))
         request.sent += 1
-        self.in_flight += 1
         self.host = host
-        above, upper = self.above, None
-        if above is not None:
-            above.in_flight += 1
-            upper = above.algorithm.sent(now, above.in_flight)
+        ticket = self.slots.take(now)
+        upper = None if self.above is None else self.above.slots.take(now)
         return Lease(limiter, self, ticket, upper, order, loop, request, host, passages)
-
-    @property
-    def hints_disproved(self) -> bool:
-        """Tell whether the times that the server names were found to be wrong."""
-        if self.above is not None and self.above.hints_disproved:
-            return True
-        return isinstance(self.algorithm, StepBack) and self.algorithm.hints_disproved
 
     def accept(self, lease: Lease, now: float) -> None:
         """Note that the answer to an attempt has begun, and is handed to the caller."""
         lease.begun = True
-        self.answers.add(lease)
-        self.algorithm.accepted(lease.ticket, now)
+        self.slots.holders.answers.add(lease)
+        self.slots.algorithm.accepted(lease.ticket, now)
         if self.above is not None:
-            self.above.answers.add(lease)
-            self.above.note_acceptance(lease, now)
+            self.above.accept(lease, now)
         self.gate.answered(lease.passages[0], now)
         lease.host.answered(lease.passages[1], now)
 
@@ -514,168 +393,53 @@ class Partition:
     ) -> None:
         """Take a slot back and tell the limits what the attempt taught."""
         lease.released = True
-        is_told = True
-        if self.above is not None:
-            is_told = self.above.release_below(lease, signal, retry_after, now, jitter)
-        self._free(lease, now)
-        if signal is Signal.SUCCESS:
-            self.ok += 1
-            self.algorithm.accepted(lease.ticket, now)
-        elif signal.is_overload:
-            self.refused += 1
-            if is_told:
-                self._refuse(lease.ticket, now, retry_after, jitter)
-        else:
-            self.other += 1
-        self.algorithm.ended(lease.ticket, now, self.in_flight)
-
-    def note_acceptance(self, lease: Lease, now: float) -> None:
-        """Take the acceptance of an attempt below for one of as many in the account."""
-        if self.blame is not None and lease.upper is not None:
-            self.blame.accepted(lease.partition, lease.ticket, lease.upper)
-            self.algorithm.accepted(lease.upper, now)
-
-    def release_below(
-        self, lease: Lease, signal: Signal, retry_after: float | None, now: float, jitter: float
-    ) -> bool:
-        """Take back a slot of a partition below; return whether that is to learn of it."""
-        self._free(lease, now)
-        upper, is_told = lease.upper, True
-        if upper is None or self.blame is None:
-            return True
-        if signal is Signal.SUCCESS:
-            self.ok += 1
-            self.note_acceptance(lease, now)
-        elif signal.is_overload:
-            judgement = self.blame.judge(lease.partition, lease.ticket, upper, signal, now)
-            is_told = judgement.partition
-            for ticket in judgement.account:
-                self.refused += 1
-                self.has_bound = True
-                self._refuse(ticket, now, retry_after, jitter)
-                self.blame.stepped_back(ticket)
-        else:
-            self.other += 1
-        self.algorithm.ended(upper, now, self.in_flight)
-        return is_told
-
-    def _free(self, lease: Lease, now: float) -> None:
-        self.in_flight -= 1
-        self.answers.discard(lease)
-        self.blocked.discard(lease)
         self.used_at = now
-
-    def _refuse(self, ticket: Ticket, now: float, retry_after: float | None, jitter: float) -> None:
-        if isinstance(self.algorithm, StepBack):
-            self.algorithm.present = self.present + 1
-        self.algorithm.refused(ticket, now, self.in_flight, retry_after, jitter)
+        slots, is_told = self.slots, True
+        if self.above is not None:
+            is_told = self.above.release(lease, signal, retry_after, now, jitter)
+        slots.free(lease)
+        if signal is Signal.SUCCESS:
+            slots.ok += 1
+            slots.algorithm.accepted(lease.ticket, now)
+        elif signal.is_overload:
+            slots.refused += 1
+            if is_told:
+                slots.refuse(lease.ticket, now, retry_after, jitter)
+        else:
+            slots.other += 1
+        slots.algorithm.ended(lease.ticket, now, slots.in_flight)
 
     def release_unsent(self, lease: Lease, now: float) -> None:
         """Take back a slot whose owner went before sending anything."""
         lease.released = True
         lease.request.sent -= 1
-        self.in_flight -= 1
-        self.algorithm.ended(lease.ticket, now, self.in_flight)
+        self.slots.put_back(lease.ticket, now)
         if self.above is not None and lease.upper is not None:
-            self.above.in_flight -= 1
-            self.above.algorithm.ended(lease.upper, now, self.above.in_flight)
+            self.above.slots.put_back(lease.upper, now)
         self.gate.passed(lease.passages[0], now, unsent=True)
         lease.host.passed(lease.passages[1], now, unsent=True)
 
-    @property
-    def is_closed(self) -> bool:
-        """Tell whether the limit itself is closed, and lets canaries out at most."""
-        return self.algorithm.closed_until is not None
 
-    @property
-    def lets_retries_pass(self) -> bool:
-        """Tell whether a retry need not queue: at a closed gate it waits for its turn."""
-        return self.is_open and not (self.above is not None and self.above.is_closed)
+#: One limit that requests wait for, as the scheduler serves it.
+Level: TypeAlias = Partition | Account[Partition]
 
-    def _block(self, waiter: Waiter) -> None:
-        """Note that slots wait for their holder's own request."""
-        for lease in waiter.holds:
-            if lease.partition is self:
-                lease.waiters += 1
-                self.blocked.add(lease)
-            if self.above is not None and lease.partition.above is self.above:
-                lease.waiters_above += 1
-                self.above.blocked.add(lease)
 
-    def _unblock(self, waiter: Waiter) -> None:
-        for lease in waiter.holds:
-            if lease.partition is self:
-                lease.waiters -= 1
-                if not lease.waiters:
-                    self.blocked.discard(lease)
-            if self.above is not None and lease.partition.above is self.above:
-                lease.waiters_above -= 1
-                if not lease.waiters_above:
-                    self.above.blocked.discard(lease)
+def borrower(level: Level) -> Waiter | None:
+    """Return the first who waits and holds slots by answers that it has open."""
+    waiting = (
+        level.waiters()
+        if isinstance(level, Partition)
+        else [waiter for partition in level.ring for waiter in partition.waiters()]
+    )
+    return min((waiter for waiter in waiting if waiter.holds), default=None)
 
-    def cancel_timer(self, loop: EventLoop | None) -> None:
-        """Cancel the timer, on the loop that it belongs to."""
-        if self.timer is not None and self.timer_loop is not None:
-            if self.timer_loop is loop:
-                self.timer()
-            else:
-                self.timer_loop.call_soon(self.timer)
-        self.timer = None
 
-    def change(self) -> LimitChanged | None:
-        """Return how the limit moved since the last call, ``None`` if it did not."""
-        limit = self.algorithm.limit
-        if limit == self.limit:
-            return None
-        change = LimitChanged(
-            partition=self.key,
-            old=self.limit,
-            new=limit,
-            reason=self.algorithm.reason,
-            in_flight=self.in_flight,
-            waiting=self.waiting,
-        )
-        self.limit = limit
-        self.changes.append(change)
-        return change
+def is_deadlocked(level: Level) -> bool:
+    """Tell whether whoever holds a slot waits for one here: no slot will ever come back."""
+    return level.slots.holders.all_wait(level.slots.in_flight) and level.is_open
 
-    def snapshot(self, now: float) -> PartitionSnapshot:
-        """Return the state at this moment."""
-        shut = next((gate for gate in (self.host, self.gate) if gate.is_closed), None)
-        until = [gate.next_at for gate in (self.host, self.gate) if gate.is_closed]
-        until += [at for at in (self.algorithm.closed_until,) if at is not None]
-        return PartitionSnapshot(
-            partition=self.key,
-            limit=self.algorithm.limit,
-            in_flight=self.in_flight,
-            waiting=self.waiting,
-            waiting_by_priority=self._queue.by_priority(),
-            ok=self.ok,
-            refused=self.refused,
-            other=self.other,
-            closed_for=max(now, *until) - now if until else None,
-            standstill=self.stillness.lasts(now) if self.waiting else None,
-            changes=tuple(self.changes),
-            fleet=self.algorithm.view if isinstance(self.algorithm, InFleet) else None,
-            gate=None if shut is None else self._view(shut, now),
-            account=None if self.above is None else self.above.key,
-            waits_for=self._waits_for,
-            has_bound=self.has_bound,
-        )
 
-    @property
-    def _waits_for(self) -> str:
-        if not self.waiting:
-            return ""
-        if self.gate.is_closed or self.host.is_closed or self.is_closed:
-            return "gate"
-        return "account" if self.has_room and self.above is not None else "limit"
-
-    def _view(self, gate: Gate, now: float) -> GateView:
-        return GateView(
-            host=self.host.host,
-            is_host=gate is self.host,
-            reason=gate.seen,
-            since=now - (gate.closed_since or now),
-            next_canary=max(0.0, gate.next_at - now),
-        )
+def is_entangled(level: Level, now: float) -> bool:
+    """Tell whether nothing has moved for so long that slots may wait for those of others."""
+    slots = level.slots
+    return bool(slots.waiting) and level.is_open and slots.stillness.lasts(now) is not None

@@ -1,7 +1,6 @@
 """All partitions of a limiter, below their accounts. Nothing waits or locks here.
 
-An account is a partition, too, which lives as long as any below it. The limiter calls under its
-lock.
+An account lives as long as any partition below it. The limiter calls under its lock.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from itertools import count
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
+from .account import Account
 from .partition import Partition
 
 #: Partitions that nobody used for this many seconds are forgotten, and the longest idle ones
@@ -35,16 +35,16 @@ class Partitions(dict[Hashable, Partition]):
 
     def __init__(
         self,
-        make: Callable[[Hashable, Partition | None], Partition],
-        make_account: Callable[[str], Partition],
+        make: Callable[[Hashable, Account[Partition] | None], Partition],
+        make_account: Callable[[str], Account[Partition]],
     ) -> None:
         super().__init__()
         self._make = make
         self._make_account = make_account
-        self._accounts: WeakValueDictionary[Hashable, Partition] = WeakValueDictionary()
+        self._accounts: WeakValueDictionary[Hashable, Account[Partition]] = WeakValueDictionary()
         self._sweep_at = _FIRST_SWEEP
 
-    def accounts(self) -> list[Partition]:
+    def accounts(self) -> list[Account[Partition]]:
         """Return the accounts above the partitions."""
         return list({partition.above: None for partition in self.values() if partition.above})
 
@@ -71,7 +71,9 @@ class Partitions(dict[Hashable, Partition]):
         return self._make(key.partition, account)
 
     def _forget_idle(self, now: float) -> None:
-        idle = [(partition.used_at, key) for key, partition in self.items() if partition.idle]
+        idle = [
+            (partition.used_at, key) for key, partition in self.items() if partition.slots.is_idle
+        ]
         idle.sort(key=lambda one: one[0])
         for place, (used_at, key) in enumerate(idle):
             if place < len(idle) - IDLE_KEPT or used_at < now - FORGET_AFTER:

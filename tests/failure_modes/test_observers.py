@@ -126,7 +126,7 @@ def snapshot_of(client: Any) -> Any:
     """The only partition, without telling the observers."""
     limiter = client._client._transport._engine.limiter
     (partition,) = limiter._partitions.values()
-    return partition
+    return partition.slots
 
 
 async def test_fm06_journal_that_raises() -> None:

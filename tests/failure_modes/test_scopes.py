@@ -59,7 +59,7 @@ class Endless(httpx.AsyncByteStream):  # type: ignore[misc]
 
 def at_rest(client: Any) -> bool:
     """Whether no slot is held, nobody waits and no timer of the limiter is armed."""
-    timers = [partition.timer for partition in limiter_of(client)._partitions.values()]
+    timers = [partition.timer.is_set for partition in limiter_of(client)._partitions.values()]
     return not any(timers) and all(
         shown.in_flight == shown.waiting == 0 for shown in snapshot(client).partitions
     )

@@ -17,6 +17,7 @@ from comet_resilience.fleet.share import JOIN_WITHIN, FleetShare, alone
 from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
 from comet_resilience.limits.fixed import FixedLimit
 from comet_resilience.limits.partition import Partition
+from comet_resilience.limits.views import view_of
 from tests.bench.sim.fleet import FleetRun
 from tests.bench.sim.policies import PRODUCT
 from tests.bench.sim.scenario import Kind
@@ -68,18 +69,18 @@ class Member:
         """Send some attempts."""
         tickets = []
         for _ in range(number):
-            self.partition.in_flight += 1
-            tickets.append(self.share.sent(self.now, self.partition.in_flight))
+            self.partition.slots.in_flight += 1
+            tickets.append(self.share.sent(self.now, self.partition.slots.in_flight))
         return tickets
 
     def end(self, ticket: Any) -> None:
         """One of them ends."""
-        self.partition.in_flight -= 1
-        self.share.ended(ticket, self.now, self.partition.in_flight)
+        self.partition.slots.in_flight -= 1
+        self.share.ended(ticket, self.now, self.partition.slots.in_flight)
 
     def wait(self, waiting: int) -> None:
         """So many wait now."""
-        self.partition.waiting = waiting
+        self.partition.slots.waiting = waiting
         self.share.tick(self.now)
 
 
@@ -143,16 +144,16 @@ def test_alone_it_steps_back_but_never_grows_beyond_its_part() -> None:
     member.now += 10
     member.share.tick(member.now)
     for _ in range(50):
-        for ticket in member.send(member.share.limit - member.partition.in_flight):
+        for ticket in member.send(member.share.limit - member.partition.slots.in_flight):
             member.share.accepted(ticket, member.now)
             member.end(ticket)
         member.now += 1
         member.share.tick(member.now)
     assert member.share.limit == 3
     for ticket in member.send(3):
-        member.partition.in_flight -= 1
-        member.share.refused(ticket, member.now, member.partition.in_flight, None, 0.5)
-        member.share.ended(ticket, member.now, member.partition.in_flight)
+        member.partition.slots.in_flight -= 1
+        member.share.refused(ticket, member.now, member.partition.slots.in_flight, None, 0.5)
+        member.share.ended(ticket, member.now, member.partition.slots.in_flight)
         member.share.tick(member.now)
     assert member.share.limit < 3
     assert not member.share.report(member.now).sample.refused  # not the fleet's business any more
@@ -275,7 +276,7 @@ def test_it_tells_how_many_it_has_and_wants_and_how_fast_it_sends() -> None:
 
 def test_what_snapshot_shows() -> None:
     member = Member()
-    assert member.partition.snapshot(member.now).fleet == member.share.view
+    assert view_of(member.partition, member.now).fleet == member.share.view
     assert (member.share.view.limit, member.share.view.members) == (None, None)
     member.renew()
     view = member.share.view

@@ -158,10 +158,11 @@ async def test_a_queue_that_waits_for_a_budget_has_a_timer_in_the_future() -> No
         tasks.start_soon(log.send, "m")
         await anyio.sleep(1)
         [partition] = limiter._partitions.values()
-        assert partition.waiting == 1
-        assert partition.in_flight == 0
-        assert partition.timer is not None
-        assert partition.timer_at > anyio.current_time()
+        assert partition.slots.waiting == 1
+        assert partition.slots.in_flight == 0
+        assert partition.timer.is_set
+        assert partition.wake_at is not None
+        assert partition.wake_at > clock()
 
 
 async def test_wrapped_clients_keep_to_it() -> None:
@@ -274,7 +275,7 @@ def test_who_leaves_with_a_slot_in_hand_spends_nothing_of_what_headers_leave() -
         with pytest.raises(asyncio.CancelledError):
             await waiting
         [partition] = limiter._partitions.values()
-        assert partition.in_flight == 0
+        assert partition.slots.in_flight == 0
         assert partition.forecast is not None
         return partition.forecast.left(clock())
 

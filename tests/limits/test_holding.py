@@ -16,7 +16,8 @@ import trio.testing
 from comet_resilience import Event, FixedLimit, Standstill, StepBack, snapshot
 from comet_resilience.limits.collecting import REST, Budget
 from comet_resilience.limits.holding import held_here
-from comet_resilience.limits.lookout import ALL, ALL_EVERY, LOOK_EVERY, YOUNG, Stillness
+from comet_resilience.limits.lookout import ALL, ALL_EVERY, LOOK_EVERY, YOUNG
+from comet_resilience.limits.standstill import Stillness
 
 from ..conftest import COMPLETION, MESSAGES, Answer, ask, httpx, scripted
 

@@ -9,10 +9,12 @@ import pytest
 
 from comet_resilience import FixedLimit
 from comet_resilience.events import FleetState
+from comet_resilience.limits.account import Account
 from comet_resilience.limits.algorithm import Ticket
 from comet_resilience.limits.partition import Lease, Partition
 from comet_resilience.limits.partitions import FORGET_AFTER, IDLE_KEPT, Partitions
 from comet_resilience.limits.snapshot import FleetView, InFleet
+from comet_resilience.limits.views import view_of
 from comet_resilience.verdict.vocabulary import Signal
 
 
@@ -99,9 +101,9 @@ def test_what_an_attempt_taught_is_told_with_its_ticket(
     assert leases[0].released
     assert partition.used_at == 7.0
     partition.release(leases[1], signal, None, 8.0, 0.5)
-    shown = partition.snapshot(8.0)
+    shown = view_of(partition, 8.0)
     assert (shown.ok, shown.refused, shown.other) == counts
-    assert (shown.in_flight, partition.idle) == (1, False)
+    assert (shown.in_flight, partition.slots.is_idle) == (1, False)
 
 
 def test_a_slot_that_was_never_used_teaches_nothing_and_counts_nowhere() -> None:
@@ -112,7 +114,7 @@ def test_a_slot_that_was_never_used_teaches_nothing_and_counts_nowhere() -> None
     partition.release_unsent(lease, 7.0)
     assert algorithm.told == [("ended", 1, 7.0, 0)]
     assert lease.released
-    shown = partition.snapshot(7.0)
+    shown = view_of(partition, 7.0)
     assert (shown.ok, shown.refused, shown.other, shown.in_flight) == (0, 0, 0, 0)
 
 
@@ -126,9 +128,9 @@ def test_who_left_is_passed_over() -> None:
     first, second, third = (partition.push(loop, None) for _ in range(3))
     partition.leave(first)
     assert partition.head() is second
-    assert partition.waiting == 2
+    assert partition.slots.waiting == 2
     assert [partition.pop(), partition.pop()] == [second, third]
-    assert partition.idle
+    assert partition.slots.is_idle
 
 
 def test_a_retry_stands_before_later_arrivals_unless_the_gate_is_closed() -> None:
@@ -179,27 +181,6 @@ def test_a_waiter_of_this_loop_runs_at_once_and_one_of_another_by_its_loop() -> 
     assert not partition.push(other, None).wake(mine)
 
 
-def test_a_timer_is_called_off_on_its_own_loop() -> None:
-    """At once here, by the loop's own call elsewhere; without a timer there is nothing to do."""
-    partition, _ = partition_of()
-    here, there, calls = Loop(), Loop(), list[str]()
-    mine: Any = here
-    other: Any = there
-    partition.cancel_timer(mine)
-    partition.timer, partition.timer_loop = lambda: calls.append("off"), mine
-    partition.cancel_timer(mine)
-    assert calls == ["off"]
-    assert not here.soon
-    partition.timer, partition.timer_loop = lambda: calls.append("off there"), other
-    partition.cancel_timer(mine)
-    assert calls == ["off"]
-    (off,) = there.soon
-    off()
-    partition.cancel_timer(mine)  # there is none any more
-    assert calls == ["off", "off there"]
-    assert not there.soon[1:]
-
-
 # -- What is shown -------------------------------------------------------------------------------
 
 
@@ -207,20 +188,20 @@ def test_a_move_of_the_limit_is_told_once_with_what_was_there() -> None:
     """From where to where and why, how many ran and waited."""
     partition, algorithm = partition_of(10)
     loop: Any = Loop()
-    assert partition.change() is None
+    assert partition.slots.change() is None
     grant(partition)
     partition.push(loop, None)
     algorithm.limit, algorithm.reason = 7, "because"
-    change = partition.change()
+    change = partition.slots.change()
     assert change is not None
     assert (change.partition, change.old, change.new, change.reason) == ("key", 10, 7, "because")
     assert (change.in_flight, change.waiting) == (1, 1)
-    assert partition.change() is None
+    assert partition.slots.change() is None
     algorithm.limit = 8
-    again = partition.change()
+    again = partition.slots.change()
     assert again is not None
     assert (again.old, again.new) == (7, 8)
-    assert partition.snapshot(0.0).changes == (change, again)
+    assert view_of(partition, 0.0).changes == (change, again)
 
 
 def test_only_the_last_moves_are_kept() -> None:
@@ -228,17 +209,17 @@ def test_only_the_last_moves_are_kept() -> None:
     partition, algorithm = partition_of(1)
     for limit in range(2, 50):
         algorithm.limit = limit
-        partition.change()
-    assert [change.new for change in partition.snapshot(0.0).changes] == list(range(34, 50))
+        partition.slots.change()
+    assert [change.new for change in view_of(partition, 0.0).changes] == list(range(34, 50))
 
 
 @pytest.mark.parametrize(("now", "closed_for"), [(4.0, 1.5), (5.0, 0.5), (9.0, 0.0)])
 def test_a_closed_gate_says_how_long_still(now: float, closed_for: float) -> None:
     """Seconds until the canary, never less than none."""
     partition, algorithm = partition_of(7)
-    assert partition.snapshot(now).closed_for is None
+    assert view_of(partition, now).closed_for is None
     algorithm.closed_until = 5.5
-    shown = partition.snapshot(now)
+    shown = view_of(partition, now)
     assert (shown.closed_for, shown.limit, shown.partition) == (closed_for, 7, "key")
 
 
@@ -261,14 +242,14 @@ class Viewed(Told):
 def test_a_share_of_a_fleet_is_shown_as_such() -> None:
     """An algorithm that is made for a fleet shows how it stands; no other is asked."""
     shared = Shared()
-    assert Partition("key", shared).snapshot(0.0).fleet == shared.view
-    assert Partition("key", Viewed()).snapshot(0.0).fleet is None
+    assert view_of(Partition("key", shared), 0.0).fleet == shared.view
+    assert view_of(Partition("key", Viewed()), 0.0).fleet is None
 
 
 # -- All partitions ------------------------------------------------------------------------------
 
 
-def no_account(name: str) -> Partition:
+def no_account(name: str) -> Account[Partition]:
     """Fail: these keys have no account."""
     raise AssertionError(name)
 

@@ -156,11 +156,11 @@ class LimiterMachine(RuleBasedStateMachine):
         if partition is None:
             return
         assert Watched.above == 0
-        assert partition.in_flight == len(self.held)
-        assert partition.waiting == len(self.queue)
+        assert partition.slots.in_flight == len(self.held)
+        assert partition.slots.waiting == len(self.queue)
         if self.queue:
-            assert not partition.has_room
-            assert partition.in_flight or partition.timer is not None
+            assert not partition.slots.has_room
+            assert partition.slots.in_flight or partition.timer.is_set
 
 
 LimiterMachine.TestCase.settings = settings(

@@ -93,7 +93,7 @@ class VirtualCoordinator:
         return FleetShare(name, self._make, self._wake, lambda state, why: None, self._next_jitter)
 
     def _join(self, partition: Partition) -> None:
-        share = partition.algorithm
+        share = partition.slots.algorithm
         assert isinstance(share, FleetShare)
         share.bind(partition, keys_of("virtual", partition.key))
         self.shares.append(share)

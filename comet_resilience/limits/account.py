@@ -1,0 +1,114 @@
+"""The account above partitions: one more limit, which all of them share.
+
+Partitions that nothing but the account holds back stand in its ring, and a free slot goes to the
+next in turn. A refusal is blamed on the partition, on the account, or on both: see ``blame``.
+The limiter calls every method under its lock.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, Protocol, TypeVar
+
+from ..verdict.vocabulary import Signal
+from .algorithm import StepBack, Ticket
+from .blame import Blame, Blamed
+from .eventloop import EventLoop
+from .slots import Slots
+from .timer import Timer
+
+
+class Below(Blamed, Protocol):
+    """A partition below the account."""
+
+    @property
+    def loop(self) -> EventLoop:
+        """Return the loop of the first who waits there."""
+
+
+class HeldBelow(Protocol):
+    """The lease of a partition below: ``ticket`` is the partition's, ``upper`` the account's."""
+
+    ticket: Ticket
+    upper: Ticket | None
+
+    @property
+    def partition(self) -> Blamed:
+        """Return the partition."""
+
+    @property
+    def turns(self) -> int:
+        """Count the reads of its answer that began or ended."""
+
+
+BelowT = TypeVar("BelowT", bound=Below)
+
+
+class Account(Generic[BelowT]):
+    """The slots of an account, the evidence about its ceiling, and whose turn it is."""
+
+    __slots__ = ("__weakref__", "blame", "key", "ring", "slots", "timer")
+
+    def __init__(self, name: str, limit: StepBack) -> None:
+        self.key: str = name
+        self.slots: Slots = Slots(name, limit, has_bound=False)
+        self.blame: Blame = Blame(limit)
+        self.ring: dict[BelowT, None] = {}
+        self.timer: Timer = Timer()
+
+    @property
+    def wake_at(self) -> float | None:
+        """Return when time alone may free a slot for one who waits, ``None`` if nobody does."""
+        if not self.slots.waiting or not self.ring:
+            return None
+        at = self.slots.algorithm.wake_at
+        return self.slots.lookout.at if at is None else min(at, self.slots.lookout.at)
+
+    @property
+    def loop(self) -> EventLoop:
+        """Return the loop of the first whose turn it is; there must be one."""
+        return next(iter(self.ring)).loop
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether only slots are wanting."""
+        return not self.slots.is_closed
+
+    @property
+    def is_paced(self) -> bool:
+        """Tell whether a rate holds somebody back: it holds partitions, not their account."""
+        return False
+
+    def accept(self, lease: HeldBelow, now: float) -> None:
+        """Note that the answer to an attempt below has begun."""
+        self.slots.holders.answers.add(lease)
+        self._note_acceptance(lease, now)
+
+    def release(
+        self, lease: HeldBelow, signal: Signal, retry_after: float | None, now: float, jitter: float
+    ) -> bool:
+        """Take back a slot of a partition below; return whether that is to learn of it."""
+        slots, upper, is_told = self.slots, lease.upper, True
+        slots.free(lease)
+        if upper is None:
+            return True
+        if signal is Signal.SUCCESS:
+            slots.ok += 1
+            self._note_acceptance(lease, now)
+        elif signal.is_overload:
+            judgement = self.blame.judge(lease.partition, lease.ticket, upper, signal, now)
+            is_told = judgement.partition
+            for ticket in judgement.account:
+                slots.refused += 1
+                slots.has_bound = True
+                slots.refuse(ticket, now, retry_after, jitter)
+                self.blame.stepped_back(ticket)
+        else:
+            slots.other += 1
+        slots.algorithm.ended(upper, now, slots.in_flight)
+        return is_told
+
+    def _note_acceptance(self, lease: HeldBelow, now: float) -> None:
+        """Take the acceptance of an attempt below for one of as many in the account."""
+        if lease.upper is not None:
+            self.blame.accepted(lease.partition, lease.ticket, lease.upper)
+            self.slots.algorithm.accepted(lease.upper, now)

@@ -1,0 +1,314 @@
+"""The scheduler: who gets a free slot next. Nothing here waits or locks.
+
+Whatever may have made a slot free ends in ``pump``: it gives slots to those who wait while there
+is room, and sets the timer if time alone will make more. Four things may hold a request back: its
+partition's limit, a gate, a rate, and the account's limit. ``_is_ready`` asks the first three;
+below an account, a partition that is ready then takes its turn in the ring.
+
+The limiter calls every method under its lock. Waking a task never runs it here.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+from ..events import (
+    AlgorithmRetired,
+    FleetChanged,
+    GateClosed,
+    GateOpened,
+    LimitChanged,
+    Standstill,
+)
+from ..verdict.vocabulary import Signal
+from .account import Account
+from .eventloop import EventLoop
+from .gate import Gate, Standing
+from .gates import Gates
+from .pacer import Pacer
+from .partition import (
+    Lease,
+    Level,
+    Origin,
+    Partition,
+    Waiter,
+    borrower,
+    is_deadlocked,
+    is_entangled,
+)
+
+#: What observers are told of a limiter, once its lock is free.
+LimiterEvent: TypeAlias = (
+    LimitChanged | GateClosed | GateOpened | FleetChanged | AlgorithmRetired | Standstill
+)
+
+
+class Scheduler:
+    """Gives the slots of all partitions of one limiter out, and takes them back.
+
+    ``limiter`` is where its leases come from, ``note`` keeps what the observers are to be told,
+    where ``is_observed`` says that somebody would hear it. ``on_timer`` is called, without the
+    lock, when the timer of a partition or an account goes off.
+    """
+
+    def __init__(
+        self,
+        limiter: Origin,
+        gates: Gates,
+        pacer: Pacer,
+        *,
+        jitter: Callable[[], float],
+        events: deque[LimiterEvent],
+        is_observed: Callable[[], bool],
+        on_timer: Callable[[Level], None],
+    ) -> None:
+        self._limiter = limiter
+        self._gates = gates
+        self._pacer = pacer
+        self._jitter = jitter
+        self._events = events
+        self._is_observed = is_observed
+        self._on_timer = on_timer
+
+    # -- A slot goes out, and comes back ----------------------------------------------------------
+
+    def take(
+        self,
+        partition: Partition,
+        now: float,
+        loop: EventLoop | None,
+        order: int | None,
+        request: Standing,
+    ) -> Lease | None:
+        """Return a slot if one is free and nobody waits for it, else ``None``."""
+        host, above = partition.host, partition.above
+        partition.slots.algorithm.tick(now)
+        partition.gate.tick(now)
+        host.tick(now)
+        self._note_change(partition, now)
+        if above is not None:
+            above.slots.algorithm.tick(now)
+        if (
+            partition.may_send
+            and not partition.slots.waiting
+            and not (above is not None and above.ring)
+            and _may_pass(partition, host, now)
+            and (order is None or partition.lets_retries_pass)
+            and self._pacer.ready_at(partition, request, now) <= now
+        ):
+            order = order or partition.next_order()
+            return self._grant(partition, now, order, loop, request, host)
+        return None
+
+    def accept(self, lease: Lease, now: float, loop: EventLoop | None) -> None:
+        """Note that an answer has begun, and give out what that made free."""
+        was = lease.host.is_closed, lease.host.is_open_wide
+        lease.partition.accept(lease, now)
+        self._pacer.accepted(lease, now)
+        self._pump_around(lease, now, loop, *was)
+
+    def release(
+        self,
+        lease: Lease,
+        signal: Signal,
+        retry_after: float | None,
+        now: float,
+        loop: EventLoop | None,
+        *,
+        what: str = "",
+        answered: bool = False,
+    ) -> None:
+        """Take a slot back, tell all what the attempt taught, and give out what is free now."""
+        was = lease.host.is_closed, lease.host.is_open_wide
+        lease.partition.release(lease, signal, retry_after, now, self._jitter())
+        self._pacer.ended(lease, signal, now)
+        self._gates.judge(lease, signal, now, what=what, answered=answered, retry_after=retry_after)
+        self._pump_around(lease, now, loop, *was)
+
+    def release_unsent(self, lease: Lease, now: float) -> None:
+        """Take a slot back whose owner went before sending anything."""
+        lease.partition.release_unsent(lease, now)
+        self._pacer.withdrawn(lease, now)
+
+    def _grant(
+        self,
+        partition: Partition,
+        now: float,
+        order: int,
+        loop: EventLoop | None,
+        request: Standing,
+        host: Gate,
+    ) -> Lease:
+        present = self._gates.present(host)
+        jitter = self._jitter() if host.is_closed or partition.gate.is_closed else 0.0
+        lease = partition.grant(
+            self._limiter, now, order, loop, request, host, present=present, jitter=jitter
+        )
+        self._pacer.sent(lease, now)
+        return lease
+
+    def _serve(
+        self, partition: Partition, waiter: Waiter, now: float, loop: EventLoop | None
+    ) -> None:
+        partition.pop(waiter)
+        order, request, host = waiter.order, waiter.request, waiter.host
+        waiter.lease = self._grant(partition, now, order, waiter.loop, request, host)
+        if not waiter.wake(loop):
+            self.release_unsent(waiter.lease, now)
+
+    # -- Whose turn it is -------------------------------------------------------------------------
+
+    def pump(self, level: Level, now: float, loop: EventLoop | None) -> None:
+        """Give free slots to those who wait, and set the timer if time alone will free more."""
+        if isinstance(level, Account):
+            self._go_round(level, now, loop)
+        else:
+            self._pump_alone(level, now, loop)
+        for partition in self._pacer.in_turn():
+            self._pump_alone(partition, now, loop)
+
+    def _pump_around(
+        self,
+        lease: Lease,
+        now: float,
+        loop: EventLoop | None,
+        was_closed: bool,
+        was_open_wide: bool,
+    ) -> None:
+        """Pump what an attempt's end may have made free: all of a host whose gate has moved."""
+        partition, host = lease.partition, lease.host
+        if was_open_wide and host.is_open_wide:
+            self.pump(partition, now, loop)
+            return
+        around = self._gates.at(host)
+        for one in around:
+            if was_closed and not host.is_closed and one.gate.is_closed:
+                one.gate.test_now(now)
+        for one in around:
+            if one.slots.waiting or one is partition:
+                self.pump(one, now, loop)
+
+    def _pump_alone(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
+        host = partition.host
+        partition.slots.algorithm.tick(now)
+        partition.gate.tick(now)
+        host.tick(now)
+        if host.is_closed:
+            self._send_canaries(host, now, loop)
+        if self._is_ready(partition, now):
+            self._give_out(partition, now, loop)
+        if partition.slots.waiting and is_deadlocked(partition):
+            self._lend(partition, now, loop)
+        if partition.gate.is_closed or host.is_closed:
+            self._turn_away(partition, now, loop)
+        if partition.above is not None:
+            self._go_round(partition.above, now, loop)
+        self._settle(partition, now, loop)
+
+    def _is_ready(self, partition: Partition, now: float) -> bool:
+        """Tell whether a partition's next request may go, whatever the account says."""
+        slots = partition.slots
+        if slots.waiting and slots.has_room and not partition.host.is_closed:
+            waiter = partition.next_up()
+            if _may_pass(partition, waiter.host, now):
+                return not self._pacer.holds(partition, waiter.request, now)
+        self._pacer.let_go(partition)
+        return False
+
+    def _give_out(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
+        """Serve those who wait; below an account the partition takes its turn in the ring."""
+        if partition.above is not None:
+            partition.above.ring.setdefault(partition)
+            return
+        while self._is_ready(partition, now):
+            self._serve(partition, partition.next_up(), now, loop)
+
+    def _go_round(self, account: Account[Partition], now: float, loop: EventLoop | None) -> None:
+        """Give the account's free slots to the partitions below that need no more, in turn."""
+        slots, ring = account.slots, account.ring
+        slots.algorithm.tick(now)
+        if not ring and not account.timer.is_set and slots.limit == slots.algorithm.limit:
+            return
+        while ring:
+            partition = next(iter(ring))
+            is_ready = self._is_ready(partition, now)
+            if is_ready and not slots.has_room:
+                slots.has_bound = True
+                break
+            del ring[partition]
+            if is_ready:
+                self._serve(partition, partition.next_up(), now, loop)
+                if self._is_ready(partition, now):
+                    ring[partition] = None
+                self._settle(partition, now, loop)
+        if ring and is_deadlocked(account):
+            self._lend(account, now, loop)
+        self._settle(account, now, loop)
+
+    def _send_canaries(self, host: Gate, now: float, loop: EventLoop | None) -> None:
+        """Send as canaries the requests of a host's partitions that were sent least often."""
+        while host.has_room(now):
+            ready = [
+                (partition.next_up(), partition)
+                for partition in self._gates.at(host)
+                if partition.slots.waiting and partition.may_send and partition.gate.has_room(now)
+            ]
+            ready = [one for one in ready if not self._pacer.holds(one[1], one[0].request, now)]
+            if not ready:
+                return
+            waiter, partition = min(ready, key=lambda one: one[0].request.sent)
+            self._serve(partition, waiter, now, loop)
+
+    def _turn_away(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
+        """Wake those whom no slot could reach in time."""
+        for waiter in self._gates.hopeless(partition, now):
+            partition.leave(waiter)
+            waiter.wake(loop)
+
+    def _lend(self, level: Level, now: float, loop: EventLoop | None) -> None:
+        """Give one request a slot beyond the limit whose task holds slots that wait for it.
+
+        One at a time: the others follow as it ends, so never more than one attempt is beyond.
+        """
+        while (waiter := borrower(level)) is not None:
+            if self._pacer.holds(waiter.partition, waiter.request, now):
+                return
+            self._serve(waiter.partition, waiter, now, loop)
+            if waiter.lease is not None and not waiter.lease.released:
+                return
+
+    # -- Time -------------------------------------------------------------------------------------
+
+    def look(self, level: Level, now: float, loop: EventLoop | None) -> int | None:
+        """Do what time alone makes due; return the generation of objects to collect, if any."""
+        slots = level.slots
+        level.timer.went_off(loop)
+        generation = slots.look(now, is_paced=level.is_paced)
+        standstill = slots.standstill()
+        if standstill is not None:
+            self._events.append(standstill)
+        if is_entangled(level, now):
+            self._lend(level, now, loop)
+        self.pump(level, now, loop)
+        return generation
+
+    def _settle(self, level: Level, now: float, loop: EventLoop | None) -> None:
+        """Note what has changed, and when to look at it next."""
+        self._note_change(level, now)
+        if level.slots.waiting or level.timer.is_set:
+            wake_at = level.wake_at
+            owner = None if wake_at is None else level.loop
+            level.timer.set(wake_at, owner, loop, lambda: self._on_timer(level))
+
+    def _note_change(self, level: Level, now: float) -> None:
+        change = level.slots.change()
+        if change is not None and level.slots.has_bound and self._is_observed():
+            self._events.append(change)
+        if isinstance(level, Partition) and (level.gate.has_news or level.host.has_news):
+            self._events.extend(self._gates.news(level, level.host, now))
+
+
+def _may_pass(partition: Partition, host: Gate, now: float) -> bool:
+    return partition.gate.has_room(now) and host.has_room(now)

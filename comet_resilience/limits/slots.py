@@ -1,0 +1,148 @@
+"""The slots of one limit: how many there are, who holds them, and what became of each.
+
+A partition has such slots, and its account has; a lease holds one of both. Nothing here waits,
+locks or wakes: the limiter calls every method under its lock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable
+from typing import Final
+
+from ..events import LimitChanged, Standstill
+from .algorithm import LimitAlgorithm, StepBack, Ticket
+from .lookout import Lookout
+from .standstill import Holders, OpenAnswer, Stillness, standstill
+
+_CHANGES_KEPT: Final = 16
+
+
+class Slots:
+    """The slots that one algorithm allows.
+
+    ``waiting`` requests wait for one, ``resting`` ones are between two attempts; ``ok``,
+    ``refused`` and ``other`` count the slots that came back. ``has_bound`` says whether the limit
+    is worth telling of: an account's is once it held anybody back.
+    """
+
+    __slots__ = (
+        "algorithm", "changes", "has_bound", "holders", "in_flight", "key", "limit", "lookout",
+        "ok", "other", "refused", "resting", "says_not_yet", "stillness", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, key: Hashable, algorithm: LimitAlgorithm, *, has_bound: bool) -> None:
+        self.key: Hashable = key
+        self.algorithm: LimitAlgorithm = algorithm
+        self.says_not_yet: bool = hasattr(algorithm, "ready")
+        self.has_bound: bool = has_bound
+        self.limit: int = algorithm.limit  # as ``change`` saw it last
+        self.changes: deque[LimitChanged] = deque(maxlen=_CHANGES_KEPT)
+        self.in_flight: int = 0
+        self.waiting: int = 0
+        self.resting: int = 0
+        self.ok: int = 0
+        self.refused: int = 0
+        self.other: int = 0
+        self.holders: Holders = Holders()
+        self.lookout: Lookout = Lookout()
+        self.stillness: Stillness = Stillness()
+
+    @property
+    def has_room(self) -> bool:
+        """Tell whether the limit leaves room for another attempt, and the algorithm lets it go."""
+        if self.in_flight >= self.algorithm.limit:
+            return False
+        return not self.says_not_yet or bool(self.algorithm.ready)  # type: ignore[attr-defined]
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether the limit itself is closed, and lets canaries out at most."""
+        return self.algorithm.closed_until is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether nothing runs or waits here."""
+        return not self.in_flight and not self.waiting and not self.resting
+
+    @property
+    def present(self) -> int:
+        """Count the requests that wait, run without an answer, or are between two attempts."""
+        return self.waiting + self.in_flight - len(self.holders.answers) + self.resting
+
+    @property
+    def hints_disproved(self) -> bool:
+        """Tell whether the times that the server names were found to be wrong."""
+        return isinstance(self.algorithm, StepBack) and self.algorithm.hints_disproved
+
+    def take(self, now: float) -> Ticket:
+        """Take a slot for an attempt that goes out."""
+        ticket = self.algorithm.sent(now, self.in_flight + 1)
+        self.in_flight += 1
+        return ticket
+
+    def put_back(self, ticket: Ticket, now: float) -> None:
+        """Take back a slot whose owner went before sending anything."""
+        self.in_flight -= 1
+        self.algorithm.ended(ticket, now, self.in_flight)
+
+    def free(self, answer: OpenAnswer) -> None:
+        """Take a slot back. Before the algorithm is told: it counts without this one."""
+        self.in_flight -= 1
+        self.holders.forget(answer)
+
+    def refuse(self, ticket: Ticket, now: float, retry_after: float | None, jitter: float) -> None:
+        """Tell the algorithm that an attempt was refused for load."""
+        if isinstance(self.algorithm, StepBack):
+            self.algorithm.present = self.present + 1
+        self.algorithm.refused(ticket, now, self.in_flight, retry_after, jitter)
+
+    def wait(self, now: float) -> None:
+        """Count one more who waits."""
+        if not self.waiting:
+            self.lookout.begin(now, self._moved)
+            self.stillness.begin(now, self.holders.turns(self._moved))
+        self.waiting += 1
+
+    def change(self) -> LimitChanged | None:
+        """Return how the limit moved since the last call, ``None`` if it did not."""
+        limit = self.algorithm.limit
+        if limit == self.limit:
+            return None
+        change = LimitChanged(
+            partition=self.key,
+            old=self.limit,
+            new=limit,
+            reason=self.algorithm.reason,
+            in_flight=self.in_flight,
+            waiting=self.waiting,
+        )
+        self.limit = limit
+        self.changes.append(change)
+        return change
+
+    def look(self, now: float, *, is_paced: bool) -> int | None:
+        """Return which generation of objects to collect now, for the slots of dropped answers.
+
+        Where a rate holds the first back (``is_paced``) it is no standstill.
+        """
+        if not self.waiting:
+            return None
+        if now >= self.lookout.at:
+            is_held_up = not is_paced and self.holders.all_idle(self.in_flight)
+            self.stillness.look(now, self.holders.turns(self._moved), is_held_up)
+        return self.lookout.look(now, self._moved, len(self.holders.answers))
+
+    def standstill(self) -> Standstill | None:
+        """Return the event for a standstill that nobody was told of yet."""
+        seconds = self.stillness.untold()
+        if seconds is None:
+            return None
+        held = len(self.holders.answers)
+        return standstill(
+            self.key, limit=self.limit, held=held, waiting=self.waiting, seconds=seconds
+        )
+
+    @property
+    def _moved(self) -> int:
+        return self.ok + self.refused + self.other

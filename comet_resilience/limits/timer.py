@@ -1,0 +1,61 @@
+"""The one timer of a partition or an account, on the event loop of the first who waits there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .eventloop import EventLoop
+
+
+class Timer:
+    """A timer that is set anew as the time moves. The limiter calls every method under its lock."""
+
+    __slots__ = ("_at", "_cancel", "_loop")
+
+    def __init__(self) -> None:
+        self._cancel: Callable[[], object] | None = None
+        self._at = 0.0
+        self._loop: EventLoop | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Tell whether it will go off."""
+        return self._cancel is not None
+
+    def set(
+        self,
+        at: float | None,
+        owner: EventLoop | None,
+        running: EventLoop | None,
+        go_off: Callable[[], object],
+    ) -> None:
+        """Set it on the loop ``owner``, or cancel it where there is no time or nobody waits.
+
+        Only a loop itself can set its timers: where another one is ``running``, the owner is asked
+        to look at once.
+        """
+        if self._cancel is not None:
+            if owner is self._loop and at == self._at:
+                return
+            self.cancel(running)
+        if at is None or owner is None:
+            return
+        if owner is not running:
+            owner.call_soon(go_off)
+            return
+        self._at, self._loop = at, owner
+        self._cancel = owner.call_at(at, go_off)
+
+    def cancel(self, running: EventLoop | None) -> None:
+        """Cancel it, on the loop that it belongs to."""
+        if self._cancel is not None and self._loop is not None:
+            if self._loop is running:
+                self._cancel()
+            else:
+                self._loop.call_soon(self._cancel)
+        self._cancel = None
+
+    def went_off(self, running: EventLoop | None) -> None:
+        """Note that it went off, on the loop that is running."""
+        if self._loop is running:
+            self._cancel = None
