@@ -295,7 +295,7 @@ class Config:
             self.min_concurrency,
             ACCOUNT_MOST,
             longest=self.backoff_max,
-            tests_hints=True,
+            tests_hints=self.fleet is None,
             start_share=ACCOUNT_START_SHARE,
         )
 

@@ -54,7 +54,9 @@ class RequestContext:
         self.host: str = request.url.host
         key, flaw = _partition_of(engine, outgoing.info)
         if engine.has_accounts:
-            key = InAccount((credential_of(request, call), self.host), key)
+            # The members of a fleet share what they were told to share: one account.
+            account = None if engine.fleet else (credential_of(request, call), self.host)
+            key = InAccount(account, key)
         self.key: Hashable = key
         self.flaw: CallbackError | None = flaw
         self.config: Config = engine.config

@@ -45,17 +45,17 @@ class Engine:
         self.output_habit: OutputHabit = OutputHabit()
         self.fleet: Coordinator | None = _coordinator(config, account)
         #: Whether a limit for each account stands above the partitions: not where the user says
-        #: what shares a limit, or how it moves, and not yet in a fleet.
-        self.has_accounts: bool = (
-            config.partition is None and config.algorithm is None and config.fleet is None
-        )
+        #: what shares a limit, or how it moves.
+        self.has_accounts: bool = config.partition is None and config.algorithm is None
         self.limiter: Limiter = Limiter(
             make_algorithm=self.fleet.new_share if self.fleet else config.make_algorithm,
             max_queue=config.max_queue,
             observers=self.observers,
             on_partition=self.fleet.join if self.fleet else None,
             longest_closed=config.backoff_max,
-            make_account_limit=config.make_account_limit,
+            make_account_limit=(
+                self.fleet.new_account_share if self.fleet else config.make_account_limit
+            ),
             budgets=config.budgets,
         )
         if self.fleet:

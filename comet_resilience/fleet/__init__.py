@@ -13,8 +13,8 @@ What is where:
 * ``merge``: the samples of members, told to the algorithm in the fleet's terms. One algorithm
   decides, the same as without a fleet; whoever has a sample runs it and commits, if nobody was
   faster.
-* ``renewal``: one exchange with the script; ``pace``: when the next one is due.
-* ``share``: one partition's part in one process, a ``LimitAlgorithm`` like any other; ``sampler``:
+* ``renewal``: one exchange with the script for all that is due; ``pace``: when the next one is due.
+* ``share``: a partition's part in one process, a ``LimitAlgorithm`` like any other; ``sampler``:
   what it observed since its last report.
 * ``store``: the only file that knows a Redis client. ``coordinator``: the thread.
 """

@@ -14,23 +14,23 @@ import os
 import random
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..config import Config
 from ..events import FleetChanged, FleetState
 from ..limits.eventloop import clock
-from ..limits.guarded import words_of
 from .merge import ceiling
-from .renewal import exchange
+from .message import StoreError
+from .renewal import MOST_SCOPES, exchange
 from .scope import keys_of
-from .share import FleetShare, MakeAlgorithm
-from .store import Store, StoreError, client_maker
+from .share import FleetShare, MakeAlgorithm, due_together
+from .store import Store, client_maker
 
 if TYPE_CHECKING:
     from ..limits.limiter import Limiter
-    from ..limits.partition import Partition
+    from ..limits.partition import Level
 
 #: Seconds that the end of the process waits for the farewell.
 FAREWELL: Final = 0.6
@@ -39,16 +39,19 @@ T = TypeVar("T")
 
 
 class Coordinator:
-    """Renews the shares of one limiter's partitions.
+    """Renews the shares of one limiter's partitions, and of the account above them.
 
-    ``account`` is a digest, ``make`` makes the algorithm that decides a limit.
+    ``account`` is a digest, ``make`` makes the algorithm that decides a partition's limit,
+    ``make_account`` that of the account.
     """
 
-    def __init__(self, store: Store, account: str, make: MakeAlgorithm) -> None:
+    def __init__(
+        self, store: Store, account: str, make: MakeAlgorithm, make_account: MakeAlgorithm
+    ) -> None:
         self._store = store
         self._account = account
-        self._make = make
-        self._maximum = ceiling(make())
+        self._make, self._maximum = make, ceiling(make())
+        self._make_account, self._account_maximum = make_account, ceiling(make_account())
         self._limiter: Limiter | None = None
         self._next_jitter = random.random
         self._start_afresh()
@@ -70,16 +73,23 @@ class Coordinator:
 
     def new_share(self) -> FleetShare:
         """Return the algorithm of a new partition."""
-        name = f"{os.getpid()}-{os.urandom(6).hex()}"
-        return FleetShare(name, self._make, self.wake, self._note, self._next_jitter)
+        return self._new_share(self._make, self._maximum)
 
-    def join(self, partition: Partition) -> None:
-        """Take a new partition in; called under the limiter's lock."""
-        share = partition.slots.algorithm
+    def new_account_share(self) -> FleetShare:
+        """Return the limit of a new account."""
+        return self._new_share(self._make_account, self._account_maximum)
+
+    def _new_share(self, make: MakeAlgorithm, maximum: int) -> FleetShare:
+        name = f"{os.getpid()}-{os.urandom(6).hex()}"
+        return FleetShare(name, make, self.wake, self._note, self._next_jitter, maximum)
+
+    def join(self, level: Level) -> None:
+        """Take a new partition or account in; called under the limiter's lock."""
+        share = level.slots.algorithm
         if isinstance(share, FleetShare):
-            share.bind(partition, keys_of(self._account, partition.key))
+            share.bind(level, keys_of(self._account, level.key))
             if self._limiter is not None:
-                share.retired = self._limiter.note_retired(partition.key)
+                share.retired = self._limiter.note_retired(level.key)
             with self._lock:
                 self._shares.append(weakref.ref(share))
 
@@ -122,12 +132,10 @@ class Coordinator:
 
     def _renew_until_idle(self) -> None:
         while self._goes_on():
-            for share in self._all():
-                now = clock()
-                if share.is_idle(now):
-                    self._leave(share, now)
-                elif share.due_at() <= now:
-                    self._renew(share)
+            now = clock()
+            self._leave([share for share in self._all() if share.is_idle(now)], now)
+            for batch in due_together(self._all(), clock()):
+                self._renew(batch)
             due_at = self._plan()
             if due_at < math.inf:
                 self._word.wait(max(0.0, due_at - clock()))
@@ -138,8 +146,7 @@ class Coordinator:
         self._word.clear()
         if not self._is_closing and (has_word or self._plan() < math.inf):
             return True
-        for share in self._all():
-            self._leave(share, math.inf)
+        self._leave(self._all(), math.inf)
         self._store.close()
         with self._lock:
             if self._word.is_set() and not self._is_closing:  # a request came meanwhile
@@ -163,25 +170,22 @@ class Coordinator:
             self._shares[:] = [kept for kept in self._shares if id(kept) not in gone]
         return [share for _, share in alive if share is not None]
 
-    def _renew(self, share: FleetShare) -> None:
-        """Renew a share: ask for it, report the sample if there is any, take what comes."""
-        report = self._under_lock(share, share.report)
-        try:
-            send = partial(self._store.send, share.keys, maximum=self._maximum)
-            renewal = exchange(send, report, self._make, share.remembered, self._next_jitter())
-        except Exception as error:  # noqa: BLE001 - an algorithm of the user's may raise anything
-            why = str(error) if isinstance(error, StoreError) else words_of(error)
-            self._under_lock(share, lambda now: share.fail(report, now, why))
-        else:
-            self._under_lock(share, lambda now: share.take(report, renewal, now))
+    def _renew(self, shares: Sequence[FleetShare]) -> None:
+        """Renew shares: ask for them, report samples if there are any, take what comes."""
+        asked = [self._under_lock(share, share.ask) for share in shares]
+        for share, one, result in zip(
+            shares, asked, exchange(self._store.send, asked), strict=True
+        ):
+            step = partial(share.conclude, one.report, result)
+            self._under_lock(share, step)
 
-    def _leave(self, share: FleetShare, at: float) -> None:
-        """Give a share back, unless a request has come since it was looked at."""
-        request = self._under_lock(share, lambda _: share.farewell() if share.is_idle(at) else None)
-        if request is None:
-            return
-        with contextlib.suppress(StoreError):  # then it runs out by itself
-            self._store.say_farewell(share.keys, request)
+    def _leave(self, shares: Sequence[FleetShare], at: float) -> None:
+        """Give shares back, unless a request has come since they were looked at."""
+        farewells = [self._under_lock(share, partial(share.leave, at)) for share in shares]
+        leaving = [farewell for farewell in farewells if farewell is not None]
+        for first in range(0, len(leaving), MOST_SCOPES):
+            with contextlib.suppress(StoreError):  # then they run out by themselves
+                self._store.say_farewell(leaving[first : first + MOST_SCOPES])
 
     def _under_lock(self, share: FleetShare, step: Callable[[float], T]) -> T:
         if self._limiter is None or share.partition is None:
@@ -206,7 +210,8 @@ def coordinator_for(config: Config, account: str) -> Coordinator | None:
     fleet = config.as_fleet
     if fleet is None:
         return None
-    return Coordinator(Store(client_maker(fleet.redis)), account, config.make_algorithm)
+    store = Store(client_maker(fleet.redis))
+    return Coordinator(store, account, config.make_algorithm, config.make_account_limit)
 
 
 _coordinators: weakref.WeakSet[Coordinator] = weakref.WeakSet()

@@ -80,8 +80,12 @@ class Understanding:
     @property
     def level(self) -> int:
         """Return what is known to be accepted; above it an attempt is a probe."""
-        algorithm = self.algorithm
-        return algorithm.level if isinstance(algorithm, StepBack) else algorithm.limit
+        return level_of(self.algorithm)
+
+
+def level_of(algorithm: LimitAlgorithm) -> int:
+    """Return what an algorithm knows to be accepted."""
+    return algorithm.level if isinstance(algorithm, StepBack) else algorithm.limit
 
 
 def ceiling(algorithm: LimitAlgorithm) -> int:

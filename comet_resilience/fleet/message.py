@@ -10,12 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from .scope import Keys
+
 #: No share, limit or number of members is believed to be above this.
 MOST: Final = 1_000_000
 #: A state's text is some 300 characters; more than this is not one.
 MOST_STATE: Final = 8_192
 _LATEST: Final = 10**15
 _FIELDS: Final = 12
+
+
+class StoreError(Exception):
+    """No reply that can be used; the message says why, without a secret."""
+
+
+NO_REPLY: Final = "Redis answered with something that is no answer of the script"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +74,15 @@ class ShareRequest:
                 else (str(commit.version), str(commit.limit), str(commit.epoch), commit.state)
             ),
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """A request with the keys of its scope; no reply to it is believed above ``maximum``."""
+
+    keys: Keys
+    request: ShareRequest
+    maximum: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

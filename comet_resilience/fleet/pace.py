@@ -22,6 +22,8 @@ PER_MEMBER: Final = 0.01
 SURPLUS_PER_MEMBER: Final = 0.002
 GAP_PER_MEMBER: Final = 0.0005
 TTL_RENEWALS: Final = 3.0
+#: What is due within this part of its time goes along with what is due now, in one command.
+SOON: Final = 1 / 3
 #: After a restart of Redis members claim what they had, for so many renewals.
 LEARN_RENEWALS: Final = 1.5
 #: What is neither used nor wanted for so long is given back.
@@ -32,6 +34,7 @@ IDLE: Final = 30.0
 class Need:
     """A member's use and wants, as far as its pace depends on them.
 
+    ``is_held_back`` says that somebody waits for a slot of this limit, and not for another's;
     ``is_new`` says that somebody began to wait since the last renewal, ``is_urgent`` that there
     is something to report at once, ``owes`` that a share was lowered and others wait for the rest.
     """
@@ -42,6 +45,7 @@ class Need:
     limit: int
     members: int
     contended: bool
+    is_held_back: bool
     is_new: bool
     is_urgent: bool
     owes: bool
@@ -63,7 +67,7 @@ def next_renewal(need: Need, jitter: float) -> float:
     soon = max(GAP, need.members * GAP_PER_MEMBER)
     if need.is_urgent or need.owes:
         return soon
-    if need.waiting and need.share <= need.in_use and need.share < need.limit:
+    if need.is_held_back and need.share <= need.in_use and need.share < need.limit:
         again = max(HUNGRY_GAP, need.members * PER_MEMBER) * (0.5 + jitter)
         return soon if need.is_new else min(regular, again)
     if need.contended and 0 < need.share >= 2 * (need.in_use + need.waiting):

@@ -1,21 +1,26 @@
-"""One renewal: the report, the exchange with the script, what comes of it.
+"""One renewal of all shares that are due: reports, the exchange with the script, what comes of it.
 
 Pure but for ``send``, which is given: a benchmark renews in virtual time with the same exchange.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from ..limits.algorithm import LimitAlgorithm
 from .merge import Sample, Understanding, is_needed, merge, understand
-from .message import ShareReply, ShareRequest
+from .message import Addressed, ShareReply, ShareRequest, StoreError
 from .sampler import Sampler
+from .scope import Keys
 
 #: How often a commit is tried when others are faster; then the sample waits for the next renewal.
 COMMIT_TRIES: Final = 5
+#: The most scopes of one command: no other client of the server waits long for it.
+MOST_SCOPES: Final = 64
+
+Send = Callable[[Sequence[Addressed]], Sequence[ShareReply | StoreError]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,21 @@ class Report:
     at: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One share's part in an exchange: its report, its scope, and how to run its algorithm.
+
+    ``make`` makes the algorithm, ``remembered`` is its state as this member last saw it.
+    """
+
+    report: Report
+    keys: Keys
+    maximum: int
+    make: Callable[[], LimitAlgorithm]
+    remembered: str
+    jitter: float
+
+
 @dataclass(frozen=True, slots=True)
 class Renewal:
     """The new share, the fleet's algorithm, and whether the sample was reported."""
@@ -37,21 +57,59 @@ class Renewal:
     is_reported: bool
 
 
-def exchange(
-    send: Callable[[ShareRequest], ShareReply],
-    report: Report,
-    make: Callable[[], LimitAlgorithm],
-    remembered: str,
-    jitter: float,
-) -> Renewal:
-    """Ask for a share; with a sample, run the algorithm and commit, unless others did first."""
-    reply = send(report.request)
-    for _ in range(COMMIT_TRIES):
-        fleet = understand(reply, make(), remembered)
-        if not is_needed(fleet, report.sample, reply):
-            return Renewal(reply, fleet, is_reported=True)
-        commit = merge(fleet, report.sample, reply, report.request, jitter)
-        reply = send(replace(report.request, commit=commit, epoch=reply.epoch))
-        if reply.committed:
-            return Renewal(reply, fleet, is_reported=True)
-    return Renewal(reply, understand(reply, make(), remembered), is_reported=False)
+def exchange(send: Send, asked: Sequence[Asked]) -> list[Renewal | Exception]:
+    """Ask for shares; with samples, run the algorithms and commit, unless others did first.
+
+    All scopes go into one command, and all commits into the next. A fault of one scope is its own
+    result, and nobody else's.
+    """
+    parts = [_Part(one) for one in asked]
+    for tries_left in range(COMMIT_TRIES, -1, -1):
+        pending = [part for part in parts if part.result is None]
+        if not pending:
+            break
+        try:
+            replies = send([part.addressed for part in pending])
+        except Exception as error:  # noqa: BLE001 - whatever it is, all of these have no reply
+            for part in pending:
+                part.result = error
+            break
+        for part, reply in zip(pending, replies, strict=True):
+            part.take(reply, is_last=not tries_left)
+    return [part.result or StoreError("no reply") for part in parts]
+
+
+class _Part:
+    """One scope's part in an exchange: what is asked next, until there is a result."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._request = asked.report.request
+        self._fleet: Understanding | None = None  # as it is once the commit is taken
+        self.result: Renewal | Exception | None = None
+
+    @property
+    def addressed(self) -> Addressed:
+        return Addressed(self._asked.keys, self._request, self._asked.maximum)
+
+    def take(self, reply: ShareReply | StoreError, *, is_last: bool) -> None:
+        """Take a reply: it is the renewal, or another request follows with a commit."""
+        try:
+            self.result = self._step(reply, is_last=is_last)
+        except Exception as error:  # noqa: BLE001 - an algorithm of the user's may raise anything
+            self.result = error
+
+    def _step(self, reply: ShareReply | StoreError, *, is_last: bool) -> Renewal | None:
+        if isinstance(reply, StoreError):
+            raise reply
+        if reply.committed and self._fleet is not None:
+            return Renewal(reply, self._fleet, is_reported=True)
+        asked, report = self._asked, self._asked.report
+        fleet = understand(reply, asked.make(), asked.remembered)
+        is_reported = not is_needed(fleet, report.sample, reply)
+        if is_reported or is_last:
+            return Renewal(reply, fleet, is_reported=is_reported)
+        commit = merge(fleet, report.sample, reply, report.request, asked.jitter)
+        self._fleet = fleet
+        self._request = replace(report.request, commit=commit, epoch=reply.epoch)
+        return None

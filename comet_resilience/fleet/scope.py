@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-#: All keys begin with this; the braces keep those of one scope in one slot of a cluster.
+#: All keys begin with this; the braces keep those of one account in one slot of a cluster.
 PREFIX: Final = "comet"
 _DIGITS: Final = 20
+
+#: The names of a scope's two keys: its members, its limit.
+Keys = tuple[str, str]
 
 #: A URL, or a function that makes a client with the methods of redis-py.
 RedisSource = str | Callable[[], Any]
@@ -62,10 +65,10 @@ def account_of(base_url: str, api_key: str, account: str | None) -> str:
     return _digest(base_url.rstrip("/"), "account" if account else "key", account or api_key)
 
 
-def keys_of(account: str, partition: Hashable) -> tuple[str, str]:
-    """Return the keys of a scope: its members, its limit."""
-    scope = _digest(account, repr(partition))
-    return f"{PREFIX}:{{{scope}}}:members", f"{PREFIX}:{{{scope}}}:limit"
+def keys_of(account: str, partition: Hashable) -> Keys:
+    """Return the keys of a scope of an account, which is a digest."""
+    scope = f"{PREFIX}:{{{account}}}:{_digest(account, repr(partition))}"
+    return f"{scope}:members", f"{scope}:limit"
 
 
 def _digest(*parts: str) -> str:

@@ -8,21 +8,35 @@ thread: when no share has come for too long, whatever the reason, it limits this
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..events import FleetState
-from ..limits.algorithm import LimitAlgorithm, StepBack, Ticket
+from ..limits.account import Account
+from ..limits.algorithm import REFUSALS_KEPT, LimitAlgorithm, StepBack, Ticket
 from ..limits.fixed import FixedLimit
 from ..limits.guarded import Retired, contained, words_of
 from ..limits.snapshot import FleetView, InFleet
-from .message import ShareReply, ShareRequest
-from .pace import IDLE, KEPT, LEARN_RENEWALS, Need, next_renewal, renew_every, time_to_live
-from .renewal import Renewal, Report
+from .demand import further_slots, is_held_back
+from .merge import level_of
+from .message import MOST, Addressed, ShareReply, ShareRequest, StoreError
+from .pace import (
+    IDLE,
+    KEPT,
+    LEARN_RENEWALS,
+    SOON,
+    Need,
+    next_renewal,
+    renew_every,
+    time_to_live,
+)
+from .renewal import MOST_SCOPES, Asked, Renewal, Report
 from .sampler import FleetTicket, Sampler
+from .scope import Keys
 
 if TYPE_CHECKING:
-    from ..limits.partition import Partition
+    from ..limits.partition import Level
 
 #: How long a first share is waited for, in seconds, before the process limits itself alone. A Redis
 #: that does not answer is noticed sooner; this is for a client that hangs, and long enough for a
@@ -52,12 +66,14 @@ class FleetShare(InFleet):
         wake: Callable[[], str | None],
         moved: Callable[[FleetState, str], None],
         jitter: Callable[[], float],
+        maximum: int = MOST,
     ) -> None:
         self.member = member
+        self.maximum = maximum
         self.make = make
-        self.partition: Partition | None = None
+        self.partition: Level | None = None
         self.retired: Retired = lambda *_: None
-        self.keys: tuple[str, str] = ("", "")
+        self.keys: Keys = ("", "")
         self.state: FleetState = FleetState.JOINING
         self.reason: str = "waiting for a share of the fleet's limit"
         self.remembered: str = ""
@@ -73,10 +89,12 @@ class FleetShare(InFleet):
         self._good_until = math.inf
         self._jitter = jitter()
         self._rate = 0.0
+        self._numbered = 0
+        self._heard: deque[int] = deque(maxlen=REFUSALS_KEPT)
         self._sampler = Sampler()
 
-    def bind(self, partition: Partition, keys: tuple[str, str]) -> None:
-        """Take the partition whose algorithm this is, and its keys in Redis."""
+    def bind(self, partition: Level, keys: Keys) -> None:
+        """Take the partition or account whose limit this is, and its keys in Redis."""
         self.partition, self.keys = partition, keys
 
     @property
@@ -97,6 +115,24 @@ class FleetShare(InFleet):
         return self._good_until if self._good_until < math.inf else None
 
     @property
+    def level(self) -> int:
+        """Return what is known to be accepted: by the fleet, or by this process alone."""
+        return level_of(self._alone) if self._alone is not None else self._level
+
+    @property
+    def holds_still(self) -> bool:
+        """Tell whether the limit has just stepped back; of the fleet's own ``take`` tells."""
+        return isinstance(self._alone, StepBack) and self._alone.holds_still
+
+    def is_above(self, ticket: Any) -> bool:
+        """Tell whether an attempt may have been sent above the level."""
+        return bool(max(ticket.in_flight, ticket.at_most) > self.level)
+
+    def has_heard_of(self, ticket: Ticket) -> bool:
+        """Tell whether this was told of an attempt's refusal."""
+        return ticket.number in self._heard
+
+    @property
     def view(self) -> FleetView:
         """Return what ``snapshot()`` shows."""
         reply = self._reply
@@ -110,14 +146,15 @@ class FleetShare(InFleet):
     def sent(self, now: float, in_flight: int) -> Ticket:
         """Give an attempt a ticket; in the fleet it counts as one more than all have in flight."""
         self._in_use = in_flight
-        reply = self._reply
+        self._numbered += 1
+        number, reply = self._numbered, self._reply
         if self._alone is not None:
-            return FleetTicket(0, in_flight, now, alone=self._alone.sent(now, in_flight))
+            return FleetTicket(number, in_flight, now, alone=self._alone.sent(now, in_flight))
         if reply is None:
-            return FleetTicket(0, in_flight, now)
+            return FleetTicket(number, in_flight, now)
         in_fleet = min(in_flight + reply.in_use, reply.limit)
         is_probe = in_fleet > self._level or self._closed_until is not None
-        ticket = FleetTicket(0, in_fleet, now, epoch=reply.epoch, is_probe=is_probe)
+        ticket = FleetTicket(number, in_fleet, now, epoch=reply.epoch, is_probe=is_probe)
         if reply.contended:  # the others use what they hold, whatever they last reported
             ticket.at_most = min(reply.limit, in_flight + reply.limit - self._share)
         self._sampler.send(ticket)
@@ -138,6 +175,7 @@ class FleetShare(InFleet):
         Until the fleet has replied the slot is not used again: a queue would burn down in it.
         """
         self._in_use = in_flight
+        self._heard.append(ticket.number)
         if self._alone is None:
             self._sampler.refuse(ticket, retry_after)
             self._limit = max(0, min(self._limit - 1, in_flight))
@@ -174,25 +212,42 @@ class FleetShare(InFleet):
         regular = renew_every(self._members) * (0.5 + self._jitter)
         if self.state in (FleetState.DEGRADED, FleetState.LOCAL):
             return self._asked_at + regular
-        waiting = self._waiting
+        is_held_back = self._is_held_back
         need = Need(
             in_use=self._in_use,
-            waiting=waiting,
+            waiting=self._waiting,
             share=self._share,
             limit=self._reply.limit if self._reply is not None else 1,
             members=self._members,
             contended=self._reply is not None and self._reply.contended,
+            is_held_back=is_held_back,
             is_new=not self._was_hungry,
             is_urgent=self._sampler.is_urgent,
             owes=self._owes,
         )
         due_at = self._asked_at + next_renewal(need, self._jitter)
-        return min(due_at, self._fleet_moves_at) if waiting else due_at
+        return min(due_at, self._fleet_moves_at) if is_held_back else due_at
+
+    def is_due_soon(self, now: float) -> bool:
+        """Tell whether a renewal now, together with another's, saves one of its own soon."""
+        due_at = self.due_at()
+        return due_at <= now or due_at - now <= SOON * (due_at - self._asked_at) < math.inf
 
     def is_idle(self, now: float) -> bool:
         """Tell whether nobody has used or wanted the share for long."""
         has_share = self._reply is not None or self._alone is not None
         return has_share and not self._in_use + self._waiting and now >= self._busy_at + IDLE
+
+    def ask(self, now: float) -> Asked:
+        """Return this share's part in an exchange."""
+        return Asked(
+            report=self.report(now),
+            keys=self.keys,
+            maximum=self.maximum,
+            make=self.make,
+            remembered=self.remembered,
+            jitter=self._next_jitter(),
+        )
 
     def report(self, now: float) -> Report:
         """Return what to ask of the fleet, and to tell it."""
@@ -205,13 +260,13 @@ class FleetShare(InFleet):
         if self._in_use or waiting or sampler.sends or self._reply is None:
             self._busy_at = now
         self._asked_at = now
-        self._was_hungry = bool(waiting) and self._in_use >= self._share
+        self._was_hungry = self._is_held_back and self._in_use >= self._share
         self._owes = False
         self._jitter = self._next_jitter()
         request = ShareRequest(
             member=self.member,
             in_use=self._in_use,
-            want=self._in_use + waiting,
+            want=self._in_use + self._further,
             share=self._share,
             epoch=self._reply.epoch if self._reply else 0,
             rate=self._rate,
@@ -239,9 +294,20 @@ class FleetShare(InFleet):
         self._closed_until = None if closed_until is None else now + closed_until - reply.now
         self._fleet_moves_at = math.inf if moves_at is None else now + moves_at - reply.now
         self.remembered = reply.state
+        if isinstance(self.partition, Account):
+            holds_still = isinstance(algorithm, StepBack) and algorithm.holds_still
+            self.partition.blame.learn(self._numbered if holds_still else None)
         why = f" ({algorithm.reason})" if reply.committed else ""
         self.reason = f"{reply.share} of the fleet's {reply.limit}, {reply.members} members{why}"
         self._move(FleetState.SHARED, "the fleet's shares are renewed")
+
+    def conclude(self, report: Report, result: Renewal | Exception, now: float) -> None:
+        """Take what came of an exchange."""
+        if isinstance(result, Renewal):
+            self.take(report, result, now)
+        else:
+            is_ours = isinstance(result, StoreError)
+            self.fail(report, now, str(result) if is_ours else words_of(result))
 
     def fail(self, report: Report, now: float, why: str) -> None:
         """Go on without a reply: the share holds while it lasts, the sample goes with the next."""
@@ -270,6 +336,12 @@ class FleetShare(InFleet):
         if self._alone is None and self._reply is None:
             self.go_alone(now, why)
 
+    def leave(self, idle_at: float, now: float) -> Addressed | None:
+        """Say farewell, unless a request has come since it was found idle."""
+        if not self.is_idle(idle_at):
+            return None
+        return Addressed(self.keys, self.farewell(), self.maximum)
+
     def farewell(self) -> ShareRequest:
         """Give everything back; the next request asks for a share again."""
         self._limit = self._share = 0
@@ -285,6 +357,20 @@ class FleetShare(InFleet):
     @property
     def _waiting(self) -> int:
         return self.partition.slots.waiting if self.partition is not None else 0
+
+    @property
+    def _is_held_back(self) -> bool:
+        """Tell whether anybody waits for this limit; at first for a share of any."""
+        if self.partition is None or self._reply is None:
+            return bool(self._waiting)
+        return is_held_back(self.partition)
+
+    @property
+    def _further(self) -> int:
+        """Count the further slots that could be used."""
+        if self.partition is None or self._reply is None:
+            return self._waiting
+        return further_slots(self.partition)
 
     @property
     def _members(self) -> int:
@@ -306,6 +392,17 @@ class FleetShare(InFleet):
         if state is not self.state:
             self.state = state
             self._moved(state, why)
+
+
+def due_together(shares: Sequence[FleetShare], now: float) -> Iterator[Sequence[FleetShare]]:
+    """Return the shares to renew now, as many at a time as go into one command.
+
+    What is due soon goes along.
+    """
+    if any(share.due_at() <= now for share in shares):
+        due = [share for share in shares if share.is_due_soon(now)]
+        for first in range(0, len(due), MOST_SCOPES):
+            yield due[first : first + MOST_SCOPES]
 
 
 def alone(fresh: LimitAlgorithm, known: ShareReply | None) -> LimitAlgorithm:

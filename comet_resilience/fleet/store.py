@@ -7,24 +7,20 @@ retry of the client's: the next renewal is the retry, and nothing that is lost d
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, Final
 
 from ..escaping import printable
-from .message import ShareReply, ShareRequest, parse_share_reply
+from .message import NO_REPLY, Addressed, ShareReply, StoreError, parse_share_reply
 from .scope import RedisSource
 
 #: Seconds that a command may take, and a connection.
 COMMAND_TIMEOUT: Final = 0.25
 _MOST_WORDS: Final = 200
 INSTALL: Final = "pip install 'comet-resilience[redis]'"
-
-
-class StoreError(Exception):
-    """No reply that can be used; the message says why, without a secret."""
 
 
 @cache
@@ -77,26 +73,29 @@ class Store:
         # Redis names scripts by this digest; nothing is protected by it.
         self._digest = sha1(script().encode(), usedforsecurity=False).hexdigest()
 
-    def send(self, keys: tuple[str, str], request: ShareRequest, maximum: int) -> ShareReply:
-        """Ask the script.
+    def send(self, asked: Sequence[Addressed]) -> list[ShareReply | StoreError]:
+        """Ask the script, once for all scopes; return an error for one without a reply.
 
         Raises:
             StoreError: If it does not answer, or with what is no reply of the script.
 
         """
-        reply = parse_share_reply(self._run(keys, request), maximum)
-        if reply is None:
-            raise StoreError("Redis answered with something that is no answer of the script")
-        return reply
+        raw = self._run(asked)
+        if isinstance(raw, (str, bytes)) or not isinstance(raw, Sequence) or len(raw) != len(asked):
+            raise StoreError(NO_REPLY)
+        return [
+            parse_share_reply(reply, one.maximum) or _error_in(reply)
+            for reply, one in zip(raw, asked, strict=True)
+        ]
 
-    def say_farewell(self, keys: tuple[str, str], request: ShareRequest) -> None:
-        """Remove a member.
+    def say_farewell(self, asked: Sequence[Addressed]) -> None:
+        """Remove a member from scopes.
 
         Raises:
             StoreError: If Redis does not answer.
 
         """
-        self._run(keys, request)
+        self._run(asked)
 
     def forget(self) -> None:
         """Leave the connection to the process that it belongs to."""
@@ -111,23 +110,33 @@ class Store:
             except Exception:  # noqa: BLE001 - it is gone either way
                 return
 
-    def _run(self, keys: tuple[str, str], request: ShareRequest) -> object:
+    def _run(self, asked: Sequence[Addressed]) -> object:
+        keys = [key for one in asked for key in one.keys]
+        arguments = [text for one in asked for text in one.request.arguments()]
         try:
             if self._client is None:
                 self._client = self._make()
-            return self._evaluate(self._client, (*keys, *request.arguments()))
+            return self._evaluate(self._client, len(keys), (*keys, *arguments))
         except BaseException as error:  # noqa: BLE001 - whatever a client raises: no answer
             raise StoreError(f"{type(error).__name__}: {_words(error)}") from None
 
-    def _evaluate(self, client: Any, arguments: tuple[str, ...]) -> object:
+    def _evaluate(self, client: Any, keys: int, arguments: tuple[str, ...]) -> object:
         try:
-            return client.evalsha(self._digest, 2, *arguments)
+            return client.evalsha(self._digest, keys, *arguments)
         except Exception as error:
             # Each client has a class of its own for it, all with this name.
             if type(error).__name__ != "NoScriptError":
                 raise
-            return client.eval(script(), 2, *arguments)
+            return client.eval(script(), keys, *arguments)
 
 
-def _words(error: BaseException) -> str:
+def _error_in(reply: object) -> StoreError:
+    """Return the error that the script tells of one scope."""
+    if isinstance(reply, Sequence) and len(reply) == 1 and isinstance(reply[0], (str, bytes)):
+        text = reply[0] if isinstance(reply[0], str) else reply[0].decode("utf-8", "replace")
+        return StoreError(_words(text))
+    return StoreError(NO_REPLY)
+
+
+def _words(error: object) -> str:
     return printable(str(error))[:_MOST_WORDS]

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Generic, Protocol, TypeVar
 
 from ..verdict.vocabulary import Signal
-from .algorithm import StepBack, Ticket
-from .blame import Blame, Blamed
+from .algorithm import Ticket
+from .blame import AccountLimit, Blame, Blamed
 from .eventloop import EventLoop
 from .slots import Slots
 from .timer import Timer
@@ -48,7 +48,7 @@ class Account(Generic[BelowT]):
 
     __slots__ = ("__weakref__", "blame", "key", "ring", "slots", "timer")
 
-    def __init__(self, name: str, limit: StepBack) -> None:
+    def __init__(self, name: str, limit: AccountLimit) -> None:
         self.key: str = name
         self.slots: Slots = Slots(name, limit, has_bound=False)
         self.blame: Blame = Blame(limit)

@@ -186,6 +186,19 @@ class StepBack:
         return self.minimum if limit < self.minimum and self.closed_until is None else limit
 
     @property
+    def holds_still(self) -> bool:
+        """Tell whether nothing may be tried above the level, as after a step back."""
+        return self.allowance == 0
+
+    def is_above(self, ticket: Ticket) -> bool:
+        """Tell whether an attempt was sent above the level."""
+        return ticket.in_flight > self.level
+
+    def has_heard_of(self, ticket: Ticket) -> bool:
+        """Tell whether this was told of an attempt's refusal."""
+        return ticket.number in self.refused_numbers
+
+    @property
     def wake_at(self) -> float | None:
         """Return the end of the hold, or the time at which a probe counts as accepted."""
         if self._hold_until is not None:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ..verdict.vocabulary import Signal
-from .algorithm import StepBack, Ticket
+from .algorithm import LimitAlgorithm, Ticket
 
 #: Seconds within which refusals of several partitions bear witness against the account, and how
 #: many it takes: more below this share of its level, which is what saturated models look like.
@@ -29,6 +29,28 @@ WITNESSES_BELOW: Final = 3
 BELOW: Final = 0.9
 #: How far above the account's ceiling an acceptance disproves it.
 BEYOND: Final = 2
+
+
+class AccountLimit(LimitAlgorithm, Protocol):
+    """The limit of an account: ``StepBack``, or the share of one that a fleet moves."""
+
+    @property
+    def level(self) -> int:
+        """Return what is known to be accepted."""
+        ...
+
+    @property
+    def holds_still(self) -> bool:
+        """Tell whether nothing may be tried above the level, as after a step back."""
+        ...
+
+    def is_above(self, ticket: Ticket) -> bool:
+        """Tell whether an attempt was sent above the level."""
+        ...
+
+    def has_heard_of(self, ticket: Ticket) -> bool:
+        """Tell whether this was told of an attempt's refusal."""
+        ...
 
 
 class Blamed(Protocol):
@@ -59,7 +81,7 @@ class Blame:
     Each attempt has two tickets: ``own``, of its partition, and ``upper``, of the account.
     """
 
-    limit: StepBack
+    limit: AccountLimit
     ceiling: int | None = None
     _refused_at: int = 0
     _suspects: tuple[_Suspect, ...] = ()
@@ -87,7 +109,7 @@ class Blame:
             return Judgement(partition=False, account=(upper,))
         if signal is Signal.OVERLOAD_MODEL:
             return Judgement(partition=True)
-        is_known = self.ceiling is not None and upper.in_flight > self.limit.level
+        is_known = self.ceiling is not None and self.limit.is_above(upper)
         has_own = partition.ceiling is not None and own.in_flight >= partition.ceiling
         if is_known != has_own:
             return Judgement(partition=True, account=(upper,) if is_known else ())
@@ -99,18 +121,31 @@ class Blame:
         if len(self._suspects) < (WITNESSES if is_near else WITNESSES_BELOW):
             partition.ceiling = min(partition.ceiling or own.in_flight, own.in_flight)
             return Judgement(partition=True)
-        told = self.limit.refused_numbers
         tickets = (suspect.ticket for suspect in self._suspects)
         return Judgement(
-            partition=True, account=tuple(one for one in tickets if one.number not in told)
+            partition=True,
+            account=tuple(one for one in tickets if not self.limit.has_heard_of(one)),
         )
 
     def stepped_back(self, upper: Ticket) -> None:
         """Note where the account was refused, once its limit was told."""
-        if self.limit.allowance == 0:
-            ceiling = max(upper.in_flight, self.limit.level + 1)
-            self.ceiling = min(self.ceiling or ceiling, ceiling)
-            self._refused_at = max(self._refused_at, upper.number)
+        if self.limit.holds_still:
+            self._know(max(upper.in_flight, self.limit.level + 1), upper.number)
+
+    def learn(self, number: int | None) -> None:
+        """Learn of the others in a fleet: its limit has stepped back, ``None`` if it has not.
+
+        ``number`` is that of the latest attempt here.
+        """
+        level = self.limit.level
+        if number is not None:
+            self._know(level + 1, number)
+        elif self.ceiling is not None and level >= self.ceiling + BEYOND:
+            self.ceiling = None
+
+    def _know(self, ceiling: int, number: int) -> None:
+        self.ceiling = min(self.ceiling or ceiling, ceiling)
+        self._refused_at = max(self._refused_at, number)
 
 
 def _still_counts(suspect: _Suspect, partition: Blamed, now: float) -> bool:

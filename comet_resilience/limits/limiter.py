@@ -34,7 +34,8 @@ from ..events import AlgorithmRetired, FleetChanged
 from ..observers import ENDS_THE_PROGRAM, Observers
 from ..verdict.vocabulary import Signal
 from .account import Account
-from .algorithm import LimitAlgorithm, StepBack
+from .algorithm import LimitAlgorithm
+from .blame import AccountLimit
 from .budget import Budget
 from .collecting import collect
 from .eventloop import EventLoop, clock, running_loop, time_and_loop
@@ -61,8 +62,8 @@ class Limiter:
     ``make_algorithm`` makes the algorithm of a new partition, ``make_account_limit`` that of an
     account, needed where keys are ``InAccount``; ``max_queue`` bounds those who wait
     in one partition, ``None`` leaves them unbounded. ``budgets`` are those of models by name.
-    ``on_partition`` is called, under the lock, with each new partition. ``longest_closed`` bounds
-    the times that a gate names itself.
+    ``on_partition`` is called, under the lock, with each new partition and account.
+    ``longest_closed`` bounds the times that a gate names itself.
     """
 
     def __init__(
@@ -72,9 +73,9 @@ class Limiter:
         max_queue: int | None,
         observers: Observers,
         jitter: Callable[[], float] = random.random,
-        on_partition: Callable[[Partition], None] | None = None,
+        on_partition: Callable[[Level], None] | None = None,
         longest_closed: float = CLOSED_MAX,
-        make_account_limit: Callable[[], StepBack] | None = None,
+        make_account_limit: Callable[[], AccountLimit] | None = None,
         budgets: Mapping[str, Budget] = _NO_BUDGETS,
     ) -> None:
         self._budgets = budgets
@@ -236,12 +237,12 @@ class Limiter:
             if lease.loop is not None:
                 lease.loop.call_soon(self._collect)
 
-    def adjust(self, partition: Partition, step: Callable[[float], T]) -> T:
+    def adjust(self, level: Level, step: Callable[[float], T]) -> T:
         """Run ``step(now)`` under the lock, from any thread, and give out what it made free."""
         now, loop = time_and_loop()
         with self._lock:
             result = step(now)
-            self._scheduler.pump(partition, now, loop)
+            self._scheduler.pump(level, now, loop)
         self._emit()
         return result
 
@@ -344,7 +345,10 @@ class Limiter:
     def _make_account(self, name: str) -> Account[Partition]:
         if self._make_account_limit is None:
             raise TypeError("make_account_limit: expected a function where keys are InAccount")
-        return Account(name, self._make_account_limit())
+        account: Account[Partition] = Account(name, self._make_account_limit())
+        if self._on_partition is not None:
+            self._on_partition(account)
+        return account
 
     def _make_partition(self, key: Hashable, account: Account[Partition] | None) -> Partition:
         gate = self._gates.of_partition()

@@ -44,7 +44,7 @@ class Timed:
     sent: list[ShareRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        text = script().replace(CLOCK, "local clock = { ARGV[14], ARGV[15] }")
+        text = script().replace(CLOCK, "local clock = { ARGV[#ARGV - 1], ARGV[#ARGV] }")
         self._run = self.db.register_script(text)
 
     def send(self, request: ShareRequest, maximum: int = 1_000) -> ShareReply:
@@ -52,7 +52,7 @@ class Timed:
         self.sent.append(request)
         seconds, rest = divmod(round(self.now * 1_000_000), 1_000_000)
         raw = self._run(KEYS, [*request.arguments(), seconds, rest])
-        reply = parse_share_reply(raw, maximum)
+        reply = parse_share_reply(raw[0], maximum)
         assert reply is not None, raw
         return reply
 

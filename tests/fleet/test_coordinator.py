@@ -381,7 +381,7 @@ def test_three_clients_at_a_hidden_capacity_lose_no_request(
             await asyncio.gather(*(ask(client) for client in clients for _ in range(60)))
             assert gateway.answered == 180
             assert len(gateway.requests) == 180 + gateway.refused
-            assert len(db.keys("*:limit")) == 1
+            assert len(db.keys("*:limit")) == 2  # the model's, and the account's
             assert [shown(client).ok for client in clients] == [60] * 3
             for client in clients:
                 await client.close()

@@ -20,7 +20,7 @@ from comet_resilience.fleet.pace import (
 
 CALM: dict[str, Any] = {
     "in_use": 3, "waiting": 0, "share": 5, "limit": 20, "members": 6, "contended": False,
-    "is_new": False, "is_urgent": False, "owes": False,
+    "is_held_back": False, "is_new": False, "is_urgent": False, "owes": False,
 }  # fmt: skip
 
 
@@ -28,15 +28,20 @@ CALM: dict[str, Any] = {
     ("changes", "seconds"),
     [
         ({}, RENEW_EVERY),
-        ({"waiting": 4}, RENEW_EVERY),  # there are slots: nobody need be asked
-        ({"waiting": 4, "in_use": 5, "is_new": True}, GAP),
-        ({"waiting": 4, "in_use": 5, "is_new": True, "limit": 5}, RENEW_EVERY),  # it has all
-        ({"waiting": 4, "in_use": 5}, HUNGRY_GAP),
-        ({"waiting": 4, "in_use": 5, "members": 100}, 1.0),
+        (
+            {"waiting": 4, "is_held_back": True},
+            RENEW_EVERY,
+        ),  # there are slots: nobody need be asked
+        ({"waiting": 4, "in_use": 5}, RENEW_EVERY),  # another limit holds them back
+        ({"waiting": 4, "in_use": 5, "is_held_back": True, "is_new": True}, GAP),
+        ({"waiting": 4, "in_use": 5, "is_held_back": True, "limit": 5}, RENEW_EVERY),  # it has all
+        ({"waiting": 4, "in_use": 5, "is_held_back": True}, HUNGRY_GAP),
+        ({"waiting": 4, "in_use": 5, "is_held_back": True, "members": 100}, 1.0),
         ({"is_urgent": True}, GAP),
         ({"owes": True}, GAP),
         ({"in_use": 2, "contended": True}, SURPLUS_GAP),
         ({"in_use": 3, "contended": True}, RENEW_EVERY),
+        ({"in_use": 2, "waiting": 4, "contended": True}, RENEW_EVERY),  # it will use them itself
         ({"in_use": 0}, RENEW_EVERY),  # nobody else wants it
         ({"in_use": 0, "share": 0, "contended": True}, RENEW_EVERY),  # nothing to give back
         ({"is_urgent": True, "members": 1_000}, 0.5),

@@ -13,8 +13,14 @@ SECRET = "sk-CANARY-3f9a27c1d84e4b6fa0b5"
 BASE = "https://api.cometapi.com/v1"
 
 
-def test_keys_of_one_scope_share_a_hash_tag_and_hold_no_secret() -> None:
-    keys = keys_of(account_of(BASE, SECRET, None), ("POST /chat/completions", "gpt-5"))
+def test_keys_of_one_account_share_a_hash_tag_and_hold_no_secret() -> None:
+    account = account_of(BASE, SECRET, None)
+    keys = [
+        key
+        for partition in (("POST /chat/completions", "gpt-5"), "account")
+        for key in keys_of(account, partition)
+    ]
+    assert len(set(keys)) == 4
     tags = {key[key.index("{") : key.index("}") + 1] for key in keys}
     assert len(tags) == 1
     for key in keys:

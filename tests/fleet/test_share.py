@@ -9,15 +9,19 @@ from typing import Any
 import pytest
 
 from comet_resilience.events import FleetState
-from comet_resilience.fleet.merge import understand
+from comet_resilience.fleet.memory import Count
+from comet_resilience.fleet.merge import Understanding, understand
 from comet_resilience.fleet.message import ShareReply
-from comet_resilience.fleet.pace import IDLE, KEPT, TTL
-from comet_resilience.fleet.renewal import Renewal
-from comet_resilience.fleet.share import JOIN_WITHIN, FleetShare, alone
+from comet_resilience.fleet.pace import HUNGRY_GAP, IDLE, KEPT, RENEW_EVERY, TTL
+from comet_resilience.fleet.renewal import MOST_SCOPES, Renewal
+from comet_resilience.fleet.share import JOIN_WITHIN, FleetShare, alone, due_together
+from comet_resilience.limits.account import Account
 from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
+from comet_resilience.limits.blame import Judgement
 from comet_resilience.limits.fixed import FixedLimit
 from comet_resilience.limits.partition import Partition
 from comet_resilience.limits.views import view_of
+from comet_resilience.verdict.vocabulary import Signal
 from tests.bench.sim.fleet import FleetRun
 from tests.bench.sim.policies import PRODUCT
 from tests.bench.sim.scenario import Kind
@@ -353,6 +357,130 @@ def test_news_that_others_overtook_go_with_the_next_report() -> None:
     assert outcome.retry_after == 2.0
 
 
+# -- an account above models ----------------------------------------------------------------------
+
+
+class Team:
+    """An account's share and those of two models below it, with the partitions of all three."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+        self.share, a, b = (
+            FleetShare(name, make, lambda: "", lambda *_: None, lambda: 0.5) for name in "mab"
+        )
+        self.account: Account[Partition] = Account("account", self.share)
+        self.blame, self.slots = self.account.blame, self.account.slots
+        self.share.bind(self.account, ("k1", "k2"))
+        self.below = [Partition(one.member, one, above=self.account) for one in (a, b)]
+        for one, partition in zip((a, b), self.below, strict=True):
+            one.bind(partition, ("k", one.member))
+
+    def renew(self, one: FleetShare, /, *, hold: bool = False, **changes: Any) -> None:
+        """One renewal that is answered: by a fleet that holds still, or lets one more be tried."""
+        report = one.report(self.now)
+        reply = replace(ANSWER, **changes)
+        algorithm = StepBack(8, 1, 64)
+        algorithm.level, algorithm.allowance = reply.limit - (not hold), int(not hold)
+        fleet = Understanding(algorithm, Count())
+        one.take(report, Renewal(reply, fleet, is_reported=True), self.now)
+        one.planned = math.inf
+
+    def refuse(self, below: Partition) -> Judgement:
+        """Send one attempt, and have it refused; neither limit is told."""
+        own, upper = (
+            slots.algorithm.sent(self.now, slots.in_flight + 1)
+            for slots in (below.slots, self.slots)
+        )
+        judgement: Judgement = self.blame.judge(below, own, upper, Signal.OVERLOAD, self.now)
+        return judgement
+
+
+def test_an_accounts_share_wants_no_more_than_its_models_could_send() -> None:
+    """A hundred wait at a model's own limit: the account's slots would be of no use to them."""
+    team = Team()
+    a, b = team.below
+    for share in (team.share, a.slots.algorithm, b.slots.algorithm):
+        assert isinstance(share, FleetShare)
+        team.renew(share, share=4)
+    team.slots.waiting = a.slots.waiting = 100
+    assert team.share.report(team.now).request.want == 0
+    team.account.ring[a] = None
+    a.slots.in_flight = 1
+    assert team.share.report(team.now).request.want == 3
+    b.slots.waiting = 2
+    team.account.ring[b] = None
+    assert team.share.report(team.now).request.want == 5
+
+
+def test_a_model_below_a_full_account_wants_one_more_slot_and_does_not_hurry() -> None:
+    team = Team()
+    share = team.below[0].slots.algorithm
+    assert isinstance(share, FleetShare)
+    team.renew(team.share, share=4)
+    team.renew(share, share=1)
+    share.sent(team.now, 1)
+    slots = team.below[0].slots
+    slots.in_flight, slots.waiting = 1, 100
+    assert share.report(team.now).request.want == 1 + 4 + 1
+    assert share.due_at() == pytest.approx(team.now + HUNGRY_GAP)
+    team.slots.in_flight = 4
+    assert share.report(team.now).request.want == 1 + 1
+    assert share.due_at() == pytest.approx(team.now + RENEW_EVERY)
+
+
+def test_what_the_fleet_met_is_known_here() -> None:
+    """After its step back one refusal above the level is the account's: no witness is needed."""
+    team = Team()
+    team.renew(team.share, share=4, limit=20)
+    assert team.refuse(team.below[0]).account == ()
+    team.now += 5.0
+    team.renew(team.share, share=4, limit=12, hold=True)
+    assert team.blame.ceiling == 13
+    team.renew(team.share, share=4, limit=13)
+    team.slots.in_flight = 3
+    (ticket,) = team.refuse(team.below[1]).account
+    team.share.refused(ticket, team.now, 0, None, 0.5)
+    assert team.share.has_heard_of(ticket)
+    team.renew(team.share, share=4, limit=16)
+    assert team.blame.ceiling is None  # the fleet has had more than that accepted since
+
+
+def test_without_its_fleet_an_account_steps_back_by_itself() -> None:
+    team = Team()
+    team.renew(team.share, share=4, limit=24)
+    team.now += 3.0
+    team.share.tick(team.now)
+    assert team.share.state is FleetState.LOCAL
+    assert team.share.limit == 4
+    team.slots.in_flight = 3
+    for below in team.below:
+        judgement = team.refuse(below)
+    assert len(judgement.account) == 2
+    for ticket in judgement.account:
+        team.share.refused(ticket, team.now, 2, None, 0.5)
+    team.blame.stepped_back(judgement.account[-1])
+    team.share.tick(team.now)
+    assert team.share.limit == team.share.level == 2
+    assert team.share.holds_still
+    assert team.blame.ceiling == 4
+
+
+# -- one command for all ---------------------------------------------------------------------------
+
+
+def test_what_is_due_soon_goes_along_with_what_is_due() -> None:
+    members = [Member() for _ in range(3)]
+    for member, since in zip(members, (0.5, 0.4, 0.2), strict=True):
+        member.now -= since
+        member.wait(1)
+        member.renew(share=4, contended=False)
+    shares = [member.share for member in members]
+    assert list(due_together(shares, 999.99)) == []
+    assert list(due_together(shares, 1_000.0)) == [shares[:2]]
+    shares *= MOST_SCOPES
+    assert [len(one) for one in due_together(shares, 1_000.0)] == [MOST_SCOPES, MOST_SCOPES]
+
+
 # -- several together ------------------------------------------------------------------------------
 
 
@@ -365,8 +493,8 @@ def test_a_hidden_capacity_is_found_together(db: Any, seed: int) -> None:
     result = run.play()
     assert (result.successes, result.failed, result.left) == (300, 0, 0)
     assert result.refused_per_100 <= 5
-    (limit,) = (int(db.hget(key, "limit")) for key in db.keys("*:limit"))
-    assert 18 <= limit <= 22
-    assert (
-        sum(share.limit for coordinator in run.coordinators for share in coordinator.shares) <= 22
-    )
+    # The model's limit or the account's above it: the lower one counts, in each process as well.
+    assert 18 <= min(int(db.hget(key, "limit")) for key in db.keys("*:limit")) <= 22
+    shares = [[share.limit for share in one.shares] for one in run.coordinators]
+    assert [len(each) for each in shares] == [2, 2, 2]
+    assert sum(min(each) for each in shares) <= 22

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from comet_resilience.fleet.message import ShareRequest
-from comet_resilience.fleet.store import Store, StoreError, script
+from comet_resilience.fleet.message import Addressed, ShareReply, ShareRequest, StoreError
+from comet_resilience.fleet.store import Store, script
 
-KEYS = ("members", "limit")
-REPLY: list[Any] = [4, 20, "7", "3", 2, 10, 0, "1.5", "1000", 0, 1, "{}"]
+ASK = Addressed(("members", "limit"), ShareRequest(member="m"), maximum=100)
+REPLY: list[Any] = [[4, 20, "7", "3", 2, 10, 0, "1.5", "1000", 0, 1, "{}"]]
 
 
 class NoScriptError(Exception):
@@ -51,17 +52,36 @@ def test_a_script_that_the_server_does_not_know_is_sent_once() -> None:
     client = Client()
     store = Store(lambda: client)
     for _ in range(2):
-        reply = store.send(KEYS, ShareRequest(member="m"), maximum=100)
+        (reply,) = store.send([ASK])
+        assert isinstance(reply, ShareReply)
         assert (reply.share, reply.limit, reply.version, reply.members) == (4, 20, 7, 2)
     assert client.commands == ["evalsha", "eval", "evalsha"]
 
 
-@pytest.mark.parametrize("nonsense", [None, [], "OK", [1, 2, 3], ["x"] * 12])
+@pytest.mark.parametrize("nonsense", [None, [], "O", [[], []]])
 def test_what_is_no_reply_is_an_error(nonsense: Any) -> None:
     """Whoever wrote it."""
     store = Store(lambda: Client(nonsense))
     with pytest.raises(StoreError, match="no answer of the script"):
-        store.send(KEYS, ShareRequest(member="m"), maximum=100)
+        store.send([ASK])
+
+
+@pytest.mark.parametrize(
+    ("nonsense", "words"),
+    [
+        *((odd, "no answer of the script") for odd in (None, [], "OK", [1, 2, 3], ["x"] * 12)),
+        (["WRONGTYPE of\nkey"], "WRONGTYPE of key"),
+        ([b"WRONGTYPE"], "WRONGTYPE"),
+    ],
+)
+def test_a_scope_without_a_reply_leaves_the_others_theirs(nonsense: Any, words: str) -> None:
+    """It is an error by itself, in the words of the server where there are any."""
+    store = Store(lambda: Client([nonsense, *REPLY]))
+    lost, kept = store.send([ASK, ASK])
+    assert isinstance(lost, StoreError)
+    assert re.search(words, str(lost))
+    assert isinstance(kept, ShareReply)
+    assert kept.share == 4
 
 
 @pytest.mark.parametrize("error", [ConnectionError("refused"), KeyboardInterrupt("odd")])
@@ -69,7 +89,7 @@ def test_whatever_a_client_raises_is_one_error_in_words(error: BaseException) ->
     """Its class and its words, and nothing chained to it."""
     store = Store(lambda: Client(error))
     with pytest.raises(StoreError, match=rf"^{type(error).__name__}: {error}$") as caught:
-        store.send(KEYS, ShareRequest(member="m"), maximum=100)
+        store.send([ASK])
     assert caught.value.__cause__ is None
 
 
@@ -82,8 +102,8 @@ def test_a_closed_store_makes_another_client() -> None:
         return made[-1]
 
     store = Store(make)
-    store.send(KEYS, ShareRequest(member="m"), maximum=100)
+    store.send([ASK])
     store.close()
     store.close()
-    store.send(KEYS, ShareRequest(member="m"), maximum=100)
+    store.send([ASK])
     assert [client.closed for client in made] == [True, False]

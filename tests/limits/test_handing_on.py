@@ -13,7 +13,8 @@ from comet_resilience.errors import QueueTimeoutError
 from comet_resilience.limits import limiter as limiter_module
 from comet_resilience.limits.algorithm import LimitAlgorithm
 from comet_resilience.limits.limiter import Limiter
-from comet_resilience.limits.partition import Lease, Partition, Waiter
+from comet_resilience.limits.partition import Lease, Level, Waiter
+from comet_resilience.limits.partitions import InAccount
 from comet_resilience.limits.snapshot import Load
 from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
@@ -131,15 +132,16 @@ def test_figures_of_one_partition() -> None:
 
 
 def test_each_new_partition_is_made_known() -> None:
-    """Once, with its algorithm and key, before it is used."""
-    known: list[Partition] = []
+    """Once, with its algorithm and key, before it is used; and so is an account above it."""
+    known: list[Level] = []
     limiter = Limiter(
         make_algorithm=lambda: FixedLimit(7), max_queue=None,
         observers=Observers([]), on_partition=known.append,
+        make_account_limit=lambda: StepBack(5, 1, 64),
     )  # fmt: skip
-    for key in ("a", "b", "a"):
+    for key in ("a", InAccount("x", "b"), InAccount("x", "c"), "a"):
         limiter.acquire_nowait(key)
-    assert [partition.key for partition in known] == ["a", "b"]
+    assert [level.key for level in known] == ["a", "account", "b", "c"]
 
 
 # -- Between event loops -------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from comet_resilience.verdict.vocabulary import Signal
 
 from .clock import VirtualLoop
 from .fleet import VirtualCoordinator, VirtualServer
+from .policies import account_limit
 from .result import jain
 from .run import Turn
 
@@ -91,6 +92,7 @@ class Crowd:
             self._server,
             partial(FixedLimit, self.cap),
             self._random.random,
+            account_limit,
         )
         return coordinator.limiter
 

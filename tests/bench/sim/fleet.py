@@ -7,33 +7,31 @@ script reads its server's clock by an argument: nothing else differs from the li
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
 from comet_resilience.fleet.merge import ceiling
-from comet_resilience.fleet.message import ShareReply, ShareRequest, parse_share_reply
-from comet_resilience.fleet.renewal import Renewal, Report, exchange
+from comet_resilience.fleet.message import Addressed, ShareReply, StoreError, parse_share_reply
+from comet_resilience.fleet.renewal import Asked, Renewal, exchange
 from comet_resilience.fleet.scope import keys_of
-from comet_resilience.fleet.share import FleetShare
+from comet_resilience.fleet.share import FleetShare, due_together
 from comet_resilience.fleet.store import script
 from comet_resilience.limits.algorithm import LimitAlgorithm
 from comet_resilience.limits.limiter import Limiter
-from comet_resilience.limits.partition import Partition
+from comet_resilience.limits.partition import Level
 from comet_resilience.observers import Observers
 
 from .clock import Handle, VirtualLoop
 from .policies import Policy
 from .run import Run
 from .scenario import Kind, Scenario
-from .workload import Job
 
 #: Seconds to Redis, and back.
 _ONE_WAY: Final = 0.0005
 #: Where the virtual clock of the server starts; a time of 0 means none there.
 _EPOCH: Final = 1_000_000
 _CLOCK: Final = "local clock = redis.call('TIME')"
-_ARGUMENTS: Final = 13
 
 
 class VirtualServer:
@@ -43,24 +41,22 @@ class VirtualServer:
         text = script()
         if text.count(_CLOCK) != 1:
             raise AssertionError("the script reads its clock in another way")
-        first = _ARGUMENTS + 1
-        text = text.replace(_CLOCK, f"local clock = {{ARGV[{first}], ARGV[{first + 1}]}}")
+        text = text.replace(_CLOCK, "local clock = {ARGV[#ARGV - 1], ARGV[#ARGV]}")
         self._client, self._loop = client, loop
         self._digest = client.script_load(text)
         self.called_at: list[float] = []
+        self.scopes = 0
 
-    def send(self, keys: tuple[str, str], maximum: int, request: ShareRequest) -> ShareReply:
+    def send(self, asked: Sequence[Addressed]) -> list[ShareReply | StoreError]:
         """What the store does, at the loop's time."""
         self.called_at.append(self._loop.time())
         seconds, rest = divmod(self._loop.time(), 1.0)
         clock = (str(_EPOCH + int(seconds)), str(int(rest * 1_000_000)))
-        arguments = request.arguments()
-        assert len(arguments) == _ARGUMENTS
-        reply = parse_share_reply(
-            self._client.evalsha(self._digest, 2, *keys, *arguments, *clock), maximum
-        )
-        assert reply is not None
-        return reply
+        keys = [key for one in asked for key in one.keys]
+        arguments = [text for one in asked for text in one.request.arguments()]
+        raw = self._client.evalsha(self._digest, len(keys), *keys, *arguments, *clock)
+        self.scopes += len(asked)
+        return [_parsed(reply, one.maximum) for reply, one in zip(raw, asked, strict=True)]
 
 
 class VirtualCoordinator:
@@ -73,46 +69,47 @@ class VirtualCoordinator:
         server: VirtualServer,
         make: Callable[[], LimitAlgorithm],
         jitter: Callable[[], float],
+        make_account: Callable[[], LimitAlgorithm],
     ) -> None:
         self._member, self._loop, self._server = member, loop, server
-        self._make, self._next_jitter = make, jitter
-        self._maximum = ceiling(make())
+        self._make, self._make_account, self._next_jitter = make, make_account, jitter
         self._timer: Handle | None = None
         self._is_busy = False
         self.shares: list[FleetShare] = []
         self.limiter = Limiter(
-            make_algorithm=self._new_share,
+            make_algorithm=partial(self._new_share, make),
             max_queue=None,
             observers=Observers(()),
             jitter=jitter,
             on_partition=self._join,
+            make_account_limit=partial(self._new_share, self._make_account),
         )
 
-    def _new_share(self) -> FleetShare:
+    def _new_share(self, make: Callable[[], LimitAlgorithm]) -> FleetShare:
         name = f"{self._member}-{len(self.shares)}"
-        return FleetShare(name, self._make, self._wake, lambda state, why: None, self._next_jitter)
+        return FleetShare(
+            name, make, self._wake, lambda state, why: None, self._next_jitter, ceiling(make())
+        )
 
-    def _join(self, partition: Partition) -> None:
-        share = partition.slots.algorithm
+    def _join(self, level: Level) -> None:
+        share = level.slots.algorithm
         assert isinstance(share, FleetShare)
-        share.bind(partition, keys_of("virtual", partition.key))
+        share.bind(level, keys_of("virtual", level.key))
         self.shares.append(share)
 
     def _wake(self) -> None:
         self._loop.at(self._loop.time(), self._look)
 
     def _look(self) -> None:
-        """Renew what is due, one after the other, then wait for the next."""
+        """Renew what is due, one command after the other, then wait for the next."""
         if self._is_busy:
             return
         now = self._loop.time()
-        for share in self.shares:
-            if share.due_at() <= now:
-                self._is_busy = True
-                assert share.partition is not None
-                report = self.limiter.adjust(share.partition, share.report)
-                self._loop.at(now + _ONE_WAY, self._exchange, share, report)
-                return
+        for shares in due_together(self.shares, now):
+            self._is_busy = True
+            asked = [self.limiter.adjust(_level(share), share.ask) for share in shares]
+            self._loop.at(now + _ONE_WAY, self._exchange, shares, asked)
+            return
         self._plan()
 
     def _plan(self) -> None:
@@ -124,16 +121,32 @@ class VirtualCoordinator:
         if earliest < math.inf:
             self._timer = self._loop.call_at(earliest, self._look)
 
-    def _exchange(self, share: FleetShare, report: Report) -> None:
-        send = partial(self._server.send, share.keys, self._maximum)
-        renewal = exchange(send, report, self._make, share.remembered, self._next_jitter())
-        self._loop.at(self._loop.time() + _ONE_WAY, self._take, share, report, renewal)
+    def _exchange(self, shares: Sequence[FleetShare], asked: Sequence[Asked]) -> None:
+        results = exchange(self._server.send, asked)
+        self._loop.at(self._loop.time() + _ONE_WAY, self._take, shares, asked, results)
 
-    def _take(self, share: FleetShare, report: Report, renewal: Renewal) -> None:
-        assert share.partition is not None
-        self.limiter.adjust(share.partition, lambda now: share.take(report, renewal, now))
+    def _take(
+        self,
+        shares: Sequence[FleetShare],
+        asked: Sequence[Asked],
+        results: Sequence[Renewal | Exception],
+    ) -> None:
+        for share, one, result in zip(shares, asked, results, strict=True):
+            assert isinstance(result, Renewal), result
+            self.limiter.adjust(_level(share), partial(share.take, one.report, result))
         self._is_busy = False
         self._look()
+
+
+def _parsed(raw: object, maximum: int) -> ShareReply:
+    reply = parse_share_reply(raw, maximum)
+    assert reply is not None, raw
+    return reply
+
+
+def _level(share: FleetShare) -> Level:
+    assert share.partition is not None
+    return share.partition
 
 
 class FleetRun(Run):
@@ -151,11 +164,8 @@ class FleetRun(Run):
                 self.server,
                 policy.make_algorithm,
                 self._random.random,
+                policy.make_account_limit,
             )
             for number in range(scenario.processes)
         ]
         self.limiters = [coordinator.limiter for coordinator in self.coordinators]
-
-    def _key(self, job: Job) -> Hashable:
-        """The model alone: in a fleet no account stands above the partitions."""
-        return "" if self._scenario.one_partition else job.model
