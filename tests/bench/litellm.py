@@ -23,7 +23,7 @@ import openai
 
 from comet_resilience import AttemptFinished, Event, wrap
 from comet_resilience.testing import ConcurrencyCap, Gateway
-from tests.ecosystem.litellm_proxy import client_of, find_litellm, litellm_proxy
+from tests.ecosystem.litellm_proxy import behind, client_of, find_litellm, litellm_proxy
 
 CALLS = 200
 RETRIES = 10
@@ -103,11 +103,9 @@ async def play(scene: Scene, command: str) -> tuple[Result, Result]:
         async with (
             Gateway(capacity=capacity, latency=SERVICE_TIME) as provider,
             litellm_proxy(
-                provider,
-                [MODEL],
+                {MODEL: behind(provider, **scene.deployment)},
                 command=command,
                 general=scene.general,
-                deployment=scene.deployment,
             ) as base_url,
         ):
             results.append(await burst(base_url, wrapped=wrapped))

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -37,18 +37,16 @@ def find_litellm(given: str | None = None) -> str | None:
 
 @asynccontextmanager
 async def litellm_proxy(
-    provider: Gateway,
-    models: Sequence[str],
+    models: Mapping[str, Mapping[str, Any]],
     *,
     command: str,
     general: Mapping[str, Any] | None = None,
-    deployment: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[str]:
-    """Run a proxy for some models of a provider; its base URL.
+    """Run a proxy for some models, each with its parameters; its base URL.
 
-    *general* goes to ``general_settings``, *deployment* to the parameters of each model.
+    *general* goes to ``general_settings``.
     """
-    settings = _settings(provider, models, general or {}, deployment or {})
+    settings = _settings(models, general or {})
     port = await _free_port()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
@@ -74,20 +72,18 @@ def client_of(base_url: str, **options: Any) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=base_url, api_key=KEY, **options)
 
 
+def behind(provider: Gateway, **parameters: Any) -> dict[str, Any]:
+    """Return the parameters of a model that is this provider's."""
+    return {"api_base": provider.base_url, "api_key": "sk-provider", "max_retries": 0, **parameters}
+
+
 def _settings(
-    provider: Gateway,
-    models: Sequence[str],
-    general: Mapping[str, Any],
-    deployment: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, Any]], general: Mapping[str, Any]
 ) -> dict[str, Any]:
-    behind = {"api_base": provider.base_url, "api_key": "sk-provider", "max_retries": 0}
     return {
         "model_list": [
-            {
-                "model_name": model,
-                "litellm_params": {"model": f"openai/{model}", **behind, **deployment},
-            }
-            for model in models
+            {"model_name": name, "litellm_params": {"model": f"openai/{name}", **parameters}}
+            for name, parameters in models.items()
         ],
         "litellm_settings": {"num_retries": 0, "telemetry": False},
         "router_settings": {"num_retries": 0, "disable_cooldowns": True},

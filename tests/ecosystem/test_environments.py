@@ -7,7 +7,8 @@ import re
 import pytest
 
 from tests.ecosystem.conftest import ROOT
-from tests.ecosystem.environments import ENVIRONMENTS, Environment
+from tests.ecosystem.environments import ENVIRONMENTS
+from tests.matrix.environments import Environment
 
 
 def test_every_file_has_an_environment() -> None:

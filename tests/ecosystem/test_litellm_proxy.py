@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import anyio
 import openai
 import pytest
 
@@ -16,7 +21,7 @@ from comet_resilience import FailureKind, diagnose, snapshot, wrap
 from comet_resilience.testing import ConcurrencyCap, Gateway
 from tests.conftest import FAST, MESSAGES
 
-from .litellm_proxy import client_of, find_litellm, litellm_proxy
+from .litellm_proxy import behind, client_of, find_litellm, litellm_proxy
 
 COMMAND = find_litellm()
 pytestmark = [
@@ -53,28 +58,64 @@ SITUATIONS = {
 }
 
 
-@pytest.fixture
-async def provider() -> AsyncIterator[Gateway]:
-    """The provider behind the proxy."""
-    async with Gateway() as served:
-        yield served
+#: A burst at a ceiling of four: in the proxy's own settings, a deployment's, or the provider's.
+ADMISSION = {"max_in_flight_requests_per_worker": 4, "max_queued_requests_per_worker": 2}
+CEILINGS = ("admission control", "a deployment in parallel", "the provider's cap")
+
+
+@dataclass(frozen=True)
+class Proxies:
+    """Two real proxies: one with admission control, one for all else; the provider behind both."""
+
+    provider: Gateway
+    base_url: str
+    admitting: str
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    """The loop of the whole file: a proxy takes seconds to start."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def proxies() -> AsyncIterator[Proxies]:
+    """Both proxies, started side by side."""
+    base_urls: dict[str, str] = {}
+    async with (
+        Gateway(latency=0.05) as provider,
+        Gateway(latency=0.05, capacity=ConcurrencyCap(4)) as capped,
+        AsyncExitStack() as stack,
+    ):
+
+        async def start(name: str, models: dict[str, Any], **general: int) -> None:
+            proxy = litellm_proxy(models, command=str(COMMAND), general=general)
+            base_urls[name] = await stack.enter_async_context(proxy)
+
+        usual = behind(provider)
+        models = {
+            **dict.fromkeys((*SITUATIONS, "well", "recovering"), usual),
+            CEILINGS[1]: behind(provider, max_parallel_requests=4),
+            CEILINGS[2]: behind(capped),
+        }
+        async with anyio.create_task_group() as starting:
+            starting.start_soon(partial(start, "every", models))
+            starting.start_soon(partial(start, "admitting", {CEILINGS[0]: usual}, **ADMISSION))
+        yield Proxies(provider, base_urls["every"], base_urls["admitting"])
 
 
 async def ask(client: openai.AsyncOpenAI, model: str) -> str | None:
-    """One chat completion."""
+    """Ask for one chat completion."""
     answer = await client.chat.completions.create(model=model, messages=MESSAGES)
     return answer.choices[0].message.content
 
 
-async def test_each_situation_is_taken_for_what_it_is(provider: Gateway) -> None:
+async def test_each_situation_is_taken_for_what_it_is(proxies: Proxies) -> None:
     """Through LiteLLM's own words: the kind, and how often it was sent; then all is well."""
     for name in SITUATIONS:
-        provider.always(name, model=name)
+        proxies.provider.always(name, model=name)
     found: dict[str, tuple[FailureKind, int]] = {}
-    async with (
-        litellm_proxy(provider, [*SITUATIONS, "well"], command=str(COMMAND)) as base_url,
-        wrap(client_of(base_url), max_retries=2, **FAST) as client,
-    ):
+    async with wrap(client_of(proxies.base_url), max_retries=2, **FAST) as client:
         for name in SITUATIONS:
             with pytest.raises(openai.APIError) as caught:
                 await ask(client, name)
@@ -85,36 +126,20 @@ async def test_each_situation_is_taken_for_what_it_is(provider: Gateway) -> None
     assert found == SITUATIONS
 
 
-async def test_a_failing_provider_that_recovers_is_not_felt(provider: Gateway) -> None:
+async def test_a_failing_provider_that_recovers_is_not_felt(proxies: Proxies) -> None:
     """Every retry goes through the proxy, and nobody but us retries."""
-    provider.script(429, 503, "bad_gateway", "ok", model="well")
-    async with (
-        litellm_proxy(provider, ["well"], command=str(COMMAND)) as base_url,
-        wrap(client_of(base_url), **FAST) as client,
-    ):
-        assert await ask(client, "well") == "The gateway has an answer for you."
-    assert [each.method for each in provider.requests].count("POST") == 4
+    proxies.provider.script(429, 503, "bad_gateway", "ok", model="recovering")
+    async with wrap(client_of(proxies.base_url), **FAST) as client:
+        assert await ask(client, "recovering") == "The gateway has an answer for you."
+    assert [each.model for each in proxies.provider.requests].count("recovering") == 4
 
 
-BURSTS = {
-    "admission control": {
-        "general": {"max_in_flight_requests_per_worker": 4, "max_queued_requests_per_worker": 2}
-    },
-    "deployment in parallel": {"deployment": {"max_parallel_requests": 4}},
-    "provider's cap": {},
-}
-
-
-@pytest.mark.parametrize("name", BURSTS)
-async def test_every_call_of_a_burst_is_answered(name: str) -> None:
-    """Sixty at once at a proxy that takes four: all answered, with refusals that can be counted."""
-    capacity = ConcurrencyCap(4) if name == "provider's cap" else None
-    async with (
-        Gateway(capacity=capacity, latency=0.05) as provider,
-        litellm_proxy(provider, ["well"], command=str(COMMAND), **BURSTS[name]) as base_url,
-        wrap(client_of(base_url)) as client,
-    ):
-        answers = await asyncio.gather(*(ask(client, "well") for _ in range(60)))
+@pytest.mark.parametrize("ceiling", CEILINGS)
+async def test_every_call_of_a_burst_is_answered(ceiling: str, proxies: Proxies) -> None:
+    """Sixty at once at a ceiling of four: all answered, with refusals that can be counted."""
+    base_url = proxies.admitting if ceiling == CEILINGS[0] else proxies.base_url
+    async with wrap(client_of(base_url)) as client:
+        answers = await asyncio.gather(*(ask(client, ceiling) for _ in range(60)))
         shown = snapshot(client).partitions[0]
     assert answers == ["The gateway has an answer for you."] * 60
     assert shown.ok == 60

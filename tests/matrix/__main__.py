@@ -1,8 +1,9 @@
 """`python -m tests.matrix`: run the suite with every version that is promised.
 
 Makes a virtual environment for each row of the table, installs, runs the tests there and prints
-what was installed and how it went. Exits with 1 if anything failed. A Python that is not on this
-machine is said to be missing, and its rows are skipped.
+what was installed and how it went. Exits with 1 if anything failed. A row is skipped, and says so,
+if its Python is not on this machine, or if it is optional and the package index lacks something
+that it requires; with `--required` that has failed, too.
 """
 
 from __future__ import annotations
@@ -35,31 +36,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if outcome.ran and outcome.problem:
             print(f"\n=== {outcome.environment.name}\n{outcome.log[-20_000:]}")
     print("\n" + table(outcomes))
-    failed = [outcome for outcome in outcomes if outcome.ran and outcome.problem]
-    return 1 if failed or not any(outcome.ran for outcome in outcomes) else 0
+    return status(outcomes, required=given.required)
 
 
 def choose(names: Sequence[str], *, core: bool, frameworks: bool) -> tuple[Environment, ...]:
     """The rows that are meant: by name, the core, the frameworks, or all of them."""
-    with_frameworks = tuple(
-        Environment(
-            name=f"framework-{each.name}",
-            python="3.12",
-            requirements=tuple(each.requirements),
-            tests=tuple(each.tests),
-        )
-        for each in FRAMEWORKS
-    )
-    every = (*ENVIRONMENTS, *with_frameworks)
+    every = (*FRAMEWORKS, *ENVIRONMENTS)
     unknown = set(names) - {environment.name for environment in every}
     if unknown:
         raise SystemExit(f"no such environment: {', '.join(sorted(unknown))}; see --list")
     if names:
         return tuple(environment for environment in every if environment.name in names)
     if core or frameworks:
-        some = ENVIRONMENTS if core else ()
-        return (*(each for each in some if each.core), *(with_frameworks if frameworks else ()))
+        some = FRAMEWORKS if frameworks else ()
+        return tuple(each for each in every if each in some or (core and each.core))
     return every
+
+
+def status(outcomes: Sequence[Outcome], *, required: bool) -> int:
+    """Return 1 if a row failed, or if nothing ran; where it is *required*, if a row was skipped."""
+    failed = any(outcome.problem for outcome in outcomes if outcome.ran or required)
+    return 1 if failed or not any(outcome.ran for outcome in outcomes) else 0
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -106,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these environments")
     parser.add_argument("--core", action="store_true", help="only those that every change runs")
     parser.add_argument("--frameworks", action="store_true", help="only the frameworks'")
+    parser.add_argument("--required", action="store_true", help="what is skipped has failed")
     parser.add_argument("--list", action="store_true", help="say what there is, run nothing")
     parser.add_argument("--jobs", type=int, default=2, help="how many at once (default: 2)")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the environments here")

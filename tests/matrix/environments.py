@@ -22,6 +22,8 @@ class Environment:
 
     `python` is a minor version. `absent` are modules that must not be importable. Without `tests`
     the whole suite runs. From `wheel` the tests run against a built wheel, the source being away.
+    `core` is what every change runs. An `optional` row is skipped where the package index lacks
+    something that it requires; nothing else excuses it.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Environment:
     tests: tuple[str, ...] = ()
     wheel: bool = False
     core: bool = False
+    optional: bool = False
 
 
 ENVIRONMENTS: Final = (

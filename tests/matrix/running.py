@@ -52,7 +52,15 @@ class Outcome:
 
 
 class StepFailedError(Exception):
-    """A command ended with an error."""
+    """A command ended with an error; *printed* is what it said."""
+
+    def __init__(self, message: str, printed: str = "") -> None:
+        super().__init__(message)
+        self.printed = printed
+
+
+class UnavailableError(Exception):
+    """The package index lacks what an optional environment requires."""
 
 
 def run(environment: Environment, folder: Path, wheel: Path | None) -> Outcome:
@@ -63,13 +71,15 @@ def run(environment: Environment, folder: Path, wheel: Path | None) -> Outcome:
         return Outcome(environment=environment, versions={}, problem=missing, ran=False)
     started, job = time.monotonic(), _Job(environment, folder / environment.name)
     versions: dict[str, str] = {}
-    problem = ""
+    problem, ran = "", True
     try:
         job.make(python, wheel)
         versions = job.about()
         job.test()
     except StepFailedError as error:
         problem = str(error)
+    except UnavailableError as error:
+        problem, ran = str(error), False
     (job.folder / "log.txt").write_text(job.log, encoding="utf-8")
     passed, skipped = (_count(word, job.log) for word in ("passed", "skipped"))
     return Outcome(
@@ -80,7 +90,14 @@ def run(environment: Environment, folder: Path, wheel: Path | None) -> Outcome:
         seconds=time.monotonic() - started,
         problem=problem or ("" if passed else "no test ran"),
         log=job.log,
+        ran=ran,
     )
+
+
+def lacking(printed: str) -> str | None:
+    """Return the requirement that pip found nowhere, if that is why it failed."""
+    found = re.search(r"^ERROR: No matching distribution found for (.+)$", printed, re.MULTILINE)
+    return found[1].strip() if found else None
 
 
 class _Job:
@@ -102,12 +119,16 @@ class _Job:
         if not Path(self._python).exists():
             self._step(python, "-m", "venv", "--without-pip", str(self._venv))
         install = (sys.executable, "-m", "pip", "--python", self._python, "install", "--quiet")
-        if wheel is None:
-            self._step(*install, "--editable", f"{ROOT}[test]", *wanted.requirements)
-            return
-        self._step(*install, f"{wheel}[test]", *wanted.requirements)
-        self._step(*install, "--force-reinstall", "--no-deps", str(wheel))
-        lay_out(self._home)
+        package = ("--editable", f"{ROOT}[test]") if wheel is None else (f"{wheel}[test]",)
+        try:
+            self._step(*install, *package, *wanted.requirements)
+        except StepFailedError as error:
+            if wanted.optional and (missing := lacking(error.printed)):
+                raise UnavailableError(f"the package index lacks {missing}") from error
+            raise
+        if wheel is not None:
+            self._step(*install, "--force-reinstall", "--no-deps", str(wheel))
+            lay_out(self._home)
 
     def about(self) -> dict[str, str]:
         """What is installed; checks what must be absent and where the package comes from."""
@@ -141,7 +162,8 @@ class _Job:
         self.log += done.stdout
         if done.returncode:
             what = " ".join(command[1:4])
-            raise StepFailedError(f"`{what} ...` ended with status {done.returncode}")
+            told = f"`{what} ...` ended with status {done.returncode}"
+            raise StepFailedError(told, done.stdout)
         return done.stdout
 
 
