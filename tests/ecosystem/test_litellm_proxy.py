@@ -136,12 +136,14 @@ async def test_a_failing_provider_that_recovers_is_not_felt(proxies: Proxies) ->
 
 @pytest.mark.parametrize("ceiling", CEILINGS)
 async def test_every_call_of_a_burst_is_answered(ceiling: str, proxies: Proxies) -> None:
-    """Sixty at once at a ceiling of four: all answered, with refusals that can be counted."""
+    """Sixty at once at a ceiling of four, which is felt: all answered, and none answered twice."""
     base_url = proxies.admitting if ceiling == CEILINGS[0] else proxies.base_url
     async with wrap(client_of(base_url)) as client:
         answers = await asyncio.gather(*(ask(client, ceiling) for _ in range(60)))
         shown = snapshot(client).partitions[0]
     assert answers == ["The gateway has an answer for you."] * 60
     assert shown.ok == 60
-    assert shown.refused < 30
+    assert shown.refused > 0
     assert shown.in_flight == shown.waiting == 0
+    if ceiling != CEILINGS[2]:  # There the provider gets what it then refuses.
+        assert [each.model for each in proxies.provider.requests].count(ceiling) == 60

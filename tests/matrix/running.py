@@ -142,8 +142,10 @@ class _Job:
     def test(self) -> None:
         """Run the tests."""
         uvloop = ["--uvloop"] if self._environment.loop == "uvloop" else []
-        # Many tests wait for processes: side by side they take a third of the time.
-        how = ["-q", "-n", "4", "-p", "no:cacheprovider", *uvloop]
+        # Many tests wait for processes: side by side they take a third of the time. What the
+        # tests of a single file share is made once.
+        beside = [] if len(self._environment.tests) == 1 else ["-n", "4"]
+        how = ["-q", *beside, "-p", "no:cacheprovider", *uvloop]
         self._step(self._python, "-m", "pytest", *how, *self._environment.tests)
 
     def _step(self, *command: str) -> str:
