@@ -3,6 +3,9 @@
 A pure function from lines to frozen values. Lines are read one by one, and memory is bounded: time
 is divided into at most ``SLOTS`` slots, whose width doubles when a journal outgrows them, and at
 most ``SERIES`` pairs of route and model are distinguished. No attempt is lost: counts are exact.
+Whether a cap or a rate explains the refusals is read from an excerpt of each of the first
+``EXPLAINED`` series that were refused, in the order in which attempts were sent, as far as
+``REORDERED`` lines bring them into it.
 
 An attempt counts as refused when it was told to slow down: kind ``rate_limited``, or a 429 of
 unknown kind. A 429 about an empty account is a failure, but says nothing of load.
@@ -13,10 +16,13 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from heapq import heappush, heappushpop
 from typing import Any, Final, NamedTuple
+
+from .explanation import Attempt, Excerpt, Rate, rate_in
 
 SLOTS: Final = 120
 SERIES: Final = 200
@@ -28,14 +34,20 @@ NAME_SHOWN: Final = 120
 CLEAR: Final = 0.3
 #: The series of all pairs beyond ``SERIES``.
 OTHERS: Final = ("(others)", "")
+#: Series whose refusals are explained, and attempts that wait for those sent earlier.
+EXPLAINED: Final = 40
+REORDERED: Final = 4_096
+#: Over less time (seconds) nothing is said about what a minute brings.
+_LEAST_SPAN: Final = 10.0
 #: Concurrency above this is counted in steps of a sixteenth.
 _EXACT: Final = 64
 
 
 class Sample(NamedTuple):
-    """The fields of one record that count; ``time`` is in seconds of the Unix clock."""
+    """The fields of one record that count; times are in seconds of the Unix clock."""
 
     time: float
+    sent: float
     route: str
     model: str
     refused: bool
@@ -96,8 +108,10 @@ class Series:
     """One route and model: counts, the first refusal, and slots in order of time.
 
     ``failed`` counts attempts that failed otherwise. ``level`` is ``None`` without refusals, and
-    where they do not depend on concurrency (a limit on the rate, say). ``tokens`` are those that
-    its answers name.
+    where they do not depend on concurrency. ``rate`` is the limit that explains them instead, if
+    one does. ``tokens`` are those that its answers name. ``answered_per_minute`` and
+    ``tokens_per_minute`` are averages from its first attempt to its last, ``None`` over less than
+    ten seconds.
     """
 
     route: str
@@ -108,6 +122,9 @@ class Series:
     tokens: int
     first: FirstRefusal | None
     level: Level | None
+    rate: Rate | None
+    answered_per_minute: float | None
+    tokens_per_minute: float | None
     slots: tuple[Slot, ...]
 
     @property
@@ -173,9 +190,12 @@ class _Growing:
     accepted_at: Counter[int] = field(default_factory=Counter)
     refused_at: Counter[int] = field(default_factory=Counter)
     tokens: int = 0
+    start: float = math.inf
+    end: float = -math.inf
 
     def add(self, sample: Sample, place: int) -> None:
         self.tokens += sample.tokens
+        self.start, self.end = min(self.start, sample.time), max(self.end, sample.time)
         self.cells.setdefault(place, _Cell()).add(sample)
         if sample.refused:
             self.refused_at[_rounded(sample.in_flight)] += 1
@@ -186,12 +206,51 @@ class _Growing:
         elif not sample.failed:
             self.accepted_at[_rounded(sample.in_flight)] += 1
 
+    def per_minute(self, count: int) -> float | None:
+        span = self.end - self.start
+        return 60 * count / span if span >= _LEAST_SPAN else None
+
     def halve(self) -> None:
         """Join neighbouring cells."""
         halved: dict[int, _Cell] = {}
         for place, cell in self.cells.items():
             halved.setdefault(place // 2, _Cell()).merge(cell)
         self.cells = halved
+
+
+class _Excerpts:
+    """The excerpts of the first series that are refused, each in the order of sending."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[float, int, bool, tuple[str, str]]] = []
+        self._of: dict[tuple[str, str], Excerpt] = {}
+        self._refused: set[tuple[str, str]] = set()
+
+    def add(self, key: tuple[str, str], sample: Sample) -> None:
+        """Take an attempt that was answered or refused; it waits for those sent before it."""
+        if sample.failed or key == OTHERS:
+            return
+        entry = (sample.sent, sample.in_flight, sample.refused, key)
+        if len(self._waiting) < REORDERED:
+            heappush(self._waiting, entry)
+        else:
+            self._take(*heappushpop(self._waiting, entry))
+
+    def rates(self) -> dict[tuple[str, str], Rate]:
+        """Return the rates that explain refusals, by series."""
+        for entry in sorted(self._waiting):
+            self._take(*entry)
+        self._waiting.clear()
+        rates = {key: rate_in(excerpt.attempts()) for key, excerpt in self._of.items()}
+        return {key: rate for key, rate in rates.items() if rate is not None}
+
+    def _take(self, sent: float, in_flight: int, refused: bool, key: tuple[str, str]) -> None:
+        excerpt = self._of.setdefault(key, Excerpt())
+        if refused and key not in self._refused:
+            if len(self._refused) >= EXPLAINED:
+                return
+            self._refused.add(key)
+        excerpt.add(Attempt(sent, in_flight, refused))
 
 
 def parse_line(line: bytes) -> Sample | Tokens | None:
@@ -221,7 +280,13 @@ def _sample(record: dict[str, Any], time: float) -> Sample | None:
         return None
     refused = kind == "rate_limited" or (kind is None and status == 429)
     failed = not refused and (kind is not None or status is None)
-    return Sample(time, route, model, refused, failed, in_flight, limit, _tokens(record))
+    sent = time - _latency(record.get("latency"))
+    return Sample(time, sent, route, model, refused, failed, in_flight, limit, _tokens(record))
+
+
+def _latency(value: object) -> float:
+    """Return how long an attempt took until its answer began, 0 if that is nonsense."""
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < 10**6 else 0.0
 
 
 def _name(record: dict[str, Any]) -> tuple[str, str]:
@@ -241,7 +306,7 @@ def analyse(lines: Iterable[bytes]) -> Saturation:
     """Return what the lines of any number of journals say, in any order."""
     growing: dict[tuple[str, str], _Growing] = {}
     streamed: Counter[tuple[str, str]] = Counter()
-    malformed, width = 0, FINEST
+    excerpts, malformed, width = _Excerpts(), 0, FINEST
     start, end = math.inf, -math.inf
     for line in lines:
         sample = parse_line(line)
@@ -250,28 +315,29 @@ def analyse(lines: Iterable[bytes]) -> Saturation:
             continue
         key = (sample.route, sample.model)
         if isinstance(sample, Tokens):
-            streamed[key if key in streamed or len(streamed) < SERIES else OTHERS] += sample.tokens
+            streamed[_placed(key, streamed)] += sample.tokens
             continue
         start, end = min(start, sample.time), max(end, sample.time)
         while end // width - start // width >= SLOTS:
             width *= 2
             for each in growing.values():
                 each.halve()
-        _kept(growing, key).add(sample, int(sample.time // width))
+        key = _placed(key, growing)
+        growing.setdefault(key, _Growing()).add(sample, int(sample.time // width))
+        excerpts.add(key, sample)
     for key, tokens in streamed.items() if growing else ():
-        _kept(growing, key).tokens += tokens
-    found = (_series(*item, width) for item in growing.items() if item[1].cells)
+        growing.setdefault(_placed(key, growing), _Growing()).tokens += tokens
+    rates = excerpts.rates()
+    found = (_series(*item, width, rates.get(item[0])) for item in growing.items() if item[1].cells)
     series = sorted(found, key=_order)
     if not series:
         start = end = 0.0
     return Saturation(start=start, end=end, width=width, malformed=malformed, series=tuple(series))
 
 
-def _kept(growing: dict[tuple[str, str], _Growing], key: tuple[str, str]) -> _Growing:
-    """Return the series of a route and model, or that of all beyond the first."""
-    if key not in growing and len(growing) >= SERIES:
-        key = OTHERS
-    return growing.setdefault(key, _Growing())
+def _placed(key: tuple[str, str], kept: Collection[tuple[str, str]]) -> tuple[str, str]:
+    """Return the name of a series, or that of all beyond the first."""
+    return key if key in kept or len(kept) < SERIES else OTHERS
 
 
 def level_of(accepted_at: Counter[int], refused_at: Counter[int]) -> Level | None:
@@ -311,8 +377,9 @@ def _order(series: Series) -> tuple[float, int, str, str]:
     return (first, -series.attempts, series.route, series.model)
 
 
-def _series(key: tuple[str, str], growing: _Growing, width: float) -> Series:
+def _series(key: tuple[str, str], growing: _Growing, width: float, rate: Rate | None) -> Series:
     cells = sorted(growing.cells.items())
+    answered = sum(cell.attempts - cell.refused - cell.failed for _, cell in cells)
     return Series(
         route=key[0],
         model=key[1],
@@ -321,7 +388,10 @@ def _series(key: tuple[str, str], growing: _Growing, width: float) -> Series:
         failed=sum(cell.failed for _, cell in cells),
         tokens=growing.tokens,
         first=growing.first,
-        level=level_of(growing.accepted_at, growing.refused_at),
+        level=None if rate else level_of(growing.accepted_at, growing.refused_at),
+        rate=rate,
+        answered_per_minute=growing.per_minute(answered),
+        tokens_per_minute=growing.per_minute(growing.tokens) if growing.tokens else None,
         slots=tuple(
             Slot(
                 start=place * width,

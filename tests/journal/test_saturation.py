@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comet_resilience.journal.explanation import Attempt
 from comet_resilience.journal.saturation import (
     OTHERS,
     SERIES,
     SLOTS,
+    Sample,
     analyse,
     level_of,
     parse_line,
 )
+
+from .senders import bucket, cap, nothing, sent_to, window
 
 START = datetime(2026, 11, 2, 14, 0, tzinfo=UTC).timestamp()
 
@@ -36,7 +42,9 @@ def line(at: float = 0.0, **changes: Any) -> bytes:
     return json.dumps(made | changes).encode() + b"\n"
 
 
-REFUSED: dict[str, Any] = {"status": 429, "kind": "rate_limited"}
+REFUSED: dict[str, Any] = {
+    "status": 429, "kind": "rate_limited", "prompt_tokens": None, "completion_tokens": None,
+}  # fmt: skip
 
 
 def test_which_when_and_at_what_concurrency() -> None:
@@ -69,6 +77,63 @@ def test_refusals_at_any_concurrency_have_no_level() -> None:
     (series,) = analyse(lines).series
     assert series.refused == 70
     assert series.level is None
+
+
+def lines_of(attempts: list[Attempt], latency: float = 2.0, **changes: Any) -> list[bytes]:
+    """The lines of attempts; answers begin after ``latency`` seconds, refusals after a tenth."""
+    return [
+        line(
+            sent + (0.1 if refused else latency), in_flight=in_flight,
+            latency=0.1 if refused else latency, **(changes | (REFUSED if refused else {})),
+        )
+        for sent, in_flight, refused in attempts
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_a_rate_is_named_as_a_rate(is_reversed: bool) -> None:
+    """However late the lines of answers come, and in whatever order the files are given."""
+    lines = lines_of(sent_to(bucket(5.0, 10.0), 1, pause=0.1, count=1_500))
+    (series,) = analyse(lines[::-1] if is_reversed else lines).series
+    assert series.level is None
+    assert series.rate is not None
+    assert series.rate.requests / series.rate.per == pytest.approx(5.0, rel=0.03)
+
+
+def test_a_cap_has_a_level_and_no_rate() -> None:
+    """Beside another series, whose rate is its own."""
+    lines = lines_of(sent_to(cap(20), 1, pause=0.04), model="cap")
+    lines += lines_of(sent_to(window(10, 10.0), 2, pause=0.5), model="window")
+    lines += lines_of(sent_to(nothing(0.1, Random(1)), 3, pause=0.1), model="nothing")
+    found = {series.model: series for series in analyse(lines).series}
+    assert found["cap"].level is not None
+    assert found["cap"].level.holds == 20
+    assert found["cap"].rate is None
+    assert found["nothing"].rate is None
+    assert found["nothing"].level is None
+    assert found["window"].rate is not None
+    assert (found["window"].rate.requests, found["window"].rate.per) == (10, 10.0)
+
+
+def test_requests_and_tokens_of_a_minute() -> None:
+    """Those that were answered, from the first attempt to the last; unknown over a moment."""
+    told = {"prompt_tokens": 70, "completion_tokens": 30}
+    lines = [line(second, **told) for second in range(31)] + [line(5.5, **REFUSED)]
+    (series,) = analyse(lines).series
+    assert series.answered_per_minute == pytest.approx(62)
+    assert series.tokens_per_minute == pytest.approx(6_200)
+    (series,) = analyse(lines[:5]).series
+    assert series.answered_per_minute is series.tokens_per_minute is None
+    (series,) = analyse([line(second) for second in range(31)]).series
+    assert series.tokens_per_minute is None
+
+
+@pytest.mark.parametrize("latency", [-1, 10**9, None, "1", math.nan])
+def test_a_latency_that_cannot_be_is_none(latency: object) -> None:
+    """The attempt counts all the same."""
+    parsed = parse_line(line(latency=latency))
+    assert isinstance(parsed, Sample)
+    assert parsed.sent == parsed.time
 
 
 def test_what_counts_as_refused() -> None:

@@ -25,7 +25,8 @@ saturates first, when, and at what concurrency. Files may be large, rotated (giv
 order) and compressed with gzip; '-' is standard input.
 
 "first 429" is the time since the first attempt of all; "holds" is the concurrency, of one client,
-up to which refusals are rare and above which they are not ('-' if there is no such number).
+up to which refusals are rare and above which they are not, or the rate, such as 300/min or
+10/10s, where that explains the refusals better ('-' if neither does).
 """
 _EXAMPLES = """\
 examples:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from ...escaping import printable
 from ...journal.saturation import Saturation, Series
-from .words import details, footing, headline, moment, since
+from .words import details, footing, headline, holds, moment, rate_of, since
 
 #: The script draws no more series than these.
 SERIES_DRAWN: Final = 40
@@ -55,7 +55,12 @@ def _data(found: Saturation) -> str:
         "width": found.width,
         "total": len(found.series),
         "series": [
-            asdict(series) | {"route": printable(series.route), "model": printable(series.model)}
+            asdict(series)
+            | {
+                "route": printable(series.route),
+                "model": printable(series.model),
+                "rate": None if series.rate is None else rate_of(series.rate),
+            }
             for series in found.series[:SERIES_DRAWN]
         ],
     }
@@ -71,12 +76,18 @@ def _row(found: Saturation, place: int, series: Series) -> str:
         f"{series.failed:,}",
         "never" if first is None else since(first.time - found.start),
         "-" if first is None else f"{first.in_flight} of {first.limit}",
-        "-" if level is None else str(level.holds),
+        holds(series),
         "-" if level is None else f"{level.share_above:.0%}",
         f"{series.tokens:,}" if series.tokens else "-",
+        _whole(series.answered_per_minute),
+        _whole(series.tokens_per_minute),
     )
     title = "" if first is None else f' title="{moment(first.time)}"'
     words = (escape(printable(text)) for text in (series.model or "-", series.route))
     cells = "".join(f'<td class="word">{word}</td>' for word in words)
     cells += "".join(f'<td class="figure">{figure}</td>' for figure in figures)
     return f"<tr{title}><td>{place}</td>{cells}</tr>"
+
+
+def _whole(number: float | None) -> str:
+    return "-" if number is None else f"{round(number):,}"

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ...escaping import printable
+from ...journal.explanation import Rate
 from ...journal.saturation import Saturation, Series
 
 _WIDTH: Final = 80
@@ -36,21 +37,57 @@ def details(found: Saturation) -> str:
     """Return the sentences after the first; none where nothing was refused."""
     if not found.refused:
         return ""
-    return _level_in_words(found.series[0]) + _next_in_words(found)
+    return _limit_in_words(found.series[0]) + _next_in_words(found)
 
 
-def _level_in_words(series: Series) -> str:
+def _limit_in_words(series: Series) -> str:
     refused = f"{series.refused:,} of its {series.attempts:,} attempts ({series.share:.1%})"
     level = series.level
+    if series.rate is not None:
+        return f"{refused} were refused, {_rate_in_words(series, series.rate)}"
     if level is None:
         return (
-            f"{refused} were refused, at no particular concurrency: it may be a rate limit, or one"
-            " that is shared with other clients."
+            f"{refused} were refused, at no particular concurrency: it may be a rate of tokens, or"
+            " a limit that is shared with other clients."
         )
     return (
         f"{refused} were refused: {level.share_within:.1%} of those with up to {level.holds} in"
-        f" flight, {level.share_above:.1%} of those with more."
+        f" flight, {level.share_above:.1%} of those with more. {per_minute(series)}"
+    ).rstrip()
+
+
+def _rate_in_words(series: Series, rate: Rate) -> str:
+    burst = f", some {rate.burst} at once after a pause" if (rate.burst or 0) > 1 else ""
+    took = per_minute(series)
+    return (
+        f"which a rate explains and a number in flight does not: about {rate_of(rate)}{burst}."
+        f" {took}If nobody else shares it, tell it: wrap(client,"
+        f" budget=Budget(requests={rate.requests}, per={rate.per:g}))."
     )
+
+
+def per_minute(series: Series) -> str:
+    """Return what was answered in a minute, on average, as a sentence; nothing if unknown."""
+    if series.answered_per_minute is None:
+        return ""
+    tokens = series.tokens_per_minute
+    also = "" if tokens is None else f" and {round(tokens):,} tokens"
+    return f"It answered {round(series.answered_per_minute):,} requests{also} a minute. "
+
+
+def rate_of(rate: Rate) -> str:
+    """Return a rate in words."""
+    per = "a minute" if rate.per == 60 else "a second" if rate.per == 1 else f"in {rate.per:g} s"
+    return f"{rate.requests:,} requests {per}"
+
+
+def holds(series: Series) -> str:
+    """Return what a series sustains, in few characters: so many at once, or in so much time."""
+    rate, level = series.rate, series.level
+    if rate is not None:
+        unit = {60.0: "min", 1.0: "s"}.get(rate.per, f"{rate.per:g}s")
+        return f"{rate.requests}/{unit}"
+    return "-" if level is None else str(level.holds)
 
 
 def _next_in_words(found: Saturation) -> str:
@@ -89,16 +126,16 @@ def as_text(found: Saturation, words: str) -> str:
 
 
 def _row(place: int, series: Series, start: float) -> tuple[str, ...]:
-    first, level = series.first, series.level
+    first = series.first
     return (
         str(place),
         cut(printable(series.model), 16, "~") or "-",
-        cut(printable(series.route), 22, "~"),
+        cut(printable(series.route), 19, "~"),
         str(series.attempts),
         str(series.refused),
         f"{series.share:.1%}",
         "never" if first is None else since(first.time - start),
-        "-" if level is None else str(level.holds),
+        holds(series),
     )
 
 
@@ -126,9 +163,9 @@ def cut(text: str, width: int, mark: str) -> str:
 
 def _laid_out(row: tuple[str, ...]) -> str:
     place, model, route, *figures = row
-    widths = (8, 6, 6, 9, 5)
+    widths = (8, 6, 6, 9, 8)
     right = " ".join(figure.rjust(width) for figure, width in zip(figures, widths, strict=True))
-    return f"{place.rjust(2)} {model.ljust(16)} {route.ljust(22)[:22]}{right}"
+    return f"{place.rjust(2)} {model.ljust(16)} {route.ljust(19)[:19]}{right}"
 
 
 def footing(found: Saturation) -> str:

@@ -14,7 +14,8 @@ import pytest
 
 from comet_resilience.cli import main
 
-from ...journal.test_saturation import REFUSED, line
+from ...journal.senders import sent_to, window
+from ...journal.test_saturation import REFUSED, line, lines_of
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = '</title></script><script>alert("x")</script>&\x1b[31m\u202e'
@@ -98,6 +99,20 @@ def test_in_a_browser(journal: Path, tmp_path: Path) -> None:
     assert shown.count("<rect") > 20
     assert len(re.findall(r"first 429: \d", shown)) == 2
     assert "holds 12" in shown
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+def test_a_rate_in_a_browser(tmp_path: Path) -> None:
+    """The chart names the rate, and no number in flight; the table has what a minute brings."""
+    path, page = tmp_path / "calls.jsonl", tmp_path / "page.html"
+    told = {"prompt_tokens": 700, "completion_tokens": 300}
+    path.write_bytes(b"".join(lines_of(sent_to(window(10, 10.0), 1, pause=0.5), **told)))
+    main(["saturation", str(path), "--html", str(page)])
+    shown = drawn(page, tmp_path / "profile")
+    assert "a rate: some 10 requests in 10 s" in shown
+    assert 'class="level"' not in shown
+    assert '<td class="figure">10/10s</td>' in shown
+    assert re.search(r'<td class="figure">\d\d</td><td class="figure">\d\d,\d{3}</td></tr>', shown)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
