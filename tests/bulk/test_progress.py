@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comet_resilience.bulk.progress import Rate, eta
+from tests.bulk.conftest import PROGRESS
 
 
 def test_the_rate_is_that_of_the_calls_that_are_over() -> None:
@@ -30,3 +31,8 @@ def test_what_is_long_past_does_not_count() -> None:
 def test_the_time_to_go(total: int | None, over: int, rate: float, expected: float | None) -> None:
     """Unknown without a total, or while nothing moves."""
     assert eta(total, over, rate) == expected
+
+
+def test_progress_in_one_line() -> None:
+    """What is over, of how much, and the figures."""
+    assert str(PROGRESS) == "1,203 of 2,000, 25.0/s, eta 0:00:32, limit 25, refused 4, failed 3"

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from comet_resilience import FailureKind
 from comet_resilience.diagnosis.hints import SentRequest, hints
-from comet_resilience.diagnosis.sizes import shown_size
 from comet_resilience.verdict.vocabulary import Observation
 from tests.conftest import KEY
 
@@ -102,8 +101,3 @@ def test_nothing_upsets_it(
     observation = Observation(message=message)
     for hint in hints(kind, observation, SentRequest(authorization=header, body=body)):
         assert hint.isprintable()
-
-
-def test_sizes() -> None:
-    """Bytes as people read them."""
-    assert [shown_size(n) for n in (12, 1_500, 2_500_000)] == ["12 bytes", "1.5 kB", "2.5 MB"]
