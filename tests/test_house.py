@@ -50,8 +50,74 @@ PURE = (
     "bulk.keys", "bulk.pace", "bulk.progress", "testing.capacity", "keywords", "config",
 )  # fmt: skip
 IMPURE_MODULES = {"anyio", "asyncio", "logging", "os", "random", "socket", "threading", "time"}
-#: What concerns several rooms of a folder, or more of one than a file holds.
-ASPECTS = {"boundaries", "envelope_members", "handing_on", "reasons", "state_machine"}
+TESTS = Path(__file__).parent
+#: Rooms that have no tests of their name: the file, or the folder, that tests them.
+TESTED_IN = {
+    "call.attempts": "call/test_track_record.py",  # what is told of each attempt
+    "call.context": "call/test_retry_loop.py",  # values that the loop reads
+    "call.cost": "call/test_retry_loop.py",
+    "call.diagnosing": "diagnosis/test_diagnosis.py",
+    "call.engine": "test_client.py",  # what all transports of a client share
+    "call.failure": "call/test_response_check.py",  # the values that it returns
+    "call.handing_on": "call/test_body_watch.py",
+    "call.hooks": "otel/test_spans.py",
+    "call.portable": "diagnosis/test_diagnosis.py",  # what is pickled
+    "cli.saturation.words": "cli/saturation/test_command.py",
+    "fleet.demand": "fleet/test_coordinator.py",
+    "limits.account": "limits/test_partition.py",
+    "limits.collecting": "limits/test_holding.py",
+    "limits.forecasts": "limits/test_forecast.py",
+    "limits.gates": "limits/test_limiter.py",
+    "limits.pacer": "limits/test_limiter.py",
+    "limits.scheduler": "limits/test_limiter.py",
+    "limits.slots": "limits/test_limiter.py",
+    "limits.standstill": "limits/test_holding.py",
+    "limits.views": "limits/test_partition.py",
+    "otel.gauges": "otel/test_metrics.py",
+    "otel.labels": "otel/test_metrics.py",
+    "otel.request": "otel/test_spans.py",
+    "wire.forking": "failure_modes/test_loops_and_forks.py",  # a fork is a process of its own
+    "wire.http": "test_house.py",  # protocols: nothing runs, and the house holds others to them
+}
+#: Folders of tests that are about a whole client, or about what is not in the package.
+OF_THEIR_OWN = ("bench", "corpus", "ecosystem", "failure_modes", "matrix")
+#: Tests that are about more than one room, or about what is none.
+ASPECTS = {
+    "bulk/test_example": "a program of `examples/`",
+    "bulk/test_killed": "a process that is killed",
+    "call/test_retry_loop_machine": "the loop as a state machine, by hypothesis",
+    "fleet/test_example": "a program of `examples/`",
+    "fleet/test_script": "what runs inside of Redis",
+    "fleet/test_servers": "real servers, restarted and cut off",
+    "limits/test_handing_on": "limiter and queue",
+    "limits/test_partitions": "limiter and partitions",
+    "limits/test_reasons": "the words of every change of a limit",
+    "limits/test_state_machine": "the limiter as a state machine, by hypothesis",
+    "otel/test_beside": "beside the instrumentation of others",
+    "otel/test_dashboard": "a file of `examples/`",
+    "test_aiohttp": "the SDK's other HTTP client",
+    "test_audit": "`.ci/audit`",
+    "test_conftest": "what the tests share",
+    "test_credentials": "keys that are renewed while a call waits",
+    "test_displays": "values in a notebook",
+    "test_examples": "`examples/`",
+    "test_failure_shapes": "failures of any shape, by hypothesis",
+    "test_house": "this file",
+    "test_linear_work": "every pattern of the package",
+    "test_package": "what is installed",
+    "test_readme": "the pages",
+    "test_readme_snippets": "the pages' programs",
+    "test_readme_tests": "the pages' tests",
+    "test_recipes": "the pages' recipes",
+    "test_recordings": "answers as they came",
+    "test_secrets": "no secret in anything that is said, by hypothesis",
+    "test_security": "`.github/SECURITY.md`",
+    "test_successes": "answers pass as they came",
+    "test_traceback_locals": "what a traceback with local variables shows",
+    "test_waits": "`wait` and `jitter`, from keyword to pause",
+    "verdict/test_boundaries": "the table at the edges of its rows",
+    "verdict/test_envelope_members": "bodies of every family",
+}
 
 
 #: Attributes that the SDK's clients have for themselves.
@@ -232,28 +298,25 @@ def test_the_door_is_in_order() -> None:
         assert getattr(member, "__doc__", None) or name == "Event"
 
 
-def test_tests_mirror_the_rooms() -> None:
-    """A test file of one of these folders is named after its room or its aspect."""
-    tests = Path(__file__).parent
-    for folder in (
-        "verdict",
-        "limits",
-        "wire",
-        "diagnosis",
-        "journal",
-        "testing",
-        "cli/doctor",
-        "cli/saturation",
-    ):
-        rooms = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
-        mirrored = {path.stem.removeprefix("test_") for path in (tests / folder).glob("test_*.py")}
-        assert mirrored <= rooms | ASPECTS, mirrored - rooms
+def _tests_of(room: str) -> Path:
+    folder, _, name = room.rpartition(".")
+    return TESTS / folder.replace(".", "/") / f"test_{name}.py"
 
 
-@pytest.mark.parametrize("folder", [".", "journal", "testing"])
-def test_every_file_has_tests_of_its_name(folder: str) -> None:
+def test_every_file_has_tests_of_its_name() -> None:
     """Whoever looks for the tests of a file finds them without a search."""
-    rooms = {path.stem for path in (ROOT / folder).glob("*.py") if not path.stem.startswith("__")}
-    tests = Path(__file__).parent / folder
-    assert rooms
-    assert not {room for room in rooms if not (tests / f"test_{room}.py").exists()}
+    rooms = {room for room in ROOMS if not room.rpartition(".")[2].startswith("__")}
+    assert not {room for room in rooms - TESTED_IN.keys() if not _tests_of(room).exists()}
+    assert not TESTED_IN.keys() - rooms
+    assert not {tests for tests in TESTED_IN.values() if not (TESTS / tests).exists()}
+
+
+def test_every_file_of_tests_has_the_name_of_its_room() -> None:
+    """Or it is about more than one room, and says what about."""
+    named = {_tests_of(room) for room in ROOMS}
+    others = {
+        path.relative_to(TESTS).with_suffix("").as_posix()
+        for path in TESTS.rglob("test_*.py")
+        if path not in named and path.relative_to(TESTS).parts[0] not in OF_THEIR_OWN
+    }
+    assert not others - ASPECTS.keys()
