@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import IO, Any, Final, get_origin, get_type_hints
+from typing import IO, Final, get_origin, get_type_hints
 
 from ..escaping import escaped
 from ..private_files import open_private
@@ -40,7 +40,7 @@ _TORN_MOST: Final = 8
 _decoder: Final = json.JSONDecoder()
 
 
-def check_stored(ask: Callable[..., Any]) -> None:
+def check_stored(ask: Callable[..., object]) -> None:
     """Raise ``TypeError`` if a function says itself that it returns what cannot be stored."""
     try:
         returned = get_type_hints(ask).get("return")
@@ -67,7 +67,7 @@ class Checkpoint:
         self._path = path
         self._file: IO[bytes] | None = None
         self._seen = Names()
-        self._stored: dict[bytes, Any] = {}
+        self._stored: dict[bytes, object] = {}
         self._synced = True
         self._is_torn = self._is_old = False
 
@@ -101,7 +101,7 @@ class Checkpoint:
         """Tell whether a call is neither done nor under way; from now on it is."""
         return self._seen.add(name)
 
-    def stored(self, name: bytes) -> tuple[bool, Any]:
+    def stored(self, name: bytes) -> tuple[bool, object]:
         """Return whether an earlier run left a result that nobody took, and that result."""
         found = name in self._stored
         return found, self._stored.pop(name, None)
@@ -243,7 +243,7 @@ def _name_at(text: str, at: int) -> tuple[bytes, int]:
     return text[at:end].encode(), end
 
 
-def _result_at(text: str, at: int) -> Any:
+def _result_at(text: str, at: int) -> object:
     if not text.startswith(_RESULT, at):
         raise ValueError("no result")
     result, end = _decoder.raw_decode(text, at + len(_RESULT))
@@ -252,18 +252,18 @@ def _result_at(text: str, at: int) -> Any:
     return result
 
 
-def _check_survival(result: Any, back: Any) -> None:
+def _check_survival(result: object, back: object) -> None:
     if not _survives(result, back):
         raise ValueError("it would come back as something else")
 
 
-def _survives(result: Any, back: Any) -> bool:
+def _survives(result: object, back: object) -> bool:
     """Tell whether a result came back from JSON as it was, types included."""
     if type(result) is not type(back):
         return False
-    if isinstance(result, list):
+    if isinstance(result, list) and isinstance(back, list):
         return len(result) == len(back) and all(map(_survives, result, back))
-    if isinstance(result, dict):
+    if isinstance(result, dict) and isinstance(back, dict):
         return result.keys() == back.keys() and all(
             type(name) is str and _survives(value, back[name]) for name, value in result.items()
         )

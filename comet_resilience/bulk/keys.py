@@ -42,7 +42,7 @@ def name_of(key: object, *, as_before: bool = False) -> bytes:
     return b'%s"%s"}' % (_BY_DIGEST, blake2b(name, digest_size=_DIGEST).hexdigest().encode())
 
 
-def _encoded(key: Any, as_before: bool) -> str:
+def _encoded(key: object, as_before: bool) -> str:
     """Encode what comes back from JSON as it was; the space marks what no key of a user's has."""
     if isinstance(key, list | tuple):
         items = ",".join([_encoded(item, as_before) for item in key])
@@ -66,7 +66,7 @@ def _encoded_dict(key: dict[Any, Any], as_before: bool) -> str:
     return f'{{"dict": [{",".join(pairs)}]}}'
 
 
-def _member(name: Any) -> str:
+def _member(name: object) -> str:
     """Encode a key of a dict as JSON does, which makes text of everything."""
     return _text(name) if isinstance(name, str) else json.dumps({name: 0})[1:-4]
 

@@ -117,7 +117,7 @@ class BulkResults(Generic[ItemT, ValueT]):
         self._total = size_of(plan.items) if plan.total is None else plan.total
         block = current_block()
         # The wait for a slot is this run's own doing: no call is to fail by it, nor others to wait.
-        self._options: dict[str, Any] = {"queue_timeout": None}
+        self._options: dict[str, object] = {"queue_timeout": None}
         if block is None or "priority" not in block.options:
             self._options["priority"] = "bulk"
         config = plan.engine.config if block is None else block.over(plan.engine.config)
@@ -291,7 +291,7 @@ class BulkResults(Generic[ItemT, ValueT]):
                 await self._room.wait()
         return room
 
-    def _take_in(self, item: Any) -> bool:
+    def _take_in(self, item: object) -> bool:
         """Begin the call for an item; ``False`` if it needs none."""
         call, checkpoint = BulkCall(item, b"", clock()), self._plan.checkpoint
         if checkpoint is not None:

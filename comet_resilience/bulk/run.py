@@ -198,7 +198,7 @@ async def _in_thread(function: Callable[[], None]) -> None:
 
 @contextmanager
 def _shown(
-    results: BulkResults[Any, Any], show: ShowProgress | None
+    results: BulkResults[object, object], show: ShowProgress | None
 ) -> Iterator[Callable[[], None] | None]:
     """Make a function that shows the progress; call it once more at the end, then close the bar."""
     if show is None:
@@ -235,7 +235,7 @@ def _unwrapped() -> Iterator[None]:
         raise only from None
 
 
-async def _keep_synced(results: BulkResults[Any, Any], checkpoint: Checkpoint) -> None:
+async def _keep_synced(results: BulkResults[object, object], checkpoint: Checkpoint) -> None:
     while results.is_open:
         await anyio.sleep(SYNCED_EVERY)
         try:
@@ -244,7 +244,7 @@ async def _keep_synced(results: BulkResults[Any, Any], checkpoint: Checkpoint) -
             logger.warning("the file of finished calls is not on the disk: %s", error)
 
 
-async def _keep_shown(results: BulkResults[Any, Any], shown: Callable[[], None]) -> None:
+async def _keep_shown(results: BulkResults[object, object], shown: Callable[[], None]) -> None:
     while results.is_open:
         await anyio.sleep(SHOWN_EVERY)
         shown()

@@ -19,6 +19,7 @@ from ..verdict.rules import RULES, classify, rule_for
 from ..verdict.table import consequence, failures_table
 from ..verdict.vocabulary import BodyKind, Fault, Observation, Operation, RequestInfo, Verdict
 from ..wire.family import family_of_sdk
+from ..wire.http import Request
 from ..wire.request import read_request
 from ..wire.response import BODY_CAP, ResponseHead, observe
 from .pasted import Clue, as_body, clues_in, status_in
@@ -139,7 +140,7 @@ def explain(observation: Observation) -> tuple[Diagnosis, str]:
 
 
 def _judged(
-    observation: Observation, verdict: Verdict, request: Any, info: RequestInfo
+    observation: Observation, verdict: Verdict, request: Request | None, info: RequestInfo
 ) -> tuple[Diagnosis, str]:
     failure = Failure(observation=observation, verdict=verdict)
     diagnosis = diagnose_failure(failure, info, request, verdict.reason)
@@ -248,13 +249,13 @@ def _has_host(clue: Clue | None) -> bool:
     return clue is not None and "://" in clue.url
 
 
-def _request_in(clue: Clue) -> tuple[Any, RequestInfo]:
+def _request_in(clue: Clue) -> tuple[Request | None, RequestInfo]:
     """Return the request that a log line names, ``None`` if it names none that can be read."""
     if not clue.url:
         return None, RequestInfo(route="", model=clue.model)
     url = clue.url if _has_host(clue) else _HOME + clue.url
     try:
-        request = family_of_sdk().Request(clue.method, url)
+        request: Request = family_of_sdk().Request(clue.method, url)
         return request, replace(read_request(request).info, model=clue.model)
     except Exception:  # noqa: BLE001 - whatever a URL in a foreign text does to the parser
         return None, RequestInfo(route="", model=clue.model)

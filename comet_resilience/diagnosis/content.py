@@ -133,7 +133,7 @@ class Shown:
     items: int
     _left: list[int] = field(default_factory=lambda: [_TEXTS])
 
-    def value(self, value: Any, name: str, depth: int) -> Any:
+    def value(self, value: object, name: str, depth: int) -> object:
         """Return any JSON value as shown; ``name`` is that of the field which holds it."""
         if self._left[0] <= 0:
             return "[not shown]"
@@ -153,9 +153,9 @@ class Shown:
         shown = [self.value(item, name, depth + 1) for item in value[: self.items]]
         return [*shown, f"[{len(value) - self.items} more]"] if len(value) > self.items else shown
 
-    def members(self, value: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    def members(self, value: Mapping[str, object], depth: int) -> dict[str, object]:
         """Return the fields of an object as shown."""
-        shown: dict[str, Any] = {}
+        shown: dict[str, object] = {}
         for key, item in list(value.items())[: self.items]:
             if self._left[0] <= 0:
                 break

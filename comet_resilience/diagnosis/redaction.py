@@ -301,6 +301,6 @@ def _shown_value(name: str, value: str, redactor: Redactor) -> str:
     return value if re.fullmatch(r"\d{1,5}|true|false|", value) else f"[{len(value)} characters]"
 
 
-def header_pairs(headers: Mapping[str, Any]) -> list[tuple[str, str]]:
+def header_pairs(headers: Mapping[str, object]) -> list[tuple[str, str]]:
     """Return the headers of a request or response of either HTTP library, as texts."""
     return [(str(name), str(value)) for name, value in headers.items()]

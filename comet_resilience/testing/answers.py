@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from .received import ReceivedRequest
 from .replies import MODEL, REQUEST_ID, Reply, json_reply
-from .text_answers import RESPONSE_DEFAULTS, Setting, chat, responses, sse
+from .text_answers import RESPONSE_DEFAULTS, Document, Setting, chat, named_sse, responses, sse
 
 #: The tokens of a call; it is enough that they are plausible.
 _CHAT_USAGE: Final = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
@@ -39,7 +39,7 @@ def answer(text: str) -> Speaker:
     return speak
 
 
-def tool_call(tool: str, /, **arguments: Any) -> Speaker:
+def tool_call(tool: str, /, **arguments: object) -> Speaker:
     """Make a script entry with which the model calls *tool* with *arguments*."""
     said = json.dumps(arguments)
 
@@ -47,7 +47,7 @@ def tool_call(tool: str, /, **arguments: Any) -> Speaker:
         streamed = bool(request.fields().get("stream"))
         if _wants_response(request):
             events = _response_events(tool, said)
-            return sse(events, named=True) if streamed else json_reply(200, events[-1]["response"])
+            return named_sse(events) if streamed else json_reply(200, events[-1]["response"])
         if streamed:
             return sse([*_chunks(tool, said), "[DONE]"])
         return json_reply(200, _completion(tool, said))
@@ -59,28 +59,28 @@ def _wants_response(request: ReceivedRequest) -> bool:
     return request.path.endswith("/responses")
 
 
-def _head(kind: str) -> dict[str, Any]:
+def _head(kind: str) -> dict[str, object]:
     return {"id": f"chatcmpl-{REQUEST_ID}", "object": kind, "created": 0, "model": MODEL}
 
 
-def _call(tool: str, said: str) -> dict[str, Any]:
+def _call(tool: str, said: str) -> dict[str, object]:
     function = {"name": tool, "arguments": said}
     return {"id": f"call_{REQUEST_ID}", "type": "function", "function": function}
 
 
-def _completion(tool: str, said: str) -> dict[str, Any]:
+def _completion(tool: str, said: str) -> dict[str, object]:
     message = {"role": "assistant", "content": None, "tool_calls": [_call(tool, said)]}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "tool_calls"}
     return {**_head("chat.completion"), "choices": [choice], "usage": _CHAT_USAGE}
 
 
-def _chunks(tool: str, said: str) -> list[dict[str, Any]]:
+def _chunks(tool: str, said: str) -> list[dict[str, object]]:
     """Return the call's name, its arguments in two pieces, then the end."""
     half = len(said) // 2
     pieces = [
         {"index": 0, "function": {"arguments": piece}} for piece in (said[:half], said[half:])
     ]
-    deltas: list[dict[str, Any]] = [
+    deltas: list[Document] = [
         {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **_call(tool, "")}]},
         *({"tool_calls": [piece]} for piece in pieces),
         {},
@@ -93,7 +93,7 @@ def _chunks(tool: str, said: str) -> list[dict[str, Any]]:
     ]
 
 
-def _response_events(tool: str, said: str) -> list[dict[str, Any]]:
+def _response_events(tool: str, said: str) -> list[dict[str, object]]:
     """Every event of a streamed response; the last one holds the whole response."""
     item = {
         "id": f"fc_{REQUEST_ID}",
@@ -117,7 +117,7 @@ def _response_events(tool: str, said: str) -> list[dict[str, Any]]:
     }
     begun = {**done, "status": "in_progress", "output": [], "usage": None}
     arguments = "response.function_call_arguments"
-    events: list[dict[str, Any]] = [
+    events: list[Document] = [
         {"type": "response.created", "response": begun},
         {"type": "response.in_progress", "response": begun},
         {"type": "response.output_item.added", "output_index": 0, "item": begun_item},

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import anyio
 
 from ..wire.family import family_of
+from ..wire.http import native
 from .failures import Rate, choose, failure, shares_of
 from .received import receive
 from .replies import MODEL, RAY, REQUEST_ID, Exchange, Reply
@@ -27,6 +28,9 @@ from .transport import GatewayTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import ModuleType
+
+    from ..wire.http import ByteStream, Request, Response
 
 #: Before anything was sent: nobody has heard of the request. Name and the family's exception.
 _UNSENT: Final = {
@@ -101,7 +105,7 @@ class ChaosTransport:
         self._chunk_delay = chunk_delay
         if not (0 <= self._latency[0] <= self._latency[1] and chunk_delay >= 0):
             raise ValueError("latency and chunk_delay are seconds, 0 or more; a range must rise")
-        self._answers: dict[tuple[str | int, Any], GatewayTransport] = {}
+        self._answers: dict[tuple[str | int, ModuleType], GatewayTransport] = {}
         #: How many requests came, and how many of them *inner* got.
         self.requests: int = 0
         self.passed_on: int = 0
@@ -109,7 +113,7 @@ class ChaosTransport:
         self.counts: Counter[str] = Counter()
         self.disturbances: deque[Disturbance] = deque(maxlen=KEPT)
 
-    async def handle_async_request(self, request: Any) -> Any:
+    async def handle_async_request(self, request: Request) -> Response:
         """Send the request on, or let something happen to it."""
         self.requests += 1
         chance = Random(f"{self._seed}/{self.requests}")  # noqa: S311 - no secret
@@ -137,7 +141,7 @@ class ChaosTransport:
             )
         return await self._answer(name, request)
 
-    def _note(self, name: str | int, request: Any) -> None:
+    def _note(self, name: str | int, request: Request) -> None:
         self.counts[str(name)] += 1
         self.disturbances.append(
             Disturbance(
@@ -148,15 +152,17 @@ class ChaosTransport:
             )
         )
 
-    async def _pass_on(self, request: Any) -> Any:
+    async def _pass_on(self, request: Request) -> Response:
         self.passed_on += 1
-        return await self._inner.handle_async_request(request)
+        response: Response = await self._inner.handle_async_request(request)
+        return response
 
-    async def _answer(self, name: str | int, request: Any) -> Any:
+    async def _answer(self, name: str | int, request: Request) -> Response:
         family = family_of(request)
         if (name, family) not in self._answers:
             self._answers[name, family] = GatewayTransport(_Always(failure(name)), family)
-        return await self._answers[name, family].handle_async_request(request)
+        response: Response = await self._answers[name, family].handle_async_request(request)
+        return response
 
     async def aclose(self) -> None:
         """Close the inner transport."""
@@ -189,20 +195,25 @@ class _Always:
         return Exchange(request, self._reply.filled(values), lambda _delivered: None)
 
 
-def _fault(request: Any, name: str) -> Exception:
+def _fault(request: Request, name: str) -> Exception:
     error: Exception = getattr(family_of(request), name)(f"chaos: {name}", request=request)
     return error
 
 
-def _read_timeout(request: Any) -> float:
+def _read_timeout(request: Request) -> float:
     """Return the seconds that the client waits for bytes; infinity if it has no limit."""
     seconds = request.extensions.get("timeout", {}).get("read")
     return math.inf if seconds is None else float(seconds)
 
 
 def _disturbed_response(
-    response: Any, request: Any, *, breaks_at: int | None, silence: float, chunk_delay: float
-) -> Any:
+    response: Response,
+    request: Request,
+    *,
+    breaks_at: int | None,
+    silence: float,
+    chunk_delay: float,
+) -> Response:
     """Return the same response with a body that breaks in chunk number *breaks_at* (from 0).
 
     Half of that chunk still arrives. A body of known length breaks in its first chunk, and one with
@@ -211,14 +222,12 @@ def _disturbed_response(
     """
     if breaks_at and "content-length" in response.headers:
         breaks_at = 0
-    family = family_of(request)
-    stream = _stream_class(family)(response.stream, request, breaks_at, silence, chunk_delay)
-    return family.Response(
-        response.status_code,
-        headers=response.headers.raw,
-        stream=stream,
-        extensions=response.extensions,
+    family, own = family_of(request), native(response)
+    stream = _stream_class(family)(own.stream, request, breaks_at, silence, chunk_delay)
+    broken: Response = family.Response(
+        own.status_code, headers=own.headers.raw, stream=stream, extensions=own.extensions
     )
+    return broken
 
 
 class _DisturbedStream:
@@ -228,17 +237,22 @@ class _DisturbedStream:
     """
 
     def __init__(
-        self, inner: Any, request: Any, breaks_at: int | None, silence: float, chunk_delay: float
+        self,
+        inner: ByteStream,
+        request: Request,
+        breaks_at: int | None,
+        silence: float,
+        chunk_delay: float,
     ) -> None:
         self._inner = inner
-        self._chunks = inner.__aiter__()
+        self._chunks = aiter(inner)
         self._request = request
         self._left = breaks_at
         self._silence = silence
         self._chunk_delay = chunk_delay
         self._is_over = False
 
-    def __aiter__(self) -> Any:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
@@ -247,7 +261,7 @@ class _DisturbedStream:
         if self._chunk_delay:
             await anyio.sleep(self._chunk_delay)
         try:
-            chunk: bytes = await self._chunks.__anext__()
+            chunk = await anext(self._chunks)
         except StopAsyncIteration:
             if self._left is not None:
                 await self._break()
@@ -274,5 +288,5 @@ class _DisturbedStream:
 
 
 @cache
-def _stream_class(family: Any) -> Any:
+def _stream_class(family: ModuleType) -> Any:
     return type("DisturbedByteStream", (_DisturbedStream, family.AsyncByteStream), {})

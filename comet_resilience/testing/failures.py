@@ -93,7 +93,7 @@ def _chunk(content: str) -> str:
     return _event(document)
 
 
-def _event(document: Any) -> str:
+def _event(document: object) -> str:
     return f"data: {json.dumps(document)}\n\n"
 
 
@@ -257,19 +257,19 @@ _EDGE: Final[Mapping[str, Reply]] = {
     ),
 }
 
-_CHUNK: Final[Mapping[str, Any]] = {
+_CHUNK: Final[Mapping[str, object]] = {
     "id": f"chatcmpl-{REQUEST_ID}", "object": "chat.completion.chunk", "created": 0, "model": "gpt",
 }  # fmt: skip
-_USAGE_ONLY: Final[Mapping[str, Any]] = {
+_USAGE_ONLY: Final[Mapping[str, object]] = {
     **_CHUNK,
     "choices": [],
     "usage": {"prompt_tokens": 9, "completion_tokens": 0, "total_tokens": 9},
 }
-_LONE_STOP: Final[Mapping[str, Any]] = {
+_LONE_STOP: Final[Mapping[str, object]] = {
     **_CHUNK,
     "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}],
 }
-_RESPONSE: Final[Mapping[str, Any]] = {
+_RESPONSE: Final[Mapping[str, object]] = {
     "id": f"resp_{REQUEST_ID}", "object": "response", "created_at": 0, "status": "in_progress",
     "model": "gpt", "output": [], "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
     "error": None,
@@ -381,7 +381,7 @@ def choose(shares: Shares, number: float) -> str | int | None:
     return None
 
 
-def _by_status(status: Any) -> Reply | None:
+def _by_status(status: object) -> Reply | None:
     if not isinstance(status, int):
         return None
     named = (reply for reply in FAILURES.values() if reply.status == status)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from .failures import failure
 from .replies import ORIGIN, REQUEST_ID, REQUEST_ID_HEADER, Reply, json_reply
@@ -44,7 +44,7 @@ def speech(request: ReceivedRequest, setting: Setting) -> Reply:
 def images(request: ReceivedRequest, setting: Setting) -> Reply:
     """Answer POST /images/generations and /images/edits."""
     asked = request.fields()
-    image: dict[str, Any] = {"b64_json": _PIXEL}
+    image: dict[str, str] = {"b64_json": _PIXEL}
     if asked.get("response_format") == "url":
         image = {"url": f"{ORIGIN}/cdn/{REQUEST_ID}.png"}
     several = [image] * int(asked.get("n") or 1)
@@ -88,7 +88,7 @@ def not_implemented(request: ReceivedRequest, setting: Setting) -> Reply:
     return failure("not_implemented")
 
 
-def _video(name: str, setting: Setting, *, model: str, status: str) -> dict[str, Any]:
+def _video(name: str, setting: Setting, *, model: str, status: str) -> dict[str, object]:
     done = status == "completed"
     return {
         "id": name,

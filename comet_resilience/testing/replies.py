@@ -143,7 +143,7 @@ class Responder(Protocol):
         ...
 
 
-def json_reply(status: int, document: Any, *, headers: GivenHeaders = ()) -> Reply:
+def json_reply(status: int, document: object, *, headers: GivenHeaders = ()) -> Reply:
     """Make a JSON answer of the gateway, with the header that carries its request id.
 
     Raises `ValueError` for a senseless status and for headers that are not text.
@@ -170,7 +170,7 @@ def error_reply(
     of its relay.
     """
     text = f"{message} (request id: {REQUEST_ID})" if request_id else message
-    error: dict[str, Any] = {"message": text, "type": kind, "code": code}
+    error: dict[str, object] = {"message": text, "type": kind, "code": code}
     if param is not None:
         error["param"] = param
     return json_reply(status, {"error": error})

@@ -6,15 +6,18 @@ import base64
 import json
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import unquote
 
 from .replies import REQUEST_ID, Reply, json_reply, stream_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .received import ReceivedRequest
+
+#: A JSON object that is read or written, and not changed.
+Document: TypeAlias = "Mapping[str, object]"
 
 #: The models that GET /models lists when the gateway serves any model.
 SOME_MODELS: Final = ("gpt-5.4", "claude-sonnet-4-6", "text-embedding-3-small")
@@ -22,7 +25,7 @@ SOME_MODELS: Final = ("gpt-5.4", "claude-sonnet-4-6", "text-embedding-3-small")
 _EMBEDDING_SIZE: Final = 8
 
 #: The fields that are the same in every response.
-RESPONSE_DEFAULTS: Final[Mapping[str, Any]] = {
+RESPONSE_DEFAULTS: Final[Mapping[str, object]] = {
     "error": None,
     "incomplete_details": None,
     "instructions": None,
@@ -78,9 +81,10 @@ def embeddings(request: ReceivedRequest, setting: Setting) -> Reply:
     given = asked["input"]
     size = int(asked.get("dimensions") or _EMBEDDING_SIZE)
     several = isinstance(given, list) and not all(isinstance(item, int) for item in given)
-    vector: Any = [(place + 1) / size for place in range(size)]
+    numbers = [(place + 1) / size for place in range(size)]
+    vector: object = numbers
     if asked.get("encoding_format") == "base64":
-        vector = base64.b64encode(struct.pack(f"<{size}f", *vector)).decode()
+        vector = base64.b64encode(struct.pack(f"<{size}f", *numbers)).decode()
     items = [
         {"object": "embedding", "index": index, "embedding": vector}
         for index in range(len(given) if several else 1)
@@ -97,14 +101,14 @@ def responses(request: ReceivedRequest, setting: Setting) -> Reply:
     if not asked.get("stream"):
         return json_reply(200, done)
     begun = {**done, "status": "in_progress", "output": [], "usage": None}
-    events = [
+    events: list[Document] = [
         {"type": "response.created", "response": begun},
         {"type": "response.in_progress", "response": begun},
         *_output_events(setting),
         {"type": "response.completed", "response": done},
     ]
     numbered = [{**event, "sequence_number": number} for number, event in enumerate(events)]
-    return sse(numbered, named=True)
+    return named_sse(numbered)
 
 
 def models(request: ReceivedRequest, setting: Setting) -> Reply:
@@ -127,11 +131,11 @@ def model(request: ReceivedRequest, setting: Setting) -> Reply:
     return json_reply(200, {"error": error})
 
 
-def _model(name: str, setting: Setting) -> dict[str, Any]:
+def _model(name: str, setting: Setting) -> dict[str, object]:
     return {"id": name, "object": "model", "created": setting.created, "owned_by": "comet"}
 
 
-def _head(asked: dict[str, Any], setting: Setting, kind: str) -> dict[str, Any]:
+def _head(asked: Document, setting: Setting, kind: str) -> dict[str, object]:
     return {
         "id": f"chatcmpl-{REQUEST_ID}",
         "object": kind,
@@ -140,22 +144,23 @@ def _head(asked: dict[str, Any], setting: Setting, kind: str) -> dict[str, Any]:
     }
 
 
-def _chat_chunks(asked: dict[str, Any], setting: Setting) -> Iterator[dict[str, Any]]:
+def _chat_chunks(asked: Document, setting: Setting) -> Iterator[dict[str, object]]:
     head = _head(asked, setting, "chat.completion.chunk")
     deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": word} for word in setting.words()]
     for delta in deltas:
         yield {**head, "choices": [_delta_choice(delta, None)]}
     yield {**head, "choices": [_delta_choice({}, "stop")]}
-    if (asked.get("stream_options") or {}).get("include_usage"):
+    options = asked.get("stream_options")
+    if isinstance(options, dict) and options.get("include_usage"):
         yield {**head, "choices": [], "usage": _counts(1, len(setting.words()))}
 
 
-def _delta_choice(delta: dict[str, str], finish_reason: str | None) -> dict[str, Any]:
+def _delta_choice(delta: dict[str, str], finish_reason: str | None) -> dict[str, object]:
     return {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
 
 
-def _text_choice(text: str, finish_reason: str | None) -> dict[str, Any]:
+def _text_choice(text: str, finish_reason: str | None) -> dict[str, object]:
     return {"index": 0, "text": text, "logprobs": None, "finish_reason": finish_reason}
 
 
@@ -169,7 +174,7 @@ def _counts(prompt: int, completion: int) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
 
 
-def _response(asked: dict[str, Any], setting: Setting, *, usage: dict[str, Any]) -> dict[str, Any]:
+def _response(asked: Document, setting: Setting, *, usage: Document) -> dict[str, object]:
     return {
         "id": f"resp_{REQUEST_ID}",
         "object": "response",
@@ -182,7 +187,7 @@ def _response(asked: dict[str, Any], setting: Setting, *, usage: dict[str, Any])
     }
 
 
-def _message(setting: Setting, status: str) -> dict[str, Any]:
+def _message(setting: Setting, status: str) -> dict[str, object]:
     content = [_text_part(setting.text)] if status == "completed" else []
     return {
         "id": f"msg_{REQUEST_ID}",
@@ -193,11 +198,11 @@ def _message(setting: Setting, status: str) -> dict[str, Any]:
     }
 
 
-def _text_part(text: str) -> dict[str, Any]:
+def _text_part(text: str) -> dict[str, object]:
     return {"type": "output_text", "text": text, "annotations": []}
 
 
-def _output_events(setting: Setting) -> Iterator[dict[str, Any]]:
+def _output_events(setting: Setting) -> Iterator[dict[str, object]]:
     place = {"output_index": 0, "content_index": 0, "item_id": f"msg_{REQUEST_ID}"}
     begun, done = _message(setting, "in_progress"), _message(setting, "completed")
     yield {"type": "response.output_item.added", "output_index": 0, "item": begun}
@@ -209,7 +214,7 @@ def _output_events(setting: Setting) -> Iterator[dict[str, Any]]:
     yield {"type": "response.output_item.done", "output_index": 0, "item": done}
 
 
-def _response_usage(request: ReceivedRequest, setting: Setting) -> dict[str, Any]:
+def _response_usage(request: ReceivedRequest, setting: Setting) -> dict[str, object]:
     counts = _usage(request, setting)
     return {
         "input_tokens": counts["prompt_tokens"],
@@ -220,14 +225,15 @@ def _response_usage(request: ReceivedRequest, setting: Setting) -> dict[str, Any
     }
 
 
-def sse(events: list[Any], *, named: bool = False) -> Reply:
-    """Stream events, each under its type's name if *named*."""
-    return stream_reply(*map(_named_event if named else _event, events))
+def sse(events: Iterable[Document | str]) -> Reply:
+    """Stream events: documents, or texts as they are."""
+    return stream_reply(*map(_event, events))
 
 
-def _event(event: Any) -> str:
+def named_sse(events: Iterable[Document]) -> Reply:
+    """Stream events, each under its type's name."""
+    return stream_reply(*(f"event: {event['type']}\n{_event(event)}" for event in events))
+
+
+def _event(event: Document | str) -> str:
     return f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n"
-
-
-def _named_event(event: dict[str, Any]) -> str:
-    return f"event: {event['type']}\n{_event(event)}"

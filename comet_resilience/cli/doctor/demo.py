@@ -27,7 +27,7 @@ _MESSAGES: Final = [{"role": "user", "content": "Write a haiku about comets."}]
 _CHAT: Final = "/chat/*"
 
 
-def _request(**fields: Any) -> dict[str, Any]:
+def _request(**fields: object) -> dict[str, object]:
     return {"model": _MODEL, "messages": _MESSAGES, **fields}
 
 
@@ -39,7 +39,9 @@ def _failing(name: str) -> Callable[[Gateway], None]:
     return lambda gateway: gateway.always(name, path=_CHAT)
 
 
-def _refusing(status: int, message: str, refused: Callable[[Mapping[str, Any]], object]) -> Any:
+def _refusing(
+    status: int, message: str, refused: Callable[[Mapping[str, Any]], object]
+) -> Callable[[Gateway], None]:
     """Let the gateway refuse the bodies for which ``refused`` is true."""
 
     def prepare(gateway: Gateway) -> None:
@@ -65,7 +67,7 @@ class Scenario:
     prepare: Callable[[Gateway], None] = _nothing
     key: str = _KEY
     model: str = _MODEL
-    request: Mapping[str, Any] = field(default_factory=lambda: _request(temperature=0.2))
+    request: Mapping[str, object] = field(default_factory=lambda: _request(temperature=0.2))
     below: str = "/v1"
     closed: bool = False
     timeout: float = 4.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from urllib.parse import SplitResult
 
 import openai
@@ -36,7 +36,7 @@ class Plan:
     dotenv: Mapping[str, str] = field(default_factory=dict)
     base_url: str | None = None
     model: str = ""
-    request: Mapping[str, Any] | None = None
+    request: Mapping[str, object] | None = None
     path: str = CHAT
     run: bool = False
     alternate_model: str = ""
@@ -65,7 +65,7 @@ class Plan:
         return {**limits, **self.options}
 
     @property
-    def minimal(self) -> dict[str, Any]:
+    def minimal(self) -> dict[str, object]:
         """The guide's minimal request."""
         return {"model": self.model, "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -82,7 +82,7 @@ class Examination:
     results: dict[str, StepResult] = field(default_factory=dict)
     listed: tuple[str, ...] = ()
     list_error: Exception | None = None
-    broken: tuple[str, Mapping[str, Any]] | None = None
+    broken: tuple[str, Mapping[str, object]] | None = None
     error: Exception | None = None
     pool: openai.DefaultAsyncHttpxClient | None = None
 
@@ -109,7 +109,9 @@ class Examination:
         if self.pool is not None:
             await self.pool.aclose()
 
-    async def ask(self, path: str, body: Mapping[str, Any], variable: str = "") -> Exception | None:
+    async def ask(
+        self, path: str, body: Mapping[str, object], variable: str = ""
+    ) -> Exception | None:
         """Send a request and return the exception that it raised, if any."""
         try:
             client, data = self.client(variable), dict(body)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from ...diagnosis.hints import removal_order
 from ...escaping import printable
@@ -25,7 +24,9 @@ from .triage import (
 )
 
 
-async def _try(examination: Examination, step: str, path: str, body: Mapping[str, Any]) -> Any:
+async def _try(
+    examination: Examination, step: str, path: str, body: Mapping[str, object]
+) -> StepResult:
     error = await examination.ask(path, body)
     if error is None:
         return passed(step, "works")
@@ -38,22 +39,19 @@ async def _try(examination: Examination, step: str, path: str, body: Mapping[str
 
 async def send_minimal(examination: Examination) -> StepResult:
     """Send the guide's minimal request, which is known to be valid."""
-    result: StepResult = await _try(examination, "minimal", CHAT, examination.plan.minimal)
-    return result
+    return await _try(examination, "minimal", CHAT, examination.plan.minimal)
 
 
 async def send_stream(examination: Examination) -> StepResult:
     """Send the same as a stream."""
     body = {**examination.plan.minimal, "stream": True}
-    result: StepResult = await _try(examination, "stream", CHAT, body)
-    return result
+    return await _try(examination, "stream", CHAT, body)
 
 
 async def send_request(examination: Examination) -> StepResult:
     """Send the user's own request, as it is."""
     plan = examination.plan
-    result: StepResult = await _try(examination, "request", plan.path, plan.request or {})
-    return result
+    return await _try(examination, "request", plan.path, plan.request or {})
 
 
 async def remove_fields(examination: Examination) -> StepResult:

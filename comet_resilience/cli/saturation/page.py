@@ -13,7 +13,7 @@ import re
 from dataclasses import asdict
 from html import escape
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 from ...escaping import printable
 from ...journal.saturation import Saturation, Series
@@ -49,7 +49,7 @@ def _hash_of_script(template: str) -> str:
 
 def _data(found: Saturation) -> str:
     """Return what the script draws, as JSON that cannot end the element which holds it."""
-    shown: dict[str, Any] = {
+    shown: dict[str, object] = {
         "start": found.start,
         "end": found.end,
         "width": found.width,
