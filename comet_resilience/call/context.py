@@ -99,7 +99,7 @@ class RequestContext:
         """Count what an answer took; call it before its slot is given back."""
         if self.cost is None:
             return
-        lease.took(usage.total_tokens)
+        lease.took(usage.total_tokens, usage.completion_tokens)
         if usage.completion_tokens:
             self.engine.output_habit.note(self.info.model, usage.completion_tokens)
 

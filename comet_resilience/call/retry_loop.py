@@ -21,11 +21,12 @@ from ..errors import (
     ResilienceError,
 )
 from ..limits.gate import Standing
+from ..verdict.rates import parse_rate_in_words
 from ..verdict.retry import GiveUp, RetryIn, Situation, decide
 from ..verdict.vocabulary import Signal
 from ..wire.http import native
 from ..wire.request import count_retries
-from ..wire.response import close, read_rate
+from ..wire.response import close, read_rates
 from .attempts import AttemptLog
 from .body_watch import watch_body
 from .context import RequestContext
@@ -142,7 +143,7 @@ class RetryLoop:
             except Exception as error:  # noqa: BLE001 - raised again unless it is a fault
                 return faulted(context, error, None)
             try:
-                lease.rate = read_rate(response)
+                lease.rates = read_rates(response)
                 answer = await check(context, response, self.log.sent_at)
                 if isinstance(answer, Failure):
                     return answer
@@ -172,6 +173,8 @@ class RetryLoop:
         self._ok_then = ok
         if failure.answer is not None:
             self._hollow = failure.answer, verdict.reason
+        if verdict.signal.is_overload:
+            lease.words = parse_rate_in_words(observation.message)
         outcome = observation.status if observation.fault is None else observation.fault.value
         lease.release(
             verdict.signal,

@@ -15,6 +15,7 @@ from .blame import AccountLimit, Blame, Blamed
 from .eventloop import EventLoop
 from .slots import Slots
 from .timer import Timer
+from .told import Told
 
 
 class Below(Blamed, Protocol):
@@ -46,7 +47,7 @@ BelowT = TypeVar("BelowT", bound=Below)
 class Account(Generic[BelowT]):
     """The slots of an account, the evidence about its ceiling, and whose turn it is."""
 
-    __slots__ = ("__weakref__", "blame", "key", "ring", "slots", "timer")
+    __slots__ = ("__weakref__", "blame", "key", "ring", "slots", "timer", "told")
 
     def __init__(self, name: str, limit: AccountLimit) -> None:
         self.key: str = name
@@ -54,6 +55,7 @@ class Account(Generic[BelowT]):
         self.blame: Blame = Blame(limit)
         self.ring: dict[BelowT, None] = {}
         self.timer: Timer = Timer()
+        self.told: Told = Told()
 
     @property
     def wake_at(self) -> float | None:

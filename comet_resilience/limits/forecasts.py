@@ -1,37 +1,52 @@
-"""The rates that servers tell in the headers of their answers, one forecast for each partition.
+"""The rates that servers tell, in headers and in words, for each partition and each account.
 
-One source of the ``Pacer``; how a forecast is made and when it is believed is in ``forecast``.
+One source of the ``Pacer``. How a forecast is made of headers is in ``forecast``, what is made of
+words in ``named``, and when either binds in ``trust``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from ..verdict.rates import Counted, RateReading
 from ..verdict.vocabulary import Signal
-from .forecast import Forecast
+from .forecast import Sent
 from .gate import Standing
+from .told import Told
 
 if TYPE_CHECKING:
     from .partition import Lease, Partition
 
+#: Tokens are counted from where less than this share of their limit is left.
+_SCARCE: Final = 0.5
+
 
 class Forecasts:
-    """The forecasts of all partitions; each is kept by its own, from the first header on."""
+    """What servers have told of all partitions and accounts; each keeps its own."""
 
-    __slots__ = ()
+    __slots__ = ("_number", "count_tokens")
+
+    def __init__(self) -> None:
+        self._number = 0
+        self.count_tokens: bool = False  # since tokens were scarce first
 
     def ready_at(self, partition: Partition, request: Standing, now: float) -> float:
-        """Return when the server's own limit lets a request go: ``now`` if at once."""
-        forecast = partition.forecast
-        if forecast is None:
-            return now
-        forecast.tick(now)
-        return forecast.ready_at(now, 1.0)
+        """Return when what the server has told lets a request go: ``now`` if at once."""
+        at = partition.told.ready_at(request, now)
+        above = partition.above
+        return at if above is None else max(at, above.told.ready_at(request, now))
 
     def sent(self, lease: Lease, now: float) -> None:
         """Count an attempt that goes out."""
-        if lease.partition.forecast is not None:
-            lease.foretold = lease.partition.forecast.sent(now, 1.0)
+        self._number += 1
+        cost = lease.request.cost
+        if cost is None:
+            sent = Sent(self._number, now)
+        else:
+            sent = Sent(self._number, now, cost.prompt_tokens, cost.output_tokens)
+        lease.foretold = sent
+        for told in _told(lease):
+            told.sent(sent, now)
 
     def accepted(self, lease: Lease, now: float) -> None:
         """Read the headers of an answer that has begun."""
@@ -39,22 +54,74 @@ class Forecasts:
 
     def ended(self, lease: Lease, signal: Signal, now: float) -> None:
         """Read the headers of an attempt, unless they are read, and note whether it was refused."""
-        partition, rate, sent = lease.partition, lease.rate, lease.foretold
-        if rate is None and sent is None:
-            return
-        if partition.forecast is None:
-            partition.forecast = Forecast()
-        lease.rate = None
+        sent = lease.foretold
         if sent is None:
-            return  # sent before anything was known: the next answer tells
-        if rate is not None:
-            partition.forecast.hear(sent, rate, now, is_refusal=signal.is_overload)
+            return
+        was = self._settle(sent, lease, is_free=signal.is_overload)
+        readings, lease.rates = lease.rates, ()
+        for reading in readings:
+            self._hear(lease, sent, reading, is_refusal=signal.is_overload)
         if signal.is_overload:
-            partition.forecast.refused(sent, rate)
-        elif signal is Signal.SUCCESS:
-            partition.forecast.accepted(sent, now)
+            self._refused(lease, sent, was, readings, now)
+            return
+        sent.is_accepted = sent.is_accepted or signal is Signal.SUCCESS
+        for told in _told(lease):
+            if signal is Signal.SUCCESS:
+                told.accepted(sent, now)
+            else:
+                told.withdrawn(sent)
 
     def withdrawn(self, lease: Lease, now: float) -> None:
         """Count an attempt no longer that was never sent."""
-        if lease.foretold is not None and lease.partition.forecast is not None:
-            lease.partition.forecast.withdrawn(lease.foretold)
+        if lease.foretold is not None:
+            self._settle(lease.foretold, lease, is_free=True)
+            for told in _told(lease):
+                told.withdrawn(lease.foretold)
+
+    def _settle(self, sent: Sent, lease: Lease, *, is_free: bool) -> Sent:
+        """Note what an attempt has really cost; return what was thought."""
+        was = Sent(sent.number, sent.at, sent.prompt_tokens, sent.output_tokens, sent.is_free)
+        tokens, output = lease.tokens, lease.output_tokens
+        if sent.is_free or not (is_free or tokens is not None):
+            return was
+        sent.is_free = is_free
+        if tokens is not None:
+            sent.output_tokens = max(0.0, tokens - sent.prompt_tokens)
+            if output is not None:
+                sent.output_tokens = float(output)
+            sent.prompt_tokens = tokens - sent.output_tokens
+        for told in _told(lease):
+            told.changed(sent, was)
+        return was
+
+    def _hear(self, lease: Lease, sent: Sent, reading: RateReading, *, is_refusal: bool) -> None:
+        if reading.counted is not Counted.REQUESTS:
+            self.count_tokens |= reading.remaining < _SCARCE * reading.limit
+            if lease.request.cost is None or not self.count_tokens:
+                return  # nobody knows what it cost
+        lease.partition.told.hear(sent, reading, is_refusal=is_refusal)
+
+    def _refused(
+        self, lease: Lease, sent: Sent, was: Sent, readings: tuple[RateReading, ...], now: float
+    ) -> None:
+        """Compare a refusal with what was told."""
+        by = {(reading.counted, reading.name): reading for reading in readings}
+        for key, forecast in lease.partition.told.forecasts.items():
+            forecast.refused(sent, was.cost(forecast.counted), by.get(key))
+        if all(reading.remaining >= max(1.0, was.cost(reading.counted)) for reading in readings):
+            left = [one.remaining for one in readings if one.counted is Counted.TOKENS]
+            lease.request.takes_more_than = max((lease.request.takes_more_than, *left))
+        words, above = lease.words, lease.partition.above
+        for told in _told(lease):
+            for named in told.named.values():
+                named.refused(words, now)
+        if words is not None:
+            self.count_tokens |= words.counted is not Counted.REQUESTS
+            of_account = words.of_account and above is not None
+            (above if of_account and above is not None else lease.partition).told.name(words, now)
+
+
+def _told(lease: Lease) -> tuple[Told, ...]:
+    """Return what was told of all that an attempt belongs to."""
+    partition = lease.partition
+    return (partition.told,) if partition.above is None else (partition.told, partition.above.told)

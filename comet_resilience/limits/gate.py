@@ -60,13 +60,15 @@ class Standing:
 
     ``sent`` counts attempts; ``failed_at`` is when the last one that met an outage was sent.
     ``ahead`` is how many waited when it joined the tail of a queue, ``None`` if it went elsewhere.
-    ``cost`` is what an attempt takes of a budget, where there is one.
+    ``cost`` is what an attempt takes of a budget, where there is one; ``takes_more_than`` so many
+    tokens were left by a server that refused it all the same.
     """
 
     sent: int = 0
     failed_at: float = -math.inf
     ahead: int | None = None
     cost: Cost | None = None
+    takes_more_than: float = 0.0
 
 
 @dataclass(slots=True, eq=False)

@@ -28,7 +28,7 @@ _LEAST_WAIT: Final = 0.001
 class RateSource(Protocol):
     """One kind of knowledge about rates.
 
-    What it knows of one partition it keeps there (as ``Partition.forecast``), what it has to
+    What it knows of one partition it keeps there (as ``Partition.told``), what it has to
     remember of one attempt on its lease (as ``Lease.charge``): both end by themselves.
     """
 
@@ -51,22 +51,23 @@ class RateSource(Protocol):
 class Pacer:
     """All that one limiter knows about rates. Its methods are called under the limiter's lock."""
 
-    __slots__ = ("_budgets", "_sources")
+    __slots__ = ("_budgets", "_forecasts", "_sources")
 
     def __init__(self, budgets: Mapping[str, Budget]) -> None:
         self._budgets = Budgets(budgets)
         told: tuple[RateSource, ...] = (self._budgets,) if self._budgets else ()
-        self._sources: tuple[RateSource, ...] = (*told, Forecasts())
+        self._forecasts = Forecasts()
+        self._sources: tuple[RateSource, ...] = (*told, self._forecasts)
 
     @property
     def counts_requests(self) -> bool:
-        """Tell whether a budget asks what requests cost."""
-        return bool(self._budgets)
+        """Tell whether anybody asks what requests cost."""
+        return bool(self._budgets) or self._forecasts.count_tokens
 
     @property
     def counts_tokens(self) -> bool:
-        """Tell whether a budget asks for tokens as well."""
-        return self._budgets.count_tokens
+        """Tell whether anybody asks for tokens as well."""
+        return self._budgets.count_tokens or self._forecasts.count_tokens
 
     def check(self, request: Standing) -> None:
         """Refuse what no budget could ever pay for; needs no lock.

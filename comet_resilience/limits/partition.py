@@ -12,18 +12,19 @@ from collections.abc import Hashable
 from typing import Protocol, TypeAlias
 from weakref import ref
 
-from ..verdict.rates import RateReading
+from ..verdict.rates import RateInWords, RateReading
 from ..verdict.vocabulary import Signal
 from .account import Account
 from .algorithm import LimitAlgorithm, Ticket
 from .budget import Budget, Charge
 from .eventloop import EventLoop, Parking
-from .forecast import Forecast, Sent
+from .forecast import Sent
 from .gate import Gate, Passage, Standing
 from .priority import NORMAL
 from .queue import Queue
 from .slots import Slots
 from .timer import Timer
+from .told import Told
 
 
 class Body(Protocol):
@@ -59,7 +60,8 @@ class Lease:
 
     __slots__ = (
         "__weakref__", "begun", "body", "charge", "foretold", "host", "limiter", "loop", "order",
-        "partition", "passages", "rate", "released", "request", "ticket", "tokens", "upper",
+        "output_tokens", "partition", "passages", "rates", "released", "request", "ticket",
+        "tokens", "upper", "words",
     )  # fmt: skip
 
     def __init__(
@@ -88,8 +90,10 @@ class Lease:
         self.body: ref[Body] | None = None
         self.charge: Charge | None = None  # what it takes of a budget
         self.foretold: Sent | None = None  # as the forecast of the server's own limit counts it
-        self.rate: RateReading | None = None  # what the answer's headers tell of that limit
+        self.rates: tuple[RateReading, ...] = ()  # what the answer's headers tell of limits
+        self.words: RateInWords | None = None  # and what a refusal's message does
         self.tokens: int | None = None  # what the answer has taken, once it is known
+        self.output_tokens: int | None = None  # and what of it was written
 
     @property
     def is_canary(self) -> bool:
@@ -122,9 +126,9 @@ class Lease:
         """
         self.limiter.release(self, signal, retry_after, loop, what=what, answered=answered)
 
-    def took(self, tokens: int) -> None:
+    def took(self, tokens: int, output_tokens: int | None = None) -> None:
         """Note what the answer has taken; a budget counts it once the slot is given back."""
-        self.tokens = tokens
+        self.tokens, self.output_tokens = tokens, output_tokens
 
     def abandon(self) -> None:
         """Give the slot back from a finalizer, where no lock may be taken."""
@@ -182,13 +186,13 @@ class Waiter:
 class Partition:
     """The mutable state of one partition; ``above`` is its account, where there is one.
 
-    ``ceiling`` belongs to the evidence of the account's, ``forecast`` and ``opens_at`` to the
-    rates: the time at which a budget, or the server's own headers, let the first go who waits.
+    ``ceiling`` belongs to the evidence of the account's, ``told`` and ``opens_at`` to the rates:
+    what the server has told of them, and the time at which they let the first go who waits.
     """
 
     __slots__ = (
-        "__weakref__", "_arrivals", "_queue", "above", "ceiling", "forecast", "gate", "host", "key",
-        "opens_at", "slots", "timer", "used_at",
+        "__weakref__", "_arrivals", "_queue", "above", "ceiling", "gate", "host", "key", "opens_at",
+        "slots", "timer", "told", "used_at",
     )  # fmt: skip
 
     def __init__(
@@ -204,7 +208,7 @@ class Partition:
         self.ceiling: int | None = None
         self.gate: Gate = gate or Gate()
         self.host: Gate = Gate()  # the gate of the host that was asked last
-        self.forecast: Forecast | None = None
+        self.told: Told = Told()
         self.opens_at: float | None = None
         self.timer: Timer = Timer()
         self.used_at: float = 0.0

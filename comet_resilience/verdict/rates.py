@@ -3,7 +3,7 @@
 OpenAI and Azure write ``x-ratelimit-remaining-requests``, Anthropic
 ``anthropic-ratelimit-requests-remaining``, the IETF's drafts ``ratelimit-remaining`` or
 ``RateLimit: "default";r=50;t=30`` with a policy, OpenRouter ``x-ratelimit-reset`` in milliseconds
-since the epoch. Nonsense tells nothing.
+since the epoch; Azure may tell a ``renewalperiod`` and no reset. Nonsense tells nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ class Counted(StrEnum):
 
     REQUESTS = "requests"
     TOKENS = "tokens"
+    INPUT_TOKENS = "input tokens"
+    OUTPUT_TOKENS = "output tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,16 @@ class RateReading:
     """A limit as the headers of one answer tell it.
 
     ``remaining`` of ``limit`` are left; ``reset`` is the seconds until all, or the next part, of
-    it is back.
+    it is back, ``None`` where only the ``period`` (seconds) of the limit is told. ``name`` tells
+    limits of one unit apart that come together.
     """
 
     counted: Counted
     limit: float
     remaining: float
-    reset: float
+    reset: float | None
+    period: float | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +63,24 @@ _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,9})?", re.ASCII)
 _NAME = re.compile(
     r"(?P<family>(?:x-)?ratelimit|anthropic-ratelimit)-"
     r"(?:(?P<before>requests|tokens|input-tokens|output-tokens)-)?"
-    r"(?P<member>limit|remaining|reset)"
+    r"(?P<member>limit|remaining|reset|renewalperiod)"
     r"(?:-(?P<behind>requests|tokens|input-tokens|output-tokens))?",
     re.ASCII,
 )
+#: One limit of several in one header: its name, if it has one, and its parameters.
+_PART = re.compile(r'\s{0,3}(?:"(?P<name>[\w -]{0,40})")?(?P<rest>[^"]{0,120})', re.ASCII)
 _ITEM = re.compile(r"(?P<key>[a-z]{1,9})\s{0,3}=\s{0,3}(?P<value>\d{1,15}(?:\.\d{1,9})?)", re.ASCII)
+_PARTS_READ: Final = 8
 #: More headers than this are no server's; longer ones say nothing.
 _HEADERS_READ: Final = 64
 _VALUE_READ: Final = 200
 
 
 def parse_rates(headers: Mapping[str, str], now: float) -> tuple[RateReading, ...]:
-    """Return what headers tell of rate limits, at most one reading of each unit.
+    """Return what headers tell of rate limits, at most one reading of each unit and name.
 
     ``headers`` are those with ``ratelimit`` in their lower-case names, and ``date``; ``now`` is
-    the wall clock, where there is no date. Of several limits of one unit the scarcest counts.
+    the wall clock, where there is no date.
     """
     date = headers.get("date", "")
     found: dict[tuple[str, str], dict[str, float]] = {}
@@ -84,10 +92,10 @@ def parse_rates(headers: Mapping[str, str], now: float) -> tuple[RateReading, ..
         number = _amount(named["member"], value, date, now)
         if number is not None:
             found.setdefault((named["family"], unit), {})[named["member"]] = number
-    for name, unit_fields in _structured(headers):
-        found[name, "requests"] = unit_fields
-    readings = [_reading(unit, fields) for (_, unit), fields in found.items()]
-    return _scarcest([one for one in readings if one is not None])
+    for name, fields in _structured(headers):
+        found[name, "requests"] = fields
+    readings = (_reading(name, unit, fields) for (name, unit), fields in found.items())
+    return tuple(reading for reading in readings if reading is not None)[:_PARTS_READ]
 
 
 def _amount(member: str, value: str, date: str, now: float) -> float | None:
@@ -103,33 +111,43 @@ def _structured(headers: Mapping[str, str]) -> list[tuple[str, dict[str, float]]
     value, policy = headers.get("ratelimit", ""), headers.get("ratelimit-policy", "")
     if not value or len(value) > _VALUE_READ:
         return []
-    said = {item["key"]: float(item["value"]) for item in _ITEM.finditer(value)}
-    plan = {item["key"]: float(item["value"]) for item in _ITEM.finditer(policy[:_VALUE_READ])}
-    fields = {
-        "limit": said.get("limit", plan.get("q")),
-        "remaining": said.get("remaining", said.get("r")),
-        "reset": said.get("reset", said.get("t")),
-    }
-    return [("ratelimit", {name: each for name, each in fields.items() if each is not None})]
+    plans = dict(_parts(policy[:_VALUE_READ]))
+    found = []
+    for name, said in _parts(value):
+        plan = plans.get(name, {})
+        fields = {
+            "limit": said.get("limit", plan.get("q")),
+            "remaining": said.get("remaining", said.get("r")),
+            "reset": said.get("reset", said.get("t")),
+            "renewalperiod": plan.get("w"),
+        }
+        told = {member: each for member, each in fields.items() if each is not None}
+        found.append((f"ratelimit {name}".strip(), told))
+    return found
 
 
-def _reading(unit: str, fields: Mapping[str, float]) -> RateReading | None:
-    limit, remaining, reset = (fields.get(name) for name in ("limit", "remaining", "reset"))
-    if limit is None or remaining is None or reset is None:
+def _parts(value: str) -> list[tuple[str, dict[str, float]]]:
+    """Return the limits of a header by name; one without a name is all of it."""
+    texts = value.split(",")[:_PARTS_READ] if '"' in value else [value]
+    found = []
+    for text in texts:
+        part = _PART.fullmatch(text)
+        if part is not None:
+            items = _ITEM.finditer(part["rest"])
+            found.append((part["name"] or "", {one["key"]: float(one["value"]) for one in items}))
+    return found
+
+
+def _reading(name: str, unit: str, fields: Mapping[str, float]) -> RateReading | None:
+    limit, remaining, reset = (fields.get(member) for member in ("limit", "remaining", "reset"))
+    period = fields.get("renewalperiod")
+    if period is not None and not 0 < period <= _LONGEST:
+        period = None
+    if limit is None or remaining is None or (reset is None and period is None):
         return None
     if not (0 < limit <= _MOST and 0 <= remaining <= limit):
         return None
-    counted = Counted.REQUESTS if unit == "requests" else Counted.TOKENS
-    return RateReading(counted, limit, remaining, reset)
-
-
-def _scarcest(readings: list[RateReading]) -> tuple[RateReading, ...]:
-    least: dict[Counted, RateReading] = {}
-    for one in readings:
-        known = least.get(one.counted)
-        if known is None or one.remaining / one.limit < known.remaining / known.limit:
-            least[one.counted] = one
-    return tuple(least.values())
+    return RateReading(Counted(unit.replace("-", " ")), limit, remaining, reset, period, name)
 
 
 _UNITS: Final = {
@@ -149,16 +167,21 @@ _OF_ACCOUNT: Final = (
         re.IGNORECASE | re.ASCII,
     ),
 )
-_KIND: Final = r"(?P<kind>requests?|(?:input |output )?tokens?)"
+_KIND: Final = r"(?P<kind>requests?|(?:API )?calls?|(?:input |output )?tokens?)"
 _UNIT: Final = r"(?P<unit>second|sec|minute|min|hour|day)\b"
 _OF_MODEL: Final = (
     re.compile(
         rf"\b{_KIND} per {_UNIT}[^.\n]{{0,40}}?: ?limit:? {_COUNT}\b", re.IGNORECASE | re.ASCII
     ),
-    re.compile(rf"\b{_COUNT} {_KIND} (?:per|every|a|/) ?{_UNIT}", re.IGNORECASE | re.ASCII),
+    re.compile(rf"\b{_COUNT} {_KIND} ?(?:per|every|a|/) ?{_UNIT}", re.IGNORECASE | re.ASCII),
+)
+#: So many in so many seconds, without a word of what: requests.
+_IN_SECONDS = re.compile(
+    rf"\brate limit of {_COUNT} per (?P<m>\d{{1,6}}) ?s\b", re.IGNORECASE | re.ASCII
 )
 _SHORT = re.compile(
-    rf"\blimit:? {{1,2}}{_COUNT}\b|\b{_COUNT.replace('?P<n>', '?P<k>')} ?(?:RPM|TPM)\b",
+    rf"\b(?:limit:?|RPM:|TPM:) {{1,2}}{_COUNT}\b"
+    rf"|\b{_COUNT.replace('?P<n>', '?P<k>')} ?(?:RPM|TPM)\b",
     re.IGNORECASE | re.ASCII,
 )
 _RPM = re.compile(r"\b(?P<what>RPM|TPM)\b")
@@ -174,6 +197,8 @@ def parse_rate_in_words(message: str) -> RateInWords | None:
     for pattern in _OF_MODEL:
         if found := pattern.search(text):
             return _in_words(found["kind"], found["n"], 1.0, found["unit"], False)
+    if found := _IN_SECONDS.search(text):
+        return _in_words("requests", found["n"], float(found["m"]), "s", False)
     unit, count = _RPM.search(text), _SHORT.search(text)
     if unit is None or count is None:
         return None
@@ -184,7 +209,10 @@ def parse_rate_in_words(message: str) -> RateInWords | None:
 def _in_words(
     kind: str, count: str, times: float, unit: str, of_account: bool
 ) -> RateInWords | None:
-    counted = Counted.REQUESTS if kind.lower().startswith("request") else Counted.TOKENS
+    kind = kind.lower()
+    counted = Counted.REQUESTS
+    if "token" in kind:
+        counted = Counted(kind if kind.endswith("s") else kind + "s")
     limit, per = int(count.replace(",", "")), times * _UNITS[unit.lower()]
     if limit < 1 or not 0 < per <= _LONGEST:
         return None

@@ -17,7 +17,7 @@ from typing import Any, Final
 import anyio
 
 from ..verdict.envelope import MAPPED, Envelope, class_in, parse_envelope
-from ..verdict.rates import Counted, RateReading, parse_rates
+from ..verdict.rates import RateReading, parse_rates
 from ..verdict.retry_after import (
     is_about_calls_at_once,
     parse_hint_in_message,
@@ -259,19 +259,18 @@ def received_size(response: Any) -> int | None:
     return response.num_bytes_downloaded or declared_size(response.headers)
 
 
-def read_rate(response: Any) -> RateReading | None:
-    """Return the limit on requests that the headers of an answer tell, if they tell any."""
+def read_rates(response: Any) -> tuple[RateReading, ...]:
+    """Return the limits that the headers of an answer tell, mostly none."""
     raw: list[tuple[bytes, bytes]] = response.headers.raw
     if b"ratelimit" not in b" ".join([name for name, _ in raw]).lower():
-        return None  # one search for all names: nearly every answer ends here
+        return ()  # one search for all names: nearly every answer ends here
     told = {
         lowered.decode("latin-1"): value.decode("latin-1")
         for lowered, value in ((name.lower(), value) for name, value in raw)
         if b"ratelimit" in lowered
     }
     told["date"] = response.headers.get("date", "")
-    rates = parse_rates(told, time.time())
-    return next((one for one in rates if one.counted is Counted.REQUESTS), None)
+    return parse_rates(told, time.time())
 
 
 def declared_size(headers: Mapping[str, str]) -> int | None:

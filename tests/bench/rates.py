@@ -28,13 +28,13 @@ from comet_resilience.limits.gate import Standing
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease
 from comet_resilience.observers import Observers
-from comet_resilience.verdict.rates import Counted, RateReading
+from comet_resilience.verdict.rates import Counted, RateInWords, RateReading
 from comet_resilience.verdict.token_estimate import OutputHabit
 from comet_resilience.verdict.vocabulary import Signal
 
 from .sim.clock import VirtualLoop
 from .sim.fate import LATE, LATE_SHARE, MEDIAN_REFUSAL, ONE_WAY, SPREAD_REFUSAL
-from .sim.gateways import Bucket, Cap, Gateway, Sliding, Steps, Window
+from .sim.gateways import Bucket, Cap, Gateway, Sliding, Steps, Window, _value_at
 from .sim.policies import Refusal, RetryRule, product_retry, sdk_retry, step_back
 from .sim.run import Turn
 from .sim.workload import Job, Workload
@@ -60,12 +60,11 @@ class TellingBucket(Bucket):
     def reading(self, now: float) -> RateReading:
         """Return its headers."""
         self._fill(now)
-        rate = self._steps[0][1]
         return RateReading(
-            Counted.REQUESTS,
+            Counted.REQUESTS if self._weight is one else Counted.TOKENS,
             self._burst,
             math.floor(self._level),
-            (self._burst - self._level) / rate,
+            (self._burst - self._level) / _value_at(self._steps, now),
         )
 
 
@@ -130,6 +129,30 @@ class Both:
         return max(part.opens_at(now, job) for part in self.parts if not part.room(now, job))
 
 
+@dataclass
+class Turns:
+    """Channels in turn, each with a limit of its own: the first that takes a request gets it."""
+
+    parts: tuple[Gateway, ...]
+    turn: int = 0
+
+    def room(self, now: float, job: Job) -> bool:
+        rooms = [part.room(now, job) for part in self.parts]  # each notes the time
+        order = (*range(self.turn, len(rooms)), *range(self.turn))
+        self.turn = next((place for place in order if rooms[place]), self.turn)
+        return any(rooms)
+
+    def take(self, now: float, job: Job) -> None:
+        self.parts[self.turn].take(now, job)
+        self.turn = (self.turn + 1) % len(self.parts)
+
+    def give(self, now: float, job: Job) -> None:
+        pass
+
+    def opens_at(self, now: float, job: Job) -> float:
+        return min(part.opens_at(now, job) for part in self.parts)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """A hidden limit, what a caller would have been told of it, and the work."""
@@ -140,6 +163,8 @@ class Scene:
     service: float = 2.0
     count: int = 1_000
     says: bool = False
+    words: RateInWords | None = None
+    processes: int = 1
 
 
 def _steps(per_minute: float) -> Steps:
@@ -167,8 +192,26 @@ SCENES: Final = (
           told=Budget(10, per=10), says=True),
     Scene(name="sliding 30/min, 45 calls", gateway=lambda seed: Sliding(30, 60),
           told=Budget(30, burst=60), service=0.1, count=45),
-    Scene(name="tokens 240k/min", gateway=lambda seed: Bucket(_steps(240_000), 20_000, by_tokens),
-          told=Budget(tokens=240_000)),
+    Scene(name="tokens 240k/min",
+          gateway=lambda seed: TellingBucket(_steps(240_000), 20_000, by_tokens),
+          told=Budget(tokens=240_000), says=True),
+    Scene(name="300, then 60, then 600/min",
+          gateway=lambda seed: TellingBucket(((0.0, 5.0), (100.0, 1.0), (300.0, 10.0)), 10, one),
+          told=None, count=1_600, says=True),
+    Scene(name="4 processes, 300/min", gateway=lambda seed: TellingBucket(_steps(300), 10, one),
+          told=Budget(75), says=True, processes=4),
+    Scene(name="words: sliding 30/min, 45 calls", gateway=lambda seed: Sliding(30, 60),
+          told=Budget(30, burst=60), service=0.1, count=45,
+          words=RateInWords(Counted.REQUESTS, 30, 60.0, of_account=True)),
+    Scene(name="words: window 60/min", gateway=lambda seed: Window(60, 60, _phase(seed, 60)),
+          told=Budget(60), words=RateInWords(Counted.REQUESTS, 60, 60.0, of_account=False)),
+    Scene(name="words: bucket 300/min, burst 10",
+          gateway=lambda seed: Bucket(_steps(300), 10, one), told=Budget(300, burst=2),
+          words=RateInWords(Counted.REQUESTS, 300, 60.0, of_account=False)),
+    Scene(name="words: 5 channels of 60/min each",
+          gateway=lambda seed: Turns(tuple(Bucket(_steps(60), 60, one) for _ in range(5))),
+          told=Budget(300, burst=2),
+          words=RateInWords(Counted.REQUESTS, 60, 60.0, of_account=False)),
     Scene(name="cap 20 and 300/min",
           gateway=lambda seed: Both((Cap(((0.0, 20.0),)), Bucket(_steps(300), 10, one))),
           told=Budget(300, burst=2)),
@@ -313,17 +356,21 @@ class Run:
         budgets: Mapping[str, Budget] = {}
         if self.policy.is_told and self.scene.told is not None:
             budgets = {"*": self.scene.told}
-        self.limiter = Limiter(
-            make_algorithm=partial(self.policy.make, self.scene),
-            max_queue=None,
-            observers=Observers(()),
-            jitter=self.random.random,
-            budgets=budgets,
-        )
+        self.limiters = [
+            Limiter(
+                make_algorithm=partial(self.policy.make, self.scene),
+                max_queue=None,
+                observers=Observers(()),
+                jitter=self.random.random,
+                budgets=budgets,
+            )
+            for _ in range(self.scene.processes)
+        ]
         jobs = Workload(median=self.scene.service).draw(self.seed, self.scene.count, math.inf)
         self.open = len(jobs)
-        for job in jobs:
-            self.loop.at(0.0, self.ask, job, Standing(cost=self.cost(job)), None)
+        for number, job in enumerate(jobs):
+            limiter = self.limiters[number % self.scene.processes]
+            self.loop.at(0.0, self.ask, limiter, job, Standing(cost=self.cost(job)), None)
         self.loop.run(100_000.0, lambda: self.open == 0)
         done = sorted(job.done_at for job in jobs if job.done_at is not None)
         enough = math.ceil(0.95 * len(jobs))
@@ -334,10 +381,10 @@ class Run:
         """Estimate: the prompt, half of the tokens, is known; the answer's length is not."""
         return Cost(_MODEL, int(job.tokens / 2), self.habit.expect(_MODEL))
 
-    def ask(self, job: Job, standing: Standing, order: int | None) -> None:
+    def ask(self, limiter: Limiter, job: Job, standing: Standing, order: int | None) -> None:
         """Ask for a slot."""
         standing.cost = self.cost(job)
-        waiter = self.limiter._enqueue(_MODEL, order, request=standing)
+        waiter = limiter._enqueue(_MODEL, order, request=standing)
         if waiter.lease is not None:
             self.send(job, waiter.lease)
         else:
@@ -368,7 +415,7 @@ class Run:
     def tell(self, lease: Lease, now: float) -> None:
         """Put headers on the answer."""
         if self.policy.reads and self.scene.says:
-            lease.rate = self.gateway.reading(now)
+            lease.rates = (self.gateway.reading(now),)
 
     def end(self, job: Job, lease: Lease) -> None:
         """Let the gateway send the end of an answer."""
@@ -386,14 +433,15 @@ class Run:
     def refuse(self, job: Job, lease: Lease) -> None:
         """Take a refusal."""
         self.refused += 1
+        lease.words = self.scene.words if self.policy.reads else None
         step = self.policy.retry(job.attempts, Refusal(429, None), self.random.random())
         lease.release(Signal.OVERLOAD)
         if step is None:
             self.failed += 1
             self.open -= 1
             return
-        standing, order = lease.request, lease.order
-        self.loop.at(self.loop.time() + step, self.ask, job, standing, order)
+        again = (lease.limiter, job, lease.request, lease.order)
+        self.loop.at(self.loop.time() + step, self.ask, *again)
 
 
 def oracle(scene: Scene, seed: int) -> float:
@@ -401,15 +449,23 @@ def oracle(scene: Scene, seed: int) -> float:
     loop, gateway = VirtualLoop(), scene.gateway(seed)
     queue = deque(Workload(median=scene.service).draw(seed, scene.count, math.inf))
     jobs = list(queue)
+    looks_at = math.inf
+
+    def look() -> None:
+        nonlocal looks_at
+        looks_at = math.inf
+        send_all()
 
     def send_all() -> None:
+        nonlocal looks_at
         now = loop.time()
         while queue and gateway.room(now, queue[0]):
             job = queue.popleft()
             gateway.take(now, job)
             loop.at(now + job.service, finish, job)
-        if queue and (opens := gateway.opens_at(now, queue[0])) < math.inf:
-            loop.at(opens, send_all)
+        if queue and (opens := gateway.opens_at(now, queue[0])) < looks_at:
+            looks_at = opens
+            loop.at(opens, look)
 
     def finish(job: Job) -> None:
         job.done_at = loop.time()
@@ -424,7 +480,8 @@ def oracle(scene: Scene, seed: int) -> float:
 
 def cell(scene: Scene, policy: Policy, seeds: tuple[int, ...]) -> str:
     """Return one figure of the table: goodput and refusals per 100, means over the seeds."""
-    if (policy.is_told and scene.told is None) or (policy.reads and not scene.says):
+    tells = scene.says or scene.words is not None
+    if (policy.is_told and scene.told is None) or (policy.reads and not tells):
         return ""
     runs = [(Run(scene, policy, seed).play(), oracle(scene, seed)) for seed in seeds]
     goodput = statistics.mean(best / run.done for run, best in runs)

@@ -249,11 +249,10 @@ async def test_a_refusal_confirms_headers_whosever_limit_it_names(signal: Signal
     limiter = _limiter({})
     for left, how in ((3, Signal.SUCCESS), (2, Signal.SUCCESS), (1, Signal.SUCCESS), (0, signal)):
         lease = await limiter.acquire("m")
-        lease.rate = RateReading(Counted.REQUESTS, 60.0, float(left), 30.0)
+        lease.rates = (RateReading(Counted.REQUESTS, 60.0, float(left), 30.0),)
         lease.release(how)
     [partition] = limiter._partitions.values()
-    assert partition.forecast is not None
-    assert partition.forecast.is_confirmed
+    assert partition.told.forecasts[Counted.REQUESTS, ""].trust.is_confirmed
 
 
 def test_who_leaves_with_a_slot_in_hand_spends_nothing_of_what_headers_leave() -> None:
@@ -264,10 +263,10 @@ def test_who_leaves_with_a_slot_in_hand_spends_nothing_of_what_headers_leave() -
             make_algorithm=lambda: FixedLimit(1), max_queue=None, observers=Observers(())
         )
         first = await limiter.acquire("m")
-        first.rate = RateReading(Counted.REQUESTS, 60.0, 3.0, 30.0)
+        first.rates = (RateReading(Counted.REQUESTS, 60.0, 3.0, 30.0),)
         first.release(Signal.SUCCESS)
         second = await limiter.acquire("m")
-        second.rate = RateReading(Counted.REQUESTS, 60.0, 2.0, 30.0)
+        second.rates = (RateReading(Counted.REQUESTS, 60.0, 2.0, 30.0),)
         waiting = asyncio.ensure_future(limiter.acquire("m"))
         await asyncio.sleep(0)
         second.release(Signal.SUCCESS)
@@ -276,8 +275,7 @@ def test_who_leaves_with_a_slot_in_hand_spends_nothing_of_what_headers_leave() -
             await waiting
         [partition] = limiter._partitions.values()
         assert partition.slots.in_flight == 0
-        assert partition.forecast is not None
-        return partition.forecast.left(clock())
+        return partition.told.forecasts[Counted.REQUESTS, ""].left(clock())
 
     assert asyncio.run(main()) == pytest.approx(2.0, abs=0.5)
 
@@ -290,3 +288,39 @@ async def test_headers_of_other_accounts_cost_nothing() -> None:
     for _ in range(200):
         await ask(client)
     assert anyio.current_time() < 0.5
+
+
+async def test_the_account_of_a_gateway_is_kept_to_by_its_words() -> None:
+    """One bare sentence names the limit, and that holds for the account's other models too."""
+    words = "您已达到请求数限制：1分钟内最多请求3次"  # noqa: RUF001
+    refusal = {"error": {"message": words, "type": "new_api_error", "code": ""}}
+    client, inner = scripted(*[OK] * 3, (429, refusal, {}), *[OK] * 6, max_retries=3)
+    for number in range(9):
+        await ask(client, model=f"m{number % 2}")
+    assert len(inner.sent) == 10
+    assert 120 <= anyio.current_time() < 125
+
+
+async def test_tokens_are_counted_from_where_headers_call_them_scarce() -> None:
+    """Before that nobody estimates anything."""
+
+    def says(left: int, status: int = 200) -> Answer:
+        headers = {
+            "content-type": "application/json",
+            "x-ratelimit-limit-tokens": "1000",
+            "x-ratelimit-remaining-tokens": str(left),
+            "x-ratelimit-reset-tokens": f"{(1000 - left) / 100}s",
+        }
+        return status, COMPLETION if status == 200 else REFUSAL, headers
+
+    client, inner = scripted(says(900), says(400), says(300), says(200), says(0, 429), says(500))
+    transport: Any = client._client._transport
+    limiter = transport._engine.limiter
+    for _ in range(4):
+        assert not limiter.counts_tokens or len(inner.sent) >= 2
+        await ask(client)
+    assert limiter.counts_tokens
+    since = anyio.current_time()
+    await ask(client, max_tokens=800)
+    assert len(inner.sent) == 6
+    assert anyio.current_time() - since >= 4.9

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from comet_resilience.verdict.rates import (
@@ -41,11 +43,38 @@ _REQUESTS = RateReading(Counted.REQUESTS, 60.0, 12.0, 30.0)
 )
 def test_each_family_is_read(headers: dict[str, str]) -> None:
     """The same limit in six dialects."""
-    assert parse_rates(headers, _NOW) == (_REQUESTS,)
+    [reading] = parse_rates(headers, _NOW)
+    assert replace(reading, name="", period=None) == _REQUESTS
+
+
+def test_a_period_may_stand_for_the_reset() -> None:
+    """Azure tells how long the limit is for, and sometimes no reset."""
+    headers = {
+        "x-ratelimit-limit-requests": "60",
+        "x-ratelimit-remaining-requests": "12",
+        "x-ratelimit-renewalperiod-requests": "60",
+    }
+    family = "x-ratelimit"
+    told = RateReading(Counted.REQUESTS, 60.0, 12.0, None, 60.0, family)
+    assert parse_rates(headers, _NOW) == (told,)
+    headers["x-ratelimit-reset-requests"] = "3"
+    assert parse_rates(headers, _NOW) == (replace(told, reset=3.0),)
+
+
+def test_several_limits_of_one_header_are_told_apart_by_their_names() -> None:
+    """A burst and a day: which is the scarcest changes, and neither becomes the other."""
+    headers = {
+        "ratelimit": '"burst";r=2;t=1, "day";r=990;t=3600',
+        "ratelimit-policy": '"burst";q=10;w=1, "day";q=1000;w=86400',
+    }
+    assert parse_rates(headers, _NOW) == (
+        RateReading(Counted.REQUESTS, 10.0, 2.0, 1.0, 1.0, "ratelimit burst"),
+        RateReading(Counted.REQUESTS, 1000.0, 990.0, 3600.0, 86_400.0, "ratelimit day"),
+    )
 
 
 def test_requests_and_tokens_are_read_together() -> None:
-    """Of several limits of tokens the scarcest counts."""
+    """Tokens that are read and tokens that are written have limits of their own."""
     headers = {
         "anthropic-ratelimit-requests-limit": "60",
         "anthropic-ratelimit-requests-remaining": "12",
@@ -57,9 +86,11 @@ def test_requests_and_tokens_are_read_together() -> None:
         "anthropic-ratelimit-output-tokens-remaining": "100",
         "anthropic-ratelimit-output-tokens-reset": "50",
     }
+    family = "anthropic-ratelimit"
     assert parse_rates(headers, _NOW) == (
-        _REQUESTS,
-        RateReading(Counted.TOKENS, 8000.0, 100.0, 50.0),
+        replace(_REQUESTS, name=family),
+        RateReading(Counted.INPUT_TOKENS, 40_000.0, 39_000.0, 5.0, name=family),
+        RateReading(Counted.OUTPUT_TOKENS, 8_000.0, 100.0, 50.0, name=family),
     )
 
 
@@ -74,6 +105,22 @@ def test_requests_and_tokens_are_read_together() -> None:
         {"ratelimit-limit": "60", "ratelimit-remaining": "1", "ratelimit-reset": "soon"},
         {"ratelimit-limit": "9" * 400, "ratelimit-remaining": "1", "ratelimit-reset": "1"},
         {"ratelimit": "x" * 10_000},
+        {"ratelimit": '"a";r=nan;t=inf, "b', "ratelimit-policy": '"a";q=1e9;w=-1'},
+        {
+            "x-ratelimit-limit-tokens": "-1",
+            "x-ratelimit-remaining-tokens": "-1",
+            "x-ratelimit-reset-tokens": "0",
+        },
+        {
+            "x-ratelimit-limit": "60",
+            "x-ratelimit-remaining": "1",
+            "x-ratelimit-renewalperiod": "0",
+        },
+        {
+            "x-ratelimit-limit": "60",
+            "x-ratelimit-remaining": "nan",
+            "x-ratelimit-reset": "99999999999999",
+        },
         {f"x-ratelimit-limit-{number}": "1" for number in range(1_000)},
     ],
 )
@@ -105,8 +152,11 @@ def test_nonsense_tells_nothing(headers: dict[str, str]) -> None:
         ("Limit: 90 / min. Current: 91 / min. RPM exceeded", (Counted.REQUESTS, 90, 60.0, False)),
         (
             "This request would exceed your rate limit of 50,000 input tokens per minute",
-            (Counted.TOKENS, 50_000, 60.0, False),
+            (Counted.INPUT_TOKENS, 50_000, 60.0, False),
         ),
+        ("reached organization max RPM: 3, try again", (Counted.REQUESTS, 3, 60.0, False)),
+        ("Rate limit of 10 per 60s exceeded for X.", (Counted.REQUESTS, 10, 60.0, False)),
+        ("is limited to 10 API calls / minute.", (Counted.REQUESTS, 10, 60.0, False)),
         ("quota of 3 requests per second", (Counted.REQUESTS, 3, 1.0, False)),
     ],
 )
