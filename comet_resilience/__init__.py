@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .diagnosis.report import SupportReport
     from .errors import (
         BudgetExceededError,
+        BudgetSpentError,
         CallbackError,
         DeadlineExceededError,
         GateClosedError,
@@ -63,6 +64,7 @@ __all__ = [
     "AttemptFinished",
     "Budget",
     "BudgetExceededError",
+    "BudgetSpentError",
     "BudgetView",
     "BulkResults",
     "CallbackError",
@@ -126,9 +128,9 @@ _ROOMS: Final = {
     "client": "snapshot wrap",
     "config": "Config Options PerCallOptions",
     "errors": (
-        "BudgetExceededError CallbackError DeadlineExceededError GateClosedError "
-        "IncompleteStreamError "
-        "InvalidAnswerError QueueFullError QueueTimeoutError ResilienceError WrongEndpointError"
+        "BudgetExceededError BudgetSpentError CallbackError DeadlineExceededError "
+        "GateClosedError IncompleteStreamError InvalidAnswerError QueueFullError "
+        "QueueTimeoutError ResilienceError WrongEndpointError"
     ),
     "events": (
         "AlgorithmRetired AttemptFinished Event FleetChanged FleetState GateClosed GateOpened "

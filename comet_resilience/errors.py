@@ -46,6 +46,18 @@ class BudgetExceededError(ResilienceError):
     """
 
 
+class BudgetSpentError(BudgetExceededError, QueueTimeoutError):
+    """The ``budget`` has no room for the request by the time that its caller can wait; not sent.
+
+    ``available_in`` is in how many seconds it has, at best: what others take meanwhile may add to
+    it.
+    """
+
+    def __init__(self, message: str, available_in: float) -> None:
+        super().__init__(message)
+        self.available_in: float = available_in
+
+
 class GateClosedError(openai.APIConnectionError, QueueTimeoutError):
     """An outage: the gate is closed and cannot open in time, so this request was not sent.
 

@@ -16,6 +16,7 @@ REQUEST = httpx.Request("POST", f"{BASE_URL}/chat/completions")
 #: By which names of the SDK and of Python each of them is caught.
 CAUGHT_BY: dict[str, tuple[type[Exception], ...]] = {
     "BudgetExceededError": (),
+    "BudgetSpentError": (errors.BudgetExceededError, errors.QueueTimeoutError, TimeoutError),
     "QueueFullError": (),
     "QueueTimeoutError": (TimeoutError,),
     "CallbackError": (),
@@ -52,6 +53,12 @@ def test_a_closed_gate_says_for_how_long() -> None:
     """The seconds are a number for programs, and the message is for people."""
     error = errors.GateClosedError("closed for 7 s", closed_for=7.0, request=REQUEST)
     assert (str(error), error.closed_for, error.request) == ("closed for 7 s", 7.0, REQUEST)
+
+
+def test_a_spent_budget_says_when_it_has_room() -> None:
+    """The seconds are a number for programs, and the message is for people."""
+    error = errors.BudgetSpentError("room in 7 s", available_in=7.0)
+    assert (str(error), error.available_in) == ("room in 7 s", 7.0)
 
 
 def test_a_deadline_says_what_it_was() -> None:

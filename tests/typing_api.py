@@ -21,6 +21,7 @@ from comet_resilience import (
     AttemptFinished,
     Budget,
     BudgetExceededError,
+    BudgetSpentError,
     BudgetView,
     BulkResults,
     CallbackError,
@@ -181,6 +182,7 @@ def failed(error: Exception) -> None:
     breaks: list[type[openai.APIConnectionError]] = [IncompleteStreamError, DeadlineExceededError]
     breaks.append(GateClosedError)
     refusals.append(BudgetExceededError)
+    refusals.append(BudgetSpentError)
     del refusals, statuses, breaks
 
 

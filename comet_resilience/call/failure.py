@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import (
     BudgetExceededError,
+    BudgetSpentError,
     CallbackError,
     DeadlineExceededError,
     GateClosedError,
@@ -45,8 +46,19 @@ _BUDGET: Final = Rule(
         "Raise budget=Budget(tokens=...) if the account is allowed more.",
     ),
 )  # fmt: skip
+#: For what could not be paid for in time.
+_SPENT: Final = Rule(
+    name="budget-spent", kind=FailureKind.LOCAL, action=Action.FAIL, source="inferred",
+    reason="the budget has no room for the request in time, and it was not sent",
+    advice=(
+        "Give it more time (deadline, queue_timeout, the timeout around the call), or send less.",
+        "Raise budget=Budget(...) if the account is allowed more.",
+    ),
+)  # fmt: skip
 #: Rules for refusals of our own that the table knows nothing of.
-_OWN_RULES: Final = ((CallbackError, _CALLBACK), (BudgetExceededError, _BUDGET))
+_OWN_RULES: Final = (
+    (CallbackError, _CALLBACK), (BudgetSpentError, _SPENT), (BudgetExceededError, _BUDGET)
+)  # fmt: skip
 
 #: Faults that refusals of our own stand for; the narrow classes first.
 _OWN_FAULTS: Final = {

@@ -102,6 +102,14 @@ class Cost:
         return max(self.prompt_tokens, min(tokens, budget.tokens))
 
 
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A budget that has room for a request too late for it, in so many ``seconds`` at best."""
+
+    budget: Budget
+    seconds: float
+
+
 @dataclass(slots=True, eq=False)
 class Slice:
     """A part of the last period: when its last charge was made, and how much it holds."""
@@ -137,6 +145,19 @@ class Meter:
         if amount > self.total:
             return math.inf
         paid = self.paid_until - self._tolerance(amount)
+        return max(now, paid, self._period_has_room_at(now, amount))
+
+    def soonest(self, now: float, amount: float, before: float, open_charges: float) -> float:
+        """Return the earliest time at which so much could go, once ``before`` has gone.
+
+        That is if what is under way (``open_charges``) turns out to take nothing.
+        """
+        if amount > self.total:
+            return math.inf
+        more = before - open_charges
+        paid = max(now, self.paid_until - open_charges * self._time_for_one)
+        paid += before * self._time_for_one - self._tolerance(amount)
+        amount = min(self.total, amount + max(-self.in_period, more))
         return max(now, paid, self._period_has_room_at(now, amount))
 
     def charge(self, now: float, amount: float) -> Slice:
@@ -225,7 +246,7 @@ class Spending:
     ``requests`` and ``tokens`` are all that was ever charged, as corrected since.
     """
 
-    __slots__ = ("_requests", "_tokens", "budget", "requests", "tokens")
+    __slots__ = ("_open", "_requests", "_tokens", "budget", "requests", "tokens")
 
     def __init__(self, budget: Budget) -> None:
         self.budget: Budget = budget
@@ -233,16 +254,30 @@ class Spending:
         self.tokens: int = 0
         self._requests = _meter(budget.requests, budget)
         self._tokens = _meter(budget.tokens, budget)
+        self._open = 0  # tokens of charges that are not settled yet
 
     def ready_at(self, now: float, tokens: int) -> float:
         """Return when a request of so many tokens may go: ``now`` if at once."""
         at = now if self._requests is None else self._requests.ready_at(now, 1)
         return at if self._tokens is None else max(at, self._tokens.ready_at(now, tokens))
 
+    def soonest(self, now: float, tokens: int, ahead: int) -> float:
+        """Return the earliest time at which a request may go that stands behind so many others.
+
+        They are taken to cost what requests did on average, and what is under way to cost nothing
+        in the end.
+        """
+        at = now if self._requests is None else self._requests.soonest(now, 1, ahead, 0)
+        if self._tokens is None:
+            return at
+        average = self.tokens / self.requests if self.requests else tokens
+        return max(at, self._tokens.soonest(now, tokens, ahead * average, self._open))
+
     def charge(self, now: float, tokens: int) -> Charge:
         """Charge a request that goes now."""
         self.requests += 1
         self.tokens += tokens
+        self._open += tokens
         return Charge(
             now,
             tokens,
@@ -255,6 +290,10 @@ class Spending:
         if not charge.is_settled and self._tokens is not None:
             self._tokens.note_answer(tokens)
         self._correct(charge, tokens)
+
+    def close(self, charge: Charge) -> None:
+        """Leave a charge as it was estimated: its answer ended without a word."""
+        self._correct(charge, charge.tokens)
 
     def refuse(self, charge: Charge) -> None:
         """Count a refusal for load: a request, and no tokens."""
@@ -275,6 +314,7 @@ class Spending:
         if charge.is_settled:
             return
         charge.is_settled = True
+        self._open -= charge.tokens
         self.tokens += tokens - charge.tokens
         if self._tokens is not None and charge.of_tokens is not None:
             self._tokens.correct(charge.at, charge.of_tokens, tokens - charge.tokens)

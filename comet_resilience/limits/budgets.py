@@ -7,12 +7,13 @@ each is served once, and then it is the next one's turn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from ..errors import BudgetExceededError
 from ..verdict.vocabulary import Signal
-from .budget import EVERY_MODEL, Budget, Charge, Cost, Spending
+from .budget import EVERY_MODEL, Budget, Charge, Cost, Shortage, Spending
 from .gate import Standing
 from .snapshot import BudgetView
 
@@ -42,6 +43,15 @@ class Line:
         """Return when a partition may send: ``now`` if at once."""
         ready = self.spending.ready_at(now, cost.tokens_of(self.spending.budget))
         return ready if self.first in (None, partition) else ready + LOOK_AFTER
+
+    def soonest(self, partition: Partition, now: float, cost: Cost, ahead: int) -> float:
+        """Return the earliest time at which a request of a partition may go, behind so many.
+
+        Each of the other partitions in line has a turn whenever this one has.
+        """
+        others = sum(min(one.slots.waiting, ahead) for one in self._waiting if one is not partition)
+        tokens = cost.tokens_of(self.spending.budget)
+        return self.spending.soonest(now, tokens, ahead + others)
 
     def view(self, now: float) -> BudgetView:
         """Return its state at this moment."""
@@ -102,15 +112,34 @@ class Budgets:
     def ended(self, lease: Lease, signal: Signal, now: float) -> None:
         """Count what an attempt has really taken: nothing where it was refused for load."""
         line = self.of(lease.request.cost)
-        tokens = 0 if signal.is_overload else lease.tokens
-        if line is not None and lease.charge is not None and tokens is not None:
-            line.spending.settle(lease.charge, tokens)
+        if line is None or lease.charge is None:
+            return
+        if signal.is_overload:
+            line.spending.refuse(lease.charge)
+        elif lease.tokens is None:
+            line.spending.close(lease.charge)
+        else:
+            line.spending.settle(lease.charge, lease.tokens)
 
     def withdrawn(self, lease: Lease, now: float) -> None:
         """Take the charge of an attempt back that was never sent."""
         line = self.of(lease.request.cost)
         if line is not None and lease.charge is not None:
             line.spending.refund(lease.charge)
+
+    def shortage(
+        self, partition: Partition, request: Standing, now: float, latest: float, ahead: int
+    ) -> Shortage | None:
+        """Return what is missing where a budget cannot let a request go by its latest time.
+
+        ``ahead`` of it so many wait in its partition. ``None`` wherever it might be in time.
+        """
+        cost = request.cost
+        line = self.of(cost)
+        if line is None or cost is None or latest == math.inf:
+            return None
+        at = line.soonest(partition, now, cost, ahead)
+        return Shortage(line.spending.budget, at - now) if at > latest else None
 
     def queue_up(self, partition: Partition, request: Standing, now: float) -> None:
         """Let a partition stand in line for the budget of its first request, if that is short."""

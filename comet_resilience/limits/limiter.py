@@ -29,7 +29,13 @@ from weakref import WeakSet
 
 import anyio
 
-from ..errors import CallbackError, GateClosedError, QueueFullError, QueueTimeoutError
+from ..errors import (
+    BudgetSpentError,
+    CallbackError,
+    GateClosedError,
+    QueueFullError,
+    QueueTimeoutError,
+)
 from ..events import AlgorithmRetired, FleetChanged
 from ..observers import ENDS_THE_PROGRAM, Observers
 from ..verdict.vocabulary import Signal
@@ -128,7 +134,8 @@ class Limiter:
         request. A slot after ``latest`` would be of no use.
 
         Raises:
-            BudgetExceededError: If it takes more than the whole of its budget.
+            BudgetExceededError: If it takes more than the whole of its budget; ``BudgetSpentError``
+                if the budget has no room for it in time.
             QueueFullError: If ``max_queue`` requests wait already (never for a retry).
             GateClosedError: If an outage keeps the gate closed for longer than can be waited.
             QueueTimeoutError: If none was free within ``queue_timeout``.
@@ -136,7 +143,9 @@ class Limiter:
         """
         if request is not None:
             self._pacer.check(request)
-        lease = self.acquire_nowait(key, loop, order, request=request, host=host)
+        lease = self.acquire_nowait(
+            key, loop, order, request=request, host=host, latest=latest, queue_timeout=queue_timeout
+        )
         if lease is not None:
             return lease
         waiter = self._enqueue(
@@ -162,9 +171,7 @@ class Limiter:
             if not taken:
                 self._leave(waiter)
         if waiter.lease is None or not taken:
-            if waiter.turned_away is not None:
-                raise _gate_closed(waiter.partition.key, waiter.turned_away, clock())
-            raise QueueTimeoutError(_out_of_time(waiter, queue_timeout))
+            raise _in_vain(waiter, queue_timeout)
         return waiter.lease
 
     def acquire_nowait(
@@ -175,18 +182,21 @@ class Limiter:
         *,
         request: Standing | None = None,
         host: str = "",
+        latest: float = math.inf,
+        queue_timeout: float | None = None,
     ) -> Lease | None:
         """Return a slot if one is free and nobody waits for it, else ``None``.
 
         ``order`` is that of an earlier lease, for a retry: at a closed gate it takes its turn.
         """
         now, loop = time_and_loop(loop)
+        latest = _latest(now, latest, queue_timeout)
         with self._lock:
             if self._abandoned:
                 self._release_abandoned(now, loop)
             partition = self._partitions.touch(key, now)
             partition.host = self._gates.of_host(host)
-            lease = self._scheduler.take(partition, now, loop, order, request or Standing())
+            lease = self._scheduler.take(partition, now, loop, order, request or Standing(), latest)
         try:
             self._emit()
         except BaseException:  # an observer may end the whole program, but not keep the slot
@@ -304,7 +314,7 @@ class Limiter:
     ) -> Waiter:
         loop = running_loop()
         now, holds = loop.now(), held_here(self)
-        latest = min(latest, math.inf if queue_timeout is None else now + queue_timeout)
+        latest = _latest(now, latest, queue_timeout)
         with self._lock:
             partition = self._partitions.touch(key, now)
             partition.host = self._gates.of_host(host)
@@ -317,10 +327,19 @@ class Limiter:
                 )
             waiter = partition.push(loop, order, request, partition.host, latest, holds, priority)
             self._scheduler.pump(partition, now, loop)
-            if waiter.lease is None and self._gates.holds_for_good(waiter, partition, now):
+            if waiter.lease is None and not waiter.left and self._is_in_vain(waiter, now):
                 partition.leave(waiter)
                 waiter.parking.go()
         return waiter
+
+    def _is_in_vain(self, waiter: Waiter, now: float) -> bool:
+        """Tell whether a gate or a budget holds a new waiter back for longer than it can wait."""
+        partition, request = waiter.partition, waiter.request
+        if self._gates.holds_for_good(waiter, partition, now):
+            return True
+        ahead = request.ahead or 0
+        waiter.unpaid = self._pacer.shortage(partition, request, now, waiter.latest, ahead)
+        return waiter.unpaid is not None
 
     def _leave(self, waiter: Waiter) -> None:
         """Let a waiter go without its slot, which goes to the next: cancelled, or out of time."""
@@ -331,7 +350,7 @@ class Limiter:
                 self._scheduler.release_unsent(waiter.lease, now)
             elif not waiter.left:  # it may have been turned away in the same moment
                 waiter.turned_away = partition.shut_by(waiter)
-                waiter.unpaid = self._pacer.unpaid(partition, waiter.request)
+                waiter.unpaid = self._pacer.unpaid(partition, waiter.request, now)
                 partition.leave(waiter)
             self._scheduler.pump(partition, now, loop)
         self._emit()
@@ -398,12 +417,26 @@ def _gate_closed(key: Hashable, gate: Gate, now: float) -> GateClosedError:
     )
 
 
-def _out_of_time(waiter: Waiter, queue_timeout: float | None) -> str:
-    """Say what a request has waited for in vain."""
-    key, within = waiter.partition.key, f"within queue_timeout={queue_timeout or 0.0:g} s"
-    if waiter.unpaid is None:
-        return f"no slot for {key!r} was free {within}"
-    return f"the budget of {waiter.unpaid} left nothing for {key!r} {within}"
+def _latest(now: float, latest: float, queue_timeout: float | None) -> float:
+    return latest if queue_timeout is None else min(latest, now + queue_timeout)
+
+
+def _in_vain(waiter: Waiter, queue_timeout: float | None) -> QueueTimeoutError:
+    """Return the error that says what a request has waited for in vain, or would have."""
+    key, now = waiter.partition.key, clock()
+    if waiter.turned_away is not None:
+        return _gate_closed(key, waiter.turned_away, now)
+    short = waiter.unpaid
+    if short is None:
+        return QueueTimeoutError(
+            f"no slot for {key!r} was free within queue_timeout={queue_timeout or 0.0:g} s"
+        )
+    return BudgetSpentError(
+        f"the budget of {short.budget} has room for this request to {key!r} in"
+        f" {short.seconds:.1f} s at best, and it cannot wait for longer than"
+        f" {max(0.0, waiter.latest - waiter.since):.1f} s; it was not sent",
+        short.seconds,
+    )
 
 
 _limiters: WeakSet[Limiter] = WeakSet()

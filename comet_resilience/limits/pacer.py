@@ -4,22 +4,31 @@ Limits say how many at once; rates say *not yet*. Each ``RateSource`` knows one 
 the user told (``budgets``), what the server's headers tell (``forecasts``). The scheduler asks the
 pacer alone, and tells it of each attempt that is sent, accepted, ended or withdrawn. A further
 source, such as a rate that was learnt, is one more class with these methods, made in ``__init__``.
+
+A budget is the user's word, all else is evidence, and may be wrong. Where a caller cannot wait for
+long (a deadline, a cancel scope, ``queue_timeout``), this decides:
+
+* What a budget cannot let go in time fails at once, with the time that it would have taken.
+* What evidence alone holds back is held for half of the time that the caller leaves, and only if
+  that helps; then it goes, as it would without this library. What the server asks for itself, by
+  a ``Retry-After`` or by closing the partition, is no evidence but its word, and not a rate.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..verdict.vocabulary import Signal
-from .budget import Budget
+from .budget import Budget, Shortage
 from .budgets import Budgets
 from .forecasts import Forecasts
 from .gate import Standing
 from .snapshot import BudgetView
 
 if TYPE_CHECKING:
-    from .partition import Lease, Partition
+    from .partition import Lease, Partition, Waiter
 
 #: No timer for a rate is set sooner than in so many seconds.
 _LEAST_WAIT: Final = 0.001
@@ -51,13 +60,14 @@ class RateSource(Protocol):
 class Pacer:
     """All that one limiter knows about rates. Its methods are called under the limiter's lock."""
 
-    __slots__ = ("_budgets", "_forecasts", "_sources")
+    __slots__ = ("_budgets", "_evidence", "_forecasts", "_sources")
 
     def __init__(self, budgets: Mapping[str, Budget]) -> None:
         self._budgets = Budgets(budgets)
         told: tuple[RateSource, ...] = (self._budgets,) if self._budgets else ()
         self._forecasts = Forecasts()
-        self._sources: tuple[RateSource, ...] = (*told, self._forecasts)
+        self._evidence: tuple[RateSource, ...] = (self._forecasts,)
+        self._sources: tuple[RateSource, ...] = (*told, *self._evidence)
 
     @property
     def counts_requests(self) -> bool:
@@ -78,19 +88,43 @@ class Pacer:
         """
         self._budgets.check(request.cost)
 
-    def ready_at(self, partition: Partition, request: Standing, now: float) -> float:
-        """Return when a request of a partition may go by all rates: ``now`` if at once."""
-        at = now
-        for source in self._sources:
-            at = max(at, source.ready_at(partition, request, now))
-        return at
+    def ready_at(
+        self, partition: Partition, request: Standing, now: float, paced_until: float = math.inf
+    ) -> float:
+        """Return when a request of a partition may go by all rates: ``now`` if at once.
 
-    def holds(self, partition: Partition, request: Standing, now: float) -> bool:
-        """Tell whether a rate holds back the first request of a partition.
+        What is evidence alone holds it back until ``paced_until`` or not at all.
+        """
+        at = now
+        for source in self._evidence:
+            at = max(at, source.ready_at(partition, request, now))
+        if at > paced_until:
+            at = now
+        return max(at, self.paid_at(partition, request, now))
+
+    def paid_at(self, partition: Partition, request: Standing, now: float) -> float:
+        """Return when the budget lets a request go: ``now`` if at once."""
+        at = self._budgets.ready_at(partition, request, now) if self._budgets else now
+        return at if at <= now else max(at, now + _LEAST_WAIT)
+
+    def shortage(
+        self, partition: Partition, request: Standing, now: float, latest: float, ahead: int
+    ) -> Shortage | None:
+        """Return what is missing where a budget cannot let a request go in time.
+
+        ``ahead`` of it so many wait in its partition.
+        """
+        if not self._budgets:
+            return None
+        return self._budgets.shortage(partition, request, now, latest, ahead)
+
+    def holds(self, waiter: Waiter, now: float) -> bool:
+        """Tell whether a rate holds a request back that is the first of its partition.
 
         The partition then knows until when, and for a budget it stands in line.
         """
-        at = self.ready_at(partition, request, now)
+        partition, request = waiter.partition, waiter.request
+        at = self.ready_at(partition, request, now, waiter.paced_until)
         if at <= now:
             partition.opens_at = None
             return False
@@ -107,10 +141,11 @@ class Pacer:
         """Iterate over the partitions in line for a budget, each once the one before was served."""
         return self._budgets.in_turn()
 
-    def unpaid(self, partition: Partition, request: Standing) -> Budget | None:
-        """Return the budget for which the first request of a partition waits, if any."""
-        line = None if partition.opens_at is None else self._budgets.of(request.cost)
-        return None if line is None else line.spending.budget
+    def unpaid(self, partition: Partition, request: Standing, now: float) -> Shortage | None:
+        """Return what is missing of the budget for which alone a request waits, if any."""
+        if partition.opens_at is None:
+            return None
+        return self.shortage(partition, request, now, now, 0)
 
     def sent(self, lease: Lease, now: float) -> None:
         """Note that an attempt goes out."""

@@ -16,10 +16,11 @@ from ..verdict.rates import RateInWords, RateReading
 from ..verdict.vocabulary import Signal
 from .account import Account
 from .algorithm import LimitAlgorithm, Ticket
-from .budget import Budget, Charge
+from .budget import Charge, Shortage
 from .eventloop import EventLoop, Parking
 from .forecast import Sent
 from .gate import Gate, Passage, Standing
+from .pressed import Pressed, half_way
 from .priority import NORMAL
 from .queue import Queue
 from .slots import Slots
@@ -139,8 +140,8 @@ class Waiter:
     """A request in the queue: its place in the order, and how to wake it."""
 
     __slots__ = (
-        "holds", "host", "latest", "lease", "left", "loop", "order", "parking", "partition",
-        "priority", "request", "serial", "since", "turned_away", "unpaid",
+        "holds", "host", "latest", "lease", "left", "loop", "order", "paced_until", "parking",
+        "partition", "priority", "request", "serial", "since", "turned_away", "unpaid",
     )  # fmt: skip
 
     def __init__(
@@ -166,9 +167,10 @@ class Waiter:
         self.request: Standing = request
         self.host: Gate = host
         self.latest: float = latest  # after which a slot would be of no use
+        self.paced_until: float = half_way(since, latest)  # by evidence alone
         self.since: float = since
         self.turned_away: Gate | None = None
-        self.unpaid: Budget | None = None  # for which it has waited in vain
+        self.unpaid: Shortage | None = None  # of the budget for which it waited in vain
         self.lease: Lease | None = None
         self.left: bool = False
 
@@ -192,7 +194,7 @@ class Partition:
 
     __slots__ = (
         "__weakref__", "_arrivals", "_queue", "above", "ceiling", "gate", "host", "key", "opens_at",
-        "slots", "timer", "told", "used_at",
+        "pressed", "slots", "timer", "told", "used_at",
     )  # fmt: skip
 
     def __init__(
@@ -210,6 +212,7 @@ class Partition:
         self.host: Gate = Gate()  # the gate of the host that was asked last
         self.told: Told = Told()
         self.opens_at: float | None = None
+        self.pressed: Pressed[Waiter] = Pressed()
         self.timer: Timer = Timer()
         self.used_at: float = 0.0
         self._queue: Queue[Waiter] = Queue()
@@ -297,6 +300,7 @@ class Partition:
         )
         self._block(waiter)
         self._queue.push(waiter)
+        self.pressed.push(waiter)
         self.slots.wait(self.used_at)
         if above is not None:
             above.slots.wait(self.used_at)
@@ -321,6 +325,7 @@ class Partition:
         """Take one who still waits out of the queue, the first if none is named."""
         if waiter is None or waiter is self.head():
             waiter = self._queue.pop()
+            waiter.left = True
             self._wait_no_more(waiter)
         else:
             self.leave(waiter)
@@ -335,6 +340,11 @@ class Partition:
         """Return the closed gate at which a request waits, ``None`` if it waits for a slot."""
         gates = (self.gate, waiter.host)
         return next((gate for gate in gates if gate.is_closed), None)
+
+    def look_by(self, at: float, now: float) -> None:
+        """Look at those whom a rate holds back by a time that is to come."""
+        if self.opens_at is not None and now < at:
+            self.opens_at = min(self.opens_at, at)
 
     def by_priority(self) -> tuple[tuple[int, int], ...]:
         """Return how many wait for each priority, empty where all are of the usual one."""

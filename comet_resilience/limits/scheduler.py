@@ -38,6 +38,7 @@ from .partition import (
     is_deadlocked,
     is_entangled,
 )
+from .pressed import half_way
 
 #: What observers are told of a limiter, once its lock is free.
 LimiterEvent: TypeAlias = (
@@ -81,6 +82,7 @@ class Scheduler:
         loop: EventLoop | None,
         order: int | None,
         request: Standing,
+        latest: float,
     ) -> Lease | None:
         """Return a slot if one is free and nobody waits for it, else ``None``."""
         host, above = partition.host, partition.above
@@ -96,7 +98,7 @@ class Scheduler:
             and not (above is not None and above.ring)
             and _may_pass(partition, host, now)
             and (order is None or partition.lets_retries_pass)
-            and self._pacer.ready_at(partition, request, now) <= now
+            and self._pacer.ready_at(partition, request, now, half_way(now, latest)) <= now
         ):
             order = order or partition.next_order()
             return self._grant(partition, now, order, loop, request, host)
@@ -197,8 +199,11 @@ class Scheduler:
         host.tick(now)
         if host.is_closed:
             self._send_canaries(host, now, loop)
+        self._turn_away_unpaid(partition, now, loop)
         if self._is_ready(partition, now):
             self._give_out(partition, now, loop)
+        if partition.is_paced:
+            self._serve_pressed(partition, now, loop)
         if partition.slots.waiting and is_deadlocked(partition):
             self._lend(partition, now, loop)
         if partition.gate.is_closed or host.is_closed:
@@ -213,7 +218,7 @@ class Scheduler:
         if slots.waiting and slots.has_room and not partition.host.is_closed:
             waiter = partition.next_up()
             if _may_pass(partition, waiter.host, now):
-                return not self._pacer.holds(partition, waiter.request, now)
+                return not self._pacer.holds(waiter, now)
         self._pacer.let_go(partition)
         return False
 
@@ -255,7 +260,7 @@ class Scheduler:
                 for partition in self._gates.at(host)
                 if partition.slots.waiting and partition.may_send and partition.gate.has_room(now)
             ]
-            ready = [one for one in ready if not self._pacer.holds(one[1], one[0].request, now)]
+            ready = [one for one in ready if not self._pacer.holds(one[0], now)]
             if not ready:
                 return
             waiter, partition = min(ready, key=lambda one: one[0].request.sent)
@@ -267,13 +272,37 @@ class Scheduler:
             partition.leave(waiter)
             waiter.wake(loop)
 
+    def _turn_away_unpaid(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
+        """Wake the first, and the next, for whom a budget has no room in time."""
+        while partition.slots.waiting:
+            waiter = partition.head()
+            shortage = self._pacer.shortage(partition, waiter.request, now, waiter.latest, 0)
+            if shortage is None:
+                return
+            waiter.unpaid = shortage
+            partition.leave(waiter)
+            waiter.wake(loop)
+
+    def _serve_pressed(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
+        """Send those whom evidence alone would hold back for too long, out of turn."""
+        while (opens_at := partition.opens_at) is not None and partition.may_send:
+            waiter = partition.pressed.due(now, opens_at)
+            if waiter is None or not _may_pass(partition, waiter.host, now):
+                break
+            paid_at = self._pacer.paid_at(partition, waiter.request, now)
+            if paid_at > now:
+                partition.look_by(paid_at, now)
+                return
+            self._serve(partition, waiter, now, loop)
+        partition.look_by(partition.pressed.wake_at, now)
+
     def _lend(self, level: Level, now: float, loop: EventLoop | None) -> None:
         """Give one request a slot beyond the limit whose task holds slots that wait for it.
 
         One at a time: the others follow as it ends, so never more than one attempt is beyond.
         """
         while (waiter := borrower(level)) is not None:
-            if self._pacer.holds(waiter.partition, waiter.request, now):
+            if self._pacer.holds(waiter, now):
                 return
             self._serve(waiter.partition, waiter, now, loop)
             if waiter.lease is not None and not waiter.lease.released:
