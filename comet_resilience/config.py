@@ -252,11 +252,6 @@ class Config:
         return tuple(self.on_event)
 
     @property
-    def priority_number(self) -> int:
-        """The priority as a number; the lower one goes first."""
-        return priority_number(self.priority)
-
-    @property
     def as_fleet(self) -> Fleet | None:
         """The keyword ``fleet`` as a value.
 

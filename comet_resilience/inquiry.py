@@ -15,7 +15,7 @@ from .diagnosis.report import SupportReport, report_of
 from .verdict.rule import Rule
 from .verdict.vocabulary import Action, FailureKind, Fault, Observation, RequestInfo
 from .wire.family import family_of, fault_of
-from .wire.request import EXTENSION, STREAM_EXTENSION, read_request
+from .wire.request import EXTENSION, STREAM_EXTENSION, call_of, read_request
 from .wire.response import body_so_far, observe
 
 _NO_DIAGNOSIS: Final = "the exception carries no diagnosis: its client is not wrapped"
@@ -73,7 +73,7 @@ def _diagnose_bare(error: BaseException) -> Diagnosis:
     found = next((each for each in related(error) if _tells_of_an_exchange(each)), error)
     info, request = RequestInfo(route=""), _request_of(found)
     if request is not None:
-        info = read_request(request).info
+        info = read_request(request, call_of(request)).info
     if isinstance(found, openai.APIStatusError):
         response, body = found.response, body_so_far(found.response)
         observation = replace(observe(response, body, info.operation), has_id=info.has_id)

@@ -79,11 +79,12 @@ class _Entry:
         self.token: Token[_Entry | None] | None = None
 
 
-_entry: ContextVar[_Entry | None] = ContextVar("comet_resilience_block", default=None)
+#: The block that was entered last in this context; ``current_block`` says whether it still holds.
+entered: Final[ContextVar[_Entry | None]] = ContextVar("comet_resilience_block", default=None)
 
 
 def _current_entry() -> _Entry | None:
-    entry = _entry.get()
+    entry = entered.get()
     while entry is not None and entry.is_over:
         entry = entry.outer
     return entry
@@ -109,9 +110,9 @@ class Override:
         if outer is not None:
             merged = {**outer.block.options, **block.options}
             block = Block(merged, block.witness or outer.block.witness)
-        _entry.set(outer)  # no token is to keep what is over
+        entered.set(outer)  # no token is to keep what is over
         entry = _Entry(block, outer, self)
-        entry.token = _entry.set(entry)
+        entry.token = entered.set(entry)
         self._open.append(entry)
 
     def __exit__(self, *exception: object) -> None:
@@ -135,10 +136,10 @@ class Override:
 
 def _left_in_order(entry: _Entry) -> bool:
     """Go back to what was before an entry, if it is the latest of the context that entered it."""
-    if entry.token is None or _entry.get() is not entry:
+    if entry.token is None or entered.get() is not entry:
         return False
     try:
-        _entry.reset(entry.token)
+        entered.reset(entry.token)
     except ValueError:  # entered in another context
         return False
     return True

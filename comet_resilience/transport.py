@@ -23,13 +23,14 @@ from .events import Observer
 from .fleet.scope import Fleet, RedisSource, account_of
 from .keywords import implemented_by
 from .limits.budget import Budget
+from .limits.eventloop import running_loop
 from .limits.priority import Priority
 from .limits.snapshot import Snapshot
 from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
 from .verdict.rule import Rule
 from .wire.family import default_transport
 from .wire.forking import forget_in_children
-from .wire.request import EXTENSION, is_elsewhere, read_request, strip_private_headers
+from .wire.request import call_of, is_elsewhere, read_request, strip_private_headers
 
 
 def _build(self: ResilientTransport, inner: Any = None, **options: Unpack[Options]) -> None:
@@ -159,20 +160,19 @@ class ResilientTransport:
 
         No ``async def``: what waits below by the thousand need not wait in one frame more.
         """
-        if self._engine.connections is not None:
-            self._engine.connections.note_use()
-        if self._only_calls and EXTENSION not in request.extensions:
+        engine, call, loop = self._engine, call_of(request), running_loop()
+        if engine.connections is not None:
+            engine.connections.note_use(loop)
+        if call is None and self._only_calls:
             return self._pass(request)
-        if is_elsewhere(request):
+        if call is not None and is_elsewhere(request, call):
             strip_private_headers(request)
             return self._pass(request)
-        engine = self._engine
-        loop = RetryLoop(engine, self._inner, request, read_request(request))
-        answer, info = loop.run(), loop.context.info
+        attempts = RetryLoop(engine, self._inner, request, read_request(request, call), loop)
+        answer, info = attempts.run(), attempts.context.info
         if engine.instrumentations:
-            queued_now = loop.log.queued_now
             hooked = InstrumentedRequest(
-                engine.instrumentations, engine.observers, info, queued_now
+                engine.instrumentations, engine.observers, info, loop, attempts.log.queued_now
             )
             answer = hooked.run(answer)
         if engine.nesting.given_up:

@@ -103,11 +103,12 @@ class AttemptLog:
     def begin(self, lease: Lease) -> None:
         """Note that an attempt is sent now, which waited for its slot until now."""
         slots = lease.partition.slots
+        now, since = self._context.loop.now(), self.waiting_since
         self.number += 1
         self._in_flight, self._limit = slots.in_flight, slots.limit
         self._canary = lease.is_canary
-        self.sent_at = self._context.loop.now()
-        self._queued = self.queued_now()
+        self.sent_at = now
+        self._queued = 0.0 if since is None else now - since
         self.waiting_since = None
 
     def queued_now(self) -> float:
@@ -119,7 +120,7 @@ class AttemptLog:
         """Remember that an answer has begun, and tell the observers, if there are any."""
         engine, context = self._context.engine, self._context
         engine.track_record.note_success(context.circumstance(), context.loop.now())
-        if engine.observers.wanted():
+        if context.is_heard:
             observation = observe(response, b"", context.info.operation)
             id_ = _PLAIN.line(_id_of(observation.ids))
             self._emit_finished(observation.status, id_, received_size(response), usage=usage)
@@ -127,7 +128,7 @@ class AttemptLog:
     def note_stream(self, events: int, usage: Usage | None) -> None:
         """Tell the observers, if there are any, that a stream has ended."""
         context = self._context
-        if context.engine.observers.wanted():
+        if context.is_heard:
             context.engine.observers.emit(
                 StreamFinished(
                     request=context.info,
@@ -144,7 +145,7 @@ class AttemptLog:
         wait = step.delay if isinstance(step, RetryIn) else None
         self._unseen += (self._failed_attempt(failure, wait),)
         observers = context.engine.observers
-        if observers.wanted():
+        if context.is_heard:
             attempt, size = self.failed[-1], None
             if failure.response is not None:
                 size = len(failure.body)

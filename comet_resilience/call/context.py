@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from ..diagnosis.capture import redactor_of
 from ..diagnosis.redaction import header_pairs, header_secrets
 from ..errors import CallbackError
-from ..limits.eventloop import EventLoop, running_loop
 from ..limits.guarded import words_of
 from ..limits.partitions import InAccount
-from ..overrides import current_block
+from ..overrides import current_block, entered
 from ..wire.body import loaded_body
 from ..wire.request import base_url_of, credential_of, renew_headers
 from .cost import cost_of
@@ -19,10 +18,12 @@ from .failure import Failure, judged
 from .track_record import Circumstance
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ..config import Config, Partition
     from ..diagnosis.redaction import Redactor
     from ..limits.budget import Cost
+    from ..limits.eventloop import EventLoop
     from ..limits.partition import Lease
+    from ..overrides import Block
     from ..verdict.evidence import Evidence
     from ..verdict.usage import Usage
     from ..verdict.vocabulary import Observation, RequestInfo
@@ -35,45 +36,64 @@ class RequestContext:
     """One request: what it asks for, under which keywords, and what must not be told of it.
 
     ``key`` is the partition that it belongs to, below its account, ``flaw`` why that is not known.
+    ``is_heard`` says that somebody hears of each attempt.
     """
 
     __slots__ = (
-        "_past_secrets", "_redactor", "config", "cost", "engine", "evidence", "flaw", "host",
-        "info", "key", "loop", "max_retries", "outgoing", "request", "started",
+        "_past_secrets", "_redactor", "config", "cost", "credential", "engine", "evidence", "flaw",
+        "host", "info", "is_heard", "key", "loop", "max_retries", "outgoing", "request", "started",
     )  # fmt: skip
 
-    def __init__(self, engine: Engine, request: Request, outgoing: Outgoing) -> None:
+    def __init__(
+        self, engine: Engine, request: Request, outgoing: Outgoing, loop: EventLoop
+    ) -> None:
+        call = outgoing.call
         self.engine: Engine = engine
         self.request: Request = request
         self.outgoing: Outgoing = outgoing
         self.info: RequestInfo = outgoing.info
-        self.loop: EventLoop = running_loop()
-        self.started: float = self.loop.now()
-        self.cost: Cost | None = cost_of(engine, request, outgoing.info)
-        call, block = outgoing.call, current_block()
+        self.loop: EventLoop = loop
+        self.started: float = loop.now()
+        self.is_heard: bool = engine.observers.wanted()
         self.host: str = request.url.host
-        key, flaw = _partition_of(engine, outgoing.info)
-        if engine.has_accounts:
-            # The members of a fleet share what they were told to share: one account.
-            account = None if engine.fleet else (credential_of(request, call), self.host)
-            key = InAccount(account, key)
-        self.key: Hashable = key
-        self.flaw: CallbackError | None = flaw
+        self.credential: int = credential_of(request) if call is None else call.credential
+        self.cost: Cost | None = None
+        if engine.limiter.counts_requests:
+            self.cost = cost_of(engine, request, outgoing.info)
+        self.flaw: CallbackError | None = None
+        self.key: Hashable = self._partition_key()
         self.config: Config = engine.config
         self.max_retries: int = self.config.max_retries if call is None else call.max_retries
-        if block is not None:
-            self.config = block.over(engine.config)
-            self.max_retries = block.options.get("max_retries", self.max_retries)
-            if block.witness is not None and self.flaw is None:
-                block.witness(engine.limiter, self.key)
+        if entered.get() is not None:  # nearly every request is outside of any block
+            self._enter(current_block())
         self.evidence: Evidence | None = None
         self._redactor: Redactor | None = None
         self._past_secrets: frozenset[str] = frozenset()
 
+    def _partition_key(self) -> Hashable:
+        """Return what the request shares a limit with: by default key and host, route and model."""
+        engine, info = self.engine, self.info
+        key: Hashable = info.route, info.model
+        if engine.config.partition is not None:
+            key, self.flaw = _partition_of(engine.config.partition, info)
+        if not engine.has_accounts:
+            return key
+        # The members of a fleet share what they were told to share: one account.
+        return InAccount(None if engine.fleet else (self.credential, self.host), key)
+
+    def _enter(self, block: Block | None) -> None:
+        """Let the keywords of a block of code count more than the client's."""
+        if block is None:
+            return
+        self.config = block.over(self.engine.config)
+        self.max_retries = block.options.get("max_retries", self.max_retries)
+        if block.witness is not None and self.flaw is None:
+            block.witness(self.engine.limiter, self.key)
+
     @property
     def wants_usage(self) -> bool:
         """Tell whether anybody asks for the tokens that the answer takes."""
-        return self.cost is not None or self.engine.observers.wanted()
+        return self.is_heard or self.cost is not None
 
     def elapsed(self) -> float:
         """Return the seconds since the request began."""
@@ -107,7 +127,7 @@ class RequestContext:
         """Return what a success proves to work, and a failure casts doubt on."""
         call, info = self.outgoing.call, self.info
         return Circumstance(
-            credential_of(self.request, call),
+            self.credential,
             base_url_of(self.request) if call is None else call.base_url,
             info.route,
             info.model,
@@ -124,11 +144,8 @@ class RequestContext:
         renew_headers(self.request, call, await call.renew())
 
 
-def _partition_of(engine: Engine, info: RequestInfo) -> tuple[Hashable, CallbackError | None]:
-    """Return what a request shares a limit with, route and model by default, or why not."""
-    partition = engine.config.partition
-    if partition is None:
-        return (info.route, info.model), None
+def _partition_of(partition: Partition, info: RequestInfo) -> tuple[Hashable, CallbackError | None]:
+    """Return what the user's function says that a request shares a limit with, or its failure."""
     try:
         key = partition(info)
         hash(key)

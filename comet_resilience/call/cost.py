@@ -21,11 +21,10 @@ _WRITES: Final = frozenset({"POST /chat/completions", "POST /completions", "POST
 
 
 def cost_of(engine: Engine, request: Request, info: RequestInfo) -> Cost | None:
-    """Return what an attempt will cost, ``None`` where no budget asks."""
-    limiter = engine.limiter
-    if not limiter.counts_requests or not (info.model or info.operation in _WORK):
+    """Return what an attempt will cost the budgets, ``None`` if it costs none."""
+    if not (info.model or info.operation in _WORK):
         return None
-    if not limiter.counts_tokens:
+    if not engine.limiter.counts_tokens:
         return Cost(info.model)
     body = loaded_body(request) or b""
     if body[:64].lstrip()[:1] != b"{":

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 from ..events import Event
-from ..limits.eventloop import running_loop
+from ..limits.eventloop import EventLoop
 from ..limits.limiter import Limiter
 from ..verdict.vocabulary import RequestInfo
 from ..wire.request import EXTENSION
@@ -82,6 +82,7 @@ class InstrumentedRequest:
         instrumentations: Sequence[Instrumentation],
         observers: Observers,
         info: RequestInfo,
+        loop: EventLoop,
         queued_now: Callable[[], float],
     ) -> None:
         self._instrumentations = instrumentations
@@ -89,7 +90,7 @@ class InstrumentedRequest:
         self._info = info
         self._queued_now = queued_now
         self._hooks: list[tuple[Instrumentation, RequestHook]] = []
-        self._loop = running_loop()
+        self._loop = loop
 
     async def run(self, answer: Awaitable[Response]) -> Response:
         """Accompany a request from its beginning to the end of its answer's body."""

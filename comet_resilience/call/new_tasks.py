@@ -22,7 +22,7 @@ class NewTasks:
     """The ids of tasks, where and when they were created, the latest only."""
 
     def __init__(self) -> None:
-        self._created: OrderedDict[tuple[object, str], float] = OrderedDict()
+        self.created: Final[OrderedDict[tuple[object, str], float]] = OrderedDict()
 
     def note(self, url: Any, body: bytes, now: float) -> None:
         """Remember the task that the answer of a URL's host tells of."""
@@ -33,13 +33,11 @@ class NewTasks:
         for name in ("id", "task_id"):
             value = data.get(name) if isinstance(data, dict) else None
             if isinstance(value, str) and 0 < len(value) <= _LONGEST_ID:
-                self._created[url.netloc, value] = now
-        while len(self._created) > _KEPT:
-            self._created.popitem(last=False)
+                self.created[url.netloc, value] = now
+        while len(self.created) > _KEPT:
+            self.created.popitem(last=False)
 
     def is_new(self, url: Any, now: float) -> bool:
         """Tell whether a URL asks for a task that its host created moments ago."""
-        if not self._created:
-            return False
         names = ((url.netloc, part) for part in url.path.split("/"))
-        return any(now - self._created.get(name, -inf) < VISIBLE_AFTER for name in names)
+        return any(now - self.created.get(name, -inf) < VISIBLE_AFTER for name in names)

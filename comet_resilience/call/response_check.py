@@ -290,9 +290,13 @@ def _judge_end(context: RequestContext, response: Response, head: Head, start: _
 
 def _refused(context: RequestContext, response: Response, body: bytes) -> Failure:
     observation = observe(response, body, context.info.operation)
-    observation = replace(observation, has_id=context.info.has_id)
-    if context.engine.new_tasks.is_new(context.request.url, context.loop.now()):
-        observation = replace(observation, new_task=True)
+    new_tasks = context.engine.new_tasks
+    observation = replace(
+        observation,
+        has_id=context.info.has_id,
+        new_task=bool(new_tasks.created)
+        and new_tasks.is_new(context.request.url, context.loop.now()),
+    )
     return context.failed(observation, response=response, body=body)
 
 

@@ -24,6 +24,7 @@ from ..limits.gate import Standing
 from ..verdict.rates import parse_rate_in_words
 from ..verdict.retry import GiveUp, RetryIn, Situation, decide
 from ..verdict.vocabulary import Signal
+from ..wire.body import why_not_replayable
 from ..wire.http import native
 from ..wire.request import count_retries
 from ..wire.response import close, read_rates
@@ -38,6 +39,7 @@ from .response_check import check, faulted
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from ..limits.eventloop import EventLoop
     from ..limits.partition import Lease, Partition
     from ..verdict.vocabulary import Verdict
     from ..wire.http import Request, Response, Transport
@@ -57,9 +59,14 @@ class RetryLoop:
     )  # fmt: skip
 
     def __init__(
-        self, engine: Engine, inner: Transport, request: Request, outgoing: Outgoing
+        self,
+        engine: Engine,
+        inner: Transport,
+        request: Request,
+        outgoing: Outgoing,
+        loop: EventLoop,
     ) -> None:
-        self.context: RequestContext = RequestContext(engine, request, outgoing)
+        self.context: RequestContext = RequestContext(engine, request, outgoing, loop)
         self.log: AttemptLog = AttemptLog(self.context)
         self._inner = inner
         self._deadline = math.inf
@@ -128,7 +135,7 @@ class RetryLoop:
             request=self._standing,
             host=context.host,
             latest=min(self._deadline, context.loop.now() + _time_left()),
-            priority=context.config.priority_number,
+            priority=context.config.priority,
         )
 
     async def _send(self, lease: Lease) -> Response | Failure:
@@ -194,7 +201,7 @@ class RetryLoop:
                 attempt=self.log.number - self._free,
                 max_retries=context.max_retries,
                 time_left=min(self._deadline - context.loop.now(), _time_left()),
-                not_replayable=context.outgoing.not_replayable,
+                not_replayable=why_not_replayable(context.request),
                 jitter=random.random(),  # noqa: S311 - jitter is no secret
             ),
         )
@@ -268,4 +275,5 @@ class RetryLoop:
 
 def _time_left() -> float:
     """Return the seconds until the caller's own cancel scope ends the wait."""
-    return anyio.current_effective_deadline() - anyio.current_time()
+    deadline = anyio.current_effective_deadline()
+    return math.inf if deadline == math.inf else deadline - anyio.current_time()

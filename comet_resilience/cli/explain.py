@@ -256,7 +256,7 @@ def _request_in(clue: Clue) -> tuple[Request | None, RequestInfo]:
     url = clue.url if _has_host(clue) else _HOME + clue.url
     try:
         request: Request = family_of_sdk().Request(clue.method, url)
-        return request, replace(read_request(request).info, model=clue.model)
+        return request, replace(read_request(request, None).info, model=clue.model)
     except Exception:  # noqa: BLE001 - whatever a URL in a foreign text does to the parser
         return None, RequestInfo(route="", model=clue.model)
 

@@ -52,7 +52,7 @@ from .holding import held_here, note_open
 from .pacer import Pacer
 from .partition import Lease, Level, Partition, Waiter
 from .partitions import Partitions
-from .priority import NORMAL
+from .priority import NORMAL, Priority, priority_number
 from .scheduler import LimiterEvent, Scheduler
 from .snapshot import Load, Snapshot
 from .views import view_of
@@ -123,11 +123,11 @@ class Limiter:
         request: Standing | None = None,
         host: str = "",
         latest: float = math.inf,
-        priority: int = NORMAL,
+        priority: Priority = NORMAL,
     ) -> Lease:
         """Wait for a slot. ``order`` is that of an earlier lease, for a retry.
 
-        Of two ``priority`` numbers the lower one goes first; see ``Queue``.
+        ``priority`` decides whose turn it is among those who wait; see ``Queue``.
 
         ``queue_timeout`` (seconds) bounds the wait, ``None`` leaves it unbounded; ``loop`` is the
         running loop, where the caller knows it. ``request`` is the same for all attempts of one
@@ -141,7 +141,7 @@ class Limiter:
             QueueTimeoutError: If none was free within ``queue_timeout``.
 
         """
-        if request is not None:
+        if request is not None and request.cost is not None:
             self._pacer.check(request)
         lease = self.acquire_nowait(
             key, loop, order, request=request, host=host, latest=latest, queue_timeout=queue_timeout
@@ -281,7 +281,7 @@ class Limiter:
 
     @property
     def counts_requests(self) -> bool:
-        """Tell whether a budget asks what requests cost."""
+        """Tell whether a budget or a server's own limit asks what requests cost."""
         return self._pacer.counts_requests
 
     @property
@@ -310,7 +310,7 @@ class Limiter:
         host: str = "",
         latest: float = math.inf,
         queue_timeout: float | None = None,
-        priority: int = NORMAL,
+        priority: Priority = NORMAL,
     ) -> Waiter:
         loop = running_loop()
         now, holds = loop.now(), held_here(self)
@@ -325,7 +325,9 @@ class Limiter:
                     f"{waiting} requests wait for {partition.key!r} already"
                     f" (max_queue={self._max_queue}); this one was not sent"
                 )
-            waiter = partition.push(loop, order, request, partition.host, latest, holds, priority)
+            waiter = partition.push(
+                loop, order, request, partition.host, latest, holds, priority_number(priority)
+            )
             self._scheduler.pump(partition, now, loop)
             if waiter.lease is None and not waiter.left and self._is_in_vain(waiter, now):
                 partition.leave(waiter)

@@ -22,8 +22,11 @@ def loaded_body(request: Any) -> bytes | None:
     return content
 
 
-def why_not_replayable(stream: Any) -> str:
-    """Return why a body that is not in memory cannot be sent twice, ``""`` if it can."""
+def why_not_replayable(request: Any) -> str:
+    """Return why the body of a request cannot be sent again, ``""`` if it can."""
+    if loaded_body(request) is not None or _is_bodiless(request):
+        return ""
+    stream = request.stream
     if not _is_multipart(stream):
         return "it is a stream that can be read only once"
     for field in stream.fields:
@@ -31,6 +34,11 @@ def why_not_replayable(stream: Any) -> str:
         if not isinstance(file, (bytes, str)) and not _seekable(file):
             return "it holds a file that cannot be rewound"
     return ""
+
+
+def _is_bodiless(request: Any) -> bool:
+    """Tell whether no body is announced, as in what follows a redirect, which loads none either."""
+    return not ("content-length" in request.headers or "transfer-encoding" in request.headers)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -40,9 +40,8 @@ class OpenConnections:
         self._pools = tuple(pool for pool in pools if pool is not None)
         self._loops: list[EventLoop] = []
 
-    def note_use(self) -> None:
+    def note_use(self, loop: EventLoop) -> None:
         """Remember the running loop as one whose connections there may be."""
-        loop = running_loop()
         if loop not in self._loops:
             self._loops = [*_alive(self._loops), loop]
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from ..verdict.vocabulary import Operation, RequestInfo
-from .body import loaded_body, why_not_replayable
+from .body import loaded_body
 from .sse import TERMINALS, EventWatch
 
 #: The name under which a ``Call`` travels in ``request.extensions``.
@@ -123,24 +123,24 @@ _MODEL_IN_FORM = re.compile(rb'name="model"\r\n\r\n([^\r]{1,200})\r\n')
 
 @dataclass(slots=True)
 class Outgoing:
-    """A request as the transport sees it: what it asks for and what its answer must be.
-
-    ``not_replayable`` says why the body cannot be sent twice, ``""`` if it can.
-    """
+    """A request as the transport sees it: what it asks for and what its answer must be."""
 
     info: RequestInfo
     due: Due
     expected: tuple[str, ...]
-    not_replayable: str
     choices: int
     call: Call | None
 
 
-def read_request(request: Any) -> Outgoing:
-    """Read a request of either family. Never raises, never consumes the body."""
+def call_of(request: Any) -> Call | None:
+    """Return what a wrapped client knows of a request, ``None`` for any other request."""
     call: Call | None = request.extensions.get(EXTENSION)
-    body = loaded_body(request)
-    base_url = call.base_url if call else ""
+    return call
+
+
+def read_request(request: Any, call: Call | None) -> Outgoing:
+    """Read a request of either family. Never raises, never consumes the body."""
+    base_url = "" if call is None else call.base_url
     route, expected, operation, deployment = _read_path(request.method, request.url.path, base_url)
     if call is not None:
         model, stream, choices = call.model, call.stream, call.choices
@@ -149,23 +149,15 @@ def read_request(request: Any) -> Outgoing:
     else:
         as_bytes = request.headers.get("x-stainless-raw-response") == "stream"
         content_type = request.headers.get("content-type", "")
-        model, stream, choices = _read_body(content_type, body or b"")
+        model, stream, choices = _read_body(content_type, loaded_body(request) or b"")
     info = RequestInfo(route=route, model=model or deployment, operation=operation, stream=stream)
     return Outgoing(
         info=info,
         due=_due(info, expected, as_bytes, request),
         expected=expected,
-        not_replayable=""
-        if body is not None or _is_bodiless(request)
-        else (why_not_replayable(request.stream)),
         choices=choices,
         call=call,
     )
-
-
-def _is_bodiless(request: Any) -> bool:
-    """Tell whether no body is announced, as in what follows a redirect, which loads none either."""
-    return not ("content-length" in request.headers or "transfer-encoding" in request.headers)
 
 
 @lru_cache(maxsize=4_096)
@@ -257,14 +249,14 @@ def base_url_of(request: Any) -> str:
 
 def base_path_of(request: Any) -> str:
     """Return the path of the base URL in use."""
-    path, call = str(request.url.path), request.extensions.get(EXTENSION)
+    path, call = str(request.url.path), call_of(request)
     relative, _ = _relative_path(path, call.base_url if call else "")
     return path.removesuffix(relative)
 
 
-def credential_of(request: Any, call: Call | None) -> int:
+def credential_of(request: Any) -> int:
     """Return a number that stands for the credential of a request, which itself is not kept."""
-    return hash(authorization_of(request)) if call is None else call.credential
+    return hash(authorization_of(request))
 
 
 def event_watch(outgoing: Outgoing) -> EventWatch:
@@ -273,11 +265,9 @@ def event_watch(outgoing: Outgoing) -> EventWatch:
     return EventWatch(terminal, outgoing.choices)
 
 
-def is_elsewhere(request: Any) -> bool:
+def is_elsewhere(request: Any, call: Call) -> bool:
     """Tell whether a call was redirected away from its gateway, as downloads may be."""
-    call: Call | None = request.extensions.get(EXTENSION)
-    url = request.url
-    return call is not None and url is not call.url and not _is_same_place(call.url, url)
+    return request.url is not call.url and not _is_same_place(call.url, request.url)
 
 
 def _is_same_place(home: Any, url: Any) -> bool:

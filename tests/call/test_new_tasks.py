@@ -24,7 +24,7 @@ def test_a_task_is_new_for_a_while() -> None:
     assert not tasks.is_new(at("/v1/videos/video_1"), 100.0 + VISIBLE_AFTER)
 
 
-def test_a_task_is_new_where_it_was_created() -> None:
+def test_a_task_is_new_where_it_wascreated() -> None:
     """Another host that is reached through the same limiter knows nothing of it."""
     tasks = NewTasks()
     tasks.note(at("/v1/videos"), b'{"id": "video_1"}', 100.0)
@@ -39,6 +39,6 @@ def test_it_stays_small_and_harmless() -> None:
     for number in range(5_000):
         tasks.note(at("/v1/videos"), b'{"id": "v%d"}' % number, 0.0)
     tasks.note(at("/v1/videos"), b'{"id": "%s"}' % (b"x" * 100_000), 0.0)
-    assert len(tasks._created) <= 1_024
-    assert max(len(name) for _, name in tasks._created) < 300
+    assert len(tasks.created) <= 1_024
+    assert max(len(name) for _, name in tasks.created) < 300
     assert not tasks.is_new(at("/v0"), 1.0)

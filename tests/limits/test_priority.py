@@ -37,9 +37,3 @@ def test_anything_else_is_refused_in_words(value: Any) -> None:
     for build in (Config, override):
         with pytest.raises(ValueError, match=expected):
             build(priority=value)
-
-
-def test_the_client_may_have_one_of_its_own() -> None:
-    """It is what a request has outside of any block."""
-    assert Config().priority_number == 0
-    assert Config(priority="low").priority_number == 5

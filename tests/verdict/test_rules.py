@@ -102,7 +102,7 @@ def _outgoing(asked: dict[str, Any]) -> Outgoing:
     url = "https://api.cometapi.com" + asked["path"]
     body = {} if asked["method"] == "GET" else {"json": data}
     headers = {"accept": "application/json"}
-    return read_request(family.Request(asked["method"], url, headers=headers, **body))
+    return read_request(family.Request(asked["method"], url, headers=headers, **body), None)
 
 
 def _body(document: dict[str, Any]) -> bytes:

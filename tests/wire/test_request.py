@@ -13,6 +13,7 @@ from comet_resilience.wire.request import (
     Call,
     Due,
     base_url_of,
+    call_of,
     is_elsewhere,
     read_request,
     strip_private_headers,
@@ -51,7 +52,7 @@ def request(method: str, path: str, **keywords: Any) -> Any:
 )
 def test_routes(method: str, path: str, route: str | None, operation: Operation) -> None:
     """A path below the version is a route, with its ids replaced."""
-    info = read_request(request(method, path)).info
+    info = read_request(request(method, path), None).info
     assert (info.route, info.operation) == (route or info.route, operation)
 
 
@@ -73,7 +74,7 @@ def test_routes(method: str, path: str, route: str | None, operation: Operation)
 )
 def test_model_and_stream_are_read_from_the_body(keywords: Any, model: str, stream: bool) -> None:
     """Without a wrapped client the body tells the model, as far as it is in memory."""
-    info = read_request(request("POST", "/chat/completions", **keywords)).info
+    info = read_request(request("POST", "/chat/completions", **keywords), None).info
     assert (info.model, info.stream) == (model, stream)
 
 
@@ -96,11 +97,11 @@ def test_a_wrapped_client_tells_more() -> None:
         headers=JSON,
         extensions={EXTENSION: call},
     )
-    outgoing = read_request(sent)
+    outgoing = read_request(sent, call_of(sent))
     assert (outgoing.info.route, outgoing.info.model) == ("POST /chat/completions", "told")
     assert (outgoing.due, outgoing.choices) == (Due.STREAM, 2)
     assert base_url_of(sent) == "https://api.cometapi.com/custom/base"
-    assert not is_elsewhere(sent)
+    assert not is_elsewhere(sent, call)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_a_wrapped_client_tells_more() -> None:
 )
 def test_what_is_due(method: str, path: str, headers: dict[str, str], due: Due) -> None:
     """JSON is due where the SDK asks for it and reads it whole; other bodies pass as they are."""
-    assert read_request(request(method, path, headers=headers)).due is due
+    assert read_request(request(method, path, headers=headers), None).due is due
 
 
 def test_only_public_headers_leave_the_gateway() -> None:
