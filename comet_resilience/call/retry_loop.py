@@ -226,6 +226,9 @@ class RetryLoop:
         if self._hollow is not None:
             return self._hand_over(*self._hollow)
         context, log = self.context, self.log
+        if failure.verdict.signal.is_overload:
+            named = parse_rate_in_words(failure.observation.message)
+            reason = reason if named is None else f"{reason}; the refusal names a limit of {named}"
         log.note_give_up(failure, reason)
         self._disprove(failure.verdict)
         context.engine.nesting.note_give_up(context.request, log.number, failure.verdict)

@@ -57,19 +57,19 @@ class Forecasts:
         sent = lease.foretold
         if sent is None:
             return
-        was = self._settle(sent, lease, is_free=signal.is_overload)
+        is_refusal = signal.is_overload
+        was = sent
+        if is_refusal or lease.tokens is not None:
+            was = self._settle(sent, lease, is_free=is_refusal)
         readings, lease.rates = lease.rates, ()
         for reading in readings:
-            self._hear(lease, sent, reading, is_refusal=signal.is_overload)
-        if signal.is_overload:
+            self._hear(lease, sent, reading, is_refusal=is_refusal)
+        if is_refusal:
             self._refused(lease, sent, was, readings, now)
-            return
-        sent.is_accepted = sent.is_accepted or signal is Signal.SUCCESS
-        for told in _told(lease):
-            if signal is Signal.SUCCESS:
-                told.accepted(sent, now)
-            else:
-                told.withdrawn(sent)
+        elif not sent.is_accepted:
+            sent.is_accepted = signal is Signal.SUCCESS
+            for told in _told(lease):
+                told.accepted(sent, now) if sent.is_accepted else told.withdrawn(sent)
 
     def withdrawn(self, lease: Lease, now: float) -> None:
         """Count an attempt no longer that was never sent."""

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from .retry_after import parse_moment
@@ -55,6 +56,9 @@ class RateInWords:
     per: float
     of_account: bool
 
+    def __str__(self) -> str:
+        return f"{self.limit} {self.counted.value} in {self.per:g} s"
+
 
 _LONGEST: Final = 31 * 86_400.0
 _MOST: Final = 1e12
@@ -85,17 +89,26 @@ def parse_rates(headers: Mapping[str, str], now: float) -> tuple[RateReading, ..
     date = headers.get("date", "")
     found: dict[tuple[str, str], dict[str, float]] = {}
     for name, value in list(headers.items())[:_HEADERS_READ]:
-        named = _NAME.fullmatch(name)
+        named = _named(name)
         if named is None or len(value) > _VALUE_READ:
             continue
-        unit = named["before"] or named["behind"] or "requests"
-        number = _amount(named["member"], value, date, now)
+        family, unit, member = named
+        number = _amount(member, value, date, now)
         if number is not None:
-            found.setdefault((named["family"], unit), {})[named["member"]] = number
+            found.setdefault((family, unit), {})[member] = number
     for name, fields in _structured(headers):
         found[name, "requests"] = fields
     readings = (_reading(name, unit, fields) for (name, unit), fields in found.items())
     return tuple(reading for reading in readings if reading is not None)[:_PARTS_READ]
+
+
+@lru_cache(maxsize=256)
+def _named(name: str) -> tuple[str, str, str] | None:
+    """Return the family, the unit and the member that a header's name stands for."""
+    named = _NAME.fullmatch(name)
+    if named is None:
+        return None
+    return named["family"], named["before"] or named["behind"] or "requests", named["member"]
 
 
 def _amount(member: str, value: str, date: str, now: float) -> float | None:

@@ -369,6 +369,9 @@ class Run:
     habit: OutputHabit = field(default_factory=OutputHabit)
     refused: int = 0
     failed: int = 0
+    #: When each answer ended, and when each refusal was heard, in seconds.
+    answered_at: list[float] = field(default_factory=list)
+    refused_at: list[float] = field(default_factory=list)
 
     def play(self) -> Outcome:
         """Send everything at once and wait for the end."""
@@ -446,6 +449,7 @@ class Run:
     def succeed(self, job: Job, lease: Lease) -> None:
         """Take the end of an answer."""
         job.done_at = self.loop.time()
+        self.answered_at.append(job.done_at)
         self.open -= 1
         self.habit.note(_MODEL, int(job.tokens / 2))
         lease.took(int(job.tokens))
@@ -454,6 +458,7 @@ class Run:
     def refuse(self, job: Job, lease: Lease) -> None:
         """Take a refusal."""
         self.refused += 1
+        self.refused_at.append(self.loop.time())
         lease.words = self.scene.words if self.policy.reads else None
         step = self.policy.retry(job.attempts, Refusal(429, None), self.random.random())
         lease.release(Signal.OVERLOAD)
@@ -497,6 +502,15 @@ def oracle(scene: Scene, seed: int) -> float:
     loop.run(math.inf, lambda: all(job.done_at is not None for job in jobs[-1:]) and not queue)
     loop.run()
     return sorted(job.done_at or 0.0 for job in jobs)[math.ceil(0.95 * len(jobs)) - 1]
+
+
+def watch(scene: str, policy: str, seed: int = 1) -> Run:
+    """Play a scene under a policy, both by name; its ``answered_at`` and ``refused_at`` are told."""
+    [played] = [one for one in SCENES if one.name == scene]
+    [under] = [one for one in POLICIES if one.name == policy]
+    run = Run(played, under, seed)
+    run.play()
+    return run
 
 
 def reference(scene: Scene, seed: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
+import openai
 import pytest
 import trio.testing
 
@@ -324,3 +325,14 @@ async def test_tokens_are_counted_from_where_headers_call_them_scarce() -> None:
     await ask(client, max_tokens=800)
     assert len(inner.sent) == 6
     assert anyio.current_time() - since >= 4.9
+
+
+async def test_who_gives_up_is_told_the_limit_that_was_named() -> None:
+    """It is what a budget would be made of."""
+    words = "Rate limit reached on requests per min (RPM): Limit 3, Used 3, Requested 1."
+    client, _ = scripted((429, {"error": {"message": words, "code": "rate_limit_exceeded"}}, {}))
+    with pytest.raises(openai.RateLimitError) as caught:
+        await ask(client.with_options(max_retries=0))
+    diagnosis = diagnose(caught.value)
+    assert diagnosis is not None
+    assert "names a limit of 3 requests in 60 s" in diagnosis.summary
