@@ -505,7 +505,7 @@ def oracle(scene: Scene, seed: int) -> float:
 
 
 def watch(scene: str, policy: str, seed: int = 1) -> Run:
-    """Play a scene under a policy, both by name; its ``answered_at`` and ``refused_at`` are told."""
+    """Play a scene under a policy, both by name, and return the run with its times."""
     [played] = [one for one in SCENES if one.name == scene]
     [under] = [one for one in POLICIES if one.name == policy]
     run = Run(played, under, seed)
