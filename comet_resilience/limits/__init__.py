@@ -4,7 +4,7 @@ The door
     ``limiter``: locks, waits, wakes, tells observers; ``scheduler``: who gets a free slot next
 State
     ``partition``: one partition, its ``Waiter``s and ``Lease``s; ``account``: the limit above them;
-    ``slots``: what both have; ``partitions``: all of them; ``queue``, ``priority``: the order
+    ``slots``: what both have; ``partitions``: all of them; ``queue``, ``ring``, ``priority``: order
 How many
     ``algorithm``, ``fixed``; ``guarded``: an algorithm of the user's; ``blame``: whose ceiling a
     refusal met

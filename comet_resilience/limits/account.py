@@ -1,8 +1,8 @@
 """The account above partitions: one more limit, which all of them share.
 
 Partitions that nothing but the account holds back stand in its ring, and a free slot goes to the
-next in turn. A refusal is blamed on the partition, on the account, or on both: see ``blame``.
-The limiter calls every method under its lock.
+most urgent, in turn. A refusal is blamed on the partition, on the account, or on both: see
+``blame``. The limiter calls every method under its lock.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from ..verdict.vocabulary import Signal
 from .algorithm import Ticket
 from .blame import AccountLimit, Blame, Blamed
 from .eventloop import EventLoop
+from .ring import Ring
 from .slots import Slots
 from .timer import Timer
 from .told import Told
@@ -53,7 +54,7 @@ class Account(Generic[BelowT]):
         self.key: str = name
         self.slots: Slots = Slots(name, limit, has_bound=False)
         self.blame: Blame = Blame(limit)
-        self.ring: dict[BelowT, None] = {}
+        self.ring: Ring[BelowT] = Ring()
         self.timer: Timer = Timer()
         self.told: Told = Told()
 
@@ -68,7 +69,7 @@ class Account(Generic[BelowT]):
     @property
     def loop(self) -> EventLoop:
         """Return the loop of the first whose turn it is; there must be one."""
-        return next(iter(self.ring)).loop
+        return self.ring.head().loop
 
     @property
     def is_open(self) -> bool:

@@ -2,12 +2,14 @@
 
 The rates that the user tells are one source of the pacer. A budget belongs to all partitions whose
 requests it counts. Where it says *not yet*, those whose first request waits for it stand in line:
-each is served once, and then it is the next one's turn.
+each is served once, and then it is the next one's turn. Those whose account has no room keep their
+place, and hold nobody up.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +20,7 @@ from .gate import Standing
 from .snapshot import BudgetView
 
 if TYPE_CHECKING:
+    from .account import Account
     from .partition import Lease, Partition
 
 #: Seconds after which one who is not the first in line looks if the line has moved at all.
@@ -27,29 +30,41 @@ LOOK_AFTER: Final = 0.25
 class Line:
     """One budget, what was spent of it, and the partitions that wait for it in order."""
 
-    __slots__ = ("_waiting", "name", "spending")
+    __slots__ = ("_accounts", "_waiting", "name", "spending")
 
     def __init__(self, name: str, budget: Budget) -> None:
         self.name: str = name
         self.spending: Spending = Spending(budget)
         self._waiting: dict[Partition, None] = {}
+        self._accounts: Counter[Account[Partition] | None] = Counter()  # of those who wait
 
     @property
     def first(self) -> Partition | None:
-        """Return the partition whose turn it is, ``None`` if nobody waits."""
-        return next(iter(self._waiting), None)
+        """Return the partition whose turn it is, ``None`` if nobody waits that could send."""
+        if not any(account is None or account.slots.has_room for account in self._accounts):
+            return None
+        return next((one for one in self._waiting if one.account_has_room), None)
 
     def ready_at(self, partition: Partition, now: float, cost: Cost) -> float:
-        """Return when a partition may send: ``now`` if at once."""
+        """Return when a partition may send: ``now`` if at once.
+
+        One whose account has no room is not asked to wait for its turn: it has to wait anyway.
+        """
         ready = self.spending.ready_at(now, cost.tokens_of(self.spending.budget))
-        return ready if self.first in (None, partition) else ready + LOOK_AFTER
+        if not partition.account_has_room or self.first in (None, partition):
+            return ready
+        return ready + LOOK_AFTER
 
     def soonest(self, partition: Partition, now: float, cost: Cost, ahead: int) -> float:
         """Return the earliest time at which a request of a partition may go, behind so many.
 
-        Each of the other partitions in line has a turn whenever this one has.
+        Each of the other partitions in line that could send has a turn whenever this one has.
         """
-        others = sum(min(one.slots.waiting, ahead) for one in self._waiting if one is not partition)
+        others = sum(
+            min(one.slots.waiting, ahead)
+            for one in self._waiting
+            if one is not partition and one.account_has_room
+        )
         tokens = cost.tokens_of(self.spending.budget)
         return self.spending.soonest(now, tokens, ahead + others)
 
@@ -69,11 +84,17 @@ class Line:
 
     def join(self, partition: Partition) -> None:
         """Let a partition stand in line, unless it does already."""
-        self._waiting.setdefault(partition)
+        if partition not in self._waiting:
+            self._waiting[partition] = None
+            self._accounts[partition.above] += 1
 
     def leave(self, partition: Partition) -> None:
         """Let a partition leave the line, served or not."""
-        self._waiting.pop(partition, None)
+        if partition in self._waiting:
+            del self._waiting[partition]
+            self._accounts[partition.above] -= 1
+            if not self._accounts[partition.above]:
+                del self._accounts[partition.above]
 
     def charge(self, now: float, cost: Cost) -> Charge:
         """Charge an attempt that goes out."""

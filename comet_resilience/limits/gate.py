@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from .budget import Cost
 
@@ -82,6 +82,27 @@ class Passage:
     decided: bool = False
 
 
+class Prospect(NamedTuple):
+    """What all who wait at a gate have to expect, equal as long as it stays the same.
+
+    Since when it is closed, the time of the next canary, and how many are under way.
+    """
+
+    closed_since: float | None
+    next_at: float = 0.0
+    canaries: int = 0
+    is_wide: bool = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether canaries alone may pass."""
+        return self.closed_since is not None
+
+
+_WIDE_OPEN: Final = Prospect(None, is_wide=True)
+_OPENING: Final = Prospect(None)
+
+
 @dataclass(slots=True, frozen=True)
 class _Failed:
     request: Standing
@@ -131,6 +152,13 @@ class Gate:
     def is_open_wide(self) -> bool:
         """Tell whether it holds nobody."""
         return self.closed_since is None and self._window == math.inf
+
+    @property
+    def prospect(self) -> Prospect:
+        """Return what those who wait here have to expect."""
+        if self.closed_since is None:
+            return _WIDE_OPEN if self._window == math.inf else _OPENING
+        return Prospect(self.closed_since, self.next_at, len(self._canaries))
 
     @property
     def has_news(self) -> bool:

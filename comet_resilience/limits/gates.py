@@ -37,6 +37,7 @@ class Gates:
         self._longest = longest
         self._jitter = jitter
         self._hosts: dict[str, Gate] = {}
+        self._in_line: dict[Gate, dict[Partition, None]] = {}
 
     def of_partition(self) -> Gate:
         """Return a gate for a new partition."""
@@ -53,14 +54,33 @@ class Gates:
 
     def at(self, host: Gate) -> list[Partition]:
         """Return the partitions of a host, by how long their first request has waited."""
-        found = [partition for partition in self._partitions.values() if partition.host is host]
+        found = self._of(host)
         return sorted(found, key=lambda one: one.head().since if one.slots.waiting else 0.0)
+
+    def queue_up(self, partition: Partition, host: Gate) -> None:
+        """Let a partition stand in line for a host that opens step by step, and has no room."""
+        self._in_line.setdefault(host, {})[partition] = None
+
+    def next_in_line(self, host: Gate, now: float) -> Partition | None:
+        """Take the next out of the line for a host, ``None`` if none is there or may pass."""
+        line = self._in_line.get(host) if self._in_line else None
+        if line is None or not host.has_room(now):
+            return None
+        partition = next(iter(line))
+        del line[partition]
+        if not line:
+            del self._in_line[host]
+        return partition
+
+    def dissolve_line(self, host: Gate) -> None:
+        """Let all partitions leave the line for a host: each is asked by itself."""
+        self._in_line.pop(host, None)
 
     def present(self, host: Gate) -> int:
         """Count the requests that want something of a host, all of them while it is closed."""
         if not host.is_closed:
             return 1
-        return sum(one.slots.present for one in self._partitions.values() if one.host is host)
+        return sum(one.slots.present for one in self._of(host))
 
     def judge(
         self,
@@ -104,7 +124,7 @@ class Gates:
         else:
             host.passed(at_host, now)
         if own.is_closed and not was_closed and self._is_the_hosts(lease):
-            present = sum(one.slots.present for one in self.at(host))
+            present = sum(one.slots.present for one in self._of(host))
             host.close(now, what, present, self._jitter(), of_service=True)
 
     def _is_the_hosts(self, lease: Lease) -> bool:
@@ -112,7 +132,7 @@ class Gates:
         host = lease.host
         if host.is_closed:
             return False
-        others = [one.gate for one in self.at(host) if one is not lease.partition]
+        others = [one.gate for one in self._of(host) if one is not lease.partition]
         return any(gate.is_closed and host.well_at < gate.began_at for gate in others)
 
     def _fail(
@@ -126,16 +146,17 @@ class Gates:
         *,
         unreachable: bool,
     ) -> None:
-        is_host = gate is lease.host
+        present = 0  # as a closed gate need not know it
+        if not gate.is_closed:
+            around = self._of(gate) if gate is lease.host else [lease.partition]
+            present = sum(one.slots.present for one in around)
         gate.failed(
             passage,
             now,
             unreachable=unreachable,
             seen=what,
             retry_after=retry_after,
-            present=sum(p.slots.present for p in self.at(gate))
-            if is_host
-            else lease.partition.slots.present,
+            present=present,
             jitter=self._jitter(),
         )
 
@@ -146,7 +167,7 @@ class Gates:
             if gate.closed_since == gate.told_since:
                 continue
             key = partition.key if gate is partition.gate else None
-            mine = [partition] if gate is partition.gate else self.at(host)
+            mine = [partition] if gate is partition.gate else self._of(host)
             waiting = sum(one.slots.waiting for one in mine)
             if gate.told_since is not None:
                 seconds = now - gate.told_since
@@ -184,3 +205,6 @@ class Gates:
                 waiter.turned_away = gate
                 return True
         return False
+
+    def _of(self, host: Gate) -> list[Partition]:
+        return [one for one in self._partitions.values() if one.host is host]

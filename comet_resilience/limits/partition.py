@@ -219,9 +219,14 @@ class Partition:
         self._arrivals = 0
 
     @property
+    def account_has_room(self) -> bool:
+        """Tell whether the account leaves room for another attempt, where there is one."""
+        return self.above is None or self.above.slots.has_room
+
+    @property
     def may_send(self) -> bool:
         """Tell whether the limit, and that of the account, leave room for another attempt."""
-        return self.slots.has_room and (self.above is None or self.above.slots.has_room)
+        return self.slots.has_room and self.account_has_room
 
     @property
     def is_open(self) -> bool:
@@ -345,6 +350,11 @@ class Partition:
         """Look at those whom a rate holds back by a time that is to come."""
         if self.opens_at is not None and now < at:
             self.opens_at = min(self.opens_at, at)
+
+    @property
+    def urgency(self) -> int:
+        """Return the priority of the most urgent request that waits; somebody must."""
+        return self._queue.most_urgent()
 
     def by_priority(self) -> tuple[tuple[int, int], ...]:
         """Return how many wait for each priority, empty where all are of the usual one."""

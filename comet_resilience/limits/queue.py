@@ -107,6 +107,10 @@ class Queue(Generic[QueuedT]):
         self._count_out(one.priority, line)
         line.forget_left()
 
+    def most_urgent(self) -> int:
+        """Return the first priority for which anybody waits; somebody must."""
+        return min(self._lines)
+
     def ahead_of(self, priority: int) -> int:
         """Count those before whom a new arrival does not go, if no more come."""
         return sum(line.waiting for other, line in self._lines.items() if other <= priority)
@@ -124,7 +128,7 @@ class Queue(Generic[QueuedT]):
         overdue = [one for one, line in lines.items() if line.overtaken >= OVERTAKEN_MOST]
         if overdue:
             return max(overdue, key=lambda one: (lines[one].overtaken, -one))
-        return min(lines)
+        return self.most_urgent()
 
     def _count_out(self, priority: int, line: _Line[QueuedT]) -> None:
         line.waiting -= 1

@@ -25,7 +25,7 @@ from ..events import (
 from ..verdict.vocabulary import Signal
 from .account import Account
 from .eventloop import EventLoop
-from .gate import Gate, Standing
+from .gate import Gate, Prospect, Standing
 from .gates import Gates
 from .pacer import Pacer
 from .partition import (
@@ -106,10 +106,10 @@ class Scheduler:
 
     def accept(self, lease: Lease, now: float, loop: EventLoop | None) -> None:
         """Note that an answer has begun, and give out what that made free."""
-        was = lease.host.is_closed, lease.host.is_open_wide
+        before = lease.host.prospect
         lease.partition.accept(lease, now)
         self._pacer.accepted(lease, now)
-        self._pump_around(lease, now, loop, *was)
+        self._pump_around(lease, now, loop, before)
 
     def release(
         self,
@@ -123,11 +123,11 @@ class Scheduler:
         answered: bool = False,
     ) -> None:
         """Take a slot back, tell all what the attempt taught, and give out what is free now."""
-        was = lease.host.is_closed, lease.host.is_open_wide
+        before = lease.host.prospect
         lease.partition.release(lease, signal, retry_after, now, self._jitter())
         self._pacer.ended(lease, signal, now)
         self._gates.judge(lease, signal, now, what=what, answered=answered, retry_after=retry_after)
-        self._pump_around(lease, now, loop, *was)
+        self._pump_around(lease, now, loop, before)
 
     def release_unsent(self, lease: Lease, now: float) -> None:
         """Take a slot back whose owner went before sending anything."""
@@ -172,22 +172,37 @@ class Scheduler:
             self._pump_alone(partition, now, loop)
 
     def _pump_around(
+        self, lease: Lease, now: float, loop: EventLoop | None, before: Prospect
+    ) -> None:
+        """Pump what an attempt's end may have made free, and no more.
+
+        Where the gate of the host has moved that concerns all of its partitions. Where it only
+        lets some more through, those in line for it have their turn, as many as may pass.
+        """
+        partition, host = lease.partition, lease.host
+        if host.prospect != before:
+            self._pump_host(partition, host, now, loop, was_closed=before.is_closed)
+            return
+        self.pump(partition, now, loop)
+        while (one := self._gates.next_in_line(host, now)) is not None:
+            self.pump(one, now, loop)
+
+    def _pump_host(
         self,
-        lease: Lease,
+        partition: Partition,
+        host: Gate,
         now: float,
         loop: EventLoop | None,
+        *,
         was_closed: bool,
-        was_open_wide: bool,
     ) -> None:
-        """Pump what an attempt's end may have made free: all of a host whose gate has moved."""
-        partition, host = lease.partition, lease.host
-        if was_open_wide and host.is_open_wide:
-            self.pump(partition, now, loop)
-            return
+        """Pump all partitions of a host whose gate has moved, and the one that moved it."""
+        self._gates.dissolve_line(host)
         around = self._gates.at(host)
-        for one in around:
-            if was_closed and not host.is_closed and one.gate.is_closed:
-                one.gate.test_now(now)
+        if was_closed and not host.is_closed:
+            for one in around:
+                if one.gate.is_closed:
+                    one.gate.test_now(now)
         for one in around:
             if one.slots.waiting or one is partition:
                 self.pump(one, now, loop)
@@ -219,13 +234,15 @@ class Scheduler:
             waiter = partition.next_up()
             if _may_pass(partition, waiter.host, now):
                 return not self._pacer.holds(waiter, now)
+            if not waiter.host.has_room(now):
+                self._gates.queue_up(partition, waiter.host)
         self._pacer.let_go(partition)
         return False
 
     def _give_out(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
         """Serve those who wait; below an account the partition takes its turn in the ring."""
         if partition.above is not None:
-            partition.above.ring.setdefault(partition)
+            partition.above.ring.place(partition, partition.urgency)
             return
         while self._is_ready(partition, now):
             self._serve(partition, partition.next_up(), now, loop)
@@ -237,17 +254,21 @@ class Scheduler:
         if not ring and not account.timer.is_set and slots.limit == slots.algorithm.limit:
             return
         while ring:
-            partition = next(iter(ring))
-            is_ready = self._is_ready(partition, now)
-            if is_ready and not slots.has_room:
-                slots.has_bound = True
-                break
-            del ring[partition]
-            if is_ready:
+            partition = ring.head()
+            if not self._is_ready(partition, now):
+                ring.leave(partition)
+                self._settle(partition, now, loop)
+            elif ring.priority_of(partition) != partition.urgency:
+                ring.place(partition, partition.urgency)
+            elif slots.has_room:
+                ring.pop()
                 self._serve(partition, partition.next_up(), now, loop)
                 if self._is_ready(partition, now):
-                    ring[partition] = None
+                    ring.place(partition, partition.urgency)
                 self._settle(partition, now, loop)
+            else:
+                slots.has_bound = True
+                break
         if ring and is_deadlocked(account):
             self._lend(account, now, loop)
         self._settle(account, now, loop)

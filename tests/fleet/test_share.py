@@ -404,11 +404,11 @@ def test_an_accounts_share_wants_no_more_than_its_models_could_send() -> None:
         team.renew(share, share=4)
     team.slots.waiting = a.slots.waiting = 100
     assert team.share.report(team.now).request.want == 0
-    team.account.ring[a] = None
+    team.account.ring.place(a, 0)
     a.slots.in_flight = 1
     assert team.share.report(team.now).request.want == 3
     b.slots.waiting = 2
-    team.account.ring[b] = None
+    team.account.ring.place(b, 0)
     assert team.share.report(team.now).request.want == 5
 
 

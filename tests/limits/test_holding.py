@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gc
-import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -14,10 +12,7 @@ import trio
 import trio.testing
 
 from comet_resilience import Event, FixedLimit, Standstill, StepBack, snapshot
-from comet_resilience.limits.collecting import REST, Budget
 from comet_resilience.limits.holding import held_here
-from comet_resilience.limits.lookout import ALL, ALL_EVERY, LOOK_EVERY, YOUNG
-from comet_resilience.limits.standstill import Stillness
 
 from ..conftest import COMPLETION, MESSAGES, Answer, ask, httpx, scripted
 
@@ -48,15 +43,15 @@ class Busy:
         if b'"stream":true' not in body.replace(b" ", b""):
             self.open -= 1
             return httpx.Response(200, json=COMPLETION)
-        stream = _Chunks(self)
+        stream = Chunks(self)
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)
 
 
-class _Chunks(httpx.AsyncByteStream):  # type: ignore[misc]
+class Chunks(httpx.AsyncByteStream):  # type: ignore[misc]
     def __init__(self, gateway: Busy) -> None:
         self._gateway, self._parts = gateway, [CHUNK, LAST, b"data: [DONE]\n\n"]
 
-    def __aiter__(self) -> _Chunks:
+    def __aiter__(self) -> Chunks:
         return self
 
     async def __anext__(self) -> bytes:
@@ -217,105 +212,3 @@ def test_slots_of_two_models_that_wait_for_each_other_come_free_after_some_secon
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     assert all(shown.in_flight == 0 for shown in snapshot(client).partitions)
     assert any(isinstance(event, Standstill) for event in heard)
-
-
-def test_a_standstill_is_told_once_with_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
-    """Somebody else holds all streams open and unread: one warning, one event, and a snapshot."""
-    heard: list[Event] = []
-    texts: list[str] = []
-    client, _ = busy_client(algorithm=lambda: FixedLimit(2), on_event=heard.append)
-
-    async def hold() -> None:
-        stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
-        async with aclosing(stream.response):
-            await trio.sleep(23)
-
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(hold)
-            nursery.start_soon(hold)
-            await trio.sleep(1)
-            assert snapshot(client).partitions[0].standstill is None
-            nursery.start_soon(ask, client)
-            nursery.start_soon(ask, client)
-            await trio.sleep(17)
-            assert snapshot(client).partitions[0].standstill == pytest.approx(17, abs=0.1)
-            texts.append(str(snapshot(client)))
-
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-    (told,) = (event for event in heard if isinstance(event, Standstill))
-    assert (told.held, told.waiting, told.limit) == (2, 2, 2)
-    (record,) = (each for each in caplog.records if "stalled for" in each.message)
-    assert record.levelno == logging.WARNING
-    assert "async with" in record.message
-    assert "max_concurrency" in record.message
-    assert "nothing moves for 17 s" in texts[0]
-    assert snapshot(client).partitions[0].standstill is None
-
-
-def test_streams_that_are_read_slowly_are_no_standstill() -> None:
-    """An event every few seconds, for a minute, with others waiting: nothing is wrong."""
-    heard: list[Event] = []
-    client, inner = scripted(STREAM, algorithm=lambda: FixedLimit(1), on_event=heard.append)
-
-    class Slow(_Chunks):
-        async def __anext__(self) -> bytes:
-            await trio.sleep(7)
-            return await super().__anext__()
-
-        async def aclose(self) -> None:
-            """Count nothing."""
-
-    async def answer(_request: object) -> Any:
-        slow = Slow(Busy())
-        slow._parts[1:1] = [CHUNK] * 8
-        return httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=slow)
-
-    async def main() -> None:
-        inner.behave = answer
-        async with trio.open_nursery() as nursery:
-            for _ in range(2):
-                nursery.start_soon(inside, client)
-
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-    assert not [event for event in heard if isinstance(event, Standstill)]
-
-
-def test_stillness_ends_with_any_movement() -> None:
-    """A slot that came back, a read that began, a read under way."""
-    still = Stillness()
-    still.begin(0.0, (0, 0))
-    still.look(5.0, (0, 0), True)
-    assert (still.lasts(7.0), still.untold(), still.untold()) == (7.0, 5.0, None)
-    for turns, held_up in (((1, 0), True), ((1, 2), True), ((1, 2), False)):
-        still.look(10.0, turns, held_up)
-        assert still.lasts(11.0) is None
-        still.look(15.0, turns, True)
-        assert still.untold() == 5.0
-
-
-def test_a_thousand_partitions_have_the_objects_looked_at_as_often_as_one() -> None:
-    """Within a minute of standstill: every five seconds the young, once all of them."""
-    budget, found = Budget(), []
-    for second in range(100, 160):
-        for _partition in range(1_000):
-            allowed = budget.allows(ALL, float(second))
-            if allowed is not None:
-                found.append(allowed)
-                budget.spent(allowed, float(second), 0.01)
-    assert found == [ALL] + [YOUNG] * 11
-
-
-def test_collections_take_a_small_share_of_the_time_however_large_the_process_is() -> None:
-    """Each is followed by fifty times its own length without any."""
-    budget, now, spent = Budget(), 1_000.0, 0.0
-    for _ in range(5_000):
-        allowed = budget.allows(ALL, now)
-        if allowed is not None:
-            seconds = 14.0 if allowed == ALL else 2.0
-            budget.spent(allowed, now, seconds)
-            spent += seconds
-        now += 1.0
-    assert 0 < spent <= 5_000 / REST * 1.2
-    assert budget.allows(YOUNG, 10.0) == YOUNG  # a clock that was set back, as tests have
-    assert ALL_EVERY > LOOK_EVERY

@@ -1,4 +1,4 @@
-"""One partition by itself: what its algorithm is told, who is next, what is shown of it."""
+"""One partition by itself: what its algorithm is told, and who is next."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from typing import Any
 import pytest
 
 from comet_resilience import FixedLimit
-from comet_resilience.events import FleetState
-from comet_resilience.limits.account import Account
 from comet_resilience.limits.algorithm import Ticket
 from comet_resilience.limits.partition import Lease, Partition
-from comet_resilience.limits.partitions import FORGET_AFTER, IDLE_KEPT, Partitions
-from comet_resilience.limits.snapshot import FleetView, InFleet
 from comet_resilience.limits.views import view_of
 from comet_resilience.verdict.vocabulary import Signal
 
@@ -179,120 +175,3 @@ def test_a_waiter_of_this_loop_runs_at_once_and_one_of_another_by_its_loop() -> 
     assert waiter.parking.is_over
     there.gone = True
     assert not partition.push(other, None).wake(mine)
-
-
-# -- What is shown -------------------------------------------------------------------------------
-
-
-def test_a_move_of_the_limit_is_told_once_with_what_was_there() -> None:
-    """From where to where and why, how many ran and waited."""
-    partition, algorithm = partition_of(10)
-    loop: Any = Loop()
-    assert partition.slots.change() is None
-    grant(partition)
-    partition.push(loop, None)
-    algorithm.limit, algorithm.reason = 7, "because"
-    change = partition.slots.change()
-    assert change is not None
-    assert (change.partition, change.old, change.new, change.reason) == ("key", 10, 7, "because")
-    assert (change.in_flight, change.waiting) == (1, 1)
-    assert partition.slots.change() is None
-    algorithm.limit = 8
-    again = partition.slots.change()
-    assert again is not None
-    assert (again.old, again.new) == (7, 8)
-    assert view_of(partition, 0.0).changes == (change, again)
-
-
-def test_only_the_last_moves_are_kept() -> None:
-    """A service that runs for months does not remember each of them."""
-    partition, algorithm = partition_of(1)
-    for limit in range(2, 50):
-        algorithm.limit = limit
-        partition.slots.change()
-    assert [change.new for change in view_of(partition, 0.0).changes] == list(range(34, 50))
-
-
-@pytest.mark.parametrize(("now", "closed_for"), [(4.0, 1.5), (5.0, 0.5), (9.0, 0.0)])
-def test_a_closed_gate_says_how_long_still(now: float, closed_for: float) -> None:
-    """Seconds until the canary, never less than none."""
-    partition, algorithm = partition_of(7)
-    assert view_of(partition, now).closed_for is None
-    algorithm.closed_until = 5.5
-    shown = view_of(partition, now)
-    assert (shown.closed_for, shown.limit, shown.partition) == (closed_for, 7, "key")
-
-
-class Shared(Told, InFleet):
-    """A limit that stands in a fleet."""
-
-    @property
-    def view(self) -> FleetView:
-        return FleetView(state=FleetState.SHARED, share=3, limit=20, members=6)
-
-
-class Viewed(Told):
-    """A user's limit that happens to have a view of its own."""
-
-    @property
-    def view(self) -> str:
-        raise LookupError("what is asked of me here?")
-
-
-def test_a_share_of_a_fleet_is_shown_as_such() -> None:
-    """An algorithm that is made for a fleet shows how it stands; no other is asked."""
-    shared = Shared()
-    assert view_of(Partition("key", shared), 0.0).fleet == shared.view
-    assert view_of(Partition("key", Viewed()), 0.0).fleet is None
-
-
-# -- All partitions ------------------------------------------------------------------------------
-
-
-def no_account(name: str) -> Account[Partition]:
-    """Fail: these keys have no account."""
-    raise AssertionError(name)
-
-
-def partitions_of(number: int, now: float = 0.0) -> Partitions:
-    """So many partitions, none of which is used."""
-    partitions = Partitions(lambda key, _: Partition(key, Told()), no_account)
-    for key in range(number):
-        partitions.touch(key, now)
-    return partitions
-
-
-def test_what_nobody_used_for_long_is_forgotten() -> None:
-    """Once there are many; what was used since, runs or waits stays."""
-    partitions = partitions_of(128)
-    loop: Any = Loop()
-    partitions[3].push(loop, None)
-    grant(partitions[4])
-    partitions.touch(5, 1.0)
-    partitions.touch("new", FORGET_AFTER + 0.5)
-    assert set(partitions) == {3, 4, 5, "new"}
-    assert partitions["new"].used_at == FORGET_AFTER + 0.5
-
-
-def test_what_was_used_lately_stays() -> None:
-    """Few partitions are never looked through, and exactly at the limit is not yet too long."""
-    partitions = partitions_of(127)
-    partitions.touch("new", 10 * FORGET_AFTER)
-    assert len(partitions) == 128
-    partitions = partitions_of(128)
-    partitions.touch("new", FORGET_AFTER)
-    assert len(partitions) == 129
-
-
-def test_of_too_many_idle_ones_the_longest_idle_are_forgotten() -> None:
-    """So many are kept, however lately the others were used; the look grows rarer with them."""
-    partitions = Partitions(lambda key, _: Partition(key, Told()), no_account)
-    most = 0
-    for key in range(5 * IDLE_KEPT):
-        partitions.touch(key, key / 1_000)
-        most = max(most, len(partitions))
-    assert IDLE_KEPT < most <= 2 * IDLE_KEPT + 1
-    partitions._sweep_at = 0
-    partitions.touch("new", 5 * IDLE_KEPT / 1_000)
-    kept = [*range(4 * IDLE_KEPT, 5 * IDLE_KEPT), "new"]
-    assert list(partitions) == kept

@@ -1,222 +1,60 @@
-"""The account above the partitions: fair, bounded, never a deadlock, and its own for each key."""
+"""All partitions of a limiter: which are remembered, and below which account."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import anyio
-import pytest
-import trio
-import trio.testing
+from comet_resilience.limits.account import Account
+from comet_resilience.limits.partition import Partition
+from comet_resilience.limits.partitions import FORGET_AFTER, IDLE_KEPT, Partitions
 
-from comet_resilience import Event, FixedLimit, LimitChanged, StepBack, snapshot
-from comet_resilience.limits.limiter import Limiter
-from comet_resilience.limits.partition import Lease
-from comet_resilience.limits.partitions import InAccount
-from comet_resilience.observers import Observers
-from comet_resilience.verdict.vocabulary import Signal
-
-from ..conftest import COMPLETION, ask, httpx, scripted
+from .test_partition import Loop, Told, grant
 
 
-def limiter_of(most: int, on_event: Callable[[Event], object] | None = None) -> Limiter:
-    """A limiter whose partitions are wide, and whose accounts begin with so many."""
-    return Limiter(
-        make_algorithm=lambda: FixedLimit(100),
-        make_account_limit=lambda: StepBack(most, 1, most),
-        max_queue=None,
-        observers=Observers([on_event] if on_event else []),
-        jitter=lambda: 0.5,
-    )
+def no_account(name: str) -> Account[Partition]:
+    """Fail: these keys have no account."""
+    raise AssertionError(name)
 
 
-def growing(events: list[Event], start: int = 8) -> Limiter:
-    """A limiter whose partitions and accounts begin alike."""
-    return Limiter(
-        make_algorithm=lambda: StepBack(start, 1, 100),
-        make_account_limit=lambda: StepBack(start, 1, 100),
-        max_queue=None,
-        observers=Observers([events.append]),
-        jitter=lambda: 0.5,
-    )
+def partitions_of(number: int, now: float = 0.0) -> Partitions:
+    """So many partitions, none of which is used."""
+    partitions = Partitions(lambda key, _: Partition(key, Told()), no_account)
+    for key in range(number):
+        partitions.touch(key, now)
+    return partitions
 
 
-def key(model: str, account: str = "a") -> InAccount:
-    """The key of a model's partition."""
-    return InAccount(account, model)
+def test_what_nobody_used_for_long_is_forgotten() -> None:
+    """Once there are many; what was used since, runs or waits stays."""
+    partitions = partitions_of(128)
+    loop: Any = Loop()
+    partitions[3].push(loop, None)
+    grant(partitions[4])
+    partitions.touch(5, 1.0)
+    partitions.touch("new", FORGET_AFTER + 0.5)
+    assert set(partitions) == {3, 4, 5, "new"}
+    assert partitions["new"].used_at == FORGET_AFTER + 0.5
 
 
-@pytest.mark.anyio
-async def test_partitions_that_the_account_holds_back_take_turns() -> None:
-    """A model with a long queue gets every other slot, not all until its queue is empty."""
-    limiter, served = limiter_of(1), list[str]()
-    first = await limiter.acquire(key("x"))
-
-    async def wait(model: str) -> None:
-        lease = await limiter.acquire(key(model))
-        served.append(model)
-        lease.release(Signal.SUCCESS)
-
-    async with anyio.create_task_group() as tasks:
-        for model in "aaaabbc":
-            tasks.start_soon(wait, model)
-            await anyio.wait_all_tasks_blocked()
-        first.release(Signal.SUCCESS)
-    assert served == list("abcabaa")
-    (account,) = limiter.snapshot().accounts
-    assert (account.partition, account.in_flight, account.waiting) == ("account", 0, 0)
-    assert account.ok == 8
+def test_what_was_used_lately_stays() -> None:
+    """Few partitions are never looked through, and exactly at the limit is not yet too long."""
+    partitions = partitions_of(127)
+    partitions.touch("new", 10 * FORGET_AFTER)
+    assert len(partitions) == 128
+    partitions = partitions_of(128)
+    partitions.touch("new", FORGET_AFTER)
+    assert len(partitions) == 129
 
 
-@pytest.mark.anyio
-async def test_a_newcomer_does_not_pass_those_in_the_ring() -> None:
-    """A slot of the account that is free for a moment belongs to whoever is in turn."""
-    limiter = limiter_of(1)
-    lease = await limiter.acquire(key("x"))
-    got = list[Lease]()
-
-    async def wait() -> None:
-        got.append(await limiter.acquire(key("a")))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(wait)
-        await anyio.wait_all_tasks_blocked()
-        lease.release(Signal.SUCCESS)
-        assert limiter.acquire_nowait(key("b")) is None
-    got[0].release(Signal.SUCCESS)
-    free = limiter.acquire_nowait(key("b"))
-    assert free is not None
-    free.release(Signal.SUCCESS)
-
-
-@pytest.mark.anyio
-async def test_who_leaves_the_queue_leaves_nothing_behind() -> None:
-    """Cancelled while the account holds them back; the slot then goes to the other model."""
-    limiter = limiter_of(1)
-    lease = await limiter.acquire(key("x"))
-    async with anyio.create_task_group() as tasks:
-        with anyio.move_on_after(0):
-            tasks.start_soon(limiter.acquire, key("b"))
-            await anyio.wait_all_tasks_blocked()
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await limiter.acquire(key("a"))
-        lease.release(Signal.SUCCESS)
-    shown = limiter.snapshot()
-    assert {p.partition: p.in_flight for p in shown.partitions} == {"x": 0, "a": 0, "b": 1}
-    assert [(a.in_flight, a.waiting) for a in shown.accounts] == [(1, 0)]
-
-
-@pytest.mark.anyio
-async def test_accounts_do_not_know_each_other() -> None:
-    """One that is full holds nobody of the other back; each model has a partition in both."""
-    limiter = limiter_of(1)
-    one = limiter.acquire_nowait(key("m", "one"))
-    other = limiter.acquire_nowait(key("m", "other"))
-    assert one is not None
-    assert other is not None
-    assert limiter.acquire_nowait(key("n", "one")) is None
-    names = [account.partition for account in limiter.snapshot().accounts]
-    assert names == ["account", "account 2"]
-    one.release(Signal.SUCCESS)
-    other.release(Signal.SUCCESS)
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("signal", "moved"), [(Signal.OVERLOAD_ACCOUNT, "account"), (Signal.OVERLOAD_MODEL, "m")]
-)
-async def test_a_refusal_that_names_its_scope_moves_that_alone(signal: Signal, moved: str) -> None:
-    """The limit of the other one stays where it is."""
-    events: list[Event] = []
-    limiter = growing(events)
-    leases = [limiter.acquire_nowait(key("m")) for _ in range(4)]
-    events.clear()
-    for lease in leases:
-        assert lease is not None
-        lease.release(signal if lease is leases[0] else Signal.IGNORED)
-    assert [event.partition for event in events if isinstance(event, LimitChanged)] == [moved]
-
-
-@pytest.mark.anyio
-async def test_growth_of_an_account_that_holds_nobody_back_is_no_news() -> None:
-    """Each answer of a single model would be told twice."""
-    events: list[Event] = []
-    limiter = growing(events, 2)
-    for _ in range(2):
-        leases = [limiter.acquire_nowait(key("m")) for _ in range(2)]
-        for lease in leases:
-            assert lease is not None
-            lease.release(Signal.SUCCESS)
-    assert {e.partition for e in events if isinstance(e, LimitChanged)} == {"m"}
-
-
-def test_calls_inside_streams_of_another_model_are_no_deadlock() -> None:
-    """Each holder of a slot waits for one of the same account: one at a time goes beyond it."""
-    limiter, done = limiter_of(2), list[int]()
-
-    async def hold(number: int) -> None:
-        outer = await limiter.acquire(key("large"))
-        outer.accept()
-        await anyio.sleep(1)
-        inner = await limiter.acquire(key("small"))
-        await anyio.sleep(1)
-        inner.release(Signal.SUCCESS)
-        outer.release(Signal.SUCCESS)
-        done.append(number)
-
-    async def main() -> float:
-        start = trio.current_time()
-        async with anyio.create_task_group() as tasks:
-            for number in range(4):
-                tasks.start_soon(hold, number)
-        return trio.current_time() - start
-
-    took = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-    assert sorted(done) == [0, 1, 2, 3]
-    assert took < 10
-    assert all(p.in_flight == p.waiting == 0 for p in limiter.snapshot().partitions)
-    assert all(a.in_flight == a.waiting == 0 for a in limiter.snapshot().accounts)
-
-
-CAP = 3
-
-
-def test_a_client_learns_the_account_and_tells_its_keys_apart() -> None:
-    """Six models of one key share what the gateway allows the key; another key has its own."""
-
-    async def main() -> Any:
-        open_now: dict[str, int] = {}
-
-        async def answer(request: Any) -> Any:
-            credential = request.headers["authorization"]
-            open_now[credential] = open_now.get(credential, 0) + 1
-            try:
-                await anyio.sleep(0.1)
-                if open_now[credential] > CAP:
-                    return httpx.Response(429, json={"error": {"message": "busy", "code": ""}})
-                await anyio.sleep(0.9)
-                return httpx.Response(200, json=COMPLETION)
-            finally:
-                open_now[credential] -= 1
-
-        client, inner = scripted((200, COMPLETION, {}), max_retries=50)
-        inner.behave = answer
-        async with anyio.create_task_group() as tasks:
-            for place in range(60):
-                tasks.start_soon(partial(ask, client, model=f"m{place % 6}"))
-            other = client.with_options(api_key="sk-of-another-account")
-            tasks.start_soon(partial(ask, other, model="m0"))
-        return snapshot(client)
-
-    shown = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-    account, other = shown.accounts
-    assert CAP <= account.limit <= 2 * CAP  # which of the two it stands at is for chance
-    assert 0 < account.refused <= 20
-    assert (other.ok, other.refused) == (1, 0)
-    lines = str(shown).splitlines()
-    assert lines[1].startswith("account  ")
-    assert len(lines) == 1 + 1 + 6 + 1  # nobody has met the limit of the second
-    assert "sk-of" not in repr(shown)
+def test_of_too_many_idle_ones_the_longest_idle_are_forgotten() -> None:
+    """So many are kept, however lately the others were used; the look grows rarer with them."""
+    partitions = Partitions(lambda key, _: Partition(key, Told()), no_account)
+    most = 0
+    for key in range(5 * IDLE_KEPT):
+        partitions.touch(key, key / 1_000)
+        most = max(most, len(partitions))
+    assert IDLE_KEPT < most <= 2 * IDLE_KEPT + 1
+    partitions._sweep_at = 0
+    partitions.touch("new", 5 * IDLE_KEPT / 1_000)
+    kept = [*range(4 * IDLE_KEPT, 5 * IDLE_KEPT), "new"]
+    assert list(partitions) == kept

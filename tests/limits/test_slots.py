@@ -1,0 +1,38 @@
+"""The slots of one limit: what is counted, and what is told of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comet_resilience.limits.views import view_of
+
+from .test_partition import Loop, grant, partition_of
+
+
+def test_a_move_of_the_limit_is_told_once_with_what_was_there() -> None:
+    """From where to where and why, how many ran and waited."""
+    partition, algorithm = partition_of(10)
+    loop: Any = Loop()
+    assert partition.slots.change() is None
+    grant(partition)
+    partition.push(loop, None)
+    algorithm.limit, algorithm.reason = 7, "because"
+    change = partition.slots.change()
+    assert change is not None
+    assert (change.partition, change.old, change.new, change.reason) == ("key", 10, 7, "because")
+    assert (change.in_flight, change.waiting) == (1, 1)
+    assert partition.slots.change() is None
+    algorithm.limit = 8
+    again = partition.slots.change()
+    assert again is not None
+    assert (again.old, again.new) == (7, 8)
+    assert view_of(partition, 0.0).changes == (change, again)
+
+
+def test_only_the_last_moves_are_kept() -> None:
+    """A service that runs for months does not remember each of them."""
+    partition, algorithm = partition_of(1)
+    for limit in range(2, 50):
+        algorithm.limit = limit
+        partition.slots.change()
+    assert [change.new for change in view_of(partition, 0.0).changes] == list(range(34, 50))
