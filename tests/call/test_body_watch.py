@@ -21,7 +21,6 @@ from comet_resilience import (
     FailureKind,
     IncompleteStreamError,
     InvalidAnswerError,
-    StreamAbandoned,
     StreamBroken,
     StreamFinished,
     WrongEndpointError,
@@ -35,26 +34,24 @@ from ..conftest import (
     DONE,
     FAST,
     JSON,
-    KEY,
     MESSAGES,
     SSE,
     WHOLE,
     Answer,
-    Scripted,
-    bare_client,
+    at_rest,
     chunk,
     envelope,
     event,
     httpx,
     on_asyncio,
     scripted,
+    sdk_leaves_generators,
     stream_of,
 )
 
 pytestmark = [
     pytest.mark.anyio,
-    # The SDK leaves its own generators, and the HTTP library's, unexhausted after [DONE].
-    pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning"),
+    sdk_leaves_generators,
 ]
 
 
@@ -73,11 +70,6 @@ async def read(client: Any, **keywords: Any) -> str:
     return text
 
 
-def free(client: Any) -> bool:
-    """Whether no slot is held and nobody waits."""
-    return all(shown.in_flight == shown.waiting == 0 for shown in snapshot(client).partitions)
-
-
 async def test_a_stream_passes_untouched() -> None:
     """Every event arrives, in order, and the slot is held until the end and no longer."""
     client, inner = scripted(stream_of(PING, *WHOLE))
@@ -88,7 +80,7 @@ async def test_a_stream_passes_untouched() -> None:
         text += part.choices[0].delta.content or ""
     await stream.close()
     assert text == TEXT
-    assert free(client)
+    assert at_rest(client)
     assert len(inner.closed) == len(inner.opened) == 1
 
 
@@ -129,7 +121,7 @@ async def test_until_the_first_event_it_is_an_attempt(first: Answer) -> None:
     assert await read(client) == TEXT
     assert len(inner.sent) == 2
     assert len(inner.closed) == len(inner.opened)
-    assert free(client)
+    assert at_rest(client)
 
 
 async def test_an_error_event_that_cannot_get_better_is_raised() -> None:
@@ -175,7 +167,7 @@ async def test_after_the_first_event_nothing_is_sent_again(
     assert found.ids.gateway == headers["x-cometapi-request-id"]
     assert found.may_be_billed
     assert isinstance(caught.value.__cause__, type(fault))
-    assert free(client)
+    assert at_rest(client)
 
 
 async def test_an_error_event_in_the_middle_is_the_sdks_own() -> None:
@@ -209,7 +201,7 @@ async def test_an_error_that_the_sdk_takes_for_content_is_raised(size: int) -> N
         assert told.summary in caught.value.__notes__
         assert "the answer had begun after" in told.reason
         assert len(inner.sent) == 1
-        assert free(client)
+        assert at_rest(client)
 
 
 async def test_what_came_before_a_silent_error_is_handed_over() -> None:
@@ -225,7 +217,7 @@ async def test_what_came_before_a_silent_error_is_handed_over() -> None:
     client, _ = scripted(stream_of(packed, **{"content-encoding": "gzip"}), **FAST)
     with pytest.raises(openai.APIError, match="died"):
         await read(client)
-    assert free(client)
+    assert at_rest(client)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +241,7 @@ async def test_half_an_answer_is_never_passed_off_as_whole(parts: list[bytes]) -
     assert text == "Hel"
     assert isinstance(caught.value, openai.APIConnectionError)
     assert sum(isinstance(item, StreamBroken) for item in heard) == 1
-    assert free(client)
+    assert at_rest(client)
 
 
 async def test_it_may_be_asked_only_to_warn(caplog: pytest.LogCaptureFixture) -> None:
@@ -257,7 +249,7 @@ async def test_it_may_be_asked_only_to_warn(caplog: pytest.LogCaptureFixture) ->
     client, _ = scripted(stream_of(chunk("Hel"), DONE), incomplete_stream="warn", **FAST)
     assert await read(client) == "Hel"
     assert any("stream broken" in record.getMessage() for record in caplog.records)
-    assert free(client)
+    assert at_rest(client)
 
 
 async def test_every_choice_needs_its_finish_reason() -> None:
@@ -294,7 +286,7 @@ async def test_chunked_at_every_size(compressed: bool) -> None:
         parts = [body[at : at + size] for at in range(0, len(body), size)]
         client, _ = scripted(stream_of(*parts, **headers), **FAST)
         assert await read(client) == TEXT, size
-        assert free(client)
+        assert at_rest(client)
 
 
 async def test_cut_at_every_byte() -> None:
@@ -312,7 +304,7 @@ async def test_cut_at_every_byte() -> None:
                 continue
             assert text == TEXT
             assert offset >= complete
-    assert free(client)
+    assert at_rest(client)
 
 
 async def test_stalls_are_measured_on_events(anyio_backend: tuple[str, Any]) -> None:
@@ -356,7 +348,7 @@ async def test_stalls_are_measured_on_events(anyio_backend: tuple[str, Any]) -> 
         await read(client)
     assert anyio.current_time() - started == pytest.approx(5.0)
     assert "1 event" in diagnose(caught.value).reason
-    assert free(client)
+    assert at_rest(client)
 
 
 async def test_a_slow_reader_is_no_stall(anyio_backend: tuple[str, Any]) -> None:
@@ -372,7 +364,7 @@ async def test_a_slow_reader_is_no_stall(anyio_backend: tuple[str, Any]) -> None
             text += event.choices[0].delta.content or ""
             await anyio.sleep(3)
     assert text == TEXT
-    assert free(client)
+    assert at_rest(client)
 
 
 async def test_however_a_caller_stops_the_slot_is_free() -> None:
@@ -388,22 +380,22 @@ async def test_however_a_caller_stops_the_slot_is_free() -> None:
         break
     await stream.close()
     await stream.close()
-    assert free(client)
+    assert at_rest(client)
     with pytest.raises(KeyError):
         async with await open_stream() as stream:
             raise KeyError("in the consumer")
-    assert free(client)
+    assert at_rest(client)
     async with client.chat.completions.with_streaming_response.create(
         model="m", messages=MESSAGES
     ) as response:
         await response.read()
-    assert free(client)
+    assert at_rest(client)
     with anyio.CancelScope() as scope:
         async with await open_stream() as stream:
             async for _ in stream:
                 scope.cancel()
                 await anyio.lowlevel.checkpoint()
-    assert free(client)
+    assert at_rest(client)
     assert len(inner.closed) >= len(inner.opened)
 
 
@@ -444,7 +436,7 @@ async def test_a_stream_that_is_not_encoded_as_it_says(encoding: str) -> None:
         await read(client)
     assert diagnose(caught.value).kind is FailureKind.INVALID_ANSWER
     assert len(inner.sent) == 3
-    assert free(client)
+    assert at_rest(client)
 
 
 async def test_deflate_without_its_header() -> None:
@@ -470,7 +462,7 @@ async def test_an_error_event_of_a_responses_stream_is_handed_on_and_raised() ->
     assert kinds == ["response.created", "response.output_text.delta", "error"]
     assert diagnose(caught.value).code == "server_error"
     assert len(inner.sent) == 1
-    assert free(client)
+    assert at_rest(client)
     failed = {"type": "response.failed", "response": {"error": {"code": "c", "message": "x"}}}
     inner.answers = [stream_of(begun, event(failed))]
     stream = await client.responses.create(model="m", input="x", stream=True)
@@ -500,7 +492,7 @@ async def test_over_a_real_socket(name: str) -> None:
             assert name in RETRIED
             assert text
             assert len(gateway.requests) == 2
-        assert free(client)
+        assert at_rest(client)
         await client.close()
 
 
@@ -511,7 +503,7 @@ async def test_what_is_no_event_stream_passes() -> None:
         model="m", voice="alloy", input="x"
     ) as response:
         assert b"".join([part async for part in response.iter_bytes()]) == b"ID3..."
-    assert free(client)
+    assert at_rest(client)
 
 
 @pytest.mark.parametrize(
@@ -532,7 +524,7 @@ async def test_an_unknown_route_may_have_little_to_say(answer: Answer) -> None:
     said = await client.post("/suno/submit/music", body={}, cast_to=object)
     assert said in ("", " ", None, "ok", 3)
     assert len(inner.sent) == 1
-    assert free(client)
+    assert at_rest(client)
 
 
 @pytest.mark.parametrize("body", [b"", b"queued", b'{"cut'])
@@ -568,26 +560,8 @@ async def test_abandoned_streams_give_slot_and_connection_back() -> None:
             await asyncio.sleep(0.01)
         for _ in range(10):
             await client.chat.completions.create(model="m", messages=MESSAGES)
-        assert free(client)
+        assert at_rest(client)
         await client.close()
-
-
-async def test_an_abandoned_stream_is_warned_of() -> None:
-    """A response that is dropped without being read gives its slot back, with one warning."""
-    heard: list[Event] = []
-    inner = Scripted([stream_of(*WHOLE)])
-    client = wrap(bare_client(inner), on_event=heard.append)
-    raw = await client.chat.completions.with_raw_response.create(
-        model="m", messages=MESSAGES, stream=True
-    )
-    assert not free(client)
-    del raw
-    gc.collect()
-    for _ in range(3):
-        await anyio.lowlevel.checkpoint()
-    assert free(client)
-    assert sum(isinstance(item, StreamAbandoned) for item in heard) == 1
-    assert KEY not in str(heard)
 
 
 _USAGE = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}
@@ -620,4 +594,4 @@ async def test_a_stream_is_charged_to_its_budget_when_it_ends(
     assert finished.usage.is_estimate is is_estimate
     assert finished.usage.completion_tokens == completion
     assert snapshot(client).budgets[0].tokens == finished.usage.total_tokens
-    assert free(client)
+    assert at_rest(client)

@@ -43,13 +43,13 @@ from ..conftest import (
     httpx,
     on_asyncio,
     scripted,
+    sdk_leaves_generators,
     stream_of,
 )
 
 pytestmark = [
     pytest.mark.anyio,
-    # The SDK leaves its own generators, and the HTTP library's, unexhausted after [DONE].
-    pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning"),
+    sdk_leaves_generators,
 ]
 CHAT, RESPONSES = "POST /chat/completions", "POST /responses"
 HEAD = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}

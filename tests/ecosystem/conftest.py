@@ -51,6 +51,14 @@ def rehearse(example: str, *arguments: str) -> Rehearsed:
     return Rehearsed(status=done.returncode, steps=steps, log=done.stderr)
 
 
+def rehearse_both(example: str) -> dict[str, tuple[bool, int, str]]:
+    """Run an example wrapped, where all is well, and with the bare SDK, where nothing is."""
+    wrapped, bare = rehearse(example), rehearse(example, "--bare")
+    assert (wrapped.status, bare.status) == (0, 1)
+    assert not any(answered for answered, _, _ in bare.steps.values())
+    return wrapped.steps
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     """The loop that all of the frameworks run on."""

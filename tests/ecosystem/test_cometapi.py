@@ -10,7 +10,7 @@ import pytest
 from comet_resilience import diagnose, wrap
 from comet_resilience.testing import Gateway, GatewayInThread
 from tests.conftest import MESSAGES
-from tests.ecosystem.conftest import failure_of, follow_readme, rehearse
+from tests.ecosystem.conftest import failure_of, follow_readme, rehearse_both
 
 cometapi = pytest.importorskip("cometapi")
 
@@ -24,16 +24,11 @@ async def ask(client: Any) -> Any:
 
 def test_the_example_is_answered_where_the_bare_sdk_fails() -> None:
     """A tool call, structured output and a stream, each through failures of its own."""
-    wrapped = rehearse("cometapi_client.py")
-    assert wrapped.status == 0
-    assert wrapped.steps == {
+    assert rehearse_both("cometapi_client.py") == {
         "tool call": (True, 6, "4 degrees."),
         "structured output": (True, 2, "Forecast(city='Oslo', degrees=4)"),
         "streaming": (True, 4, "It| is| 4| degrees."),
     }
-    bare = rehearse("cometapi_client.py", "--bare")
-    assert bare.status == 1
-    assert not any(answered for answered, _, _ in bare.steps.values())
 
 
 async def test_its_max_retries_becomes_ours(

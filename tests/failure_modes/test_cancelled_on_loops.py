@@ -17,7 +17,7 @@ from comet_resilience import FixedLimit
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
-from tests.conftest import on_asyncio
+from tests.conftest import on_asyncio, sdk_leaves_generators
 
 from .counting import CASES, Case
 
@@ -25,8 +25,7 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.usefixtures("log_without_counts"),
     pytest.mark.timeout(120),
-    # The SDK leaves its own generators unexhausted after [DONE], and where it is cancelled.
-    pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx):ResourceWarning"),
+    sdk_leaves_generators,
 ]
 
 

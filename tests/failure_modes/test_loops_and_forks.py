@@ -21,17 +21,12 @@ from comet_resilience import FixedLimit, StepBack, snapshot, wrap
 from comet_resilience.limits.eventloop import running_loop
 from comet_resilience.testing import Gateway
 from comet_resilience.verdict.vocabulary import Signal
-from tests.conftest import LIMITED, MESSAGES, OK, ask, envelope, scripted
+from tests.conftest import LIMITED, MESSAGES, OK, ask, at_rest, envelope, scripted
 
 from .counting import ClosedAtFirst, limiter_of
 
 pytestmark = pytest.mark.timeout(40)
 KEY = ("POST /chat/completions", "m")
-
-
-def at_rest(client: Any) -> bool:
-    """Whether no slot is held and nobody waits."""
-    return all(shown.in_flight == shown.waiting == 0 for shown in snapshot(client).partitions)
 
 
 @contextmanager

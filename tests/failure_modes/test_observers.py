@@ -11,15 +11,24 @@ import openai
 import pytest
 
 from comet_resilience import CallbackError, Event, LimitChanged, snapshot
-from tests.conftest import BROKEN, FAST, LIMITED, OK, STREAM, ask, on_asyncio, scripted
+from tests.conftest import (
+    BROKEN,
+    FAST,
+    LIMITED,
+    OK,
+    STREAM,
+    ask,
+    on_asyncio,
+    scripted,
+    sdk_leaves_generators,
+)
 
 from .counting import read
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.timeout(120),
-    # The SDK leaves its own generators unexhausted after [DONE].
-    pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx):ResourceWarning"),
+    sdk_leaves_generators,
 ]
 
 
