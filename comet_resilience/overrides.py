@@ -27,6 +27,7 @@ from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
 
 if TYPE_CHECKING:
     from .limits.limiter import Limiter
+    from .verdict.usage import Usage
 
 PER_CALL: Final = frozenset(PerCallOptions.__annotations__)
 
@@ -45,8 +46,11 @@ _WHY_NOT: Final = {
     "journal": "the journal belongs to the client; it would have gaps",
 }
 
-#: Hears of each request that begins in a block: whose limiter, and which partition.
-Witness = Callable[["Limiter", Hashable], object]
+#: Hears what an answer says that it took.
+HearsUsage = Callable[["Usage"], object]
+#: Hears of each request that begins in a block: whose limiter, and which partition. It may return
+#: who is to hear of the tokens that the request takes.
+Witness = Callable[["Limiter", Hashable], HearsUsage | None]
 
 
 class Block:

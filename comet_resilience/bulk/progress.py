@@ -18,7 +18,9 @@ class Progress:
     an earlier run. ``answered`` and ``failed`` calls are over, ``running`` ones are not. ``rate``
     is in calls per second over the last half minute, ``eta`` and ``elapsed`` in seconds; ``eta``
     is ``None`` while unknown. ``limit`` is the concurrency that the limiter permits the run's
-    calls now; ``refused`` counts attempts that the gateway refused for load.
+    calls now; ``refused`` counts attempts that the gateway refused for load. ``tokens`` are those
+    that the answers name so far, prompts and completions together, ``tokens_per_minute`` what the
+    last half minute makes of them.
     """
 
     total: int | None
@@ -31,6 +33,8 @@ class Progress:
     eta: float | None
     limit: int
     refused: int
+    tokens: int
+    tokens_per_minute: float
 
     @property
     def over(self) -> int:
@@ -39,11 +43,16 @@ class Progress:
 
     @property
     def figures(self) -> str:
-        """Return in words the rate, the time to go, the limit, and what was refused and failed."""
+        """Return in words the rate, the time to go, the limit, what was refused and failed, tokens.
+
+        Those are left out where no answer names any.
+        """
         parts = [f"{self.rate:.1f}/s"]
         if self.eta is not None:
             parts.append(f"eta {_clock_time(self.eta)}")
         parts += [f"limit {self.limit}", f"refused {self.refused}", f"failed {self.failed}"]
+        if self.tokens:
+            parts.append(f"{self.tokens:,} tokens ({self.tokens_per_minute:,.0f}/min)")
         return ", ".join(parts)
 
     def __str__(self) -> str:
@@ -55,13 +64,13 @@ class Progress:
 
 
 class Rate:
-    """Calls per second, over the last half minute."""
+    """Calls, or tokens, per second over the last half minute."""
 
     def __init__(self, now: float) -> None:
         self._marks = deque([(now, 0)])
 
     def at(self, now: float, count: int) -> float:
-        """Return the rate now that ``count`` calls are over."""
+        """Return the rate now that there were ``count`` in all."""
         while len(self._marks) > 1 and self._marks[1][0] <= now - LOOKS_BACK:
             self._marks.popleft()
         since, before = self._marks[0]

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
     from ..call.engine import Engine
     from ..limits.limiter import Limiter
+    from ..overrides import HearsUsage
+    from ..verdict.usage import Usage
 
 ItemT = TypeVar("ItemT")
 ValueT = TypeVar("ValueT")
@@ -134,7 +136,8 @@ class BulkResults(Generic[ItemT, ValueT]):
         self._broken: OSError | TypeError | None = None
         self._skipped = self._answered = self._failed = 0
         self._started = clock()
-        self._rate = Rate(self._started)
+        self._rate, self._token_rate = Rate(self._started), Rate(self._started)
+        self._tokens = 0
         self._calls: TaskGroup
         self._room, self._progressed, self._ended = anyio.Event(), anyio.Event(), anyio.Event()
         self._is_asked = self._told_of_unstored = False
@@ -198,6 +201,8 @@ class BulkResults(Generic[ItemT, ValueT]):
             eta=eta(self._total, self._skipped + over, rate),
             limit=self._pace.limit(),
             refused=self._pace.refused(),
+            tokens=self._tokens,
+            tokens_per_minute=60 * self._token_rate.at(now, self._tokens),
         )
 
     async def work(self, *, task_status: TaskStatus[None]) -> None:
@@ -327,11 +332,16 @@ class BulkResults(Generic[ItemT, ValueT]):
             self._room.set()
         self._settle(call)
 
-    def _note_request(self, limiter: Limiter, key: Hashable) -> None:
+    def _note_request(self, limiter: Limiter, key: Hashable) -> HearsUsage | None:
         run, call = _works_for.get() or (None, None)
-        ours = run is self and limiter is self._plan.engine.limiter
-        if ours and call is not None and not call.is_over and self._pace.asked(call, key):
+        if run is not self or limiter is not self._plan.engine.limiter:
+            return None
+        if call is not None and not call.is_over and self._pace.asked(call, key):
             self._room.set()
+        return self._note_usage
+
+    def _note_usage(self, usage: Usage) -> None:
+        self._tokens += usage.total_tokens
 
     def _settle(self, call: BulkCall) -> None:
         """Keep the result of a call that is over, and let the reader know."""

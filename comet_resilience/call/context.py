@@ -10,7 +10,7 @@ from ..diagnosis.redaction import header_pairs, header_secrets
 from ..errors import CallbackError
 from ..limits.guarded import words_of
 from ..limits.partitions import InAccount
-from ..overrides import current_block, entered
+from ..overrides import HearsUsage, current_block, entered
 from ..wire.body import loaded_body
 from ..wire.request import base_url_of, credential_of, renew_headers
 from .cost import cost_of
@@ -40,8 +40,9 @@ class RequestContext:
     """
 
     __slots__ = (
-        "_past_secrets", "_redactor", "config", "cost", "credential", "engine", "evidence", "flaw",
-        "host", "info", "is_heard", "key", "loop", "max_retries", "outgoing", "request", "started",
+        "_hears_usage", "_past_secrets", "_redactor", "config", "cost", "credential", "engine",
+        "evidence", "flaw", "host", "info", "is_heard", "key", "loop", "max_retries", "outgoing",
+        "request", "started",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +65,7 @@ class RequestContext:
         self.key: Hashable = self._partition_key()
         self.config: Config = engine.config
         self.max_retries: int = self.config.max_retries if call is None else call.max_retries
+        self._hears_usage: HearsUsage | None = None
         if entered.get() is not None:  # nearly every request is outside of any block
             self._enter(current_block())
         self.evidence: Evidence | None = None
@@ -88,12 +90,12 @@ class RequestContext:
         self.config = block.over(self.engine.config)
         self.max_retries = block.options.get("max_retries", self.max_retries)
         if block.witness is not None and self.flaw is None:
-            block.witness(self.engine.limiter, self.key)
+            self._hears_usage = block.witness(self.engine.limiter, self.key)
 
     @property
     def wants_usage(self) -> bool:
         """Tell whether anybody asks for the tokens that the answer takes."""
-        return self.is_heard or self.cost is not None
+        return self.is_heard or self.cost is not None or self._hears_usage is not None
 
     def elapsed(self) -> float:
         """Return the seconds since the request began."""
@@ -117,6 +119,8 @@ class RequestContext:
 
     def settle_cost(self, lease: Lease, usage: Usage) -> None:
         """Count what an answer took; call it before its slot is given back."""
+        if self._hears_usage is not None and not usage.is_estimate:
+            self._hears_usage(usage)
         if self.cost is None:
             return
         lease.took(usage.total_tokens, usage.completion_tokens)

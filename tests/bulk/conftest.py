@@ -49,5 +49,5 @@ class Service:
 
 PROGRESS = Progress(
     total=2_000, skipped=100, answered=1_100, failed=3, running=9, elapsed=40.0, rate=25.0,
-    eta=31.9, limit=25, refused=4,
+    eta=31.9, limit=25, refused=4, tokens=0, tokens_per_minute=0.0,
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from comet_resilience.bulk.progress import Rate, eta
@@ -31,6 +33,12 @@ def test_what_is_long_past_does_not_count() -> None:
 def test_the_time_to_go(total: int | None, over: int, rate: float, expected: float | None) -> None:
     """Unknown without a total, or while nothing moves."""
     assert eta(total, over, rate) == expected
+
+
+def test_tokens_are_told_where_answers_name_any() -> None:
+    """So far, and what a minute brings."""
+    shown = str(replace(PROGRESS, tokens=1_234_567, tokens_per_minute=61_728.4))
+    assert shown == f"{PROGRESS}, 1,234,567 tokens (61,728/min)"
 
 
 def test_progress_in_one_line() -> None:

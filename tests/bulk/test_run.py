@@ -22,7 +22,19 @@ from comet_resilience import (
 from comet_resilience.bulk.checkpoint import Checkpoint
 from comet_resilience.overrides import current_block
 from tests.bulk.conftest import Service
-from tests.conftest import BROKEN, OK, ask, bare_client, on_asyncio
+from tests.conftest import (
+    BROKEN,
+    COMPLETION,
+    JSON,
+    MESSAGES,
+    OK,
+    Answer,
+    ask,
+    bare_client,
+    chunk,
+    event,
+    on_asyncio,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -243,6 +255,35 @@ async def test_progress_is_told_twice_a_second_and_at_the_end() -> None:
     assert middle.rate > 0
     assert middle.eta is not None
     assert 2 <= len(seen) <= 5
+
+
+@pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning")
+async def test_the_tokens_of_a_run_are_told_and_those_of_others_are_not() -> None:
+    """Of whole answers and of streams, with nobody else listening."""
+    usage = {"prompt_tokens": 7, "completion_tokens": 3}
+    told: Answer = (200, {**COMPLETION, "usage": usage}, JSON)
+    last = event({"choices": [], "usage": usage})
+    streamed: Answer = (
+        200, chunk("Hi") + chunk(None, "stop") + last + b"data: [DONE]\n\n",
+        {"content-type": "text/event-stream"},
+    )  # fmt: skip
+    seen: list[Progress] = []
+    whole, stream = Service(told), Service(streamed)
+
+    async def read(item: int) -> None:
+        answer: Any = await stream.client.chat.completions.create(
+            model="m", messages=MESSAGES, stream=True
+        )
+        async for _ in answer:
+            pass
+
+    for ask_for, client in ((whole.ask, whole.client), (read, stream.client)):
+        run = run_all(ask_for, range(3), client=client, errors="raise", progress=seen.append)
+        async with run as results:
+            assert len([result async for result in results]) == 3
+            await ask(whole.client)  # no item of the run
+        assert seen[-1].tokens == 30
+        assert "30 tokens (" in str(seen[-1])
 
 
 async def test_a_progress_that_fails_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
