@@ -24,7 +24,7 @@ def test_a_task_is_new_for_a_while() -> None:
     assert not tasks.is_new(at("/v1/videos/video_1"), 100.0 + VISIBLE_AFTER)
 
 
-def test_a_task_is_new_where_it_wascreated() -> None:
+def test_a_task_is_new_where_it_was_created() -> None:
     """Another host that is reached through the same limiter knows nothing of it."""
     tasks = NewTasks()
     tasks.note(at("/v1/videos"), b'{"id": "video_1"}', 100.0)
