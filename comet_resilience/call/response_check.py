@@ -20,6 +20,7 @@ from ..verdict.output import (
     error_of_choice,
     has_error_finish,
     reported_failure,
+    suspect_fields,
     what_is_missing,
 )
 from ..verdict.usage import Usage, find_usage
@@ -39,6 +40,7 @@ from ..wire.response import (
 from ..wire.stream import Head, first_bytes, look_ahead, replay
 
 if TYPE_CHECKING:
+    from ..verdict.output import Fields
     from ..wire.http import Response
     from ..wire.sse import Event
     from .context import RequestContext
@@ -150,19 +152,30 @@ async def _check_whole(
             return _undecodable(context, response)
         return faulted(context, error, response.status_code)
     note_elapsed(response, context.loop.now() - sent_at)
-    missing = what_is_missing(context.info.route, body)
-    reported = reported_failure(body) if context.outgoing.expected else None
-    if reported is not None:
-        return _refused(context, response, reported)
-    if missing is not None and not parse_envelope(body).is_error:
-        answer = response if missing in _MAY_BE_MEANT else None
-        return _hollow(context, response, missing, "", body=body, answer=answer)
+    suspect = suspect_fields(body)
+    failure = None if suspect is None else _judge_suspect(context, response, body, suspect)
+    if failure is not None:
+        return failure
     if not _is_answer(context, response, body):
         return _refused(context, response, body[:BODY_CAP])
     if context.info.operation is Operation.JOB:
         context.engine.new_tasks.note(context.request.url, body, context.loop.now())
     usage = find_usage(body) if context.wants_usage else None
     return _WHOLE if usage is None else Answer(is_whole=True, usage=usage)
+
+
+def _judge_suspect(
+    context: RequestContext, response: Response, body: bytes, fields: Fields
+) -> Failure | None:
+    """Return the failure that a whole body reports, or is for want of content; ``None`` if none."""
+    reported = reported_failure(fields) if context.outgoing.expected else None
+    if reported is not None:
+        return _refused(context, response, reported)
+    missing = what_is_missing(context.info.route, fields)
+    if missing is None or parse_envelope(body).is_error:
+        return None
+    answer = response if missing in _MAY_BE_MEANT else None
+    return _hollow(context, response, missing, "", body=body, answer=answer)
 
 
 def _is_answer(context: RequestContext, response: Response, body: bytes) -> bool:
@@ -212,7 +225,8 @@ class _Start:
             return True
         self.part = self.opening.take(event.parsed)
         if self.part is Part.OPENING and self._is_held:
-            self.reported = reported_failure(event.data.encode())
+            suspect = suspect_fields(event.data.encode())
+            self.reported = None if suspect is None else reported_failure(suspect)
             return self.reported is not None
         return True
 

@@ -103,7 +103,7 @@ class RetryLoop:
             if context.flaw is not None:
                 raise context.flaw  # noqa: TRY301 - explained below
             while True:
-                lease = await self._acquire()
+                lease = self._acquire_nowait() or await self._acquire()
                 log.begin(lease)
                 outcome = await self._send(lease)
                 if not isinstance(outcome, Failure):
@@ -124,6 +124,13 @@ class RetryLoop:
             if not isinstance(error, Exception):
                 note_interruption(error, log.interruption(self._standing.ahead))
             raise
+
+    def _acquire_nowait(self) -> Lease | None:
+        """Return a slot if one is free: then nobody need know how long could be waited for it."""
+        context = self.context
+        return context.engine.limiter.acquire_nowait(
+            context.key, context.loop, self._order, request=self._standing, host=context.host
+        )
 
     def _acquire(self) -> Awaitable[Lease]:
         context = self.context

@@ -141,8 +141,6 @@ class Limiter:
             QueueTimeoutError: If none was free within ``queue_timeout``.
 
         """
-        if request is not None and request.cost is not None:
-            self._pacer.check(request)
         lease = self.acquire_nowait(
             key, loop, order, request=request, host=host, latest=latest, queue_timeout=queue_timeout
         )
@@ -188,7 +186,13 @@ class Limiter:
         """Return a slot if one is free and nobody waits for it, else ``None``.
 
         ``order`` is that of an earlier lease, for a retry: at a closed gate it takes its turn.
+
+        Raises:
+            BudgetExceededError: If it takes more than the whole of its budget.
+
         """
+        if request is not None and request.cost is not None:
+            self._pacer.check(request)
         now, loop = time_and_loop(loop)
         latest = _latest(now, latest, queue_timeout)
         with self._lock:

@@ -60,11 +60,12 @@ class RateSource(Protocol):
 class Pacer:
     """All that one limiter knows about rates. Its methods are called under the limiter's lock."""
 
-    __slots__ = ("_budgets", "_evidence", "_forecasts", "_sources")
+    __slots__ = ("_budgets", "_evidence", "_forecasts", "_has_budgets", "_sources")
 
     def __init__(self, budgets: Mapping[str, Budget]) -> None:
         self._budgets = Budgets(budgets)
-        told: tuple[RateSource, ...] = (self._budgets,) if self._budgets else ()
+        self._has_budgets = bool(budgets)
+        told: tuple[RateSource, ...] = (self._budgets,) if budgets else ()
         self._forecasts = Forecasts()
         self._evidence: tuple[RateSource, ...] = (self._forecasts,)
         self._sources: tuple[RateSource, ...] = (*told, *self._evidence)
@@ -72,7 +73,7 @@ class Pacer:
     @property
     def counts_requests(self) -> bool:
         """Tell whether anybody asks what requests cost."""
-        return bool(self._budgets) or self._forecasts.count_tokens
+        return self._has_budgets or self._forecasts.count_tokens
 
     @property
     def counts_tokens(self) -> bool:
@@ -104,7 +105,7 @@ class Pacer:
 
     def paid_at(self, partition: Partition, request: Standing, now: float) -> float:
         """Return when the budget lets a request go: ``now`` if at once."""
-        at = self._budgets.ready_at(partition, request, now) if self._budgets else now
+        at = self._budgets.ready_at(partition, request, now) if self._has_budgets else now
         return at if at <= now else max(at, now + _LEAST_WAIT)
 
     def shortage(
@@ -114,7 +115,7 @@ class Pacer:
 
         ``ahead`` of it so many wait in its partition.
         """
-        if not self._budgets:
+        if not self._has_budgets:
             return None
         return self._budgets.shortage(partition, request, now, latest, ahead)
 
@@ -135,11 +136,12 @@ class Pacer:
     def let_go(self, partition: Partition) -> None:
         """Note that something other than a rate holds a partition back, or nobody waits there."""
         partition.opens_at = None
-        self._budgets.leave(partition)
+        if self._has_budgets:
+            self._budgets.leave(partition)
 
     def in_turn(self) -> Iterator[Partition]:
         """Iterate over the partitions in line for a budget, each once the one before was served."""
-        return self._budgets.in_turn()
+        return self._budgets.in_turn() if self._has_budgets else iter(())
 
     def unpaid(self, partition: Partition, request: Standing, now: float) -> Shortage | None:
         """Return what is missing of the budget for which alone a request waits, if any."""

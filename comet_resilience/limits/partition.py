@@ -99,7 +99,8 @@ class Lease:
     @property
     def is_canary(self) -> bool:
         """Tell whether it was given out through a closed gate."""
-        return any(passage.is_canary for passage in self.passages)
+        own, host = self.passages
+        return own.is_canary or host.is_canary
 
     @property
     def turns(self) -> int:

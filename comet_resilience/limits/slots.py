@@ -89,7 +89,8 @@ class Slots:
     def free(self, answer: OpenAnswer) -> None:
         """Take a slot back. Before the algorithm is told: it counts without this one."""
         self.in_flight -= 1
-        self.holders.forget(answer)
+        if self.holders.answers:
+            self.holders.forget(answer)
 
     def refuse(self, ticket: Ticket, now: float, retry_after: float | None, jitter: float) -> None:
         """Tell the algorithm that an attempt was refused for load."""

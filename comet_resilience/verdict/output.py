@@ -48,11 +48,11 @@ _EMBEDDINGS: Final = "POST /embeddings"
 OPENS: Final = frozenset({*_CHAT, _RESPONSES})
 
 #: Without one of these a whole answer holds something.
-_SUSPECT = re.compile(
-    rb'"(?:choices|output|data|embedding)"\s{0,9}:\s{0,9}(?:\[\s{0,9}\]|null)'
-    rb'|"finish_reason"\s{0,9}:\s{0,9}"error"|"(?:content|text)"\s{0,9}:\s{0,9}(?:""|null)'
-    rb'|"(?:message|delta)"\s{0,9}:\s{0,9}(?:\{\s{0,9}\}|null)'
-    rb'|"(?:base_resp|error_code|error_msg)"\s{0,9}:'
+_SUSPECT = re.compile(  # all begin with the quote: such a search takes half the time
+    rb'"(?:(?:choices|output|data|embedding)"\s{0,9}:\s{0,9}(?:\[\s{0,9}\]|null)'
+    rb'|finish_reason"\s{0,9}:\s{0,9}"error"|(?:content|text)"\s{0,9}:\s{0,9}(?:""|null)'
+    rb'|(?:message|delta)"\s{0,9}:\s{0,9}(?:\{\s{0,9}\}|null)'
+    rb'|(?:base_resp|error_code|error_msg)"\s{0,9}:)'
 )
 _PARSED_UP_TO: Final = 65_536
 #: Arguments of tool calls are put together up to this many characters.
@@ -156,11 +156,19 @@ def _is_cut(text: str) -> bool:
     return False
 
 
-def what_is_missing(route: str, body: bytes) -> Fault | None:
-    """Return what a whole answer lacks, ``None`` if it holds something or may rightly be so."""
-    fields = _parsed_if_suspect(body)
-    if fields is None:
+def suspect_fields(body: bytes) -> Fields | None:
+    """Return the members of a body that may hold nothing, or a failure; ``None`` for all others."""
+    if len(body) > _PARSED_UP_TO or not _SUSPECT.search(body):
         return None
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return cast("Fields", data) if isinstance(data, dict) else None
+
+
+def what_is_missing(route: str, fields: Fields) -> Fault | None:
+    """Return what a whole answer lacks, ``None`` if it holds something or may rightly be so."""
     if route in _CHAT:
         return _missing_in_chat(fields)
     if route == _RESPONSES:
@@ -175,14 +183,13 @@ def what_is_missing(route: str, body: bytes) -> Fault | None:
     return None
 
 
-def reported_failure(body: bytes) -> bytes | None:
+def reported_failure(fields: Fields) -> bytes | None:
     """Return a failure that a whole answer reports in a provider's own members, in the usual form.
 
     Some providers answer with success whatever happens and put a code of theirs beside an answer
     that is missing.
     """
-    fields = _parsed_if_suspect(body)
-    if fields is None or _choices_of(fields):
+    if _choices_of(fields):
         return None
     report = fields.get("base_resp")
     report = cast("Fields", report) if isinstance(report, dict) else fields
@@ -206,16 +213,6 @@ def error_of_choice(data: object) -> bytes | None:
         if choice.get("error"):
             return json.dumps({"error": choice["error"]}).encode()
     return None
-
-
-def _parsed_if_suspect(body: bytes) -> Fields | None:
-    if len(body) > _PARSED_UP_TO or not _SUSPECT.search(body):
-        return None
-    try:
-        data = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return cast("Fields", data) if isinstance(data, dict) else None
 
 
 def _missing_in_chat(fields: Fields) -> Fault | None:

@@ -14,6 +14,7 @@ from comet_resilience.verdict.output import (
     error_of_choice,
     has_error_finish,
     reported_failure,
+    suspect_fields,
     what_is_missing,
 )
 from comet_resilience.verdict.vocabulary import Fault
@@ -160,18 +161,24 @@ WHOLE: list[tuple[str, object, Fault | None]] = [
 ]  # fmt: skip
 
 
+def missing(route: str, body: bytes) -> Fault | None:
+    """What a body lacks, if it is worth a look at all."""
+    suspect = suspect_fields(body)
+    return None if suspect is None else what_is_missing(route, suspect)
+
+
 @pytest.mark.parametrize(("route", "answer", "fault"), WHOLE)
 def test_what_a_whole_answer_lacks(route: str, answer: object, fault: Fault | None) -> None:
     """A whole answer that holds nothing is no answer; a silence that is meant is one."""
-    assert what_is_missing(route, json.dumps(answer).encode()) is fault
+    assert missing(route, json.dumps(answer).encode()) is fault
 
 
 def test_only_a_suspect_body_of_reasonable_size_is_parsed() -> None:
     """Large bodies and broken ones hold something, as far as anybody can say cheaply."""
     empty = json.dumps({"choices": []}).encode()
-    assert what_is_missing(CHAT, empty + b" " * (65_536 - len(empty))) is Fault.NO_CHOICES
-    assert what_is_missing(CHAT, empty + b" " * (65_537 - len(empty))) is None
-    assert what_is_missing(CHAT, empty[:-1]) is None
+    assert missing(CHAT, empty + b" " * (65_536 - len(empty))) is Fault.NO_CHOICES
+    assert missing(CHAT, empty + b" " * (65_537 - len(empty))) is None
+    assert missing(CHAT, empty[:-1]) is None
 
 
 @pytest.mark.parametrize(
@@ -188,7 +195,8 @@ def test_only_a_suspect_body_of_reasonable_size_is_parsed() -> None:
 )
 def test_failure_in_a_providers_own_members(answer: object, code: str, message: str) -> None:
     """A code beside an answer that is missing becomes an error in the usual form."""
-    found = reported_failure(json.dumps(answer).encode())
+    suspect = suspect_fields(json.dumps(answer).encode())
+    found = None if suspect is None else reported_failure(suspect)
     said = {} if found is None else json.loads(found)["error"]
     assert said == ({"code": code, "message": message} if code else {})
 
