@@ -30,7 +30,7 @@ from .keywords import (
     keyword,
     refuse_unknown,
 )
-from .limits.algorithm import ACCOUNT_MOST, ACCOUNT_START_SHARE, LimitAlgorithm, StepBack
+from .limits.algorithm import ACCOUNT_MOST, LimitAlgorithm, StepBack
 from .limits.budget import EVERY_MODEL, Budget
 from .limits.priority import Priority, priority_number
 from .verdict.retry import Jitter, RetryAmbiguous, RetryPolicy, WaitGenerator
@@ -281,6 +281,7 @@ class Config:
             self.max_concurrency,
             longest=self.backoff_max,
             tests_hints=self.fleet is None,
+            starts_quickly=self.fleet is None,
         )
 
     def make_account_limit(self) -> StepBack:
@@ -291,7 +292,7 @@ class Config:
             ACCOUNT_MOST,
             longest=self.backoff_max,
             tests_hints=self.fleet is None,
-            start_share=ACCOUNT_START_SHARE,
+            starts_quickly=True,
         )
 
     @property

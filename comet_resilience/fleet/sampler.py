@@ -24,7 +24,6 @@ class FleetTicket(Ticket):
 
     epoch: int = 0
     at_most: int = 0
-    is_probe: bool = False
     alone: Ticket | None = None
 
 

@@ -29,6 +29,10 @@ it was not. ``StepBack`` reads it so:
    is refused such hints bind. If anything sent later is answered long before such a time they do
    not, except after three refused canaries in a row that did not wait. (Not in a fleet, whose
    canaries belong to all.)
+9. Until the first step back growth is quicker: the allowance widens to what it was at the start,
+   or to four fifths of the level, and silence counts after as long as the quickest answer took
+   to begin, a quarter of a second at the least: a refusal mostly comes sooner than an answer.
+   (The partitions of a fleet do not: its members hear of each other too late.)
 
 No rate is learned: paced sending saves refusals at a pure rate limit, but once took a sudden loss
 of concurrency for one and crawled for minutes. Change a number only with the table of
@@ -45,12 +49,14 @@ from typing import Final, Protocol
 #: The allowance grows to the larger of these: a number, and a share (one in so many) of the level.
 WIDEST_ALLOWANCE: Final = 4
 ALLOWANCE_SHARE: Final = 4
-#: The share of an account's level until its first step back, and the most that it may reach: a
-#: client of many models has to get going.
-ACCOUNT_START_SHARE: Final = 0.75
+#: The share of the level until the first step back, for who starts quickly; and the most that an
+#: account's limit may reach.
+START_SHARE: Final = 0.8
 ACCOUNT_MOST: Final = 100_000
-#: Seconds after which a probe that was not refused counts as accepted.
+#: Seconds after which a probe that was not refused counts as accepted, and the least of them while
+#: starting quickly.
 VERDICT_TIME: Final = 1.0
+QUICK_VERDICT: Final = 0.25
 #: Seconds that growth holds still, and the random share by which clients fall out of step.
 HOLD_MIN: Final = 1.5
 HOLD_MAX: Final = 10.0
@@ -82,12 +88,26 @@ _MANY: Final = 1_000_000
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """One attempt as the algorithm knows it: its number, how many were in flight, and when."""
+    """One attempt as the algorithm knows it: its number, how many were in flight, and when.
+
+    It ``is_probe`` if it was sent above what was known to be accepted.
+    """
 
     number: int
     in_flight: int
     sent_at: float
     decided: bool = False
+    is_probe: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Mark:
+    """Where a limit stood before steps back that may have to be taken back."""
+
+    level: int
+    allowance: int
+    hold: float
+    last_step: int
 
 
 class LimitAlgorithm(Protocol):
@@ -143,9 +163,8 @@ class StepBack:
 
     ``initial``, ``minimum`` and ``maximum`` are requests in flight. While the gate is closed the
     limit may be below ``minimum``, down to 0. ``longest`` bounds the times that it names itself;
-    ``tests_hints`` says that rule 8 holds. Until the first step back the allowance may grow to the
-    ``start_share`` of the level. ``present`` is how many requests wait, run or are
-    between two attempts, as last told.
+    ``tests_hints`` says that rule 8 holds, ``starts_quickly`` that rule 9 does. ``present`` is how
+    many requests wait, run or are between two attempts, as last told.
     """
 
     initial: int
@@ -153,7 +172,7 @@ class StepBack:
     maximum: int
     longest: float = field(default=CLOSED_MAX, kw_only=True)
     tests_hints: bool = field(default=False, kw_only=True)
-    start_share: float = field(default=1 / ALLOWANCE_SHARE, kw_only=True)
+    starts_quickly: bool = field(default=False, kw_only=True)
     present: int = field(default=_MANY, kw_only=True)
     hints_disproved: bool = field(default=False, init=False, compare=False)
     level: int = 0
@@ -173,6 +192,7 @@ class StepBack:
     _hint_until: float = field(default=0.0, init=False, compare=False)
     _hinted_at: int = field(default=0, init=False, compare=False)
     _canaries_refused: int = field(default=0, init=False, compare=False)
+    _verdict_time: float = field(default=VERDICT_TIME, init=False, compare=False)
 
     def __post_init__(self) -> None:
         self.allowance = max(self.minimum, min(self.initial, self.maximum))
@@ -191,25 +211,40 @@ class StepBack:
         return self.allowance == 0
 
     def is_above(self, ticket: Ticket) -> bool:
-        """Tell whether an attempt was sent above the level."""
-        return ticket.in_flight > self.level
+        """Tell whether an attempt was sent above the level, as that was then or is now."""
+        return ticket.is_probe or ticket.in_flight > self.level
 
     def has_heard_of(self, ticket: Ticket) -> bool:
         """Tell whether this was told of an attempt's refusal."""
         return ticket.number in self.refused_numbers
 
     @property
+    def mark(self) -> Mark:
+        """Return where the limit stands, for ``resume``."""
+        return Mark(self.level, self.allowance, self.hold, self.last_step)
+
+    def resume(self, mark: Mark, level: int) -> None:
+        """Take back the steps since then: as many as ``level`` were accepted all the same."""
+        self.level = max(self.level, mark.level, level)
+        self.allowance = max(1, mark.allowance)
+        self.hold, self.last_step = mark.hold, mark.last_step
+        self._hold_until = self.closed_until = None
+        self.refused_numbers.clear()
+        self.reason = "the ceiling was another's: as many were accepted after all"
+
+    @property
     def wake_at(self) -> float | None:
         """Return the end of the hold, or the time at which a probe counts as accepted."""
         if self._hold_until is not None:
             return self._hold_ends(self._hold_until)
-        return next((p.sent_at + VERDICT_TIME for p in self._probes if not p.decided), None)
+        verdict_time = self._verdict_time
+        return next((p.sent_at + verdict_time for p in self._probes if not p.decided), None)
 
     def sent(self, now: float, in_flight: int) -> Ticket:
         """Return an attempt's ticket; one above the level is a probe, decided within a second."""
         self.numbered += 1
-        ticket = Ticket(self.numbered, in_flight, now)
-        if in_flight > self.level:
+        ticket = Ticket(self.numbered, in_flight, now, is_probe=in_flight > self.level)
+        if ticket.is_probe:
             self._probes.append(ticket)
         return ticket
 
@@ -217,6 +252,9 @@ class StepBack:
         """Follow rules 2 and 8, and fill the quota of rule 5 by one."""
         if ticket.number > self._hinted_at and now < self._hint_until - CLOSED_MAX:
             self.hints_disproved, self._hints_proven = self.tests_hints, False
+        if self.starts_quickly and not self.last_step and not ticket.decided:
+            quickest = min(self._verdict_time, now - ticket.sent_at)
+            self._verdict_time = max(QUICK_VERDICT, quickest)
         self._take(ticket, now)
 
     def _take(self, ticket: Ticket, now: float) -> None:
@@ -269,7 +307,7 @@ class StepBack:
     def tick(self, now: float) -> None:
         """End a hold whose time has come; count probes without a refusal as accepted."""
         probes = self._probes
-        while probes and (probes[0].decided or probes[0].sent_at + VERDICT_TIME <= now):
+        while probes and (probes[0].decided or probes[0].sent_at + self._verdict_time <= now):
             self._take(probes.popleft(), now)
         self._end_hold(now)
 
@@ -291,8 +329,9 @@ class StepBack:
 
     def _grow(self, accepted_at: int) -> None:
         gained = accepted_at - self.level
-        share = 1 / ALLOWANCE_SHARE if self.last_step else self.start_share
-        widest = max(WIDEST_ALLOWANCE, int(accepted_at * share))
+        widest = max(WIDEST_ALLOWANCE, accepted_at // ALLOWANCE_SHARE)
+        if self.starts_quickly and not self.last_step:
+            widest = max(self.initial, int(accepted_at * START_SHARE))
         self.allowance = max(self.allowance - gained, min(self.allowance + gained, widest))
         self.level = accepted_at
         self.hold = max(HOLD_MIN * self._haste, self.hold / 2)
@@ -306,6 +345,7 @@ class StepBack:
     def _hold_still(self, now: float, seconds: float, jitter: float) -> None:
         self.allowance = 0
         self.last_step = self.numbered
+        self._verdict_time = VERDICT_TIME
         self._hold_until = now + seconds * (1 + HOLD_SPREAD * (2 * jitter - 1))
         self._hold_latest = now + HOLD_STRETCH * seconds
         self._hold_quota = math.ceil(HOLD_QUOTA * seconds)

@@ -7,19 +7,24 @@
    (one more may be, by the slot of an answer whose end is still under way). A refusal of an
    attempt that probed the account then is the account's as well, unless the partition has a
    ceiling of its own: it was refused with as many in flight, and not accepted so since.
-5. Where neither is known witnesses are needed: refusals from two partitions within ``WITNESS``
-   seconds, from three where far fewer were in flight than the account is known to take, with
-   nothing accepted between that was sent later and with as many in flight. Then all of them are
-   the account's. A partition's routine probe of its own ceiling is none.
+5. Where neither is known, an attempt that asked more of its partition than before, but no more of
+   the account, is the partition's. Otherwise witnesses are needed: refusals from two partitions
+   within ``WITNESS`` seconds, from three where far fewer were in flight than the account is known
+   to take, with nothing accepted between that was sent later and with more really in flight. Then
+   all of them are the account's. A partition's routine probe of its own ceiling is none.
+6. Refusals are heard before answers. Where one that was sent then clears too many of the
+   witnesses, the account is taken to stand where it stood before. (Not in a fleet, where the
+   others have been told.)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from ..verdict.vocabulary import Signal
-from .algorithm import LimitAlgorithm, Ticket
+from .algorithm import LimitAlgorithm, Mark, Ticket
+from .evidence import Ceiling, Refusals
 
 #: Seconds within which refusals of several partitions bear witness against the account, and how
 #: many it takes: more below this share of its level, which is what saturated models look like.
@@ -52,11 +57,19 @@ class AccountLimit(LimitAlgorithm, Protocol):
         """Tell whether this was told of an attempt's refusal."""
         ...
 
+    @property
+    def mark(self) -> Mark | None:
+        """Return what ``resume`` needs to take steps back that come now, ``None`` if it cannot."""
+        ...
+
+    def resume(self, mark: Mark, level: int) -> None:
+        """Take back the steps since then: as many as ``level`` were accepted all the same."""
+
 
 class Blamed(Protocol):
     """A partition below the account; ``ceiling`` is where it was refused by itself."""
 
-    ceiling: int | None
+    ceiling: Ceiling | None
 
 
 @dataclass(slots=True, frozen=True)
@@ -74,6 +87,18 @@ class _Suspect:
     at: float
 
 
+@dataclass(slots=True, frozen=True)
+class _Conviction:
+    """The account's ceiling, found by witnesses, and how things stood before."""
+
+    suspects: tuple[_Suspect, ...]
+    needed: int
+    at: float
+    ceiling: int | None
+    refused_at: int
+    mark: Mark
+
+
 @dataclass(slots=True)
 class Blame:
     """The evidence on one account, whose own limit is ``limit``.
@@ -85,47 +110,81 @@ class Blame:
     ceiling: int | None = None
     _refused_at: int = 0
     _suspects: tuple[_Suspect, ...] = ()
+    _conviction: _Conviction | None = None
+    _refusals: Refusals = field(default_factory=Refusals)
 
     def accepted(self, partition: Blamed, own: Ticket, upper: Ticket) -> None:
         """Take an acceptance for proof of as many in flight, there and in the account."""
         if self._suspects:
-            self._suspects = tuple(
-                suspect
-                for suspect in self._suspects
-                if not _is_above(upper, suspect.ticket.in_flight, suspect.ticket.number)
-            )
+            self._suspects = self._left_by(upper, self._suspects)
+        if self._conviction is not None:
+            self._review(self._conviction, upper)
         if self.ceiling is not None and _is_above(upper, self.ceiling + BEYOND, self._refused_at):
             self.ceiling = None
-        if partition.ceiling is not None and own.in_flight >= partition.ceiling:
+        if partition.ceiling is not None and partition.ceiling.is_disproved_by(own):
             partition.ceiling = None
 
     def judge(
         self, partition: Blamed, own: Ticket, upper: Ticket, signal: Signal, now: float
     ) -> Judgement:
         """Say whose ceiling a refusal met."""
+        self._refusals.note(upper, now)
         if signal is Signal.OVERLOAD_ACCOUNT or (
             signal is not Signal.OVERLOAD_MODEL and self.limit.closed_until is not None
         ):
             return Judgement(partition=False, account=(upper,))
         if signal is Signal.OVERLOAD_MODEL:
             return Judgement(partition=True)
-        is_known = self.ceiling is not None and self.limit.is_above(upper)
-        has_own = partition.ceiling is not None and own.in_flight >= partition.ceiling
+        is_probe = self.limit.is_above(upper)
+        is_known = is_probe and self.ceiling is not None
+        has_own = partition.ceiling is not None and partition.ceiling.meet(own)
         if is_known != has_own:
             return Judgement(partition=True, account=(upper,) if is_known else ())
-        self._suspects = (
-            *(one for one in self._suspects if _still_counts(one, partition, now)),
-            _Suspect(partition, upper, now),
-        )
-        is_near = upper.in_flight > BELOW * self.limit.level
-        if len(self._suspects) < (WITNESSES if is_near else WITNESSES_BELOW):
-            partition.ceiling = min(partition.ceiling or own.in_flight, own.in_flight)
+        _lower(partition, own, now)
+        if own.is_probe and not is_probe:
             return Judgement(partition=True)
-        tickets = (suspect.ticket for suspect in self._suspects)
+        return self._hear(_Suspect(partition, upper, now))
+
+    def _hear(self, suspect: _Suspect) -> Judgement:
+        """Judge a refusal that nothing explains, by others that nothing explains."""
+        others = (one for one in self._suspects if _bears_witness(one, suspect))
+        self._suspects = (*others, suspect)
+        is_near = suspect.ticket.in_flight > BELOW * self.limit.level
+        needed = WITNESSES if is_near else WITNESSES_BELOW
+        if len(self._suspects) < needed:
+            return Judgement(partition=True)
+        self._convict(needed, suspect.at)
+        tickets = (one.ticket for one in self._suspects)
         return Judgement(
             partition=True,
             account=tuple(one for one in tickets if not self.limit.has_heard_of(one)),
         )
+
+    def _convict(self, needed: int, now: float) -> None:
+        earlier, mark = self._conviction, self.limit.mark
+        if earlier is not None and now - earlier.at <= WITNESS:
+            self._conviction = replace(earlier, suspects=self._suspects)
+        elif mark is not None:
+            self._conviction = _Conviction(
+                self._suspects, needed, now, self.ceiling, self._refused_at, mark
+            )
+
+    def _review(self, conviction: _Conviction, upper: Ticket) -> None:
+        """Quash a conviction whose witnesses an acceptance proves wrong, sent not much later."""
+        if upper.sent_at > conviction.at + WITNESS:
+            self._conviction = None
+            return
+        suspects = self._left_by(upper, conviction.suspects)
+        if len(suspects) >= conviction.needed:
+            self._conviction = replace(conviction, suspects=suspects)
+            return
+        self._conviction, self._suspects = None, ()
+        self.ceiling, self._refused_at = conviction.ceiling, conviction.refused_at
+        self.limit.resume(conviction.mark, self._refusals.really_in_flight(upper))
+
+    def _left_by(self, upper: Ticket, suspects: tuple[_Suspect, ...]) -> tuple[_Suspect, ...]:
+        """Return the suspects that an acceptance does not clear."""
+        return tuple(one for one in suspects if not self._refusals.clears(upper, one.ticket))
 
     def stepped_back(self, upper: Ticket) -> None:
         """Note where the account was refused, once its limit was told."""
@@ -148,9 +207,16 @@ class Blame:
         self._refused_at = max(self._refused_at, number)
 
 
-def _still_counts(suspect: _Suspect, partition: Blamed, now: float) -> bool:
+def _lower(partition: Blamed, own: Ticket, now: float) -> None:
+    """Note that a partition was refused by itself."""
+    before = partition.ceiling
+    in_flight = own.in_flight if before is None else min(before.in_flight, own.in_flight)
+    partition.ceiling = Ceiling(in_flight, now)
+
+
+def _bears_witness(earlier: _Suspect, now: _Suspect) -> bool:
     """Tell whether an earlier refusal bears witness together with one of a partition now."""
-    return suspect.partition is not partition and now - suspect.at <= WITNESS
+    return earlier.partition is not now.partition and now.at - earlier.at <= WITNESS
 
 
 def _is_above(ticket: Ticket, in_flight: int, number: int) -> bool:

@@ -18,6 +18,7 @@ from .account import Account
 from .algorithm import LimitAlgorithm, Ticket
 from .budget import Charge, Shortage
 from .eventloop import EventLoop, Parking
+from .evidence import Ceiling
 from .forecast import Sent
 from .gate import Gate, Passage, Standing
 from .pressed import Pressed, half_way
@@ -208,7 +209,7 @@ class Partition:
         self.key: Hashable = key
         self.slots: Slots = Slots(key, algorithm, has_bound=True)
         self.above: Account[Partition] | None = above
-        self.ceiling: int | None = None
+        self.ceiling: Ceiling | None = None
         self.gate: Gate = gate or Gate()
         self.host: Gate = Gate()  # the gate of the host that was asked last
         self.told: Told = Told()

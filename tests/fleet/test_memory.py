@@ -50,9 +50,17 @@ def test_what_was_saved_comes_back(seed: int) -> None:
 
 
 def test_every_part_of_the_state_is_saved() -> None:
-    settings = {"initial", "minimum", "maximum", "longest", "tests_hints", "reason", "start_share"}
+    settings = {
+        "initial",
+        "minimum",
+        "maximum",
+        "longest",
+        "tests_hints",
+        "reason",
+        "starts_quickly",
+    }
     hints = {"hints_disproved", "_hints_proven", "_hint_until", "_hinted_at", "_canaries_refused"}
-    of_the_members = {"_probes", "present", *hints}
+    of_the_members = {"_probes", "_verdict_time", "present", *hints}
     assert {f.name for f in fields(StepBack)} - settings - of_the_members == set(_STEP_BACK)
 
 

@@ -16,10 +16,13 @@ from comet_resilience.limits.algorithm import (
     HOLD_MAX,
     HOLD_MIN,
     HOLD_STRETCH,
+    QUICK_VERDICT,
     RETRY_AFTER_MAX,
     RETRY_AFTER_SPREAD,
+    START_SHARE,
     VERDICT_TIME,
     LimitAlgorithm,
+    Mark,
     StepBack,
     Ticket,
 )
@@ -586,3 +589,83 @@ def test_fast_answers_shorten_the_least_waits() -> None:
         assert algorithm.closed_until is not None
         closures.append(algorithm.closed_until - now)
     assert closures[0] < 0.7 < 1.0 <= closures[1]
+
+
+# -- Rule 9: a quick start ---------------------------------------------------------------------
+
+
+def quick(initial: int = 8) -> tuple[StepBack, Desk]:
+    """An algorithm that starts quickly, with as many in flight as it allows."""
+    algorithm = StepBack(initial, 1, 512, starts_quickly=True)
+    desk = Desk(algorithm)
+    desk.fill()
+    return algorithm, desk
+
+
+def test_a_quick_start_widens_by_most_of_the_level() -> None:
+    """At first by as much as it began with, then by a share of the level."""
+    algorithm, desk = quick()
+    limits = []
+    for _ in range(4):
+        desk.begin(*desk.out)
+        desk.fill()
+        limits.append(algorithm.limit)
+    assert limits[0] == 16
+    assert limits[1:] == [before + int(before * START_SHARE) for before in limits[:-1]]
+
+
+def test_silence_for_as_long_as_the_quickest_answer_counts_at_the_start() -> None:
+    """And never for less than the least; nothing is known before the first answer."""
+    algorithm, desk = quick()
+    assert algorithm.wake_at == VERDICT_TIME
+    desk.wait(0.4)
+    desk.begin(desk.out[0])
+    assert algorithm.wake_at == 0.4
+    desk.wait(0.0)
+    assert algorithm.level == 8
+    desk.fill()
+    desk.wait(QUICK_VERDICT / 2)
+    desk.begin(desk.out[-1])
+    assert algorithm.wake_at == pytest.approx(0.4 + QUICK_VERDICT)
+
+
+def test_the_first_step_back_ends_a_quick_start() -> None:
+    """From then on a second is waited for, and growth is that of everybody."""
+    algorithm, desk = quick()
+    desk.wait(0.4)
+    desk.begin(*desk.out[:-1])
+    desk.refuse(desk.out[-1])
+    assert algorithm.level == 7
+    desk.wait_for_timer()
+    limits = []
+    for _ in range(4):
+        sent = desk.fill()
+        assert algorithm.wake_at == desk.now + VERDICT_TIME
+        desk.begin(*sent)
+        limits.append(algorithm.limit)
+    assert limits == [10, 14, 18, 22]
+
+
+# -- Steps that have to be taken back ----------------------------------------------------------
+
+
+def test_steps_back_can_be_taken_back() -> None:
+    """The limit goes on where it stood, above what is known to be accepted."""
+    algorithm, desk = quick()
+    desk.begin(*desk.out)
+    sent, mark = desk.fill(), algorithm.mark
+    desk.refuse(*sent[-4:])
+    assert algorithm.holds_still
+    algorithm.resume(mark, 14)
+    assert (algorithm.level, algorithm.allowance) == (14, mark.allowance)
+    assert "another's" in algorithm.reason
+    desk.refuse(desk.send())  # it continues no row that was taken back
+    assert algorithm.closed_until is None
+
+
+def test_a_closed_gate_is_opened_by_taking_back() -> None:
+    """At least one probe is allowed."""
+    algorithm, desk = closed_at(5)
+    algorithm.resume(Mark(5, 0, HOLD_MIN, 0), len(desk.out))
+    assert (algorithm.closed_until, algorithm.limit) == (None, 6)
+    assert "another's" in algorithm.reason

@@ -8,6 +8,7 @@ import pytest
 
 from comet_resilience.limits.algorithm import StepBack, Ticket
 from comet_resilience.limits.blame import BEYOND, WITNESS, Blame, Judgement
+from comet_resilience.limits.evidence import Ceiling
 from comet_resilience.verdict.vocabulary import Signal
 
 
@@ -15,7 +16,7 @@ from comet_resilience.verdict.vocabulary import Signal
 class Model:
     """A partition as far as blame knows it."""
 
-    ceiling: int | None = None
+    ceiling: Ceiling | None = None
 
 
 class Court:
@@ -28,19 +29,31 @@ class Court:
         self.one, self.other = Model(), Model()
         self.now = 0.0
 
-    def tickets(self, own: int, upper: int) -> tuple[Ticket, Ticket]:
+    def tickets(self, own: int, upper: int, *, is_probe: bool = False) -> tuple[Ticket, Ticket]:
         """Send an attempt with so many in flight in the partition and in the account."""
+        self.now += 0.01
         ticket = self.limit.sent(self.now, upper)
-        return Ticket(ticket.number, own, self.now), ticket
+        return Ticket(ticket.number, own, self.now, is_probe=is_probe), ticket
 
     def refuse(
-        self, model: Model, own: int, upper: int, signal: Signal = Signal.OVERLOAD
+        self,
+        model: Model,
+        own: int,
+        upper: int,
+        signal: Signal = Signal.OVERLOAD,
+        *,
+        is_probe: bool = False,
+    ) -> Judgement:
+        """Send an attempt and refuse it."""
+        return self.hear(model, *self.tickets(own, upper, is_probe=is_probe), signal)
+
+    def hear(
+        self, model: Model, own: Ticket, upper: Ticket, signal: Signal = Signal.OVERLOAD
     ) -> Judgement:
         """Refuse an attempt, and tell the account of those that are its."""
-        tickets = self.tickets(own, upper)
-        judgement = self.blame.judge(model, *tickets, signal, self.now)
+        judgement = self.blame.judge(model, own, upper, signal, self.now)
         for ticket in judgement.account:
-            self.limit.refused(ticket, self.now, upper - 1, None, 0.5)
+            self.limit.refused(ticket, self.now, upper.in_flight - 1, None, 0.5)
             self.blame.stepped_back(ticket)
         return judgement
 
@@ -68,7 +81,8 @@ def test_one_refusal_is_the_partitions() -> None:
     court = Court()
     for _ in range(5):
         assert court.refuse(court.one, 3, 12) == Judgement(partition=True)
-    assert court.one.ceiling == 3
+    assert court.one.ceiling is not None
+    assert court.one.ceiling.in_flight == 3
 
 
 def test_two_partitions_refused_together_are_the_accounts() -> None:
@@ -91,18 +105,18 @@ def test_witnesses_too_far_apart_prove_nothing() -> None:
 
 
 def test_an_acceptance_between_clears_the_account() -> None:
-    """As many in flight were accepted after the first refusal: two models are saturated."""
+    """More in flight were accepted after the first refusal: two models are saturated."""
     court = Court()
     court.refuse(court.one, 3, 12)
-    court.accept(court.other, 4, 12)
-    assert not court.refuse(court.other, 5, 13).account
+    court.accept(court.other, 4, 13)
+    assert not court.refuse(court.other, 5, 14).account
 
 
 def test_an_acceptance_of_fewer_clears_nothing() -> None:
-    """It says nothing of what was refused."""
+    """It says nothing of what was refused; as many may be by an answer whose end is under way."""
     court = Court()
     court.refuse(court.one, 3, 12)
-    court.accept(court.other, 4, 11)
+    court.accept(court.other, 4, 12)
     assert court.refuse(court.other, 5, 12).account
 
 
@@ -129,17 +143,81 @@ def test_a_known_account_needs_no_second_witness() -> None:
 
 
 def test_ceilings_that_are_disproved_are_forgotten() -> None:
-    """By an acceptance of as many; the account's by one of more that was sent later, too."""
+    """A model's is the business of its evidence; the account's takes more, and sent later."""
+    court = Court()
+    court.refuse(court.one, 3, 14)
+    late = court.tickets(3, 12 + BEYOND)
+    court.refuse(court.other, 4, 12)
+    assert court.blame.ceiling == 12
+    court.now += WITNESS + 1
+    court.accept(court.one, 4, 12)
+    assert court.one.ceiling is None
+    court.blame.accepted(court.one, *late)
+    court.accept(court.one, 3, 11 + BEYOND)
+    assert court.blame.ceiling == 12
+    court.accept(court.one, 3, 12 + BEYOND)
+    assert court.blame.ceiling is None
+
+
+def test_a_probe_of_its_own_model_alone_is_the_models() -> None:
+    """The account is known to take as many: only the model was asked for more than before."""
+    court = Court(level=20)
+    assert court.refuse(court.one, 9, 20, is_probe=True) == Judgement(partition=True)
+    assert court.refuse(court.other, 9, 20, is_probe=True) == Judgement(partition=True)
+    assert court.refuse(Model(), 9, 20).account == ()
+    assert court.blame.ceiling is None
+
+
+def test_a_burst_is_one_piece_of_news() -> None:
+    """The rest of a burst is the account's, although its models were refused with as many."""
+    court = Court()
+    burst = [court.tickets(3, upper, is_probe=True) for upper in (11, 12, 13, 14)]
+    assert not court.hear(court.one, *burst[0]).account
+    assert len(court.hear(court.other, *burst[1]).account) == 2
+    assert len(court.hear(court.one, *burst[2]).account) == 1
+    assert len(court.hear(court.other, *burst[3]).account) == 1
+
+
+def test_what_was_accepted_beside_it_quashes_a_conviction() -> None:
+    """Refusals are heard before answers: those tell later that two models were saturated."""
+    court = Court()
+    court.limit.allowance = 5
+    doomed = court.tickets(3, 11)
+    spared = [court.tickets(1, upper) for upper in (12, 13)]
+    court.hear(court.one, *doomed)
+    court.refuse(court.other, 4, 13)
+    assert court.blame.ceiling is not None
+    assert court.limit.allowance == 0
+    court.blame.accepted(court.other, *spared[0])
+    assert court.blame.ceiling is not None  # one fewer was in flight than it seemed
+    court.blame.accepted(court.other, *spared[1])
+    assert court.blame.ceiling is None
+    assert (court.limit.level, court.limit.allowance) == (13, 5)
+    assert court.limit.wake_at is not None  # nothing is held, but a probe is under way
+
+
+def test_what_was_refused_meanwhile_was_never_in_flight() -> None:
+    """An attempt that seems to have gone out with more proves nothing if those were refused."""
+    court = Court()
+    burst = [court.tickets(1, upper) for upper in (11, 12, 13)]
+    later = court.tickets(1, 13)
+    court.now += 0.1
+    for model, tickets in zip((court.one, court.other, Model()), burst, strict=True):
+        court.hear(model, *tickets)
+    assert court.blame.ceiling is not None
+    court.blame.accepted(court.one, *later)
+    assert court.blame.ceiling is not None
+
+
+def test_a_conviction_is_final_after_a_while() -> None:
+    """What is sent much later and accepted tells of a new ceiling, and resumes nothing."""
     court = Court()
     court.refuse(court.one, 3, 12)
     court.refuse(court.other, 4, 12)
-    assert (court.one.ceiling, court.blame.ceiling) == (3, 12)
-    court.accept(court.one, 2, 11)
-    assert (court.one.ceiling, court.blame.ceiling) == (3, 12)
-    court.accept(court.one, 3, 11 + BEYOND)
-    assert (court.one.ceiling, court.blame.ceiling) == (None, 12)
-    court.accept(court.one, 3, 12 + BEYOND)
-    assert court.blame.ceiling is None
+    court.now += WITNESS + 0.1
+    court.accept(court.one, 3, 13)
+    assert court.limit.holds_still
+    assert court.blame.ceiling == 12
 
 
 def test_a_closed_account_explains_every_refusal() -> None:
