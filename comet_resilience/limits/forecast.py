@@ -39,6 +39,7 @@ _ERROR_REFUSED: Final = 10.0
 _MISSES_BELIEVED: Final = 0.6
 _LATEST_RESET: Final = 0.25
 _UNKNOWN: Final = 0.5
+_FITS: Final = 0.15
 #: Seconds by which a reset may be wrong that is told in fractions, or in whole seconds.
 _FINE: Final = 0.25
 _WHOLE: Final = 1.0
@@ -285,8 +286,13 @@ class Forecast:
 
     @property
     def is_window(self) -> bool:
-        """Tell which reading is the better one: the cautious one where they are alike."""
+        """Tell which reading is the better one: the cautious one where they are alike.
+
+        Whoever waits for a window finds any bucket full, so a bucket that fits is one.
+        """
         bucket, window = self.bucket, self.window
+        if bucket.misses < _FITS and bucket.error < window.error + 0.3:
+            return False
         if abs(bucket.misses - window.misses) > _LATEST_RESET / 2:
             return window.misses < bucket.misses
         return window.error < bucket.error + 0.3

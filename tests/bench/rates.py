@@ -536,7 +536,7 @@ def main() -> None:
     """Print the table."""
     words = [word for word in sys.argv[1:] if word != "--short"]
     seeds = tuple(map(int, words[0].split(","))) if words else HELD_OUT
-    policies = POLICIES
+    policies: tuple[Policy, ...] = POLICIES
     if "--short" in sys.argv:
         seeds, policies = seeds[:1], tuple(policy for policy in POLICIES if policy.is_ours)
     print("| scene |", " | ".join(policy.name for policy in policies), "|")
