@@ -179,6 +179,7 @@ class Scene:
     says: bool = False
     words: RateInWords | None = None
     processes: int = 1
+    models: int = 1
     is_limited: bool = True
 
 
@@ -215,6 +216,9 @@ SCENES: Final = (
           told=None, count=1_600, says=True),
     Scene(name="4 processes, 300/min", gateway=lambda seed: TellingBucket(_steps(300), 10, one),
           told=Budget(75), says=True, processes=4),
+    Scene(name="3 models, 300/min together",
+          gateway=lambda seed: TellingBucket(_steps(300), 10, one), told=Budget(300, burst=2),
+          says=True, models=3),
     Scene(name="words: sliding 30/min, 45 calls", gateway=lambda seed: Sliding(30, 60),
           told=Budget(30, burst=60), service=0.1, count=45,
           words=RateInWords(Counted.REQUESTS, 30, 60.0, of_account=True)),
@@ -390,7 +394,9 @@ class Run:
             )
             for _ in range(self.scene.processes)
         ]
-        jobs = Workload(median=self.scene.service).draw(self.seed, self.scene.count, math.inf)
+        models = tuple(f"{_MODEL}{number or ''}" for number in range(self.scene.models))
+        workload = Workload(median=self.scene.service, models=models)
+        jobs = workload.draw(self.seed, self.scene.count, math.inf)
         self.open = len(jobs)
         for number, job in enumerate(jobs):
             limiter = self.limiters[number % self.scene.processes]
@@ -403,12 +409,12 @@ class Run:
 
     def cost(self, job: Job) -> Cost:
         """Estimate: the prompt, half of the tokens, is known; the answer's length is not."""
-        return Cost(_MODEL, int(job.tokens / 2), self.habit.expect(_MODEL))
+        return Cost(job.model, int(job.tokens / 2), self.habit.expect(_MODEL))
 
     def ask(self, limiter: Limiter, job: Job, standing: Standing, order: int | None) -> None:
         """Ask for a slot."""
         standing.cost = self.cost(job)
-        waiter = limiter._enqueue(_MODEL, order, request=standing)
+        waiter = limiter._enqueue(job.model, order, request=standing)
         if waiter.lease is not None:
             self.send(job, waiter.lease)
         else:
