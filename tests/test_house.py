@@ -101,7 +101,7 @@ ASPECTS = {
     "test_recipes": "the pages' recipes",
     "test_recordings": "answers as they came",
     "test_secrets": "no secret in anything that is said, by hypothesis",
-    "test_security": "`.github/SECURITY.md`",
+    "test_security": "promises of `.github/SECURITY.md`",
     "test_successes": "answers pass as they came",
     "test_traceback_locals": "what a traceback with local variables shows",
     "test_waits": "`wait` and `jitter`, from keyword to pause",
