@@ -104,10 +104,14 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """A budget that has room for a request too late for it, in so many ``seconds`` at best."""
+    """A budget that has room for a request too late for it, in so many ``seconds`` at best.
+
+    ``answer`` is how long (seconds) answers take to begin, 0 while unknown.
+    """
 
     budget: Budget
     seconds: float
+    answer: float
 
 
 @dataclass(slots=True, eq=False)

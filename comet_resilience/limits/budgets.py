@@ -21,20 +21,49 @@ from .snapshot import BudgetView
 
 if TYPE_CHECKING:
     from .account import Account
-    from .partition import Lease, Partition
+    from .partition import Lease, Partition, Waiter
 
 #: Seconds after which one who is not the first in line looks if the line has moved at all.
 LOOK_AFTER: Final = 0.25
+#: The weight of the latest answer in the time that answers take to begin, as in TCP.
+_LATEST: Final = 1 / 8
+_LATEST_DEVIATION: Final = 1 / 4
+#: Seconds; no answer begins sooner than that.
+_INSTANT: Final = 1e-6
+
+
+class AnswerTime:
+    """How long answers take to begin: mean and mean deviation, as TCP has them (RFC 6298)."""
+
+    __slots__ = ("_deviation", "_mean")
+
+    def __init__(self) -> None:
+        self._mean: float | None = None
+        self._deviation = 0.0
+
+    @property
+    def expected(self) -> float:
+        """Return the seconds after which most answers have begun, 0 while nothing is known."""
+        return 0.0 if self._mean is None else self._mean + self._deviation
+
+    def note(self, seconds: float) -> None:
+        """Learn how long one took."""
+        if self._mean is None:
+            self._mean, self._deviation = seconds, 0.0
+            return
+        self._deviation += _LATEST_DEVIATION * (abs(seconds - self._mean) - self._deviation)
+        self._mean += _LATEST * (seconds - self._mean)
 
 
 class Line:
     """One budget, what was spent of it, and the partitions that wait for it in order."""
 
-    __slots__ = ("_accounts", "_waiting", "name", "spending")
+    __slots__ = ("_accounts", "_waiting", "answer", "name", "spending")
 
     def __init__(self, name: str, budget: Budget) -> None:
         self.name: str = name
         self.spending: Spending = Spending(budget)
+        self.answer: AnswerTime = AnswerTime()
         self._waiting: dict[Partition, None] = {}
         self._accounts: Counter[Account[Partition] | None] = Counter()  # of those who wait
 
@@ -128,13 +157,19 @@ class Budgets:
             line.leave(lease.partition)
 
     def accepted(self, lease: Lease, now: float) -> None:
-        """Learn nothing: an answer tells what it took at its end."""
+        """Learn how long answers take to begin; what they took they tell at their end."""
+        line = self.of(lease.request.cost)
+        if line is not None and lease.charge is not None and not lease.begun_after:
+            lease.begun_after = max(_INSTANT, now - lease.charge.at)
+            line.answer.note(lease.begun_after)
 
     def ended(self, lease: Lease, signal: Signal, now: float) -> None:
         """Count what an attempt has really taken: nothing where it was refused for load."""
         line = self.of(lease.request.cost)
         if line is None or lease.charge is None:
             return
+        if signal is Signal.SUCCESS:
+            self.accepted(lease, now)
         if signal.is_overload:
             line.spending.refuse(lease.charge)
         elif lease.tokens is None:
@@ -148,19 +183,30 @@ class Budgets:
         if line is not None and lease.charge is not None:
             line.spending.refund(lease.charge)
 
-    def shortage(
-        self, partition: Partition, request: Standing, now: float, latest: float, ahead: int
-    ) -> Shortage | None:
-        """Return what is missing where a budget cannot let a request go by its latest time.
+    def shortage(self, waiter: Waiter, now: float, ahead: int) -> Shortage | None:
+        """Return what is missing where a budget cannot let a request go in time.
 
-        ``ahead`` of it so many wait in its partition. ``None`` wherever it might be in time.
+        That is before its caller gives up, and as long before as answers take to begin. ``ahead``
+        of it so many wait in its partition.
         """
-        cost = request.cost
-        line = self.of(cost)
-        if line is None or cost is None or latest == math.inf:
+        if waiter.latest == math.inf:
             return None
-        at = line.soonest(partition, now, cost, ahead)
-        return Shortage(line.spending.budget, at - now) if at > latest else None
+        cost = waiter.request.cost
+        line = self.of(cost)
+        if line is None or cost is None:
+            return None
+        at, answer = line.soonest(waiter.partition, now, cost, ahead), line.answer.expected
+        is_late = at > waiter.latest or at + answer > waiter.useful_until
+        return Shortage(line.spending.budget, at - now, answer) if is_late and at > now else None
+
+    def missing(self, waiter: Waiter, now: float) -> Shortage | None:
+        """Return what is missing of its budget to one who cannot wait any longer, if anything."""
+        cost = waiter.request.cost
+        line = self.of(cost)
+        if line is None or cost is None:
+            return None
+        at = line.soonest(waiter.partition, now, cost, 0)
+        return Shortage(line.spending.budget, at - now, 0.0) if at > now else None
 
     def queue_up(self, partition: Partition, request: Standing, now: float) -> None:
         """Let a partition stand in line for the budget of its first request, if that is short."""

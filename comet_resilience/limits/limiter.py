@@ -59,6 +59,8 @@ from .views import view_of
 
 T = TypeVar("T")
 
+#: Seconds that an answer takes are told from so many on.
+_WORTH_TELLING: Final = 0.05
 _NO_BUDGETS: Final[Mapping[str, Budget]] = MappingProxyType({})
 
 
@@ -318,7 +320,7 @@ class Limiter:
     ) -> Waiter:
         loop = running_loop()
         now, holds = loop.now(), held_here(self)
-        latest = _latest(now, latest, queue_timeout)
+        useful_until, latest = latest, _latest(now, latest, queue_timeout)
         with self._lock:
             partition = self._partitions.touch(key, now)
             partition.host = self._gates.of_host(host)
@@ -332,6 +334,7 @@ class Limiter:
             waiter = partition.push(
                 loop, order, request, partition.host, latest, holds, priority_number(priority)
             )
+            waiter.useful_until = useful_until
             self._scheduler.pump(partition, now, loop)
             if waiter.lease is None and not waiter.left and self._is_in_vain(waiter, now):
                 partition.leave(waiter)
@@ -340,11 +343,9 @@ class Limiter:
 
     def _is_in_vain(self, waiter: Waiter, now: float) -> bool:
         """Tell whether a gate or a budget holds a new waiter back for longer than it can wait."""
-        partition, request = waiter.partition, waiter.request
-        if self._gates.holds_for_good(waiter, partition, now):
+        if self._gates.holds_for_good(waiter, waiter.partition, now):
             return True
-        ahead = request.ahead or 0
-        waiter.unpaid = self._pacer.shortage(partition, request, now, waiter.latest, ahead)
+        waiter.unpaid = self._pacer.shortage(waiter, now, waiter.request.ahead or 0)
         return waiter.unpaid is not None
 
     def _leave(self, waiter: Waiter) -> None:
@@ -356,7 +357,7 @@ class Limiter:
                 self._scheduler.release_unsent(waiter.lease, now)
             elif not waiter.left:  # it may have been turned away in the same moment
                 waiter.turned_away = partition.shut_by(waiter)
-                waiter.unpaid = self._pacer.unpaid(partition, waiter.request, now)
+                waiter.unpaid = self._pacer.unpaid(waiter, now)
                 partition.leave(waiter)
             self._scheduler.pump(partition, now, loop)
         self._emit()
@@ -437,9 +438,12 @@ def _in_vain(waiter: Waiter, queue_timeout: float | None) -> QueueTimeoutError:
         return QueueTimeoutError(
             f"no slot for {key!r} was free within queue_timeout={queue_timeout or 0.0:g} s"
         )
+    answers = ""
+    if short.answer >= _WORTH_TELLING:
+        answers = f", answers begin after some {short.answer:.1f} s"
     return BudgetSpentError(
         f"the budget of {short.budget} has room for this request to {key!r} in"
-        f" {short.seconds:.1f} s at best, and it cannot wait for longer than"
+        f" {short.seconds:.1f} s at best{answers}, and it cannot wait for longer than"
         f" {max(0.0, waiter.latest - waiter.since):.1f} s; it was not sent",
         short.seconds,
     )

@@ -10,8 +10,10 @@ long (a deadline, a cancel scope, ``queue_timeout``), this decides:
 
 * What a budget cannot let go in time fails at once, with the time that it would have taken.
 * What evidence alone holds back is held for half of the time that the caller leaves, and only if
-  that helps; then it goes, as it would without this library. What the server asks for itself, by
-  a ``Retry-After`` or by closing the partition, is no evidence but its word, and not a rate.
+  that helps; then it goes, as it would without this library. Where it is refused the evidence was
+  right: the next goes so only a second later, then two, and so on. The limit on calls at once
+  learns nothing of it. What the server asks for itself, by a ``Retry-After`` or by refusing what
+  evidence did not hold back, is no evidence but its word, and not a rate.
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ class RateSource(Protocol):
 class Pacer:
     """All that one limiter knows about rates. Its methods are called under the limiter's lock."""
 
-    __slots__ = ("_budgets", "_evidence", "_forecasts", "_has_budgets", "_sources")
+    __slots__ = (
+        "_budgets", "_evidence", "_forecasts", "_has_budgets", "_sources", "goes_beyond"
+    )  # fmt: skip
 
     def __init__(self, budgets: Mapping[str, Budget]) -> None:
         self._budgets = Budgets(budgets)
@@ -69,6 +73,7 @@ class Pacer:
         self._forecasts = Forecasts()
         self._evidence: tuple[RateSource, ...] = (self._forecasts,)
         self._sources: tuple[RateSource, ...] = (*told, *self._evidence)
+        self.goes_beyond: bool = False  # what is sent next: evidence would hold it back
 
     @property
     def counts_requests(self) -> bool:
@@ -94,12 +99,14 @@ class Pacer:
     ) -> float:
         """Return when a request of a partition may go by all rates: ``now`` if at once.
 
-        What is evidence alone holds it back until ``paced_until`` or not at all.
+        What is evidence alone holds it back until ``paced_until`` or not at all, unless others
+        that it would have held back were refused just now.
         """
         at = now
         for source in self._evidence:
             at = max(at, source.ready_at(partition, request, now))
-        if at > paced_until:
+        self.goes_beyond = at > paced_until and not partition.pressed.is_paused(now)
+        if self.goes_beyond:
             at = now
         return max(at, self.paid_at(partition, request, now))
 
@@ -108,16 +115,14 @@ class Pacer:
         at = self._budgets.ready_at(partition, request, now) if self._has_budgets else now
         return at if at <= now else max(at, now + _LEAST_WAIT)
 
-    def shortage(
-        self, partition: Partition, request: Standing, now: float, latest: float, ahead: int
-    ) -> Shortage | None:
+    def shortage(self, waiter: Waiter, now: float, ahead: int) -> Shortage | None:
         """Return what is missing where a budget cannot let a request go in time.
 
         ``ahead`` of it so many wait in its partition.
         """
         if not self._has_budgets:
             return None
-        return self._budgets.shortage(partition, request, now, latest, ahead)
+        return self._budgets.shortage(waiter, now, ahead)
 
     def holds(self, waiter: Waiter, now: float) -> bool:
         """Tell whether a rate holds a request back that is the first of its partition.
@@ -143,14 +148,17 @@ class Pacer:
         """Iterate over the partitions in line for a budget, each once the one before was served."""
         return self._budgets.in_turn() if self._has_budgets else iter(())
 
-    def unpaid(self, partition: Partition, request: Standing, now: float) -> Shortage | None:
-        """Return what is missing of the budget for which alone a request waits, if any."""
-        if partition.opens_at is None:
+    def unpaid(self, waiter: Waiter, now: float) -> Shortage | None:
+        """Return what is missing of the budget for which alone a request has waited in vain."""
+        if waiter.partition.opens_at is None or not self._has_budgets:
             return None
-        return self.shortage(partition, request, now, now, 0)
+        return self._budgets.missing(waiter, now)
 
     def sent(self, lease: Lease, now: float) -> None:
         """Note that an attempt goes out."""
+        lease.is_pressed, self.goes_beyond = self.goes_beyond, False
+        if lease.is_pressed:
+            lease.partition.pressed.went(now)
         for source in self._sources:
             source.sent(lease, now)
 
@@ -161,6 +169,8 @@ class Pacer:
 
     def ended(self, lease: Lease, signal: Signal, now: float) -> None:
         """Note that an attempt is over."""
+        if lease.is_pressed:
+            lease.partition.pressed.ended(now, is_refused=signal.is_overload)
         for source in self._sources:
             source.ended(lease, signal, now)
 

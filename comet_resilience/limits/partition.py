@@ -61,9 +61,9 @@ class Lease:
     """The right to one slot, to be released exactly once; further releases do nothing."""
 
     __slots__ = (
-        "__weakref__", "begun", "body", "charge", "foretold", "host", "limiter", "loop", "order",
-        "output_tokens", "partition", "passages", "rates", "released", "request", "ticket",
-        "tokens", "upper", "words",
+        "__weakref__", "begun", "begun_after", "body", "charge", "foretold", "host", "is_pressed",
+        "limiter", "loop", "order", "output_tokens", "partition", "passages", "rates", "released",
+        "request", "ticket", "tokens", "upper", "words",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +94,8 @@ class Lease:
         self.foretold: Sent | None = None  # as the forecast of the server's own limit counts it
         self.rates: tuple[RateReading, ...] = ()  # what the answer's headers tell of limits
         self.words: RateInWords | None = None  # and what a refusal's message does
+        self.begun_after: float = 0.0  # seconds that its answer took to begin, 0 while unknown
+        self.is_pressed: bool = False  # although evidence would have held it back
         self.tokens: int | None = None  # what the answer has taken, once it is known
         self.output_tokens: int | None = None  # and what of it was written
 
@@ -144,6 +146,7 @@ class Waiter:
     __slots__ = (
         "holds", "host", "latest", "lease", "left", "loop", "order", "paced_until", "parking",
         "partition", "priority", "request", "serial", "since", "turned_away", "unpaid",
+        "useful_until",
     )  # fmt: skip
 
     def __init__(
@@ -169,6 +172,7 @@ class Waiter:
         self.request: Standing = request
         self.host: Gate = host
         self.latest: float = latest  # after which a slot would be of no use
+        self.useful_until: float = math.inf  # when its caller gives up, the answer included
         self.paced_until: float = half_way(since, latest)  # by evidence alone
         self.since: float = since
         self.turned_away: Gate | None = None
@@ -422,18 +426,24 @@ class Partition:
         self.used_at = now
         slots, is_told = self.slots, True
         if self.above is not None:
-            is_told = self.above.release(lease, signal, retry_after, now, jitter)
+            learnt = Signal.IGNORED if self._is_foretold(lease, signal) else signal
+            is_told = self.above.release(lease, learnt, retry_after, now, jitter)
         slots.free(lease)
         if signal is Signal.SUCCESS:
             slots.ok += 1
             slots.algorithm.accepted(lease.ticket, now)
         elif signal.is_overload:
             slots.refused += 1
-            if is_told:
+            if is_told and not lease.is_pressed:
                 slots.refuse(lease.ticket, now, retry_after, jitter)
         else:
             slots.other += 1
         slots.algorithm.ended(lease.ticket, now, slots.in_flight)
+
+    @staticmethod
+    def _is_foretold(lease: Lease, signal: Signal) -> bool:
+        """Tell whether a rate explains a refusal: it says nothing of calls at once."""
+        return lease.is_pressed and signal.is_overload
 
     def release_unsent(self, lease: Lease, now: float) -> None:
         """Take back a slot whose owner went before sending anything."""

@@ -297,7 +297,7 @@ class Scheduler:
         """Wake the first, and the next, for whom a budget has no room in time."""
         while partition.slots.waiting:
             waiter = partition.head()
-            shortage = self._pacer.shortage(partition, waiter.request, now, waiter.latest, 0)
+            shortage = self._pacer.shortage(waiter, now, 0)
             if shortage is None:
                 return
             waiter.unpaid = shortage
@@ -314,8 +314,10 @@ class Scheduler:
             if paid_at > now:
                 partition.look_by(paid_at, now)
                 return
+            self._pacer.goes_beyond = True
             self._serve(partition, waiter, now, loop)
-        partition.look_by(partition.pressed.wake_at, now)
+        if partition.opens_at is not None:
+            partition.look_by(partition.pressed.look_at(partition.opens_at), now)
 
     def _lend(self, level: Level, now: float, loop: EventLoop | None) -> None:
         """Give one request a slot beyond the limit whose task holds slots that wait for it.

@@ -14,9 +14,9 @@ from comet_resilience import (
     Budget,
     BudgetSpentError,
     DeadlineExceededError,
-    FixedLimit,
     QueueTimeoutError,
     Signal,
+    StepBack,
 )
 from comet_resilience.limits.budget import Cost
 from comet_resilience.limits.eventloop import clock
@@ -62,7 +62,7 @@ class Evidence:
 
 def _limiter(evidence: Evidence | None, budget: Budget | None = None, most: int = 8) -> Limiter:
     limiter = Limiter(
-        make_algorithm=lambda: FixedLimit(most),
+        make_algorithm=lambda: StepBack(most, 1, most),
         max_queue=None,
         observers=Observers(()),
         budgets={} if budget is None else {"*": budget},
@@ -253,6 +253,41 @@ async def test_each_model_in_line_has_its_turn_before_a_call_is_told() -> None:
             tasks.start_soon(send, key)
             await anyio.lowlevel.checkpoint()
     assert 2 <= len(failed) <= 3  # of eight, five can be sent in 4.5 s
+
+
+async def test_time_is_left_for_the_answer() -> None:
+    """A budget that has room just before the caller gives up has none in time."""
+    for seconds, is_of_the_slot, waited in (
+        (9.9, False, None), (10.1, False, 7.0), (6.9, True, None), (7.1, True, 7.0),
+    ):  # fmt: skip
+        limiter = _limiter(None, Budget(requests=6, per=60))
+        assert await _send(limiter, takes=3.0) == 0.0
+        patience: dict[str, Any] = {"queue_timeout": seconds}
+        if not is_of_the_slot:
+            patience = {"latest": await _latest(seconds)}
+        if waited is not None:
+            assert await _send(limiter, **patience) == waited
+            continue
+        with pytest.raises(BudgetSpentError, match="in 7.0 s at best, answers begin after some 3."):
+            await _send(limiter, **patience)
+
+
+async def test_refusals_of_the_pressed_teach_the_limit_nothing() -> None:
+    """They are what the evidence said, and the next goes against it a second later."""
+    limiter = _limiter(Evidence(30.0))
+    began, sent = anyio.current_time(), list[float]()
+
+    async def send() -> None:
+        lease = await limiter.acquire("m", latest=await _latest(10.0))
+        sent.append(round(anyio.current_time() - began, 3))
+        lease.release(Signal.OVERLOAD)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(send)
+    assert sent == [0.0, 1.0, 3.0, 7.0]
+    [partition] = limiter.snapshot().partitions
+    assert (partition.refused, partition.limit, partition.closed_for) == (4, 8, None)
 
 
 @pytest.mark.parametrize("way", ["deadline", "queue_timeout", "cancel scope"])

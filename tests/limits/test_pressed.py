@@ -27,7 +27,8 @@ def test_the_most_pressed_goes_first_once_its_time_is_up() -> None:
     later, first, second = One(1, 9.0), One(2, 5.0), One(3, 5.0)
     for one in (later, second, first):
         pressed.push(one)
-    assert pressed.wake_at == 5.0
+    assert pressed.look_at(7.0) == -math.inf
+    assert pressed.look_at(4.0) == 5.0
     assert pressed.due(4.9, 5.0) is None
     assert pressed.due(5.0, 5.0) is first
     first.left = True
@@ -47,7 +48,7 @@ def test_who_can_wait_for_ever_is_never_pressed() -> None:
     """Nor kept."""
     pressed: Pressed[One] = Pressed()
     pressed.push(One(1, math.inf))
-    assert (len(pressed), pressed.wake_at, pressed.due(1e9, math.inf)) == (0, math.inf, None)
+    assert (len(pressed), pressed.look_at(0.0), pressed.due(1e9, math.inf)) == (0, math.inf, None)
 
 
 def test_those_who_left_take_a_bounded_place() -> None:
@@ -76,6 +77,33 @@ def test_all_who_stay_are_due_in_order(waiting: list[tuple[float, bool]]) -> Non
         went.append(due)
     stayed = [one for one, (_, left) in zip(ones, waiting, strict=True) if not left]
     assert went == sorted(stayed, key=lambda one: (one.paced_until, one.serial))
+
+
+def test_a_refusal_proves_the_evidence_for_a_while() -> None:
+    """For a second, for two after the next that goes, and so on; an answer ends it."""
+    pressed: Pressed[One] = Pressed()
+    one = One(1, 0.0)
+    pressed.push(one)
+    pressed.went(9.9)
+    pressed.went(9.9)
+    assert pressed.due(9.9, math.inf) is one
+    pressed.ended(10.0, is_refused=True)
+    pressed.ended(10.1, is_refused=True)  # sent before the first was refused
+    assert pressed.due(10.9, math.inf) is None
+    assert pressed.look_at(math.inf) == 11.0
+    assert pressed.due(11.0, math.inf) is one
+    pressed.went(11.0)
+    assert pressed.due(12.9, math.inf) is None
+    pressed.ended(12.0, is_refused=True)
+    assert pressed.look_at(math.inf) == 13.0
+    pressed.ended(12.5, is_refused=False)
+    assert pressed.due(12.5, math.inf) is one
+    pressed.ended(20.0, is_refused=True)
+    before = 0.0
+    for _ in range(10):
+        before = pressed.look_at(math.inf)
+        pressed.went(before)
+    assert pressed.look_at(math.inf) == before + 16.0
 
 
 @pytest.mark.parametrize(
