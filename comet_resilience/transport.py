@@ -28,14 +28,15 @@ from .limits.priority import Priority
 from .limits.snapshot import Snapshot
 from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
 from .verdict.rule import Rule
-from .wire.family import default_transport
+from .wire.family import DefaultTransport, check_families
 from .wire.forking import forget_in_children
+from .wire.http import Request, Response, Transport
 from .wire.request import call_of, is_elsewhere, read_request, strip_private_headers
 
 
 def _build(self: ResilientTransport, inner: Any = None, **options: Unpack[Options]) -> None:
-    if inner is None:
-        inner = default_transport()
+    is_ours = inner is None
+    inner = DefaultTransport() if is_ours else inner
     if not hasattr(inner, "handle_async_request"):
         raise TypeError(f"inner={inner!r}: expected an async transport of httpx2 or httpx")
     config = Config.from_options(options)
@@ -44,7 +45,20 @@ def _build(self: ResilientTransport, inner: Any = None, **options: Unpack[Option
         raise ValueError("fleet: expected Fleet(..., account=...): no client's key names it")
     forget_in_children(inner)
     engine = Engine(config, account_of("", "", fleet.account if fleet else None))
-    self.__dict__.update(_inner=inner, _engine=engine, _only_calls=False)
+    _set_up(self, inner, engine, only_calls=False, is_fitting=is_ours)
+
+
+def _set_up(
+    transport: ResilientTransport,
+    inner: Transport,
+    engine: Engine,
+    *,
+    only_calls: bool,
+    is_fitting: bool,
+) -> None:
+    transport.__dict__.update(
+        _inner=inner, _engine=engine, _only_calls=only_calls, _is_fitting=is_fitting
+    )
 
 
 class ResilientTransport:
@@ -56,8 +70,8 @@ class ResilientTransport:
 
     Args:
         inner: The transport that sends each attempt. By default a new one such as the SDK makes
-            for itself, of httpx2 or httpx, whichever the installed openai stands on; give one
-            for a proxy, certificates, a local address or connection limits of your own.
+            for itself, of httpx2 or httpx, whichever your http client is of; give one for a
+            proxy, certificates, a local address or connection limits of your own.
         max_retries: Attempts after the first one (retries, a whole number, 0 to 1000).
         backoff_initial: Longest wait before the first retry; doubles each time (s, a number, 0 to
             3600).
@@ -102,16 +116,18 @@ class ResilientTransport:
         journal: A file, or a function, that gets one line per attempt, without content.
 
     Raises:
-        TypeError: If ``inner`` is no async transport, or a keyword is unknown.
+        TypeError: If ``inner`` is no async transport, or a keyword is unknown; at the first
+            request, if ``inner`` is of httpx and the http client of httpx2, or the reverse.
         ValueError: If a keyword's value is out of its bounds, or ``fleet`` names no account:
             there is no client here whose key could be the name.
         ImportError: If ``fleet`` is a URL and redis-py is not installed.
 
     """
 
-    _inner: Any
+    _inner: Transport
     _engine: Engine
     _only_calls: bool
+    _is_fitting: bool
 
     @implemented_by(_build)
     def __init__(
@@ -146,13 +162,13 @@ class ResilientTransport:
         raise NotImplementedError
 
     @classmethod
-    def for_client(cls, inner: Any, engine: Engine) -> ResilientTransport:
+    def for_client(cls, inner: Transport, engine: Engine) -> ResilientTransport:
         """Make a transport that shares its engine and leaves alone what is no call of the API.
 
         A wrapped client sends token exchanges and redirected downloads through it, too.
         """
         transport = cls.__new__(cls)
-        transport.__dict__.update(_inner=inner, _engine=engine, _only_calls=True)
+        _set_up(transport, inner, engine, only_calls=True, is_fitting=True)
         return transport
 
     def handle_async_request(self, request: Any) -> Awaitable[Any]:
@@ -168,6 +184,9 @@ class ResilientTransport:
         if call is not None and is_elsewhere(request, call):
             strip_private_headers(request)
             return self._pass(request)
+        if not self._is_fitting:
+            check_families(self._inner, request)
+            self._is_fitting = True
         attempts = RetryLoop(engine, self._inner, request, read_request(request, call), loop)
         answer, info = attempts.run(), attempts.context.info
         if engine.instrumentations:
@@ -179,9 +198,8 @@ class ResilientTransport:
             answer = engine.nesting.follow(request, info, answer)
         return answer
 
-    def _pass(self, request: Any) -> Awaitable[Any]:
-        response: Awaitable[Any] = self._inner.handle_async_request(request)
-        return response
+    def _pass(self, request: Request) -> Awaitable[Response]:
+        return self._inner.handle_async_request(request)
 
     @property
     def is_a_clients_own(self) -> bool:

@@ -11,9 +11,9 @@ import contextlib
 import copy
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import anyio
 import openai
@@ -84,19 +84,74 @@ def family_of_sdk() -> Any:
     return _family(openai.DefaultAsyncHttpxClient)
 
 
-def default_transport() -> Any:
-    """Make a transport such as the SDK's default client has, of the installed SDK's family."""
-    family = family_of_sdk()
-    return family.AsyncHTTPTransport(limits=openai.DEFAULT_CONNECTION_LIMITS)
+class DefaultTransport:
+    """A transport such as the SDK's default client has, of the family of what it is to send.
+
+    Both families may be installed, and an SDK may take http clients of either: which one it is
+    for shows in its first request.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def handle_async_request(self, request: Any) -> Awaitable[Any]:
+        """Send a request by the transport of its family."""
+        family = family_of(request)
+        transport = self._made.get(family.__name__)
+        if transport is None:
+            allowed = openai.DEFAULT_CONNECTION_LIMITS
+            limits = family.Limits(
+                max_connections=allowed.max_connections,
+                max_keepalive_connections=allowed.max_keepalive_connections,
+                keepalive_expiry=allowed.keepalive_expiry,
+            )
+            transport = self._made[family.__name__] = family.AsyncHTTPTransport(limits=limits)
+            forget_in_children(transport)
+        answer: Awaitable[Any] = transport.handle_async_request(request)
+        return answer
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for transport in list(self._made.values()):
+            await transport.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+
+def check_families(transport: object, request: object) -> None:
+    """Refuse a transport of one family for the requests of the other, which it would not know.
+
+    A transport of neither may know both.
+
+    Raises:
+        TypeError: If they belong to different families.
+
+    """
+    name = _family_name(type(transport))
+    wanted = family_of(request).__name__
+    if name not in (None, wanted):
+        raise TypeError(
+            f"inner={transport!r}: expected a transport of {wanted}, as the http client is, which"
+            f" this was given to; it is one of {name}"
+        )
 
 
 @lru_cache(maxsize=256)
 def _family(cls: Any) -> Any:
-    for base in cls.__mro__:
-        root = base.__module__.partition(".")[0]
-        if root in NAMES:
-            return sys.modules[root]
-    raise TypeError(f"{cls.__module__}.{cls.__qualname__} belongs neither to httpx2 nor to httpx")
+    name = _family_name(cls)
+    if name is None:
+        words = f"{cls.__module__}.{cls.__qualname__} belongs neither to httpx2 nor to httpx"
+        raise TypeError(words)
+    return sys.modules[name]
+
+
+def _family_name(cls: type) -> str | None:
+    roots = (base.__module__.partition(".")[0] for base in cls.__mro__)
+    return next((root for root in roots if root in NAMES), None)
 
 
 def fault_of(error: BaseException) -> Fault | None:
