@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from ..diagnosis.capture import redactor_of
 from ..diagnosis.redaction import header_pairs, header_secrets
@@ -14,7 +14,7 @@ from ..overrides import HearsUsage, current_block, entered
 from ..wire.body import loaded_body
 from ..wire.request import base_url_of, credential_of, renew_headers
 from .cost import cost_of
-from .failure import Failure, judged
+from .failure import Failure, Remains, judged
 from .track_record import Circumstance
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class RequestContext:
             self._redactor = redactor_of(self.request, body, self._past_secrets)
         return self._redactor
 
-    def failed(self, observation: Observation, **remains: Any) -> Failure:
+    def failed(self, observation: Observation, **remains: Unpack[Remains]) -> Failure:
         """Judge an outcome by itself and by what has worked before; return the failure.
 
         ``remains`` is what is left of the exchange.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 from ..errors import (
     BudgetExceededError,
@@ -68,6 +68,16 @@ _OWN_FAULTS: Final = {
 }
 
 
+class Remains(TypedDict, total=False):
+    """What is left of the exchange that failed; ``Failure`` explains each."""
+
+    response: Response | None
+    head: ResponseHead | None
+    body: bytes
+    error: Exception | None
+    answer: Response | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
     """One attempt that brought no answer: the facts, the verdict, and what came of it.
@@ -91,10 +101,15 @@ def judged(
     observation: Observation,
     rules: Sequence[Rule] = (),
     evidence: Evidence = NOTHING,
-    **remains: Any,
+    *,
+    rule: Rule | None = None,
+    **remains: Unpack[Remains],
 ) -> Failure:
-    """Judge an observation and return the failure; ``remains`` is what is left of the exchange."""
-    verdict = classify(observation, rules, evidence)
+    """Judge an observation and return the failure; ``remains`` is what is left of the exchange.
+
+    ``rule`` is the one to judge by where it is known already, and the table is not asked.
+    """
+    verdict = classify(observation, rules, evidence) if rule is None else rule.verdict()
     return Failure(observation=observation, verdict=verdict, **remains)
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..call.diagnosing import diagnose_failure
-from ..call.failure import Failure
+from ..call.failure import Failure, judged
 from ..diagnosis.diagnosis import Diagnosis
 from ..diagnosis.redaction import Redactor
 from ..verdict.rule import Rule
-from ..verdict.rules import RULES, classify, rule_for
+from ..verdict.rules import RULES, rule_for
 from ..verdict.table import consequence, failures_table
-from ..verdict.vocabulary import BodyKind, Fault, Observation, Operation, RequestInfo, Verdict
+from ..verdict.vocabulary import BodyKind, Fault, Observation, Operation, RequestInfo
 from ..wire.family import family_of_sdk
 from ..wire.http import Request
 from ..wire.request import read_request
@@ -136,15 +136,12 @@ def run(given: argparse.Namespace) -> int:
 
 def explain(observation: Observation) -> tuple[Diagnosis, str]:
     """Return the diagnosis of an outcome, and what a wrapped client does about it."""
-    return _judged(observation, classify(observation), None, RequestInfo(route=""))
+    return _told(judged(observation), None, RequestInfo(route=""))
 
 
-def _judged(
-    observation: Observation, verdict: Verdict, request: Request | None, info: RequestInfo
-) -> tuple[Diagnosis, str]:
-    failure = Failure(observation=observation, verdict=verdict)
-    diagnosis = diagnose_failure(failure, info, request, verdict.reason)
-    return diagnosis, consequence(verdict)
+def _told(failure: Failure, request: Request | None, info: RequestInfo) -> tuple[Diagnosis, str]:
+    diagnosis = diagnose_failure(failure, info, request, failure.verdict.reason)
+    return diagnosis, consequence(failure.verdict)
 
 
 def _outcomes(given: argparse.Namespace) -> tuple[list[Explained], int]:
@@ -229,11 +226,10 @@ def _explained(
     rule: Rule | None = None,
 ) -> Explained:
     rule = rule or (_rule_told(clue) if clue is not None and clue.said else None)
-    verdict = classify(observation) if rule is None else rule.verdict()
     request, info = (None, RequestInfo(route="")) if clue is None else _request_in(clue)
-    diagnosis, done = _judged(
-        observation, verdict, request if info.route and _has_host(clue) else None, info
-    )
+    is_whole = bool(info.route) and _has_host(clue)
+    failure = judged(observation, rule=rule)
+    diagnosis, done = _told(failure, request if is_whole else None, info)
     return Explained(understood=words, helps=helps, diagnosis=diagnosis, done=done)
 
 
