@@ -14,9 +14,9 @@ Seeds 1 and 2 were looked at while the limiter was made; 11, 12 and 13 are held 
 
 from __future__ import annotations
 
+import argparse
 import math
 import statistics
-import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -540,10 +540,15 @@ def cell(scene: Scene, policy: Policy, seeds: tuple[int, ...]) -> str:
 
 def main() -> None:
     """Print the table."""
-    words = [word for word in sys.argv[1:] if word != "--short"]
-    seeds = tuple(map(int, words[0].split(","))) if words else HELD_OUT
+    parser = argparse.ArgumentParser(description="Rates, told and read and unknown, beside rivals.")
+    parser.add_argument(
+        "seeds", nargs="?", default=",".join(map(str, HELD_OUT)), help="such as 1,2"
+    )
+    parser.add_argument("--short", action="store_true", help="one seed, and no rivals")
+    given = parser.parse_args()
+    seeds = tuple(map(int, given.seeds.split(",")))
     policies: tuple[Policy, ...] = POLICIES
-    if "--short" in sys.argv:
+    if given.short:
         seeds, policies = seeds[:1], tuple(policy for policy in POLICIES if policy.is_ours)
     print("| scene |", " | ".join(policy.name for policy in policies), "|")
     print("|---|" + "--:|" * len(policies))
