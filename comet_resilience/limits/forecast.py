@@ -24,7 +24,7 @@ from typing import Final
 from ..verdict.rates import Counted, RateReading
 from .trust import Trust
 
-#: Readings before anything is believed that no refusal has confirmed.
+#: Readings before it is believed that nothing is left, unless a refusal says so.
 _READINGS: Final = 2
 #: Readings in a row that agree on another rate than before.
 _READINGS_ANEW: Final = 3
@@ -40,6 +40,7 @@ _MISSES_BELIEVED: Final = 0.6
 _LATEST_RESET: Final = 0.25
 _UNKNOWN: Final = 0.5
 _FITS: Final = 0.15
+_DIFFER: Final = 0.1
 #: Seconds by which a reset may be wrong that is told in fractions, or in whole seconds.
 _FINE: Final = 0.25
 _WHOLE: Final = 1.0
@@ -278,8 +279,9 @@ class Forecast:
     def is_believed(self) -> bool:
         """Tell whether one of the readings forecasts well."""
         kind = self.window if self.is_window else self.bucket
+        is_enough = self.readings > 0 and (self.trust.is_confirmed or self._remaining >= 1)
         return (
-            (self.readings >= _READINGS or (self.trust.is_confirmed and self.readings > 0))
+            (is_enough or self.readings >= _READINGS)
             and kind.error < _ERROR_BELIEVED * (1 + self.trust.is_confirmed)
             and kind.misses < _MISSES_BELIEVED
         )
@@ -293,7 +295,7 @@ class Forecast:
         bucket, window = self.bucket, self.window
         if bucket.misses < _FITS and bucket.error < window.error + 0.3:
             return False
-        if abs(bucket.misses - window.misses) > _LATEST_RESET / 2:
+        if abs(bucket.misses - window.misses) > _DIFFER:
             return window.misses < bucket.misses
         return window.error < bucket.error + 0.3
 

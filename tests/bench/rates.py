@@ -1,6 +1,6 @@
 """Rates, told and read and unknown, beside rivals: ``python -m tests.bench.rates [seeds]``.
 
-``--short`` leaves the rivals out, and takes one seed.
+``--short`` leaves the rivals out and takes one seed.
 
 The real limiter in virtual time before gateways with hidden limits; a rival differs by its limit
 algorithm and its rule for retries alone. Columns: the time by which the oracle, which stands at
@@ -540,15 +540,13 @@ def cell(scene: Scene, policy: Policy, seeds: tuple[int, ...]) -> str:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="Rates, told and read and unknown, beside rivals.")
-    parser.add_argument(
-        "seeds", nargs="?", default=",".join(map(str, HELD_OUT)), help="such as 1,2"
-    )
-    parser.add_argument("--short", action="store_true", help="one seed, and no rivals")
-    given = parser.parse_args()
-    seeds = tuple(map(int, given.seeds.split(",")))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seeds", nargs="?", help="as 1,2; those that are held out by default")
+    parser.add_argument("--short", action="store_true", help="no rivals, one seed")
+    chosen = parser.parse_args()
+    seeds = tuple(map(int, chosen.seeds.split(","))) if chosen.seeds else HELD_OUT
     policies: tuple[Policy, ...] = POLICIES
-    if given.short:
+    if chosen.short:
         seeds, policies = seeds[:1], tuple(policy for policy in POLICIES if policy.is_ours)
     print("| scene |", " | ".join(policy.name for policy in policies), "|")
     print("|---|" + "--:|" * len(policies))
