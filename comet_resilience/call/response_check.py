@@ -19,6 +19,7 @@ from ..verdict.output import (
     Part,
     error_of_choice,
     has_error_finish,
+    is_plainly_answered,
     reported_failure,
     suspect_fields,
     what_is_missing,
@@ -40,7 +41,6 @@ from ..wire.response import (
 from ..wire.stream import Head, first_bytes, look_ahead, replay
 
 if TYPE_CHECKING:
-    from ..verdict.output import Fields
     from ..wire.http import Response
     from ..wire.sse import Event
     from .context import RequestContext
@@ -152,30 +152,30 @@ async def _check_whole(
             return _undecodable(context, response)
         return faulted(context, error, response.status_code)
     note_elapsed(response, context.loop.now() - sent_at)
-    suspect = suspect_fields(body)
-    failure = None if suspect is None else _judge_suspect(context, response, body, suspect)
-    if failure is not None:
-        return failure
-    if not _is_answer(context, response, body):
-        return _refused(context, response, body[:BODY_CAP])
+    if not is_plainly_answered(context.info.route, body):
+        failure = _judge_whole(context, response, body)
+        if failure is not None:
+            return failure
     if context.info.operation is Operation.JOB:
         context.engine.new_tasks.note(context.request.url, body, context.loop.now())
     usage = find_usage(body) if context.wants_usage else None
     return _WHOLE if usage is None else Answer(is_whole=True, usage=usage)
 
 
-def _judge_suspect(
-    context: RequestContext, response: Response, body: bytes, fields: Fields
-) -> Failure | None:
-    """Return the failure that a whole body reports, or is for want of content; ``None`` if none."""
-    reported = reported_failure(fields) if context.outgoing.expected else None
-    if reported is not None:
-        return _refused(context, response, reported)
-    missing = what_is_missing(context.info.route, fields)
-    if missing is None or parse_envelope(body).is_error:
-        return None
-    answer = response if missing in _MAY_BE_MEANT else None
-    return _hollow(context, response, missing, "", body=body, answer=answer)
+def _judge_whole(context: RequestContext, response: Response, body: bytes) -> Failure | None:
+    """Return why a whole body is no answer, ``None`` if it is one."""
+    fields = suspect_fields(body)
+    if fields is not None:
+        reported = reported_failure(fields) if context.outgoing.expected else None
+        if reported is not None:
+            return _refused(context, response, reported)
+        missing = what_is_missing(context.info.route, fields)
+        if missing is not None and not parse_envelope(body).is_error:
+            answer = response if missing in _MAY_BE_MEANT else None
+            return _hollow(context, response, missing, "", body=body, answer=answer)
+    if not _is_answer(context, response, body):
+        return _refused(context, response, body[:BODY_CAP])
+    return None
 
 
 def _is_answer(context: RequestContext, response: Response, body: bytes) -> bool:

@@ -215,10 +215,12 @@ class Gate:
         """Note that its answer has begun, or that what came shows the other side to be there."""
         if not self._decide(passage):
             return
-        if well:
-            self.well_at = max(self.well_at, passage.sent_at)
-        self.answered_at = max(self.answered_at, passage.sent_at)
-        self._answered = max(self._answered, passage.number)
+        if well and passage.sent_at > self.well_at:
+            self.well_at = passage.sent_at
+        if passage.sent_at > self.answered_at:
+            self.answered_at = passage.sent_at
+        if passage.number > self._answered:
+            self._answered = passage.number
         if self.closed_since is None:
             self._widen(self._window + 1)
         elif passage.is_canary or passage.number > max(self._row, default=0):

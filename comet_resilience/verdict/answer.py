@@ -20,7 +20,7 @@ except ImportError:  # pragma: no cover - nothing but speed depends on it
 #: than the request's whole way through this library.
 PARSED_UP_TO: Final = 65_536
 _LOOKED_AT: Final = 2_048
-_BROKEN: Final = object()
+BROKEN: Final = object()
 
 #: An error that says something, among the plain members with which a large body begins.
 _ERROR_MEMBER = re.compile(
@@ -37,8 +37,8 @@ def is_answer(body: bytes, expected: tuple[str, ...]) -> bool:
     """
     if len(body) > PARSED_UP_TO:
         return _looks_like_answer(body, expected)
-    data = _parse(body)
-    if data is _BROKEN:
+    data = parsed(body)
+    if data is BROKEN:
         return False
     if not isinstance(data, dict):
         return not expected
@@ -59,14 +59,14 @@ def is_transcript(body: bytes) -> bool:
     return envelope.kind in (BodyKind.TEXT, BodyKind.EMPTY)
 
 
-def _parse(body: bytes) -> object:
-    """Return a whole JSON value, or ``_BROKEN``; the SDK may read what the fast parser refuses."""
+def parsed(body: bytes) -> object:
+    """Return a whole JSON value, or ``BROKEN``; the SDK may read what the fast parser refuses."""
     for parse in (_fast, json.loads):
         try:
             return cast("object", parse(body))
         except (ValueError, RecursionError):
             continue
-    return _BROKEN
+    return BROKEN
 
 
 def _looks_like_answer(body: bytes, expected: tuple[str, ...]) -> bool:

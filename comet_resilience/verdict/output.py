@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Final, cast
 
+from .answer import parsed
+from .envelope import has_error
 from .vocabulary import Fault
 
 Fields = Mapping[str, object]
@@ -154,6 +156,32 @@ def _is_cut(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return False
+
+
+def is_plainly_answered(route: str, body: bytes) -> bool:
+    """Tell whether a whole body is an answer in each of whose choices the model says something.
+
+    Nearly every one is, and needs no further look; of any other nothing is known yet.
+    """
+    if route not in _CHAT or len(body) > _PARSED_UP_TO:
+        return False
+    data = parsed(body)
+    if not isinstance(data, dict):
+        return False
+    fields = cast("Fields", data)
+    choices = fields.get("choices")
+    if not isinstance(choices, list) or not choices or has_error(fields):
+        return False
+    return all(map(_says_something, choices))
+
+
+def _says_something(choice: object) -> bool:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    return (
+        isinstance(message, dict)
+        and bool(message.get("content"))
+        and cast("Fields", choice).get("finish_reason") != "error"
+    )
 
 
 def suspect_fields(body: bytes) -> Fields | None:

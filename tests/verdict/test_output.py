@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from comet_resilience.verdict.answer import is_answer
 from comet_resilience.verdict.output import (
     Opening,
     Part,
     ToolArguments,
     error_of_choice,
     has_error_finish,
+    is_plainly_answered,
     reported_failure,
     suspect_fields,
     what_is_missing,
@@ -171,6 +173,39 @@ def missing(route: str, body: bytes) -> Fault | None:
 def test_what_a_whole_answer_lacks(route: str, answer: object, fault: Fault | None) -> None:
     """A whole answer that holds nothing is no answer; a silence that is meant is one."""
     assert missing(route, json.dumps(answer).encode()) is fault
+
+
+@pytest.mark.parametrize("pretty", [None, 2])
+@pytest.mark.parametrize(("route", "answer", "fault"), WHOLE)
+def test_a_plain_answer_lacks_nothing(
+    route: str, answer: object, fault: Fault | None, pretty: int | None
+) -> None:
+    """The short way says so of none that the long one finds fault with."""
+    body = json.dumps(answer, indent=pretty).encode()
+    if is_plainly_answered(route, body):
+        assert fault is None
+        suspect = suspect_fields(body)
+        assert suspect is None or reported_failure(suspect) is None
+        assert is_answer(body, ("choices",))
+
+
+def test_what_is_plainly_an_answer() -> None:
+    """Something said in each choice, no error, whole, of a chat, and of a size to be parsed."""
+    said = {"message": {"role": "assistant", "content": "Yes"}, "finish_reason": "stop"}
+    plain = json.dumps(chat(said, said)).encode()
+    assert is_plainly_answered(CHAT, plain)
+    assert not is_plainly_answered(RESPONSES, plain)
+    assert not is_plainly_answered(CHAT, plain[:-1])
+    assert not is_plainly_answered(CHAT, plain + b" " * 65_536)
+    for other in (
+        chat(said, {"message": {"content": ""}}),
+        chat({**said, "finish_reason": "error"}),
+        chat(said, error={"code": 1}),
+        {"choices": {"0": said}},
+        {"choices": [said, None]},
+        [said],
+    ):
+        assert not is_plainly_answered(CHAT, json.dumps(other).encode())
 
 
 def test_only_a_suspect_body_of_reasonable_size_is_parsed() -> None:
