@@ -47,7 +47,14 @@ if TYPE_CHECKING:
     from .limits.algorithm import LimitAlgorithm, StepBack
     from .limits.budget import Budget
     from .limits.fixed import FixedLimit
-    from .limits.snapshot import BudgetView, FleetView, GateView, PartitionSnapshot, Snapshot
+    from .limits.snapshot import (
+        BudgetView,
+        FleetView,
+        GateView,
+        PartitionSnapshot,
+        RateView,
+        Snapshot,
+    )
     from .overrides import Override, override
     from .transport import ResilientTransport
     from .verdict.rule import Rule
@@ -98,6 +105,7 @@ __all__ = [
     "Progress",
     "QueueFullError",
     "QueueTimeoutError",
+    "RateView",
     "RequestInfo",
     "ResilienceError",
     "ResilientTransport",
@@ -142,7 +150,7 @@ _ROOMS: Final = {
     "limits.algorithm": "LimitAlgorithm StepBack",
     "limits.budget": "Budget",
     "limits.fixed": "FixedLimit",
-    "limits.snapshot": "BudgetView FleetView GateView PartitionSnapshot Snapshot",
+    "limits.snapshot": "BudgetView FleetView GateView PartitionSnapshot RateView Snapshot",
     "overrides": "Override override",
     "diagnosis.diagnosis": "Attempt Diagnosis LimiterState",
     "diagnosis.report": "SupportReport",

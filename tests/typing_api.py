@@ -55,6 +55,7 @@ from comet_resilience import (
     Progress,
     QueueFullError,
     QueueTimeoutError,
+    RateView,
     RequestInfo,
     ResilienceError,
     ResilientTransport,
@@ -159,6 +160,7 @@ def seen(client: AsyncOpenAI) -> None:
         assert_type(partition, PartitionSnapshot)
         assert_type(partition.fleet, FleetView | None)
         assert_type(partition.gate, GateView | None)
+        assert_type(partition.rates, tuple[RateView, ...])
 
 
 def told(client: AsyncOpenAI) -> None:

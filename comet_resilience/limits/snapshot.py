@@ -91,6 +91,29 @@ class BudgetView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateView:
+    """A rate that the server has told: so many ``"requests"`` or ``"tokens"`` (``counted``).
+
+    ``source`` is ``"headers"``, which tell what is ``left`` by now, or ``"words"``, those of a
+    refusal, which tell ``per`` how many seconds; the other one of the two is ``None``. ``state`` is
+    ``"kept"`` where a refusal has proved that it is about this caller, ``"disproved"`` where what
+    went beyond it was answered, and else ``"untested"``.
+    """
+
+    source: str
+    counted: str
+    limit: int
+    left: int | None
+    per: float | None
+    state: str
+
+    def __str__(self) -> str:
+        if self.left is None:
+            return f"{self.limit} {self.counted} in {self.per:g} s by a refusal, {self.state}"
+        return f"{self.left} of {self.limit} {self.counted} left by headers, {self.state}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionSnapshot:
     """One partition: what it permits, what runs and waits, what happened so far.
 
@@ -103,8 +126,9 @@ class PartitionSnapshot:
     ``account`` is the name of the account above, ``None`` where there is none; ``waits_for`` says
     what those who wait need: ``"gate"``, ``"limit"`` (a slot here) or ``"account"`` (one there),
     ``""`` where nobody waits. An account ``has_bound`` once it held anybody back or was refused.
-    ``waiting_by_priority`` are pairs of a priority's number and how many wait with it, the first to
-    go first; empty while all have the usual one.
+    ``rates`` are those that the server has told of it. ``waiting_by_priority`` are pairs of a
+    priority's number and how many wait with it, the first to go first; empty while all have the
+    usual one.
     """
 
     partition: Hashable
@@ -123,6 +147,7 @@ class PartitionSnapshot:
     waits_for: str = ""
     has_bound: bool = True
     waiting_by_priority: tuple[tuple[int, int], ...] = ()
+    rates: tuple[RateView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +163,16 @@ class Snapshot:
     budgets: tuple[BudgetView, ...] = ()
 
     def __str__(self) -> str:
-        return "\n".join([self._table(), *map(str, self.budgets)])
+        return "\n".join([self._table(), *self._rates()])
+
+    def _rates(self) -> list[str]:
+        """Return a line for each budget, and for each rate that the server has told."""
+        told = [
+            f"rate of {_name_of(one)}: {rate}"
+            for one in (*self.accounts, *self.partitions)
+            for rate in one.rates
+        ]
+        return [*map(str, self.budgets), *told]
 
     def _table(self) -> str:
         rows = self._rows()
@@ -161,7 +195,7 @@ class Snapshot:
         rule = ["---" if column in _WORDS else "--:" for column in range(len(head))]
         cells = [[f"`{_inert(row[0])}`", *map(_inert, row[1:])] for row in rows]
         table = "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *cells])
-        return "\n\n".join([table, *(_inert(str(budget)) for budget in self.budgets)])
+        return "\n\n".join([table, *map(_inert, self._rates())])
 
     def _rows(self) -> list[tuple[str, ...]]:
         shown = self._in_order()
@@ -184,13 +218,16 @@ def _inert(text: str) -> str:
     return text.replace("`", "'").replace("|", "\\|")
 
 
-def _row(shown: PartitionSnapshot) -> tuple[str, ...]:
+def _name_of(shown: PartitionSnapshot) -> str:
     key = shown.partition
-    name = printable(" ".join(map(str, key)) if isinstance(key, tuple) else str(key))
+    return printable(" ".join(map(str, key)) if isinstance(key, tuple) else str(key))[:60]
+
+
+def _row(shown: PartitionSnapshot) -> tuple[str, ...]:
     counts = (
         shown.limit, shown.in_flight, _waiting_of(shown), shown.ok, shown.refused, shown.other
     )  # fmt: skip
-    return (name[:60], *map(str, counts), _gate_of(shown))
+    return (_name_of(shown), *map(str, counts), _gate_of(shown))
 
 
 def _waiting_of(shown: PartitionSnapshot) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from .gate import Gate
 from .partition import Level, Partition
-from .snapshot import GateView, InFleet, PartitionSnapshot
+from .snapshot import GateView, InFleet, PartitionSnapshot, RateView
+from .told import Told
+from .trust import Trust
 
 
 def view_of(level: Level, now: float) -> PartitionSnapshot:
@@ -33,7 +35,41 @@ def view_of(level: Level, now: float) -> PartitionSnapshot:
         account=None if above is None else above.key,
         waits_for=_waits_for(level),
         has_bound=slots.has_bound,
+        rates=_rates_of(level.told, now),
     )
+
+
+def _rates_of(told: Told, now: float) -> tuple[RateView, ...]:
+    """Return the rates that a server has told, those of headers first."""
+    by_headers = [
+        RateView(
+            source="headers",
+            counted=forecast.counted.value,
+            limit=round(forecast.limit),
+            left=round(min(forecast.limit, max(0.0, forecast.left(now)))),
+            per=None,
+            state=_state_of(forecast.trust, now),
+        )
+        for forecast in told.forecasts.values()
+    ]
+    by_words = [
+        RateView(
+            source="words",
+            counted=named.words.counted.value,
+            limit=named.words.limit,
+            left=None,
+            per=named.words.per,
+            state=_state_of(named.trust, now),
+        )
+        for named in told.named.values()
+    ]
+    return (*by_headers, *by_words)
+
+
+def _state_of(trust: Trust, now: float) -> str:
+    if trust.is_off(now):
+        return "disproved"
+    return "kept" if trust.is_confirmed else "untested"
 
 
 def _closed_gates(partition: Partition) -> list[Gate]:

@@ -242,3 +242,37 @@ def test_a_fleet_has_no_budget() -> None:
     """Each process would spend it anew."""
     with pytest.raises(ValueError, match="budget: expected none together with fleet="):
         scripted(OK, budget=Budget(requests=1), fleet="redis://localhost")
+
+
+async def test_a_budget_that_is_too_high_is_found_out_by_refusals() -> None:
+    """The limit steps back as it would without one, and every call is answered."""
+    limiter, in_flight, most, refused = _limiter({"*": Budget(requests=6_000)}), 0, 3, 0
+    done = 0
+
+    async def send() -> None:
+        nonlocal in_flight, refused, done
+        order = None
+        while True:
+            lease = await limiter.acquire("m", order, request=Standing(cost=Cost("m")))
+            if in_flight >= most:
+                await anyio.sleep(0.05)
+                refused += 1
+                order = lease.order
+                lease.release(Signal.OVERLOAD)
+                await anyio.sleep(0.5)
+                continue
+            in_flight += 1
+            await anyio.sleep(1.0)
+            in_flight -= 1
+            lease.release(Signal.SUCCESS)
+            done += 1
+            return
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(150):
+            tasks.start_soon(send)
+    assert done == 150
+    assert refused < 25
+    [partition] = limiter.snapshot().partitions
+    assert partition.limit <= most + 1
+    assert limiter.snapshot().budgets[0].requests == 150 + refused

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from comet_resilience.events import FleetState
+from comet_resilience.limits.forecast import Sent
 from comet_resilience.limits.partition import Partition
-from comet_resilience.limits.snapshot import FleetView, InFleet
+from comet_resilience.limits.snapshot import FleetView, InFleet, Snapshot
 from comet_resilience.limits.views import view_of
+from comet_resilience.verdict.rates import Counted, RateInWords, RateReading
 
 from .test_partition import Told, partition_of
 
@@ -43,3 +45,29 @@ def test_a_share_of_a_fleet_is_shown_as_such() -> None:
     shared = Shared()
     assert view_of(Partition("key", shared), 0.0).fleet == shared.view
     assert view_of(Partition("key", Viewed()), 0.0).fleet is None
+
+
+def test_rates_that_the_server_told_are_shown_with_what_is_left() -> None:
+    """By headers and by words, and whether each is kept to."""
+    partition, _ = partition_of(7)
+    told = partition.told
+    for number in range(1, 4):
+        sent = Sent(number, float(number))
+        told.sent(sent, float(number))
+        told.hear(
+            sent, RateReading(Counted.REQUESTS, 60, 60 - number, 60.0 - number), is_refusal=False
+        )
+    [rate] = view_of(partition, 3.5).rates
+    assert (rate.source, rate.counted, rate.limit, rate.left, rate.per, rate.state) == (
+        "headers", "requests", 60, 57, None, "untested",
+    )  # fmt: skip
+    assert str(rate) == "57 of 60 requests left by headers, untested"
+    told.forecasts[next(iter(told.forecasts))].trust.disprove(4.0)
+    told.name(RateInWords(Counted.REQUESTS, 3, 60.0, of_account=True), 4.0)
+    assert list(map(str, view_of(partition, 5.0).rates)) == [
+        "57 of 60 requests left by headers, disproved",
+        "3 requests in 60 s by a refusal, kept",
+    ]
+    shown = Snapshot(partitions=(view_of(partition, 5.0),))
+    assert str(shown).splitlines()[-1] == "rate of key: 3 requests in 60 s by a refusal, kept"
+    assert "rate of key: 57 of 60 requests left by headers" in shown._repr_markdown_()
