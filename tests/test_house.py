@@ -40,9 +40,9 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("testing", "otel", "cli", "bulk", "__init__", "__main__"),
 )
 PURE = (
-    "verdict", "limits.algorithm", "limits.budget", "limits.fixed", "limits.forecast",
-    "limits.lookout", "limits.priority", "limits.queue", "limits.ring", "limits.snapshot",
-    "limits.standstill",
+    "verdict", "limits.algorithm", "limits.budget", "limits.explanations", "limits.fixed",
+    "limits.forecast", "limits.lookout", "limits.priority", "limits.queue", "limits.ring",
+    "limits.snapshot", "limits.spacing", "limits.standstill",
     "fleet.memory", "fleet.merge", "fleet.message", "fleet.pace", "fleet.renewal", "fleet.scope",
     "fleet.sampler", "fleet.share", "wire.sse", "diagnosis.content", "diagnosis.hints",
     "diagnosis.redaction", "diagnosis.secrets", "diagnosis.sizes", "journal.record",

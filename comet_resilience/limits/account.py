@@ -48,7 +48,7 @@ BelowT = TypeVar("BelowT", bound=Below)
 class Account(Generic[BelowT]):
     """The slots of an account, the evidence about its ceiling, and whose turn it is."""
 
-    __slots__ = ("__weakref__", "blame", "key", "ring", "slots", "timer", "told")
+    __slots__ = ("__weakref__", "blame", "key", "ring", "slots", "timer", "told", "turns")
 
     def __init__(self, name: str, limit: AccountLimit) -> None:
         self.key: str = name
@@ -57,6 +57,7 @@ class Account(Generic[BelowT]):
         self.ring: Ring[BelowT] = Ring()
         self.timer: Timer = Timer()
         self.told: Told = Told()
+        self.turns: dict[BelowT, None] = {}  # those that wait for a learnt rate, as served
 
     @property
     def wake_at(self) -> float | None:
@@ -87,7 +88,14 @@ class Account(Generic[BelowT]):
         self._note_acceptance(lease, now)
 
     def release(
-        self, lease: HeldBelow, signal: Signal, retry_after: float | None, now: float, jitter: float
+        self,
+        lease: HeldBelow,
+        signal: Signal,
+        retry_after: float | None,
+        now: float,
+        jitter: float,
+        *,
+        is_explained: bool = False,
     ) -> bool:
         """Take back a slot of a partition below; return whether that is to learn of it."""
         slots, upper, is_told = self.slots, lease.upper, True
@@ -97,6 +105,8 @@ class Account(Generic[BelowT]):
         if signal is Signal.SUCCESS:
             slots.ok += 1
             self._note_acceptance(lease, now)
+        elif is_explained:
+            upper.decided = True
         elif signal.is_overload:
             judgement = self.blame.judge(lease.partition, lease.ticket, upper, signal, now)
             is_told = judgement.partition

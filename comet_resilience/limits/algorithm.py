@@ -304,6 +304,13 @@ class StepBack:
         if self.closed_until is not None and self.allowance == 0:
             self.level = min(self.level, in_flight)
 
+    def probe_at(self, at: float) -> None:
+        """Let the next probe go at a time: what was refused may have met no ceiling."""
+        if self._hold_until is not None and self.closed_until is None:
+            self._hold_until = min(self._hold_until, at)
+            self._hold_latest = min(self._hold_latest, at)
+            self.hold = HOLD_MIN * self._haste
+
     def tick(self, now: float) -> None:
         """End a hold whose time has come; count probes without a refusal as accepted."""
         probes = self._probes

@@ -1,9 +1,10 @@
 """The pacer: when the next attempt of a partition may go, by all that is known about rates.
 
 Limits say how many at once; rates say *not yet*. Each ``RateSource`` knows one kind of rate: what
-the user told (``budgets``), what the server's headers tell (``forecasts``). The scheduler asks the
-pacer alone, and tells it of each attempt that is sent, accepted, ended or withdrawn. A further
-source, such as a rate that was learnt, is one more class with these methods, made in ``__init__``.
+the user told (``budgets``), what the server's headers tell (``forecasts``), what refusals have
+taught (``learnt``). The scheduler asks the pacer alone, and tells it of each attempt that is sent,
+accepted, ended or withdrawn. A further source is one more class with these methods, made in
+``__init__``.
 
 A budget is the user's word, all else is evidence, and may be wrong. Where a caller cannot wait for
 long (a deadline, a cancel scope, ``queue_timeout``), this decides:
@@ -27,6 +28,7 @@ from .budget import Budget, Shortage
 from .budgets import Budgets
 from .forecasts import Forecasts
 from .gate import Standing
+from .learnt import Learnt
 from .snapshot import BudgetView
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ class Pacer:
     """All that one limiter knows about rates. Its methods are called under the limiter's lock."""
 
     __slots__ = (
-        "_budgets", "_evidence", "_forecasts", "_has_budgets", "_sources", "goes_beyond"
+        "_budgets", "_evidence", "_forecasts", "_has_budgets", "_learnt", "_sources", "goes_beyond",
     )  # fmt: skip
 
     def __init__(self, budgets: Mapping[str, Budget]) -> None:
@@ -71,7 +73,8 @@ class Pacer:
         self._has_budgets = bool(budgets)
         told: tuple[RateSource, ...] = (self._budgets,) if budgets else ()
         self._forecasts = Forecasts()
-        self._evidence: tuple[RateSource, ...] = (self._forecasts,)
+        self._learnt = Learnt()
+        self._evidence: tuple[RateSource, ...] = (self._forecasts, self._learnt)
         self._sources: tuple[RateSource, ...] = (*told, *self._evidence)
         self.goes_beyond: bool = False  # what is sent next: evidence would hold it back
 
@@ -166,6 +169,10 @@ class Pacer:
         """Note that an answer has begun, and is no refusal."""
         for source in self._sources:
             source.accepted(lease, now)
+
+    def explains(self, lease: Lease, signal: Signal, now: float) -> bool:
+        """Tell, before the limits are told of a refusal, whether a rate alone explains it."""
+        return self._learnt.explains(lease, signal, now)
 
     def ended(self, lease: Lease, signal: Signal, now: float) -> None:
         """Note that an attempt is over."""

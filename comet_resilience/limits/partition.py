@@ -25,6 +25,7 @@ from .pressed import Pressed, half_way
 from .priority import NORMAL
 from .queue import Queue
 from .slots import Slots
+from .spacing import Spaced
 from .timer import Timer
 from .told import Told
 
@@ -63,7 +64,7 @@ class Lease:
     __slots__ = (
         "__weakref__", "begun", "begun_after", "body", "charge", "foretold", "host", "is_pressed",
         "limiter", "loop", "order", "output_tokens", "partition", "passages", "rates", "released",
-        "request", "ticket", "tokens", "upper", "words",
+        "request", "spaced", "spaced_above", "ticket", "tokens", "upper", "words",
     )  # fmt: skip
 
     def __init__(
@@ -96,6 +97,8 @@ class Lease:
         self.words: RateInWords | None = None  # and what a refusal's message does
         self.begun_after: float = 0.0  # seconds that its answer took to begin, 0 while unknown
         self.is_pressed: bool = False  # although evidence would have held it back
+        self.spaced: Spaced | None = None  # as what was learnt of a rate counts it
+        self.spaced_above: Spaced | None = None  # the same of the account's
         self.tokens: int | None = None  # what the answer has taken, once it is known
         self.output_tokens: int | None = None  # and what of it was written
 
@@ -419,22 +422,36 @@ class Partition:
         lease.host.answered(lease.passages[1], now)
 
     def release(
-        self, lease: Lease, signal: Signal, retry_after: float | None, now: float, jitter: float
+        self,
+        lease: Lease,
+        signal: Signal,
+        retry_after: float | None,
+        now: float,
+        jitter: float,
+        *,
+        is_explained: bool = False,
     ) -> None:
-        """Take a slot back and tell the limits what the attempt taught."""
+        """Take a slot back and tell the limits what the attempt taught.
+
+        A refusal that a rate alone explains (``is_explained``) teaches them nothing.
+        """
         lease.released = True
         self.used_at = now
         slots, is_told = self.slots, True
         if self.above is not None:
             learnt = Signal.IGNORED if self._is_foretold(lease, signal) else signal
-            is_told = self.above.release(lease, learnt, retry_after, now, jitter)
+            is_told = self.above.release(
+                lease, learnt, retry_after, now, jitter, is_explained=is_explained
+            )
         slots.free(lease)
         if signal is Signal.SUCCESS:
             slots.ok += 1
             slots.algorithm.accepted(lease.ticket, now)
         elif signal.is_overload:
             slots.refused += 1
-            if is_told and not lease.is_pressed:
+            if is_explained:
+                lease.ticket.decided = True
+            elif is_told and not lease.is_pressed:
                 slots.refuse(lease.ticket, now, retry_after, jitter)
         else:
             slots.other += 1

@@ -124,7 +124,10 @@ class Scheduler:
     ) -> None:
         """Take a slot back, tell all what the attempt taught, and give out what is free now."""
         before = lease.host.prospect
-        lease.partition.release(lease, signal, retry_after, now, self._jitter())
+        is_explained = signal.is_overload and self._pacer.explains(lease, signal, now)
+        lease.partition.release(
+            lease, signal, retry_after, now, self._jitter(), is_explained=is_explained
+        )
         self._pacer.ended(lease, signal, now)
         self._gates.judge(lease, signal, now, what=what, answered=answered, retry_after=retry_after)
         self._pump_around(lease, now, loop, before)

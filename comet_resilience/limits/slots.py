@@ -13,6 +13,7 @@ from typing import Final
 from ..events import LimitChanged, Standstill
 from .algorithm import LimitAlgorithm, StepBack, Ticket
 from .lookout import Lookout
+from .spacing import Spacing
 from .standstill import Holders, OpenAnswer, Stillness, standstill
 
 _CHANGES_KEPT: Final = 16
@@ -27,8 +28,9 @@ class Slots:
     """
 
     __slots__ = (
-        "algorithm", "changes", "has_bound", "holders", "in_flight", "key", "limit", "lookout",
-        "ok", "other", "refused", "resting", "says_not_yet", "stillness", "waiting",
+        "algorithm", "began_at", "changes", "has_bound", "holders", "in_flight", "key", "limit",
+        "lookout", "ok", "other", "refused", "resting", "says_not_yet", "spacing", "stillness",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, key: Hashable, algorithm: LimitAlgorithm, *, has_bound: bool) -> None:
@@ -36,6 +38,8 @@ class Slots:
         self.algorithm: LimitAlgorithm = algorithm
         self.says_not_yet: bool = hasattr(algorithm, "ready")
         self.has_bound: bool = has_bound
+        self.began_at: float = -1.0
+        self.spacing: Spacing | None = None  # from the first refusal on
         self.limit: int = algorithm.limit  # as ``change`` saw it last
         self.changes: deque[LimitChanged] = deque(maxlen=_CHANGES_KEPT)
         self.in_flight: int = 0
@@ -77,6 +81,8 @@ class Slots:
 
     def take(self, now: float) -> Ticket:
         """Take a slot for an attempt that goes out."""
+        if self.began_at < 0:
+            self.began_at = now
         ticket = self.algorithm.sent(now, self.in_flight + 1)
         self.in_flight += 1
         return ticket

@@ -40,6 +40,19 @@ class Told:
                 at = max(at, named.ready_at(now, _cost(request, named.words.counted)))
         return at
 
+    def binds(self, now: float) -> bool:
+        """Tell whether a limit on requests is known by it, and proved."""
+        return any(
+            forecast.counted is Counted.REQUESTS
+            and forecast.is_believed
+            and forecast.trust.is_confirmed
+            and not forecast.trust.is_off(now)
+            for forecast in self.forecasts.values()
+        ) or any(
+            named.words.counted is Counted.REQUESTS and named.trust.is_confirmed
+            for named in self.named.values()
+        )
+
     def sent(self, sent: Sent, now: float) -> None:
         """Count an attempt that goes out."""
         self.recent.append(sent)
