@@ -34,9 +34,9 @@ it was not. ``StepBack`` reads it so:
    to begin, a quarter of a second at the least: a refusal mostly comes sooner than an answer.
    (The partitions of a fleet do not: its members hear of each other too late.)
 
-No rate is learned: paced sending saves refusals at a pure rate limit, but once took a sudden loss
-of concurrency for one and crawled for minutes. Change a number only with the table of
-``tests.bench.simulate`` at hand.
+No rate is learnt here: that is ``spacing``, which may ask for the next probe before its time, and
+keeps refusals from it that a rate explains. Change a number only with the tables of
+``tests.bench.simulate`` and ``tests.bench.rates`` at hand.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import Final
 
 #: Attempts that are judged, and what one counts less than the next: a change is forgotten after
@@ -21,6 +22,8 @@ from typing import Final
 JUDGED: Final = 128
 _FADE: Final = 0.985
 _WEIGHTS: Final = tuple(_FADE ** (JUDGED - 1 - place) for place in range(JUDGED))
+#: As long as this a log from the first attempt on is complete enough to judge a window by.
+_COMPLETE: Final = 192
 #: Requests that a bucket may hold, and seconds that a window may last.
 _DEPTHS: Final = (1.0, 4.0, 16.0, 64.0, 256.0)
 _PERIODS: Final = (1.0, 10.0, 60.0)
@@ -43,8 +46,12 @@ _TIE: Final = 1.0
 #: Refusals that show a ceiling beside a rate, and the least that is taken for one.
 _CEILING_REFUSALS: Final = 2
 _CEILING_LEAST: Final = 4
-#: A window has to explain so much more than a bucket.
+#: So many times refused anew among so many attempts: a rate has fallen.
+PRESSED: Final = 16
+_PRESSED_ROWS: Final = 4
+#: A window has to explain so much more than a bucket, and one ten times as long so much more.
 _PLAIN: Final = 0.5
+_LONGER: Final = 0.2
 
 
 @dataclass(slots=True, eq=False)
@@ -128,6 +135,7 @@ def explain(
     window is thought of after two closures; after one if the log ``is_complete``, from the first
     attempt on.
     """
+    is_complete = is_complete and len(log) <= _COMPLETE
     found = _rate_alone(log, near, family, is_complete)
     ceiling = ceiling_of(log[-JUDGED:])
     if found.unexplained < _TIE or ceiling == math.inf:
@@ -157,8 +165,18 @@ def _rate_alone(
     return min(found, key=_by_plainness)
 
 
+def taken_under_pressure(log: Sequence[Attempt]) -> float | None:
+    """Return how much a second was accepted of late, if refusals have come again and again."""
+    last = log[-PRESSED:]
+    rows = sum(before.is_accepted and not one.is_accepted for before, one in pairwise(last))
+    if rows < _PRESSED_ROWS:
+        return None
+    return sum(one.is_accepted for one in last) / max(last[-1].at - last[0].at, 1e-3)
+
+
 def _by_plainness(one: Explanation) -> tuple[float, float]:
-    return one.unexplained + (_PLAIN if one.family.period else 0.0), one.rate
+    period = one.family.period
+    return one.unexplained + (_PLAIN + _LONGER * math.log10(period) if period else 0.0), one.rate
 
 
 def ceiling_of(log: Sequence[Attempt]) -> float:
@@ -181,7 +199,10 @@ _Step = tuple[float, bool, float]
 
 
 def _buckets(
-    last: Sequence[Attempt], weights: Sequence[float], centre: float, ratios: Sequence[float]
+    last: Sequence[Attempt],
+    weights: Sequence[float],
+    centre: float,
+    ratios: Sequence[float],
 ) -> list[Explanation]:
     """Return the best rate of buckets of each depth; only those that explain most are refined."""
     before, steps = last[0].at, list[_Step]()
@@ -247,11 +268,11 @@ def _bucket_leaves(steps: Iterable[_Step], rate: float, depth: float, enough: fl
 def _windows(
     log: Sequence[Attempt], last: Sequence[Attempt], weights: Sequence[float], is_complete: bool
 ) -> list[Explanation]:
-    span = log[-1].at - log[0].at
+    span, judged = log[-1].at - log[0].at, last[-1].at - last[0].at
     average = sum(one.is_accepted for one in log) / max(span, 1e-3)
     oks, bounds, found = [one.is_accepted for one in last], _boundaries(last), []
     for period in _PERIODS:
-        if span < period and not is_complete:
+        if judged < period and not is_complete:
             continue
         counts = [(Kind.SLIDING, _taken_within(log, len(last), period))]
         counts += [(Kind.FIXED, _taken_since(log, len(last), period, bound)) for bound in bounds]
@@ -265,9 +286,11 @@ def _windows(
 def _split(items: Iterable[tuple[int, bool, float]]) -> tuple[float, float]:
     """Return what the best threshold on a number leaves unexplained, and that threshold.
 
-    ``items`` are the number, whether it was accepted and its weight: those below should be.
+    ``items`` are the number, whether it was accepted and its weight: those below should be. The
+    server counts otherwise than the client by one now and then, so of those with the same number
+    some may be above; but not with few, where one makes all the difference.
     """
-    ordered = sorted(items, key=lambda item: (item[0], not item[1]))
+    ordered = sorted(items, key=lambda item: (item[0], item[1] == (item[0] < _CEILING_LEAST)))
     refused_below = sum(weight for _, is_accepted, weight in ordered if not is_accepted)
     best, threshold, accepted_above = refused_below, math.inf, 0.0
     for number, is_accepted, weight in reversed(ordered):

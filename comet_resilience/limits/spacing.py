@@ -16,8 +16,9 @@ It begins with the first refusal and keeps the log of what is sent from then on.
    alone: the limit on what is in flight is not told. From the second in a row on, one canary at a
    time is sent, after as long as it has been refused.
 6. Off again: nothing was held back for a while; or a cap explains the refusals and a rate does not;
-   or few are refused and most of that stays unexplained. After the latter no rate is believed for a
-   minute, then for two, and so on.
+   or few are refused and most of that stays unexplained; or what was not explored is refused again
+   and again: others share the rate, and whoever gives way to them starves. After the last two no
+   rate is believed for a minute, then for two, and so on.
 7. In the early days, the first sends after the first refusal, attempts are spread a little: several
    at once that are refused but for the first look alike for a cap of one and for a rate without
    burst. So the next probe is due at once, too. And where a first closure cannot be a cap's, the
@@ -33,12 +34,14 @@ from typing import Final
 
 from .explanations import (
     JUDGED,
+    PRESSED,
     Attempt,
     Family,
     Kind,
     ceiling_of,
     explain,
     share_unexplained_by_cap,
+    taken_under_pressure,
     unexplained_by_cap,
 )
 
@@ -50,6 +53,7 @@ _LOG_TIME: Final = 120.0
 _GAIN_ON: Final = 1.2
 _SHARE_ON: Final = 0.25
 _SHARE_EARLY: Final = 0.1
+_SHARE_WINDOW: Final = 0.1
 _LEAST_REFUSALS: Final = 4
 #: Of each refusal in all of the log, what a cap has to leave at least if a rate is to be believed,
 #: and at most if it is to be believed no more.
@@ -92,6 +96,8 @@ _CAP_BETTER: Final = 1.5
 _CAP_UNEXPLAINED: Final = 2.8
 _SHARE_OFF: Final = 0.5
 _NOISE: Final = 0.10
+_STRIKES: Final = 3
+_STRUCK: Final = 0.85
 _COOL: Final = 60.0
 _COOL_MOST: Final = 480.0
 #: Seconds in which a refusal comes, as assumed at first; so many times as long without one an
@@ -152,6 +158,9 @@ class Spacing:
     _candidate: Spaced | None = None
     _asked_at: float = -math.inf
     _looked_at: float = -math.inf
+    _pressed_at: int = 0
+    _strikes: int = 0
+    _struck_at: float = 0.0
     _cool: float = 0.0
     _cool_until: float = 0.0
     _depth: float = 1.0
@@ -397,8 +406,10 @@ class Spacing:
         self._asked_at = self._now
         found = explain(log, is_complete=self._is_complete)
         left = found.unexplained
-        if share < _SHARE_ON and found.family.period:
-            return
+        if found.family.period:
+            if share < _SHARE_ON:
+                return
+            share = _SHARE_WINDOW
         if by_cap - left < _GAIN_ON or left > share * by_cap:
             return
         if share_unexplained_by_cap(log) < _SHARE_OF_RATE:
@@ -412,12 +423,21 @@ class Spacing:
         """Ask the log after a refusal while a rate is believed."""
         tried = min(spaced.rate or rate, rate)
         family = self.family or Family(Kind.BUCKET, 1.0)
+        self._strikes = 0 if spaced.explores else self._strikes + 1
+        self._struck_at = rate if self._strikes == 1 else self._struck_at
         if self._now < self._asked_at + ASK_EVERY:
             self._believe(family, _CUT * min(tried, _NEAR * self.base), hold=True)
             return
         self._asked_at = self._now
         is_far = spaced.explores and tried > _FAR * self.base
         log = self._decided
+        taken = None if spaced.explores else taken_under_pressure(log)
+        if taken is not None and self._numbered >= self._pressed_at + PRESSED // 2:
+            self._strikes, self._pressed_at = 0, self._numbered
+            self._believe(
+                Family(Kind.BUCKET, 1.0), min(rate, max(_UNDER * taken, rate / 2)), hold=True
+            )
+            return
         found = explain(log, None if is_far else tried, family, is_complete=self._is_complete)
         by_cap, left = unexplained_by_cap(log), found.unexplained
         recent = log[-JUDGED:]
@@ -429,14 +449,15 @@ class Spacing:
             return
         is_unexplained = left > _SHARE_OFF * by_cap and by_cap >= _CAP_UNEXPLAINED
         if is_unexplained and lost < _NOISE * len(recent):
-            self._cool = min(_COOL_MOST, 2 * self._cool) if self._cool else _COOL
-            self._cool_until = self._now + self._cool
-            self._believe_no_more("neither a rate nor a cap explains the refusals")
+            self._disbelieve("neither a rate nor a cap explains the refusals")
+            return
+        if self._strikes > _STRIKES and rate < _STRUCK * self._struck_at:
+            self._disbelieve("refused again and again below the rate: it is shared with others")
             return
         new = _UNDER * found.rate
         if is_unexplained:
             new = min(rate, (len(recent) - lost) / max(recent[-1].at - recent[0].at, 1e-3))
-        elif by_cap - left < _NEWS:
+        elif by_cap - left < _NEWS and not is_far:
             new = _CUT * min(tried, _NEAR * self.base)
         else:
             family = found.family
@@ -457,8 +478,14 @@ class Spacing:
         self._explored_since = None
         self._level = min(self._level, 0.0)
 
+    def _disbelieve(self, reason: str) -> None:
+        self._cool = min(_COOL_MOST, 2 * self._cool) if self._cool else _COOL
+        self._cool_until = self._now + self._cool
+        self._believe_no_more(reason)
+
     def _believe_no_more(self, reason: str) -> None:
         self.rate, self.family, self._row, self.reason = None, None, 0, reason
+        self._strikes = 0
         self._window.clear()
 
     # -- Exploration ------------------------------------------------------------------------------

@@ -669,3 +669,33 @@ def test_a_closed_gate_is_opened_by_taking_back() -> None:
     algorithm.resume(Mark(5, 0, HOLD_MIN, 0), len(desk.out))
     assert (algorithm.closed_until, algorithm.limit) == (None, 6)
     assert "another's" in algorithm.reason
+
+
+def test_a_probe_may_be_due_sooner_than_the_hold_ends() -> None:
+    """What was refused may have been sent too close, and met no ceiling."""
+    limit = StepBack(8, 1, 512)
+    tickets = [limit.sent(0.0, place) for place in range(1, 9)]
+    limit.refused(tickets[1], 0.1, 7, None, 0.5)
+    assert limit.wake_at is not None
+    assert limit.wake_at > 1.0
+    limit.probe_at(0.6)
+    limit.tick(0.59)
+    assert limit.limit == 7
+    limit.tick(0.6)
+    assert limit.limit == 8
+
+
+def test_a_closed_gate_is_not_probed_sooner() -> None:
+    """A canary has its own time."""
+    limit = StepBack(8, 1, 512)
+    tickets = [limit.sent(0.0, 1) for _ in range(3)]
+    for ticket in tickets:
+        limit.refused(ticket, 0.1, 0, None, 0.5)
+    if limit.closed_until is None:
+        later = [limit.sent(5.0 + place, 1) for place in range(3)]
+        for ticket in later:
+            limit.refused(ticket, 9.0, 0, None, 0.5)
+    assert limit.closed_until is not None
+    at = limit.wake_at
+    limit.probe_at(9.01)
+    assert limit.wake_at == at

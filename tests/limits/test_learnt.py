@@ -1,0 +1,163 @@
+"""Learnt rates in the limiter: for whom, by which log, and what they leave alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+import pytest
+import trio.testing
+
+from comet_resilience import FixedLimit, Signal
+from comet_resilience.limits.algorithm import StepBack
+from comet_resilience.limits.eventloop import clock
+from comet_resilience.limits.limiter import Limiter
+from comet_resilience.limits.partition import Partition
+from comet_resilience.limits.partitions import InAccount
+from comet_resilience.observers import Observers
+
+from .test_explanations import Server, bucket, cap, sliding
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, Any]]:
+    """Virtual time: these tests wait for minutes."""
+    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+
+
+def limiter_of(algorithm: Any = None) -> Limiter:
+    return Limiter(
+        make_algorithm=algorithm or (lambda: StepBack(8, 1, 512)),
+        max_queue=None,
+        observers=Observers(()),
+        jitter=lambda: 0.5,
+        make_account_limit=lambda: StepBack(8, 1, 100_000),
+    )
+
+
+class Calls:
+    """Calls to a server behind a limiter, each repeated until it is answered."""
+
+    def __init__(self, limiter: Limiter, server: Server, refusal: Signal = Signal.OVERLOAD) -> None:
+        self.limiter, self.server, self.refusal = limiter, server, refusal
+        self.at_server = 0
+        self.refused = 0
+        self.answered: dict[Any, int] = {}
+        self.began = clock()
+
+    async def one(self, key: Any) -> None:
+        order = None
+        while True:
+            lease = await self.limiter.acquire(key, order)
+            order = lease.order
+            taken = self.server(clock() - self.began, self.at_server + 1)
+            await anyio.sleep(0.05)
+            if taken:
+                break
+            self.refused += 1
+            lease.release(self.refusal)
+            await anyio.sleep(0.5)
+        self.at_server += 1
+        lease.accept()
+        await anyio.sleep(0.5)
+        self.at_server -= 1
+        lease.release(Signal.SUCCESS)
+        self.answered[key] = self.answered.get(key, 0) + 1
+
+    async def run(self, count: int, *keys: Any) -> float:
+        """Make so many calls for each key at once; return how long it took."""
+        began = clock()
+        async with anyio.create_task_group() as group:
+            for _ in range(count):
+                for key in keys:
+                    group.start_soon(self.one, key)
+        return clock() - began
+
+
+def partition_of(limiter: Limiter, key: Any) -> Partition:
+    return limiter._partitions[key]
+
+
+async def test_a_rate_is_learnt_and_kept_to() -> None:
+    limiter = limiter_of()
+    calls = Calls(limiter, bucket(5.0, 4.0))
+    took = await calls.run(400, "m")
+    spacing = partition_of(limiter, "m").slots.spacing
+    assert spacing is not None
+    assert spacing.rate == pytest.approx(5.0, rel=0.1)
+    assert took < 1.08 * 400 / 5
+    assert calls.refused < 100
+
+
+async def test_a_window_that_closes_is_waited_for() -> None:
+    calls = Calls(limiter_of(), sliding(30, 60.0))
+    assert await calls.run(45, "m") < 66
+    assert calls.refused < 20
+
+
+async def test_no_log_is_kept_before_the_first_refusal() -> None:
+    limiter = limiter_of()
+    await Calls(limiter, cap(1_000)).run(50, "m")
+    assert partition_of(limiter, "m").slots.spacing is None
+
+
+async def test_a_cap_is_left_to_the_limit() -> None:
+    limiter = limiter_of()
+    calls = Calls(limiter, cap(5))
+    await calls.run(300, "m")
+    spacing = partition_of(limiter, "m").slots.spacing
+    assert spacing is not None
+    assert spacing.rate is None
+
+
+async def test_an_algorithm_of_the_users_is_left_alone() -> None:
+    limiter = limiter_of(lambda: FixedLimit(4))
+    calls = Calls(limiter, bucket(5.0, 1.0))
+    await calls.run(60, "m")
+    assert calls.refused > 0
+    assert partition_of(limiter, "m").slots.spacing is None
+
+
+async def test_an_account_that_names_itself_is_spaced_as_a_whole_and_in_turn() -> None:
+    limiter = limiter_of()
+    keys = [InAccount("a", name) for name in ("m", "n", "o")]
+    calls = Calls(limiter, bucket(5.0, 4.0), Signal.OVERLOAD_ACCOUNT)
+    async with anyio.create_task_group() as group:
+        group.start_soon(calls.run, 120, *keys)
+        await anyio.sleep(55)
+        counts = [calls.answered.get(key, 0) for key in keys]
+    account = partition_of(limiter, keys[0]).above
+    assert account is not None
+    assert account.slots.spacing is not None
+    assert account.slots.spacing.rate == pytest.approx(5.0, rel=0.15)
+    assert all(partition_of(limiter, key).slots.spacing is None for key in keys)
+    assert min(counts) > 0.6 * max(counts)
+    assert not account.turns
+
+
+async def test_a_refusal_that_a_rate_explains_teaches_the_limits_nothing() -> None:
+    limiter = limiter_of()
+    calls = Calls(limiter, bucket(5.0, 4.0))
+    await calls.run(100, "m")
+    partition = partition_of(limiter, "m")
+    heard = list(partition.slots.algorithm.refused_numbers)  # type: ignore[attr-defined]
+    await calls.run(300, "m")
+    later = [one for one in partition.slots.algorithm.refused_numbers if one not in heard]  # type: ignore[attr-defined]
+    assert partition.slots.refused == calls.refused
+    assert len(later) < partition.slots.refused - len(heard)
+
+
+async def test_one_who_goes_before_it_was_sent_leaves_no_trace() -> None:
+    limiter = limiter_of()
+    calls = Calls(limiter, bucket(5.0, 1.0))
+    await calls.run(20, "m")
+    partition = partition_of(limiter, "m")
+    spacing = partition.slots.spacing
+    assert spacing is not None
+    lease = await limiter.acquire("m")
+    sent = len(spacing.log)
+    with limiter._lock:
+        limiter._scheduler.release_unsent(lease, clock())
+    assert len(spacing.log) == sent - 1
