@@ -41,7 +41,6 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 )
 PURE = (
     "verdict", "limits.algorithm", "limits.budget", "limits.explanations", "limits.fixed",
-    "verdict", "limits.algorithm", "limits.budget", "limits.explanations", "limits.fixed",
     "limits.forecast", "limits.lookout", "limits.priority", "limits.queue", "limits.ring",
     "limits.snapshot", "limits.spacing", "limits.standstill",
     "fleet.memory", "fleet.merge", "fleet.message", "fleet.pace", "fleet.renewal", "fleet.scope",
