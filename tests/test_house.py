@@ -54,15 +54,9 @@ IMPURE_MODULES = {"anyio", "asyncio", "logging", "os", "random", "socket", "thre
 TESTS = Path(__file__).parent
 #: Rooms that have no tests of their name: the file, or the folder, that tests them.
 TESTED_IN = {
-    "call.attempts": "call/test_track_record.py",  # what is told of each attempt
-    "call.context": "call/test_retry_loop.py",  # values that the loop reads
-    "call.cost": "call/test_retry_loop.py",
     "call.diagnosing": "diagnosis/test_diagnosis.py",
     "call.engine": "test_client.py",  # what all transports of a client share
-    "call.failure": "call/test_response_check.py",  # the values that it returns
-    "call.handing_on": "call/test_body_watch.py",
     "call.hooks": "otel/test_spans.py",
-    "call.portable": "diagnosis/test_diagnosis.py",  # what is pickled
     "cli.saturation.words": "cli/saturation/test_command.py",
     "fleet.demand": "fleet/test_coordinator.py",
     "otel.gauges": "otel/test_metrics.py",

@@ -7,7 +7,6 @@ import json
 import pickle
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import anyio
 import openai
@@ -22,13 +21,12 @@ from comet_resilience import (
     QueueTimeoutError,
     diagnose,
     override,
-    support_report,
 )
 from comet_resilience.diagnosis.capture import Content, Facts
 from comet_resilience.diagnosis.diagnosis import find_diagnosis
 from comet_resilience.verdict.vocabulary import RequestIds
 
-from ..conftest import BROKEN, KEY, LIMITED, OK, ask, envelope, httpx, scripted
+from ..conftest import OK, ask, envelope, httpx, scripted
 
 ATTEMPT = Attempt(
     number=1,
@@ -103,25 +101,6 @@ def test_it_travels() -> None:
     assert "hush" not in repr(given) + repr(facts) + json.dumps(given.to_dict())
     assert "limit 4, 3 in flight, 2 waiting" in str(given)
     assert given.to_dict()["limiter"] == {"limit": 4, "in_flight": 3, "waiting": 2}
-
-
-@pytest.mark.anyio
-async def test_exceptions_take_their_diagnosis_along() -> None:
-    """Those of the SDK and ours can be pickled and copied, without request and key."""
-    gone: Any = (301, b"", {"location": "https://www.cometapi.com/"})
-    half: Any = (200, {"error": {"message": "half"}}, {})
-    for answer in (LIMITED, BROKEN, gone, half, httpx.ConnectError("no")):
-        client, _ = scripted(answer, max_retries=0)
-        with pytest.raises(openai.OpenAIError) as caught:
-            await ask(client)
-        error: Any = caught.value
-        for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
-            assert type(twin) is type(error)
-            assert str(diagnose(twin)) == str(diagnose(error))
-            assert twin.__notes__ == error.__notes__
-            assert getattr(twin, "status_code", None) == getattr(error, "status_code", None)
-            assert support_report(twin).request_body == support_report(error).request_body
-        assert KEY.encode() not in pickle.dumps(error)
 
 
 async def refusal_of(client: openai.AsyncOpenAI) -> QueueTimeoutError:
