@@ -25,6 +25,7 @@ class Below(Blamed, Protocol):
     @property
     def loop(self) -> EventLoop:
         """Return the loop of the first who waits there."""
+        ...
 
 
 class HeldBelow(Protocol):
@@ -36,10 +37,12 @@ class HeldBelow(Protocol):
     @property
     def partition(self) -> Blamed:
         """Return the partition."""
+        ...
 
     @property
     def turns(self) -> int:
         """Count the reads of its answer that began or ended."""
+        ...
 
 
 BelowT = TypeVar("BelowT", bound=Below)

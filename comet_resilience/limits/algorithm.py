@@ -128,10 +128,12 @@ class LimitAlgorithm(Protocol):
     @property
     def closed_until(self) -> float | None:
         """Return when the closed gate lets a canary out, or did; ``None`` while it is open."""
+        ...
 
     @property
     def wake_at(self) -> float | None:
         """Return when the limit may rise without any event, ``None`` if it will not."""
+        ...
 
     @property
     def reason(self) -> str:

@@ -47,6 +47,7 @@ class RateSource(Protocol):
 
     def ready_at(self, partition: Partition, request: Standing, now: float) -> float:
         """Return when a request of the partition may go: ``now`` if at once."""
+        ...
 
     def sent(self, lease: Lease, now: float) -> None:
         """Note that an attempt goes out."""

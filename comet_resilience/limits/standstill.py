@@ -23,6 +23,7 @@ class OpenAnswer(Protocol):
     @property
     def turns(self) -> int:
         """Count the reads that began or ended."""
+        ...
 
 
 class Holders:

@@ -453,8 +453,7 @@ def test_without_its_fleet_an_account_steps_back_by_itself() -> None:
     assert team.share.state is FleetState.LOCAL
     assert team.share.limit == 4
     team.slots.in_flight = 3
-    for below in team.below:
-        judgement = team.refuse(below)
+    *_, judgement = [team.refuse(below) for below in team.below]
     assert len(judgement.account) == 2
     for ticket in judgement.account:
         team.share.refused(ticket, team.now, 2, None, 0.5)
