@@ -55,7 +55,7 @@ async def stream_from(client: Any) -> Any:
 
 async def test_a_success_is_one_span(telemetry: Telemetry) -> None:
     """It nests under the caller's, is current while sending and not afterwards."""
-    client, inner = scripted(OK, on_event=telemetry.observer())
+    client, inner = scripted(OK, on_event=telemetry.observer(), **FAST)
     seen: list[Any] = []
     send = inner.answer
 
@@ -292,7 +292,9 @@ async def test_a_broken_stream_is_a_failure(
     telemetry: Telemetry, rest: list[bytes], events: int
 ) -> None:
     """With how many events had come, whoever raised."""
-    client, _ = scripted((200, [EVENT, EVENT, *rest], HEADERS), on_event=telemetry.observer())
+    client, _ = scripted(
+        (200, [EVENT, EVENT, *rest], HEADERS), on_event=telemetry.observer(), **FAST
+    )
     stream = await stream_from(client)
     with pytest.raises(openai.APIError):
         while await anext(stream, None):
