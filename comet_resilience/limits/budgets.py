@@ -220,13 +220,19 @@ class Budgets:
             line.leave(partition)
 
     def in_turn(self) -> Iterator[Partition]:
-        """Iterate over the partitions that stand in line, each once the one before was served."""
+        """Iterate over the partitions in line, each once the one before was served.
+
+        Each is asked once until another charge: it may leave the line and join it again.
+        """
         for line in self._lines.values():
-            while (first := line.first) is not None:
-                charged = line.spending.requests
+            charged = line.spending.requests
+            asked: set[Partition] = set()
+            while (first := line.first) is not None and first not in asked:
+                asked.add(first)
                 yield first
-                if line.first is first and line.spending.requests == charged:
-                    break
+                if line.spending.requests != charged:
+                    charged = line.spending.requests
+                    asked.clear()
 
     def views(self, now: float) -> tuple[BudgetView, ...]:
         """Return the state of each budget at this moment."""

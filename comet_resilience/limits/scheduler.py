@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from ..events import (
     AlgorithmRetired,
@@ -39,6 +39,9 @@ from .partition import (
     is_entangled,
 )
 from .pressed import half_way
+
+#: Seconds until the next look at what is due and yet has to wait.
+_LOOK_AGAIN: Final = 0.25
 
 #: What observers are told of a limiter, once its lock is free.
 LimiterEvent: TypeAlias = (
@@ -216,7 +219,7 @@ class Scheduler:
         partition.gate.tick(now)
         host.tick(now)
         if host.is_closed:
-            self._send_canaries(host, now, loop)
+            self._send_canaries(partition, host, now, loop)
         self._turn_away_unpaid(partition, now, loop)
         if self._is_ready(partition, now):
             self._give_out(partition, now, loop)
@@ -276,19 +279,32 @@ class Scheduler:
             self._lend(account, now, loop)
         self._settle(account, now, loop)
 
-    def _send_canaries(self, host: Gate, now: float, loop: EventLoop | None) -> None:
-        """Send as canaries the requests of a host's partitions that were sent least often."""
-        while host.has_room(now):
-            ready = [
-                (partition.next_up(), partition)
-                for partition in self._gates.at(host)
-                if partition.slots.waiting and partition.may_send and partition.gate.has_room(now)
-            ]
-            ready = [one for one in ready if not self._pacer.holds(one[0], now)]
-            if not ready:
+    def _send_canaries(
+        self, partition: Partition, host: Gate, now: float, loop: EventLoop | None
+    ) -> None:
+        """Send as canaries the requests of a host's partitions that were sent least often.
+
+        Where this one has none to send nothing is done: each partition is asked by itself.
+        """
+        while host.has_room(now) and self._may_send_canary(partition, now):
+            ready = [one for one in self._gates.at(host) if self._may_send_canary(one, now)]
+            chosen = min(ready, key=lambda one: one.next_up().request.sent, default=None)
+            if chosen is None or not self._may_send_canary(
+                chosen, now
+            ):  # asked last, as the pacer has to know it
                 return
-            waiter, partition = min(ready, key=lambda one: one[0].request.sent)
-            self._serve(partition, waiter, now, loop)
+            self._serve(chosen, chosen.next_up(), now, loop)
+
+    def _may_send_canary(self, partition: Partition, now: float) -> bool:
+        """Tell whether a partition's next request may pass the closed gate of its host.
+
+        For a budget it does not stand in line, which it could not leave in its turn.
+        """
+        if not (partition.slots.waiting and partition.may_send and partition.gate.has_room(now)):
+            return False
+        waiter = partition.next_up()
+        at = self._pacer.ready_at(partition, waiter.request, now, waiter.paced_until)
+        return at <= now
 
     def _turn_away(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
         """Wake those whom no slot could reach in time."""
@@ -354,6 +370,8 @@ class Scheduler:
         self._note_change(level, now)
         if level.slots.waiting or level.timer.is_set:
             wake_at = level.wake_at
+            if wake_at is not None and wake_at <= now:
+                wake_at = _look_again(level, now)
             owner = None if wake_at is None else level.loop
             level.timer.set(wake_at, owner, loop, lambda: self._on_timer(level))
 
@@ -363,6 +381,15 @@ class Scheduler:
             self._events.append(change)
         if isinstance(level, Partition) and (level.gate.has_news or level.host.has_news):
             self._events.extend(self._gates.news(level, level.host, now))
+
+
+def _look_again(level: Level, now: float) -> float:
+    """Return when to look again where something is due, and something without a time holds it up.
+
+    As at a closed gate where it is time for a canary, while the account has no slot for it.
+    """
+    soon, at = now + _LOOK_AGAIN, level.timer.at
+    return at if level.timer.is_set and now < at <= soon else soon
 
 
 def _may_pass(partition: Partition, host: Gate, now: float) -> bool:

@@ -10,11 +10,11 @@ from .eventloop import EventLoop
 class Timer:
     """A timer that is set anew as the time moves. The limiter calls every method under its lock."""
 
-    __slots__ = ("_at", "_cancel", "_loop")
+    __slots__ = ("_cancel", "_loop", "at")
 
     def __init__(self) -> None:
         self._cancel: Callable[[], object] | None = None
-        self._at = 0.0
+        self.at: float = 0.0  # when it goes off, if it is set
         self._loop: EventLoop | None = None
 
     @property
@@ -35,7 +35,7 @@ class Timer:
         to look at once.
         """
         if self._cancel is not None:
-            if owner is self._loop and at == self._at:
+            if owner is self._loop and at == self.at:
                 return
             self.cancel(running)
         if at is None or owner is None:
@@ -43,7 +43,7 @@ class Timer:
         if owner is not running:
             owner.call_soon(go_off)
             return
-        self._at, self._loop = at, owner
+        self.at, self._loop = at, owner
         self._cancel = owner.call_at(at, go_off)
 
     def cancel(self, running: EventLoop | None) -> None:

@@ -8,16 +8,19 @@ from typing import Any
 import anyio
 import pytest
 
-from comet_resilience import Event, FixedLimit, LimitChanged, StepBack
+from comet_resilience import Budget, Event, FixedLimit, LimitChanged, StepBack
 from comet_resilience.errors import QueueTimeoutError
 from comet_resilience.limits import limiter as limiter_module
 from comet_resilience.limits.algorithm import LimitAlgorithm
+from comet_resilience.limits.budget import Cost
+from comet_resilience.limits.gate import Standing
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease, Level, Waiter
 from comet_resilience.limits.partitions import InAccount
 from comet_resilience.limits.snapshot import Load
 from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
+from tests.bench.sim.clock import VirtualLoop
 
 from .test_limiter import KEY, limiter_of, state_of
 from .test_partition import Loop, Told
@@ -353,3 +356,68 @@ def test_nobody_listens_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None
         limiter.acquire_nowait(KEY)
         moving.limit = limit
     assert not limiter._events
+
+
+def outage(budgets: dict[str, Budget]) -> tuple[VirtualLoop, Limiter]:
+    """A limiter with accounts of one slot, after three calls that did not reach the host "h"."""
+    loop = VirtualLoop()
+    limiter = Limiter(
+        make_algorithm=lambda: FixedLimit(9),
+        make_account_limit=lambda: StepBack(1, 1, 1),
+        max_queue=None,
+        observers=Observers([]),
+        jitter=lambda: 0.5,
+        budgets=budgets,
+    )
+
+    def fail() -> None:
+        for _ in range(3):
+            request = Standing(cost=Cost("m"))
+            lease = limiter.acquire_nowait("first", request=request, host="h")
+            assert lease is not None
+            lease.release(Signal.UNREACHABLE, what="refused")
+
+    loop.at(0.0, fail)
+    loop.run(until=0.0)
+    return loop, limiter
+
+
+def test_a_canary_for_which_there_is_no_slot_is_looked_for_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its time has come, and is not to be waited for any more: that once took the whole CPU."""
+    loop, limiter = outage({})
+    looks, look = list[float](), limiter._scheduler.look
+
+    def counted(*arguments: Any) -> int | None:
+        looks.append(loop.time())
+        assert len(looks) < 200
+        return look(*arguments)
+
+    monkeypatch.setattr(limiter._scheduler, "look", counted)
+
+    def wait() -> None:
+        assert limiter.acquire_nowait(InAccount("a", "x"), host="another") is not None
+        limiter._enqueue(InAccount("a", "y"), None, host="h")
+
+    loop.at(1.0, wait)
+    loop.run(until=11.0)
+    assert 20 <= len(looks) <= 60
+
+
+def test_partitions_in_line_at_a_closed_gate_are_asked_once_each() -> None:
+    """They may leave the line and join it again as often as anybody looks."""
+    loop, limiter = outage({"m": Budget(requests=3, per=60, burst=60)})
+    waiters: list[Waiter] = []
+
+    def wait() -> None:
+        waiters.extend(
+            limiter._enqueue(key, None, request=Standing(cost=Cost("m")), host="h")
+            for key in ("a", "b", "c")
+        )
+
+    loop.at(1.0, wait)
+    loop.run(until=59.0)
+    assert not any(waiter.lease for waiter in waiters)
+    loop.run(until=61.0)
+    assert any(waiter.lease for waiter in waiters)
