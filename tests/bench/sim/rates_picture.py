@@ -1,4 +1,4 @@
-"""A picture of two rates, told, read and unknown: ``python -m tests.bench.sim.rates_picture FILE``.
+"""A picture of two rates, told, read and learnt: ``python -m tests.bench.sim.rates_picture FILE``.
 
 A window and a bucket meet a thousand calls at once; what is answered grows, and each refusal is a
 tick in the lane of who was refused.
@@ -22,7 +22,7 @@ _SHADE, _EDGE, _TEXT = "#DADADA", "#8A8A8A", "#333333"
 _SHOWN: Final = (
     ("told", "told: budget=Budget(...)", _BLUE),
     ("read", "read from headers", _GREEN),
-    ("unaided", "found by refusals alone", _ORANGE),
+    ("unaided", "learnt from refusals", _ORANGE),
     ("SDK, 10", "bare SDK, max_retries=10", _VERMILLION),
 )
 
