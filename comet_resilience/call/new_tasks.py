@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from math import inf
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ..wire.http import URL
 
 #: Seconds during which an unknown task may still turn up.
 VISIBLE_AFTER: Final = 30.0
@@ -24,7 +27,7 @@ class NewTasks:
     def __init__(self) -> None:
         self.created: Final[OrderedDict[tuple[object, str], float]] = OrderedDict()
 
-    def note(self, url: Any, body: bytes, now: float) -> None:
+    def note(self, url: URL, body: bytes, now: float) -> None:
         """Remember the task that the answer of a URL's host tells of."""
         try:
             data = json.loads(body)
@@ -37,7 +40,7 @@ class NewTasks:
         while len(self.created) > _KEPT:
             self.created.popitem(last=False)
 
-    def is_new(self, url: Any, now: float) -> bool:
+    def is_new(self, url: URL, now: float) -> bool:
         """Tell whether a URL asks for a task that its host created moments ago."""
         names = ((url.netloc, part) for part in url.path.split("/"))
         return any(now - self.created.get(name, -inf) < VISIBLE_AFTER for name in names)
