@@ -72,6 +72,7 @@ ASPECTS = {
     "bulk/test_example": "a program of `examples/`",
     "bulk/test_killed": "a process that is killed",
     "call/test_retry_loop_machine": "the loop as a state machine, by hypothesis",
+    "fleet/test_draw_script": "what runs inside of Redis",
     "fleet/test_example": "a program of `examples/`",
     "fleet/test_script": "what runs inside of Redis",
     "fleet/test_servers": "real servers, restarted and cut off",
