@@ -129,6 +129,31 @@ def test_a_window_that_is_over_later_than_told_costs_one_refusal_more(
     assert refused <= 5
 
 
+def test_one_goes_first_when_a_window_begins() -> None:
+    """The others wait until it was not refused for half a second, or until its answer tells."""
+    server, player = Server(5, 0.5, window=10.0), Player()
+    while not player.refused:
+        player.send(server)
+    player.wait()
+    assert 10 < player.now < 10.5
+    player.number += 1
+    first = Sent(player.number, player.now)
+    player.forecast.sent(first, player.now)
+    assert player.forecast.ready_at(player.now, 1.0) == pytest.approx(player.now + 0.5)
+    assert server.admit(player.now)
+    player.hear(first, server.reading(player.now))
+    assert player.forecast.ready_at(player.now, 1.0) == player.now
+
+
+def test_a_bucket_that_fills_in_a_second_is_no_window() -> None:
+    """Whoever waits for its reset finds it full, again and again: and loses half of it."""
+    forecast = Forecast()
+    forecast.readings, forecast.bucket.misses, forecast.window.misses = 9, 0.1, 0.0
+    assert not forecast.is_window
+    forecast.bucket.error = 1.0  # but one by whose forecast a refusal should not have come
+    assert forecast.is_window
+
+
 def test_another_rate_is_learnt_from_three_answers() -> None:
     """The bucket is the same, but it fills more slowly."""
     server, player = Server(10, 10.0), Player()
@@ -138,6 +163,8 @@ def test_another_rate_is_learnt_from_three_answers() -> None:
     while player.now < 80:
         player.send(server)
     assert player.refused - before <= 6
+    assert player.forecast.is_believed
+    assert player.forecast.bucket.rate == pytest.approx(1.0, rel=0.1)
     server.rate, taken = 5.0, player.taken
     while player.now < 140:
         player.send(server)

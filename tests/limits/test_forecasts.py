@@ -11,10 +11,13 @@ import pytest
 import trio.testing
 
 from comet_resilience import FixedLimit, StepBack, diagnose
+from comet_resilience.limits.budget import Cost
 from comet_resilience.limits.eventloop import clock
+from comet_resilience.limits.gate import Standing
 from comet_resilience.limits.limiter import Limiter
+from comet_resilience.limits.partitions import InAccount
 from comet_resilience.observers import Observers
-from comet_resilience.verdict.rates import Counted, RateReading
+from comet_resilience.verdict.rates import Counted, RateInWords, RateReading
 from comet_resilience.verdict.vocabulary import Signal
 
 from ..conftest import COMPLETION, OK, Answer, ask, scripted
@@ -145,3 +148,31 @@ async def test_who_gives_up_is_told_the_limit_that_was_named() -> None:
     diagnosis = diagnose(caught.value)
     assert diagnosis is not None
     assert "names a limit of 3 requests in 60 s" in diagnosis.summary
+
+
+async def test_the_words_of_the_account_hold_its_other_models() -> None:
+    """Those of a model hold that model alone."""
+    limiter = Limiter(
+        make_algorithm=lambda: FixedLimit(8),
+        make_account_limit=lambda: StepBack(8, 1, 512),
+        max_queue=None,
+        observers=Observers(()),
+    )
+    for model, of_account, waits in (("a", False, False), ("b", True, True)):
+        lease = await limiter.acquire(InAccount(("key", "host"), model))
+        lease.words = RateInWords(Counted.REQUESTS, 1, 30.0, of_account)
+        lease.release(Signal.OVERLOAD)
+        free = limiter.acquire_nowait(InAccount(("key", "host"), "other"))
+        assert (free is None) is waits
+        if free is not None:
+            free.release(Signal.SUCCESS)
+
+
+async def test_a_refusal_of_what_should_have_fitted_is_remembered_by_the_request() -> None:
+    """It takes more tokens than were left, however many were estimated."""
+    limiter = Limiter(make_algorithm=lambda: FixedLimit(1), max_queue=None, observers=Observers(()))
+    request = Standing(cost=Cost("m", 100, 100))
+    lease = await limiter.acquire("m", request=request)
+    lease.rates = (RateReading(Counted.TOKENS, 20_000.0, 5_000.0, 15.0),)
+    lease.release(Signal.OVERLOAD)
+    assert request.takes_more_than == 5_000.0
