@@ -281,7 +281,6 @@ class Config:
             self.max_concurrency,
             longest=self.backoff_max,
             tests_hints=self.fleet is None,
-            starts_quickly=self.fleet is None,
         )
 
     def make_account_limit(self) -> StepBack:

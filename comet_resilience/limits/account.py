@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Generic, Protocol, TypeVar
 
 from ..verdict.vocabulary import Signal
-from .algorithm import Ticket
+from .algorithm import StepBack, Ticket
 from .blame import AccountLimit, Blame, Blamed
 from .eventloop import EventLoop
 from .ring import Ring
@@ -21,6 +21,8 @@ from .told import Told
 
 class Below(Blamed, Protocol):
     """A partition below the account."""
+
+    slots: Slots
 
     @property
     def loop(self) -> EventLoop:
@@ -35,7 +37,7 @@ class HeldBelow(Protocol):
     upper: Ticket | None
 
     @property
-    def partition(self) -> Blamed:
+    def partition(self) -> Below:
         """Return the partition."""
         ...
 
@@ -128,3 +130,6 @@ class Account(Generic[BelowT]):
         if lease.upper is not None:
             self.blame.accepted(lease.partition, lease.ticket, lease.upper)
             self.slots.algorithm.accepted(lease.upper, now)
+            below = lease.partition.slots.algorithm
+            if isinstance(below, StepBack):
+                below.note_account(self.blame.limit.level)

@@ -32,7 +32,8 @@ it was not. ``StepBack`` reads it so:
 9. Until the first step back growth is quicker: the allowance widens to what it was at the start,
    or to four fifths of the level, and silence counts after as long as the quickest answer took
    to begin, a quarter of a second at the least: a refusal mostly comes sooner than an answer.
-   (The partitions of a fleet do not: its members hear of each other too late.)
+   This holds for accounts, and below one that is known to take twice as many. (Not for the
+   partitions of a fleet, whose members hear of each other too late.)
 
 No rate is learnt here: that is ``spacing``, which may ask for the next probe before its time, and
 keeps refusals from it that a rate explains. Change a number only with the tables of
@@ -107,7 +108,6 @@ class Mark:
     level: int
     allowance: int
     hold: float
-    last_step: int
 
 
 class LimitAlgorithm(Protocol):
@@ -212,6 +212,10 @@ class StepBack:
         """Tell whether nothing may be tried above the level, as after a step back."""
         return self.allowance == 0
 
+    def note_account(self, level: int) -> None:
+        """Start quickly, below an account that is known to take twice as many."""
+        self.starts_quickly = 0 < 2 * self.level <= level
+
     def is_above(self, ticket: Ticket) -> bool:
         """Tell whether an attempt was sent above the level, as that was then or is now."""
         return ticket.is_probe or ticket.in_flight > self.level
@@ -223,13 +227,13 @@ class StepBack:
     @property
     def mark(self) -> Mark:
         """Return where the limit stands, for ``resume``."""
-        return Mark(self.level, self.allowance, self.hold, self.last_step)
+        return Mark(self.level, self.allowance, self.hold)
 
     def resume(self, mark: Mark, level: int) -> None:
         """Take back the steps since then: as many as ``level`` were accepted all the same."""
         self.level = max(self.level, mark.level, level)
         self.allowance = max(1, mark.allowance)
-        self.hold, self.last_step = mark.hold, mark.last_step
+        self.hold = mark.hold
         self._hold_until = self.closed_until = None
         self.refused_numbers.clear()
         self.reason = "the ceiling was another's: as many were accepted after all"

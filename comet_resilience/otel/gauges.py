@@ -1,4 +1,4 @@
-"""Gauges of the limiters, read at each collection: limits, slots in use, queues, fleet."""
+"""Gauges of the limiters, read at each collection: limits, slots, queues, accounts, fleet."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from weakref import WeakKeyDictionary
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from ..events import FleetState
-from .labels import PREFIX, Labels
+from .labels import ACCOUNT, PREFIX, Labels
 from .metrics import meter_of
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import Meter, MeterProvider
 
     from ..limits.limiter import Limiter
-    from ..limits.snapshot import PartitionSnapshot
+    from ..limits.snapshot import PartitionSnapshot, Snapshot
 
 STATE: Final = PREFIX + "fleet.state"
 
@@ -71,6 +71,41 @@ _GAUGES: Final = (
 )
 
 
+class _AccountGauge(NamedTuple):
+    """A reading of an account; ``reading`` also takes the snapshot that it is part of."""
+
+    name: str
+    unit: str
+    description: str
+    reading: Callable[[PartitionSnapshot, Snapshot], float]
+
+
+_OF_ACCOUNTS: Final = (
+    _AccountGauge(
+        "account.concurrency.limit",
+        "{request}",
+        "Requests permitted at once over all models of an account",
+        lambda account, _: account.limit,
+    ),
+    _AccountGauge(
+        "account.concurrency.in_use",
+        "{request}",
+        "Slots that are held over all models of an account",
+        lambda account, _: account.in_flight,
+    ),
+    _AccountGauge(
+        "account.queue.size",
+        "{request}",
+        "Requests that wait for the limit of their account, and not for that of their model",
+        lambda account, found: sum(
+            below.waiting
+            for below in found.partitions
+            if below.account == account.partition and below.waits_for == "account"
+        ),
+    ),
+)
+
+
 class Gauges:
     """The gauges of all clients with one meter provider. Clients are held weakly."""
 
@@ -81,6 +116,10 @@ class Gauges:
             meter.create_observable_gauge(
                 PREFIX + gauge.name, [self._callback(gauge)], gauge.unit, gauge.description
             )
+        for one in _OF_ACCOUNTS:
+            meter.create_observable_gauge(
+                PREFIX + one.name, [self._of_accounts(one)], one.unit, one.description
+            )
         meter.create_observable_gauge(
             STATE, [self._fleet_states], "{partition}", "Partitions in each state towards the fleet"
         )
@@ -90,11 +129,15 @@ class Gauges:
         with self._lock:
             self._limiters[limiter] = labels
 
-    def _partitions(self) -> Iterator[tuple[PartitionSnapshot, Labels]]:
+    def _snapshots(self) -> Iterator[tuple[Snapshot, Labels]]:
         with self._lock:
             shown = list(self._limiters.items())
         for limiter, labels in shown:
-            for partition in limiter.snapshot().partitions:
+            yield limiter.snapshot(), labels
+
+    def _partitions(self) -> Iterator[tuple[PartitionSnapshot, Labels]]:
+        for found, labels in self._snapshots():
+            for partition in found.partitions:
                 yield partition, labels
 
     def _callback(self, gauge: _Gauge) -> Callable[[CallbackOptions], Iterable[Observation]]:
@@ -109,6 +152,16 @@ class Gauges:
             for attributes, values in found.items():
                 total = sum(values.values()) if gauge.added_up else max(values.values())
                 yield Observation(total, dict(attributes))
+
+        return observe
+
+    def _of_accounts(self, gauge: _AccountGauge) -> Callable[[CallbackOptions], list[Observation]]:
+        def observe(_options: CallbackOptions) -> list[Observation]:
+            sums: dict[str, float] = defaultdict(float)
+            for found, labels in self._snapshots():
+                for account in found.accounts:
+                    sums[labels.account(str(account.partition))] += gauge.reading(account, found)
+            return [Observation(value, {ACCOUNT: name}) for name, value in sums.items()]
 
         return observe
 

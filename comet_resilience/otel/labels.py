@@ -11,6 +11,7 @@ from ..verdict.vocabulary import RequestInfo
 PREFIX: Final = "comet_resilience."
 ROUTE: Final = PREFIX + "route"
 MODEL: Final = PREFIX + "model"
+ACCOUNT: Final = PREFIX + "account"
 OTHER: Final = "other"
 #: Names of OpenTelemetry's conventions for generative AI.
 OPERATION: Final = "gen_ai.operation.name"
@@ -23,8 +24,9 @@ _OPERATIONS: Final = {
     "POST /embeddings": "embeddings",
 }
 
-#: The most routes, and reasons for a change of the limit, that are distinguished.
+#: The most routes, accounts, and reasons for a change of the limit, that are distinguished.
 ROUTES_KEPT: Final = 64
+ACCOUNTS_KEPT: Final = 16
 REASONS_KEPT: Final = 24
 _ROUTE: Final = re.compile(r"[A-Z]{1,10} /[\x21-\x7e]{0,100}")
 
@@ -59,6 +61,7 @@ class Labels:
     def __init__(self, models: Collection[str]) -> None:
         self._models = frozenset(models)
         self._routes = FirstSeen(ROUTES_KEPT)
+        self._accounts = FirstSeen(ACCOUNTS_KEPT)
         self._reasons = FirstSeen(REASONS_KEPT)
 
     def of(self, request: RequestInfo) -> dict[str, str]:
@@ -85,6 +88,10 @@ class Labels:
         named = {ROUTE: own[ROUTE], PROVIDER: "openai"}
         named[OPERATION] = _OPERATIONS.get(request.route, OTHER)
         return named | ({REQUEST_MODEL: own[MODEL]} if MODEL in own else {})
+
+    def account(self, name: str) -> str:
+        """Return the name of an account, which is a number of ours and no key, or ``other``."""
+        return self._accounts.shown(name)
 
     def reason(self, text: str) -> str:
         """Return the algorithm's reason for a change of the limit, or ``other``."""

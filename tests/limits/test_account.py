@@ -308,8 +308,8 @@ def test_a_client_learns_the_account_and_tells_its_keys_apart() -> None:
 
     shown = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     account, other = shown.accounts
-    assert CAP <= account.limit <= 2 * CAP  # which of the two it stands at is for chance
-    assert 0 < account.refused <= 20
+    assert CAP <= account.limit <= 6 * CAP  # it grows again while the last calls leave room
+    assert 0 < account.refused <= 25
     assert (other.ok, other.refused) == (1, 0)
     lines = str(shown).splitlines()
     assert lines[1].startswith("account  ")

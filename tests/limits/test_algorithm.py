@@ -646,6 +646,19 @@ def test_the_first_step_back_ends_a_quick_start() -> None:
     assert limits == [10, 14, 18, 22]
 
 
+def test_a_start_below_an_account_is_quick_where_that_takes_twice_as_many() -> None:
+    """Where one model is all that runs its account knows no more, and growth is careful."""
+    algorithm, desk = StepBack(8, 1, 512), Desk(StepBack(8, 1, 512))
+    desk.algorithm = algorithm
+    desk.begin(*desk.fill())
+    assert algorithm.limit == 12
+    algorithm.note_account(15)
+    assert not algorithm.starts_quickly
+    algorithm.note_account(16)
+    desk.begin(*desk.fill())
+    assert algorithm.limit == 12 + int(12 * START_SHARE) - 1  # as many more as were gained: 8
+
+
 # -- Steps that have to be taken back ----------------------------------------------------------
 
 
@@ -666,7 +679,7 @@ def test_steps_back_can_be_taken_back() -> None:
 def test_a_closed_gate_is_opened_by_taking_back() -> None:
     """At least one probe is allowed."""
     algorithm, desk = closed_at(5)
-    algorithm.resume(Mark(5, 0, HOLD_MIN, 0), len(desk.out))
+    algorithm.resume(Mark(5, 0, HOLD_MIN), len(desk.out))
     assert (algorithm.closed_until, algorithm.limit) == (None, 6)
     assert "another's" in algorithm.reason
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import anyio
@@ -36,7 +38,7 @@ from comet_resilience.events import (
 )
 from comet_resilience.limits.snapshot import FleetView
 from comet_resilience.otel import OpenTelemetry
-from comet_resilience.otel.labels import REASONS_KEPT, ROUTES_KEPT
+from comet_resilience.otel.labels import ACCOUNTS_KEPT, REASONS_KEPT, ROUTES_KEPT
 from comet_resilience.verdict.usage import Usage
 from tests.conftest import BROKEN, FAST, KEY, LIMITED, OK, Scripted, ask, bare_client, scripted
 
@@ -54,6 +56,9 @@ UNITS = {
     "queue.size": "{request}",
     "concurrency.limit": "{request}",
     "concurrency.in_use": "{request}",
+    "account.concurrency.limit": "{request}",
+    "account.concurrency.in_use": "{request}",
+    "account.queue.size": "{request}",
     "cooldown.remaining": "s",
     "limit.decreases": "{decrease}",
     "gate.closures": "{closure}",
@@ -86,12 +91,15 @@ def change_of(partition: Any, new: int, reason: str = "refused") -> LimitChanged
 class Shown:
     """A limiter of which only the state is wanted."""
 
-    def __init__(self, *partitions: PartitionSnapshot) -> None:
+    def __init__(
+        self, *partitions: PartitionSnapshot, accounts: Sequence[PartitionSnapshot] = ()
+    ) -> None:
         self.partitions = partitions
+        self.accounts = tuple(accounts)
 
     def snapshot(self) -> Snapshot:
         """The prepared state."""
-        return Snapshot(partitions=self.partitions)
+        return Snapshot(partitions=self.partitions, accounts=self.accounts)
 
 
 def partition_of(key: Any, **changes: Any) -> PartitionSnapshot:
@@ -146,7 +154,7 @@ async def test_every_instrument_has_its_name_and_unit(telemetry: Telemetry) -> N
         observer(event)
     observer._metrics._reclaimed.add(1)
     view = FleetView(state=FleetState.SHARED, share=3, limit=9, members=2)
-    shown: Any = Shown(partition_of((ROUTE, "m"), fleet=view))
+    shown: Any = Shown(partition_of((ROUTE, "m"), fleet=view), accounts=[partition_of("account")])
     observer.watch(shown)
     found = telemetry.metrics()
     assert {name: metric.unit for name, metric in found.items()} == {
@@ -249,6 +257,43 @@ async def test_several_clients_and_observers_add_up(telemetry: Telemetry) -> Non
     del first
     gc.collect()
     assert telemetry.total("concurrency.limit") == 6
+
+
+async def test_accounts_are_shown_with_those_who_wait_for_them(telemetry: Telemetry) -> None:
+    """Two models behind an account of two: each holds a slot, and one more of each waits."""
+    client, inner = scripted(
+        OK, on_event=telemetry.observer(), initial_concurrency=2, max_concurrency=2
+    )
+    answer, send = anyio.Event(), inner.answer
+
+    async def hold(request: Any) -> Any:
+        await answer.wait()
+        return await send(request)
+
+    inner.behave = hold
+    async with anyio.create_task_group() as tasks:
+        for model in ("a", "b", "a", "b"):
+            tasks.start_soon(partial(ask, client, model=model))
+            await anyio.wait_all_tasks_blocked()
+        named = {"account": "account"}
+        assert telemetry.points("account.concurrency.limit") == [(named, 2)]
+        assert telemetry.points("account.concurrency.in_use") == [(named, 2)]
+        assert telemetry.points("account.queue.size") == [(named, 2)]
+        answer.set()
+    assert telemetry.points("account.concurrency.in_use") == [(named, 0)]
+    assert telemetry.points("account.queue.size") == [(named, 0)]
+
+
+def test_accounts_are_bounded(telemetry: Telemetry) -> None:
+    """However many keys a service calls with, in one client or in many."""
+    numbers = range(1, 2 * ACCOUNTS_KEPT)
+    accounts = [partition_of(f"account {number}", limit=1) for number in numbers]
+    shown: Any = Shown(accounts=accounts)
+    observer = telemetry.observer()
+    observer.watch(shown)
+    found = telemetry.points("account.concurrency.limit")
+    assert len(found) == ACCOUNTS_KEPT + 1
+    assert found[-1] == ({"account": "other"}, ACCOUNTS_KEPT - 1)
 
 
 def test_ten_thousand_models_are_one_series(telemetry: Telemetry) -> None:

@@ -84,7 +84,7 @@ def _saturation(number: int, *, in_bursts: bool) -> Scenario:
         drawn=_beside(number, in_bursts=in_bursts),
         others="o",
         kinds=_SATURATED,
-        bars=Bars(wait=0.30 if in_bursts else 0.10),
+        bars=Bars(wait=0.25 if in_bursts else 0.10),
     )
 
 
@@ -107,7 +107,7 @@ ACCOUNT_SCENES: tuple[Scenario, ...] = (
         workload=Workload(models=_models(20)),
         kinds=_BATCH,
         batch_count=800,
-        bars=Bars(batch=1.10, refused=0, nobody_fails=True),
+        bars=Bars(batch=1.06, refused=0, nobody_fails=True),
     ),
     Scenario(
         name="t_changes",
