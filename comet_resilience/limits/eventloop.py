@@ -31,7 +31,7 @@ class Parking(Protocol):
         """Resume the task that waits. Call it only from the loop that the place belongs to."""
         ...
 
-    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __await__(self) -> Generator[object, None, None]: ...
 
 
 class EventLoop(Protocol):
@@ -76,7 +76,7 @@ class _AsyncioParking:
         if not self._future.done():
             self._future.set_result(None)
 
-    def __await__(self) -> Generator[Any, Any, Any]:
+    def __await__(self) -> Generator[object, None, None]:
         return self._future.__await__()
 
 
@@ -93,8 +93,8 @@ class _TrioParking:
     def go(self) -> None:
         self._event.set()
 
-    def __await__(self) -> Generator[Any, Any, Any]:
-        waiting: Generator[Any, Any, Any] = self._event.wait().__await__()
+    def __await__(self) -> Generator[object, None, None]:
+        waiting: Generator[object, None, None] = self._event.wait().__await__()
         return waiting
 
 
@@ -168,8 +168,8 @@ class _TrioLoop:
 class _Latest(threading.local):
     """The loop last seen by each thread: asking again within one run costs a comparison."""
 
-    native: Any = None
-    loop: Any = None
+    native: object = None
+    loop: EventLoop
 
 
 _latest = _Latest()
@@ -197,7 +197,7 @@ def running_loop() -> EventLoop:
 
     """
     latest, trio = _latest, sys.modules.get("trio")
-    native: Any
+    native: object
     if trio is not None and trio.lowlevel.in_trio_task():
         native = trio.lowlevel.current_trio_token()
         if native is not latest.native:
@@ -206,8 +206,7 @@ def running_loop() -> EventLoop:
         native = asyncio.get_running_loop()
         if native is not latest.native:
             latest.native, latest.loop = native, _through_lens(_AsyncioLoop(native))
-    loop: EventLoop = latest.loop
-    return loop
+    return latest.loop
 
 
 def _through_lens(loop: EventLoop) -> EventLoop:

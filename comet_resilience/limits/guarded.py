@@ -13,12 +13,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ..errors import CallbackError
 from ..escaping import printable
 from .algorithm import LimitAlgorithm, StepBack, Ticket
 from .fixed import FixedLimit
+
+T = TypeVar("T")
 
 #: Told that an algorithm was retired: what it did wrong, the exception, the limit from now on.
 Retired = Callable[[str, BaseException, int], object]
@@ -74,13 +76,12 @@ class Guarded:
     @property
     def closed_until(self) -> float | None:
         """Return when the closed gate lets a canary out, ``None`` while it is open."""
-        at: float | None = self._read("closed_until", _time)
-        return at
+        return self._read("closed_until", _time)
 
     @property
     def wake_at(self) -> float | None:
         """Return when the limit may rise without any event, ``None`` if it will not."""
-        at: float | None = self._read("wake_at", _time)
+        at = self._read("wake_at", _time)
         return self._ticked + LEAST_WAIT if at is not None and at <= self._ticked else at
 
     @property
@@ -95,12 +96,11 @@ class Guarded:
     @property
     def reason(self) -> str:
         """Return why the limit last moved, in words."""
-        reason: str = self._read("reason", str)
-        return reason
+        return self._read("reason", str)
 
     def sent(self, now: float, in_flight: int) -> Ticket:
         """Return an attempt's ticket, which says which algorithm knows it."""
-        ticket: Any = self._call("sent", now, in_flight)
+        ticket = self._call("sent", now, in_flight)
         return _Issued(0, in_flight, now, by=self._algorithm, ticket=ticket)
 
     def accepted(self, ticket: Ticket, now: float) -> None:
@@ -126,14 +126,14 @@ class Guarded:
         """Show whatever else the algorithm has, such as a view of its own."""
         return getattr(self._algorithm, name)
 
-    def _read(self, member: str, parse: Callable[[Any], Any]) -> Any:
+    def _read(self, member: str, parse: Callable[[object], T]) -> T:
         try:
             return parse(getattr(self._algorithm, member))
         except BaseException as error:  # noqa: BLE001 - told by the limiter, which may raise it
             self._retire(member, error)
-        return getattr(self._algorithm, member)
+        return parse(getattr(self._algorithm, member))
 
-    def _call(self, member: str, *arguments: object) -> Any:
+    def _call(self, member: str, *arguments: object) -> object:
         try:
             return getattr(self._algorithm, member)(*arguments)
         except BaseException as error:  # noqa: BLE001 - as above
@@ -157,10 +157,10 @@ class Guarded:
 @dataclass(slots=True, eq=False)
 class _Issued(Ticket):
     by: LimitAlgorithm | None = None
-    ticket: Any = None
+    ticket: object = None
 
 
-def _whole(limit: Any) -> int:
+def _whole(limit: object) -> int:
     """Return a limit as a whole number; between two of them it permits as many as the larger."""
     number: Any = limit
     if isinstance(limit, Real) and not isinstance(limit, bool) and number >= 0:
@@ -168,7 +168,7 @@ def _whole(limit: Any) -> int:
     raise ValueError(f"limit={limit!r}: expected a whole number, 0 or more")
 
 
-def _time(at: Any) -> float | None:
+def _time(at: object) -> float | None:
     """Return a time as it is, or ``None``; one that never comes is none."""
     if at is None or at == math.inf:
         return None
