@@ -6,11 +6,12 @@ State
     ``partition``: one partition, its ``Waiter``s and ``Lease``s; ``account``: the limit above them;
     ``slots``: what both have; ``partitions``: all of them; ``queue``, ``ring``, ``priority``: order
 How many
-    ``algorithm``, ``fixed``; ``guarded``: an algorithm of the user's; ``blame``: whose ceiling a
-    refusal met
+    ``algorithm``, ``fixed``; ``guarded``: an algorithm of the user's; ``blame``, ``evidence``:
+    whose ceiling a refusal met
 How fast
-    ``pacer``: when the next may go; its sources ``budgets`` (``budget``) and ``forecasts``
-    (``forecast``)
+    ``pacer``: when the next may go, and ``pressed``: those who cannot wait. Its sources are
+    ``budgets`` (``budget``); ``forecasts`` (``told``, ``forecast``, ``named``, ``trust``); and
+    ``learnt`` (``spacing``, ``explanations``)
 Outages
     ``gate``: one gate; ``gates``: those of partitions and hosts
 Time and tasks
