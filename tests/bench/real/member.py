@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from random import Random
@@ -16,12 +17,13 @@ from comet_resilience.config import Config
 from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
 from comet_resilience.limits.fixed import FixedLimit
 from comet_resilience.limits.partition import Lease
+from comet_resilience.limits.partitions import InAccount
 from comet_resilience.verdict.vocabulary import Signal
 
 from ..sim.policies import Refusal, product_retry
 from .gateway import SharedGateway
 
-#: The one partition of all runs.
+#: The one partition of most runs.
 KEY: Final = "model"
 #: Seconds after which a refusal is heard.
 _REFUSAL_TIME: Final = 0.003
@@ -34,7 +36,8 @@ class Order:
     ``fixed`` is a limit that never moves, else the library's own starts at ``initial`` and grows
     to ``most`` at most. ``think`` is how long a worker pauses between two requests, ``active``
     from when to when they work, again after ``period``. ``spread`` is that of a log-normal
-    service time with that median; 0 makes it exponential, with that mean.
+    service time with that median; 0 makes it exponential, with that mean. With ``models`` each
+    request is for one of so many, which have a limit of that kind each, below one of the account.
     """
 
     url: str
@@ -43,6 +46,7 @@ class Order:
     ends: float
     workers: int
     fixed: int | None = None
+    models: int = 0
     initial: int = Config().initial_concurrency
     most: int = Config().max_concurrency
     service: float = 0.2
@@ -89,6 +93,8 @@ class _Work:
         self._report = Report()
         options = {"fleet": order.url, "algorithm": order.algorithm, "on_event": self._note}
         self._engine = Engine(Config.from_options(options), order.account)
+        if order.fixed is not None and self._engine.fleet is not None:
+            self._engine.fleet._make_account = order.algorithm
         self._limiter = self._engine.limiter
 
     async def run(self) -> Report:
@@ -128,8 +134,8 @@ class _Work:
         return now if since < ends else now + order.period - since + begins
 
     async def _request(self) -> None:
-        asked = time.monotonic()
-        lease = await self._lease(None)
+        asked, key = time.monotonic(), self._key()
+        lease = await self._lease(key, None)
         self._report.waits.append((asked, time.monotonic() - asked))
         attempts = 1
         while not self._gateway.enter(self._member):
@@ -141,20 +147,24 @@ class _Work:
             await asyncio.sleep(pause)
             if time.monotonic() > self._order.ends:
                 return
-            lease = await self._lease(lease.order)
+            lease = await self._lease(key, lease.order)
             attempts += 1
         await asyncio.sleep(self._service_time())
         self._gateway.leave(self._member)
         self._release(lease, Signal.SUCCESS)
 
-    async def _lease(self, order: int | None) -> Lease:
+    async def _lease(self, key: Hashable, order: int | None) -> Lease:
         if order is None:
             began = time.perf_counter()
-            lease = self._limiter.acquire_nowait(KEY)
+            lease = self._limiter.acquire_nowait(key)
             self._took(began)
             if lease is not None:
                 return lease
-        return await self._limiter.acquire(KEY, order)
+        return await self._limiter.acquire(key, order)
+
+    def _key(self) -> Hashable:
+        models = self._order.models
+        return InAccount(None, f"{KEY} {self._random.randrange(models)}") if models else KEY
 
     def _release(self, lease: Lease, signal: Signal) -> None:
         began = time.perf_counter()

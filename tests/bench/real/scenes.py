@@ -18,6 +18,7 @@ from .record import Record
 START: Final = 2.0
 CAP: Final = 20
 WORKERS: Final = 48
+MODELS: Final = 30
 #: Runs of at least so many seconds are in full length.
 FULL_LENGTH: Final = 10.0
 _OUT: Final = 5.0
@@ -36,9 +37,11 @@ class Line:
 Scene = Callable[[Crew, float], Iterator[Line]]
 
 
-def _orders(members: int, fixed: int | None = CAP, workers: int = WORKERS) -> list[Order]:
+def _orders(
+    members: int, fixed: int | None = CAP, workers: int = WORKERS, models: int = 0
+) -> list[Order]:
     """Orders of an even load, so many workers in all."""
-    order = Order(url="", account="", begins=0, ends=0, workers=0, fixed=fixed)
+    order = Order(url="", account="", begins=0, ends=0, workers=0, fixed=fixed, models=models)
     parts = [workers // members + (member < workers % members) for member in range(members)]
     return [replace(order, workers=part) for part in parts]
 
@@ -74,14 +77,15 @@ def _calls(done: Done, begins: float, since: float, until: float) -> list[float]
     ]
 
 
-def even(crew: Crew, seconds: float) -> Iterator[Line]:
+def even(crew: Crew, seconds: float, models: int = 0) -> Iterator[Line]:
     """Six processes alike."""
     counted: list[tuple[int, float]] = []
 
     def count() -> None:
         counted.append(crew.commands())
 
-    done = crew.play(_orders(6), seconds, [(START, count), (seconds, count)])
+    orders = _orders(6, models=models)
+    done = crew.play(orders, seconds, [(START, count), (seconds, count)])
     (calls, cpu), (calls_after, cpu_after) = counted
     calls = calls_after - calls
     requests = sum(done.record.served(START).values())
@@ -89,7 +93,7 @@ def even(crew: Crew, seconds: float) -> Iterator[Line]:
     window = seconds - START
     yield _most(done.record)
     yield _at_least("utilisation", done.record.mean(START) / CAP, 0.93)
-    yield _at_most("commands per request", calls / requests, 1.5)
+    yield _at_most("commands per request", calls / requests, 3 if models else 1.5)
     yield _at_most("renewals a second per process", calls / window / 6, 20, ".1f")
     yield Line("requests a second", f"{requests / window:.0f}")
     yield Line("server's CPU per command", f"{1e6 * (cpu_after - cpu) / calls:.0f} us")
@@ -125,10 +129,11 @@ def flip(crew: Crew, seconds: float) -> Iterator[Line]:
     yield _errors(done)
 
 
-def kill(crew: Crew, seconds: float) -> Iterator[Line]:
+def kill(crew: Crew, seconds: float, models: int = 0) -> Iterator[Line]:
     """One of four is killed (kill -9)."""
     when = 4.0
-    done = crew.play(_orders(4), max(seconds, 10.0), [(when, lambda: crew.kill(0))])
+    orders = _orders(4, models=models)
+    done = crew.play(orders, max(seconds, 10.0), [(when, lambda: crew.kill(0))])
     full = done.record.full_after(when, 0.97 * CAP)
     yield _most(done.record)
     yield _at_least("in flight while its share is lost", done.record.mean(when + 0.5, when + 2), 14)
@@ -136,11 +141,13 @@ def kill(crew: Crew, seconds: float) -> Iterator[Line]:
     yield _errors(done)
 
 
-def freeze(crew: Crew, seconds: float) -> Iterator[Line]:
+def freeze(crew: Crew, seconds: float, models: int = 0) -> Iterator[Line]:
     """SIGSTOP of the server for five seconds."""
     stop, go_on = 4.0, 4.0 + _OUT
     done = crew.play(
-        _orders(6), max(seconds, 12.5), [(stop, crew.redis.freeze), (go_on, crew.redis.thaw)]
+        _orders(6, models=models),
+        max(seconds, 12.5),
+        [(stop, crew.redis.freeze), (go_on, crew.redis.thaw)],
     )
     record = done.record
     before = _calls(done, crew.begins, START, stop)
@@ -166,11 +173,13 @@ def freeze(crew: Crew, seconds: float) -> Iterator[Line]:
     yield _at_most("0.9 of all in flight again after, s", 99.0 if back is None else back, 1.0)
 
 
-def restart(crew: Crew, seconds: float) -> Iterator[Line]:
+def restart(crew: Crew, seconds: float, models: int = 0) -> Iterator[Line]:
     """The server is killed (kill -9), and comes back empty after five seconds."""
     stop, start = 4.0, 4.0 + _OUT
     done = crew.play(
-        _orders(6), max(seconds, 13.5), [(stop, crew.redis.kill), (start, crew.redis.start)]
+        _orders(6, models=models),
+        max(seconds, 13.5),
+        [(stop, crew.redis.kill), (start, crew.redis.start)],
     )
     record = done.record
     back = record.full_after(start, 0.97 * CAP)
@@ -251,7 +260,50 @@ def adapt(crew: Crew, seconds: float) -> Iterator[Line]:
     yield _errors(done)
 
 
+def account(crew: Crew, seconds: float) -> Iterator[Line]:
+    """Four processes and thirty models find an account's hidden capacity of 20."""
+    seconds = 6 * seconds
+    counted: list[int] = []
+
+    def count() -> None:
+        counted.append(crew.commands()[0])
+
+    orders = [replace(order, service=0.5, spread=1.0) for order in _orders(4, None, models=MODELS)]
+    done = crew.play(orders, seconds, [(START, count), (seconds, count)], capacity=CAP)
+    record = done.record
+    served = record.served()
+    yield _at_most("refused per 100 successes", 100 * record.refused() / sum(served.values()), 3)
+    yield _at_least("in flight, of what is there", record.mean(START) / CAP, 0.95)
+    yield _at_most(
+        "commands per request", (counted[1] - counted[0]) / sum(record.served(START).values()), 3
+    )
+    yield Line("requests a second", f"{sum(record.served(START).values()) / (seconds - START):.0f}")
+    yield Line("Jain", f"{jain([served[member] for member in range(4)]):.3f}")
+    yield _errors(done)
+
+
+def account_even(crew: Crew, seconds: float) -> Iterator[Line]:
+    """As ``even``, over thirty models under an account of 20."""
+    yield from even(crew, seconds, MODELS)
+
+
+def account_kill(crew: Crew, seconds: float) -> Iterator[Line]:
+    """As ``kill``, over thirty models under an account of 20."""
+    yield from kill(crew, seconds, MODELS)
+
+
+def account_freeze(crew: Crew, seconds: float) -> Iterator[Line]:
+    """As ``freeze``, over thirty models under an account of 20."""
+    yield from freeze(crew, seconds, MODELS)
+
+
+def account_restart(crew: Crew, seconds: float) -> Iterator[Line]:
+    """As ``restart``, over thirty models under an account of 20."""
+    yield from restart(crew, seconds, MODELS)
+
+
+_OF_ONE_MODEL: Final = (even, hot, flip, kill, freeze, restart, join, dip, cap5, adapt)
+_OF_ACCOUNTS: Final = (account, account_even, account_kill, account_freeze, account_restart)
 SCENES: Final[dict[str, Scene]] = {
-    scene.__name__: scene
-    for scene in (even, hot, flip, kill, freeze, restart, join, dip, cap5, adapt)
+    scene.__name__: scene for scene in (*_OF_ONE_MODEL, *_OF_ACCOUNTS)
 }
