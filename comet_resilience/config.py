@@ -220,7 +220,7 @@ class Config:
         check_callable("partition", self.partition)
         check_callable("algorithm", self.algorithm)
         check_order("min_concurrency", "max_concurrency", self)
-        check_budget(self.budget, is_shared=self.fleet is not None)
+        check_budget(self.budget)
         if self.as_fleet is not None:
             check_shareable(self.algorithm)
         check_sequence("rules", self.rules, lambda rule: isinstance(rule, Rule), "Rule values")

@@ -136,15 +136,10 @@ def check_shareable(algorithm: Callable[[], object] | None) -> None:
         )
 
 
-def check_budget(value: object, *, is_shared: bool) -> None:
+def check_budget(value: object) -> None:
     """Raise ``ValueError`` unless a value is a budget, or a mapping from models to budgets."""
     if value is None:
         return
-    if is_shared:
-        raise ValueError(
-            "budget: expected none together with fleet=: a budget is counted by one process alone,"
-            " and a fleet's processes would spend it several times"
-        )
     if isinstance(value, Mapping):
         budgets: Mapping[object, object] = value
         if budgets and all(isinstance(name, str) and name for name in budgets):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..journal.observer import observer_for
+from ..limits.budgets import own_spending
 from ..limits.eventloop import call_later
 from ..limits.limiter import Limiter
 from ..observers import Observers
@@ -57,6 +58,7 @@ class Engine:
                 self.fleet.new_account_share if self.fleet else config.make_account_limit
             ),
             budgets=config.budgets,
+            make_spending=self.fleet.new_spending if self.fleet else own_spending,
         )
         if self.fleet:
             self.fleet.limit_by(self.limiter)

@@ -20,12 +20,15 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from ..config import Config
 from ..events import FleetChanged, FleetState
+from ..limits.budget import Budget, Spending
 from ..limits.eventloop import clock
+from .draws import DrawReply
 from .merge import ceiling
 from .message import StoreError
 from .renewal import MOST_SCOPES, exchange
-from .scope import keys_of
+from .scope import budget_key, keys_of
 from .share import FleetShare, MakeAlgorithm, due_together
+from .spending import SharedSpending
 from .store import Store, client_maker
 
 if TYPE_CHECKING:
@@ -60,6 +63,7 @@ class Coordinator:
     def _start_afresh(self) -> None:
         # The mutable state of this class. A forked child starts with its own, empty.
         self._shares: list[weakref.ref[FleetShare]] = []
+        self._spendings: list[weakref.ref[SharedSpending]] = []
         self._lock = threading.Lock()
         self._word = threading.Event()
         self._thread: threading.Thread | None = None
@@ -79,9 +83,13 @@ class Coordinator:
         """Return the limit of a new account."""
         return self._new_share(self._make_account, self._account_maximum)
 
+    def new_spending(self, name: str, budget: Budget, waiting: Callable[[], int]) -> Spending:
+        """Return the spending of a budget of that name."""
+        key, jitter = budget_key(self._account, name), self._next_jitter
+        return SharedSpending(budget, _member(), key, waiting, self._wake_to_draw, jitter)
+
     def _new_share(self, make: MakeAlgorithm, maximum: int) -> FleetShare:
-        name = f"{os.getpid()}-{os.urandom(6).hex()}"
-        return FleetShare(name, make, self.wake, self._note, self._next_jitter, maximum)
+        return FleetShare(_member(), make, self.wake, self._note, self._next_jitter, maximum)
 
     def join(self, level: Level) -> None:
         """Take a new partition or account in; called under the limiter's lock."""
@@ -92,6 +100,12 @@ class Coordinator:
                 share.retired = self._limiter.note_retired(level.key)
             with self._lock:
                 self._shares.append(weakref.ref(share))
+
+    def _wake_to_draw(self, spending: SharedSpending) -> str:
+        with self._lock:
+            if not any(reference() is spending for reference in self._spendings):
+                self._spendings.append(weakref.ref(spending))
+        return self.wake()
 
     def wake(self) -> str:
         """Have a renewal made sooner than the thread has planned.
@@ -136,6 +150,7 @@ class Coordinator:
             self._leave([share for share in self._all() if share.is_idle(now)], now)
             for batch in due_together(self._all(), clock()):
                 self._renew(batch)
+            self._draw([one for one in self._all_spendings() if one.due_at() <= clock()])
             due_at = self._plan()
             if due_at < math.inf:
                 self._word.wait(max(0.0, due_at - clock()))
@@ -147,6 +162,7 @@ class Coordinator:
         if not self._is_closing and (has_word or self._plan() < math.inf):
             return True
         self._leave(self._all(), math.inf)
+        self._leave_budgets()
         self._store.close()
         with self._lock:
             if self._word.is_set() and not self._is_closing:  # a request came meanwhile
@@ -160,15 +176,18 @@ class Coordinator:
         for share in self._all():
             share.planned = share.due_at()
             earliest = min(earliest, share.planned)
+        for spending in self._all_spendings():
+            spending.planned = spending.due_at()
+            earliest = min(earliest, spending.planned)
         return earliest
 
     def _all(self) -> list[FleetShare]:
         """Return the shares of partitions that still exist."""
-        alive = [(reference, reference()) for reference in tuple(self._shares)]
-        if any(share is None for _, share in alive):
-            gone = {id(reference) for reference, share in alive if share is None}
-            self._shares[:] = [kept for kept in self._shares if id(kept) not in gone]
-        return [share for _, share in alive if share is not None]
+        return _alive(self._shares)
+
+    def _all_spendings(self) -> list[SharedSpending]:
+        """Return the budgets that were ever drawn on, and still exist."""
+        return _alive(self._spendings)
 
     def _renew(self, shares: Sequence[FleetShare]) -> None:
         """Renew shares: ask for them, report samples if there are any, take what comes."""
@@ -187,6 +206,31 @@ class Coordinator:
             with contextlib.suppress(StoreError):  # then they run out by themselves
                 self._store.say_farewell(leaving[first : first + MOST_SCOPES])
 
+    def _draw(self, spendings: Sequence[SharedSpending]) -> None:
+        """Draw on budgets, and tell them what was spent beside."""
+        if not spendings or self._limiter is None:
+            return
+        asked = [(one.key, self._limiter.adjust(None, one.ask)) for one in spendings]
+        results: Sequence[DrawReply | StoreError]
+        try:
+            results = self._store.draw(asked)
+        except StoreError as error:
+            results = [error] * len(asked)
+        for spending, (_, request), result in zip(spendings, asked, results, strict=True):
+            self._limiter.adjust(None, partial(spending.conclude, request, result))
+
+    def _leave_budgets(self) -> None:
+        """Give back what was drawn and not used."""
+        if self._limiter is None:
+            return
+        farewells = [
+            (one.key, self._limiter.adjust(None, one.leave)) for one in self._all_spendings()
+        ]
+        leaving = [(key, request) for key, request in farewells if request is not None]
+        if leaving:
+            with contextlib.suppress(StoreError):  # then it is lost
+                self._store.draw(leaving)
+
     def _under_lock(self, share: FleetShare, step: Callable[[float], T]) -> T:
         if self._limiter is None or share.partition is None:
             raise RuntimeError("a share belongs to a partition of a limiter")
@@ -197,6 +241,20 @@ class Coordinator:
         if state is not self._state and self._limiter is not None:
             self._limiter.note(FleetChanged(old=self._state, new=state, reason=why))
             self._state = state
+
+
+def _member() -> str:
+    """Return a name that no other member has, in no process."""
+    return f"{os.getpid()}-{os.urandom(6).hex()}"
+
+
+def _alive(references: list[weakref.ref[T]]) -> list[T]:
+    """Return what still exists, and forget the rest."""
+    alive = [(reference, reference()) for reference in tuple(references)]
+    if any(one is None for _, one in alive):
+        gone = {id(reference) for reference, one in alive if one is None}
+        references[:] = [kept for kept in references if id(kept) not in gone]
+    return [one for _, one in alive if one is not None]
 
 
 def coordinator_for(config: Config, account: str) -> Coordinator | None:

@@ -71,6 +71,11 @@ def keys_of(account: str, partition: Hashable) -> Keys:
     return f"{scope}:members", f"{scope}:limit"
 
 
+def budget_key(account: str, name: str) -> str:
+    """Return the key of a budget of an account."""
+    return f"{PREFIX}:{{{account}}}:{_digest(account, name)}:budget"
+
+
 def _digest(*parts: str) -> str:
     whole = "".join(f"{len(part)}:{part}" for part in parts)
     return sha256(whole.encode()).hexdigest()[:_DIGITS]

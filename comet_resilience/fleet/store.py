@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..escaping import printable
+from .draws import DrawReply, DrawRequest, parse_draw_reply
 from .message import NO_REPLY, Addressed, ShareReply, StoreError, parse_share_reply
 from .scope import RedisSource
 
@@ -23,10 +24,19 @@ _MOST_WORDS: Final = 200
 INSTALL: Final = "pip install 'comet-resilience[redis]'"
 
 
+class Script(NamedTuple):
+    """A script, and the digest by which Redis names it; nothing is protected by that."""
+
+    text: str
+    digest: str
+
+
 @cache
-def script() -> str:
-    """Return the text of the script."""
-    return files("comet_resilience.fleet").joinpath("sync.lua").read_text(encoding="utf-8")
+def script(name: str = "sync") -> Script:
+    """Return one of the scripts."""
+    path = files("comet_resilience.fleet").joinpath(f"{name}.lua")
+    text = path.read_text(encoding="utf-8")
+    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
 def client_maker(redis: RedisSource) -> Callable[[], Any]:
@@ -70,8 +80,6 @@ class Store:
     def __init__(self, make: Callable[[], Any]) -> None:
         self._make = make
         self._client: Any = None
-        # Redis names scripts by this digest; nothing is protected by it.
-        self._digest = sha1(script().encode(), usedforsecurity=False).hexdigest()
 
     def send(self, asked: Sequence[Addressed]) -> list[ShareReply | StoreError]:
         """Ask the script, once for all scopes; return an error for one without a reply.
@@ -80,12 +88,24 @@ class Store:
             StoreError: If it does not answer, or with what is no reply of the script.
 
         """
-        raw = self._run(asked)
-        if isinstance(raw, (str, bytes)) or not isinstance(raw, Sequence) or len(raw) != len(asked):
-            raise StoreError(NO_REPLY)
+        replies = _each(self._share(asked), len(asked))
         return [
             parse_share_reply(reply, one.maximum) or _error_in(reply)
-            for reply, one in zip(raw, asked, strict=True)
+            for reply, one in zip(replies, asked, strict=True)
+        ]
+
+    def draw(self, asked: Sequence[tuple[str, DrawRequest]]) -> list[DrawReply | StoreError]:
+        """Draw on budgets, each with its key; return an error for one without a reply.
+
+        Raises:
+            StoreError: If the script does not answer, or with what is no reply of it.
+
+        """
+        arguments = [text for _, request in asked for text in request.arguments()]
+        raw = self._run(script("draw"), [key for key, _ in asked], arguments)
+        return [
+            parse_draw_reply(reply, request) or _error_in(reply)
+            for reply, (_, request) in zip(_each(raw, len(asked)), asked, strict=True)
         ]
 
     def say_farewell(self, asked: Sequence[Addressed]) -> None:
@@ -95,7 +115,7 @@ class Store:
             StoreError: If Redis does not answer.
 
         """
-        self._run(asked)
+        self._share(asked)
 
     def forget(self) -> None:
         """Leave the connection to the process that it belongs to."""
@@ -110,24 +130,36 @@ class Store:
             except Exception:  # noqa: BLE001 - it is gone either way
                 return
 
-    def _run(self, asked: Sequence[Addressed]) -> object:
+    def _share(self, asked: Sequence[Addressed]) -> object:
         keys = [key for one in asked for key in one.keys]
-        arguments = [text for one in asked for text in one.request.arguments()]
+        return self._run(
+            script(), keys, [text for one in asked for text in one.request.arguments()]
+        )
+
+    def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str]) -> object:
         try:
             if self._client is None:
                 self._client = self._make()
-            return self._evaluate(self._client, len(keys), (*keys, *arguments))
+            return self._evaluate(script, len(keys), (*keys, *arguments))
         except BaseException as error:  # noqa: BLE001 - whatever a client raises: no answer
             raise StoreError(f"{type(error).__name__}: {_words(error)}") from None
 
-    def _evaluate(self, client: Any, keys: int, arguments: tuple[str, ...]) -> object:
+    def _evaluate(self, script: Script, keys: int, arguments: tuple[str, ...]) -> object:
+        client = self._client
         try:
-            return client.evalsha(self._digest, keys, *arguments)
+            return client.evalsha(script.digest, keys, *arguments)
         except Exception as error:
             # Each client has a class of its own for it, all with this name.
             if type(error).__name__ != "NoScriptError":
                 raise
-            return client.eval(script(), keys, *arguments)
+            return client.eval(script.text, keys, *arguments)
+
+
+def _each(raw: object, number: int) -> Sequence[object]:
+    """Return the replies to so many."""
+    if isinstance(raw, (str, bytes)) or not isinstance(raw, Sequence) or len(raw) != number:
+        raise StoreError(NO_REPLY)
+    return raw
 
 
 def _error_in(reply: object) -> StoreError:

@@ -34,7 +34,8 @@ _LATEST: Final = 0.05
 #: Largest answers that are kept back after a refusal, and what each further answer leaves of them.
 _KEPT_BACK: Final = 2.0
 _STILL_KEPT_BACK: Final = 0.99
-_LONGEST: Final = 31 * 86_400.0
+#: The longest period of a budget, in seconds.
+LONGEST: Final = 31 * 86_400.0
 _MOST: Final = 10**12
 
 
@@ -65,8 +66,8 @@ class Budget:
             is_whole = isinstance(amount, int) and not isinstance(amount, bool)
             if amount is not None and not (is_whole and 1 <= amount <= _MOST):
                 raise ValueError(f"budget: {name}={amount!r}: expected a whole number, 1 or more")
-        if not (_is_number(self.per) and 0.001 <= self.per <= _LONGEST):
-            raise ValueError(f"budget: per={self.per!r}: expected seconds, 0.001 to {_LONGEST:g}")
+        if not (_is_number(self.per) and 0.001 <= self.per <= LONGEST):
+            raise ValueError(f"budget: per={self.per!r}: expected seconds, 0.001 to {LONGEST:g}")
         if not (_is_number(self.burst) and 0 <= self.burst <= self.per):
             raise ValueError(
                 f"budget: burst={self.burst!r}: expected seconds, 0 to per={self.per:g}"
@@ -276,6 +277,12 @@ class Spending:
             return at
         average = self.tokens / self.requests if self.requests else tokens
         return max(at, self._tokens.soonest(now, tokens, ahead * average, self._open))
+
+    def begin_after(self, requests: float, tokens: float) -> None:
+        """Take all requests and tokens until two times for spent."""
+        for meter, until in ((self._requests, requests), (self._tokens, tokens)):
+            if meter is not None:
+                meter.paid_until = max(meter.paid_until, until)
 
     def charge(self, now: float, tokens: int) -> Charge:
         """Charge a request that goes now."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..errors import BudgetExceededError
 from ..verdict.vocabulary import Signal
@@ -55,17 +55,26 @@ class AnswerTime:
         self._mean += _LATEST * (seconds - self._mean)
 
 
+#: Makes the spending of a budget of its name; the function counts the requests that wait for it.
+MakeSpending: TypeAlias = Callable[[str, Budget, Callable[[], int]], Spending]
+
+
+def own_spending(_name: str, budget: Budget, _waiting: Callable[[], int]) -> Spending:
+    """Return the spending of a budget that this process spends alone."""
+    return Spending(budget)
+
+
 class Line:
     """One budget, what was spent of it, and the partitions that wait for it in order."""
 
     __slots__ = ("_accounts", "_waiting", "answer", "name", "spending")
 
-    def __init__(self, name: str, budget: Budget) -> None:
+    def __init__(self, name: str, budget: Budget, make_spending: MakeSpending) -> None:
         self.name: str = name
-        self.spending: Spending = Spending(budget)
         self.answer: AnswerTime = AnswerTime()
         self._waiting: dict[Partition, None] = {}
         self._accounts: Counter[Account[Partition] | None] = Counter()  # of those who wait
+        self.spending: Spending = make_spending(name, budget, self.count_waiting)
 
     @property
     def first(self) -> Partition | None:
@@ -73,6 +82,10 @@ class Line:
         if not any(account is None or account.slots.has_room for account in self._accounts):
             return None
         return next((one for one in self._waiting if one.account_has_room), None)
+
+    def count_waiting(self) -> int:
+        """Count the requests of all partitions that stand in line."""
+        return sum(partition.slots.waiting for partition in self._waiting)
 
     def ready_at(self, partition: Partition, now: float, cost: Cost) -> float:
         """Return when a partition may send: ``now`` if at once.
@@ -135,8 +148,8 @@ class Budgets:
 
     __slots__ = ("_lines", "count_tokens")
 
-    def __init__(self, budgets: Mapping[str, Budget]) -> None:
-        self._lines = {name: Line(name, budget) for name, budget in budgets.items()}
+    def __init__(self, budgets: Mapping[str, Budget], make_spending: MakeSpending) -> None:
+        self._lines = {name: Line(name, budget, make_spending) for name, budget in budgets.items()}
         self.count_tokens: bool = any(budget.tokens for budget in budgets.values())
 
     def __bool__(self) -> bool:

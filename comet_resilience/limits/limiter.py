@@ -43,6 +43,7 @@ from .account import Account
 from .algorithm import LimitAlgorithm
 from .blame import AccountLimit
 from .budget import Budget
+from .budgets import MakeSpending, own_spending
 from .collecting import collect
 from .eventloop import EventLoop, clock, running_loop, time_and_loop
 from .gate import CLOSED_MAX, Gate, Standing
@@ -69,7 +70,8 @@ class Limiter:
 
     ``make_algorithm`` makes the algorithm of a new partition, ``make_account_limit`` that of an
     account, needed where keys are ``InAccount``; ``max_queue`` bounds those who wait
-    in one partition, ``None`` leaves them unbounded. ``budgets`` are those of models by name.
+    in one partition, ``None`` leaves them unbounded. ``budgets`` are those of models by name,
+    and ``make_spending`` makes what counts them.
     ``on_partition`` is called, under the lock, with each new partition and account.
     ``longest_closed`` bounds the times that a gate names itself.
     """
@@ -85,8 +87,9 @@ class Limiter:
         longest_closed: float = CLOSED_MAX,
         make_account_limit: Callable[[], AccountLimit] | None = None,
         budgets: Mapping[str, Budget] = _NO_BUDGETS,
+        make_spending: MakeSpending = own_spending,
     ) -> None:
-        self._budgets = budgets
+        self._budgets, self._make_spending = budgets, make_spending
         self._make_algorithm = make_algorithm
         self._max_queue = max_queue
         self._observers = observers
@@ -102,7 +105,7 @@ class Limiter:
         self._lock = threading.Lock()
         self._partitions = Partitions(self._make_partition, self._make_account)
         self._gates = Gates(self._partitions, self._longest_closed, self._jitter)
-        self._pacer = Pacer(self._budgets)
+        self._pacer = Pacer(self._budgets, self._make_spending)
         self._events: deque[LimiterEvent] = deque()
         self._abandoned: deque[Lease] = deque()
         self._scheduler = Scheduler(
@@ -253,8 +256,11 @@ class Limiter:
             if lease.loop is not None:
                 lease.loop.call_soon(self._collect)
 
-    def adjust(self, level: Level, step: Callable[[float], T]) -> T:
-        """Run ``step(now)`` under the lock, from any thread, and give out what it made free."""
+    def adjust(self, level: Level | None, step: Callable[[float], T]) -> T:
+        """Run ``step(now)`` under the lock, from any thread, and give out what it made free.
+
+        ``level`` is what it may have changed, ``None`` for budgets alone.
+        """
         now, loop = time_and_loop()
         with self._lock:
             result = step(now)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from ..verdict.vocabulary import Signal
 from .budget import Budget, Shortage
-from .budgets import Budgets
+from .budgets import Budgets, MakeSpending, own_spending
 from .forecasts import Forecasts
 from .gate import Standing
 from .learnt import Learnt
@@ -69,8 +69,10 @@ class Pacer:
         "_budgets", "_evidence", "_forecasts", "_has_budgets", "_learnt", "_sources", "goes_beyond",
     )  # fmt: skip
 
-    def __init__(self, budgets: Mapping[str, Budget]) -> None:
-        self._budgets = Budgets(budgets)
+    def __init__(
+        self, budgets: Mapping[str, Budget], make_spending: MakeSpending = own_spending
+    ) -> None:
+        self._budgets = Budgets(budgets, make_spending)
         self._has_budgets = bool(budgets)
         told: tuple[RateSource, ...] = (self._budgets,) if budgets else ()
         self._forecasts = Forecasts()

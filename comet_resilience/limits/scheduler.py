@@ -168,11 +168,14 @@ class Scheduler:
 
     # -- Whose turn it is -------------------------------------------------------------------------
 
-    def pump(self, level: Level, now: float, loop: EventLoop | None) -> None:
-        """Give free slots to those who wait, and set the timer if time alone will free more."""
+    def pump(self, level: Level | None, now: float, loop: EventLoop | None) -> None:
+        """Give free slots to those who wait, and set the timer if time alone will free more.
+
+        Without a level only those whom a budget held back are looked at.
+        """
         if isinstance(level, Account):
             self._go_round(level, now, loop)
-        else:
+        elif level is not None:
             self._pump_alone(level, now, loop)
         for partition in self._pacer.in_turn():
             self._pump_alone(partition, now, loop)

@@ -16,7 +16,7 @@ from tests.redis_server import RedisServer
 
 KEYS = keys_of("an account", "a partition")
 CLOCK = "local clock = redis.call('TIME')"
-assert CLOCK in script()
+assert CLOCK in script().text
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ class Timed:
     sent: list[ShareRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        text = script().replace(CLOCK, "local clock = { ARGV[#ARGV - 1], ARGV[#ARGV] }")
+        text = script().text.replace(CLOCK, "local clock = { ARGV[#ARGV - 1], ARGV[#ARGV] }")
         self._run = self.db.register_script(text)
 
     def send(self, request: ShareRequest, maximum: int = 1_000) -> ShareReply:

@@ -10,13 +10,22 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import trio
 
-from comet_resilience import FixedLimit, Fleet, FleetState, ResilientTransport, snapshot, wrap
+from comet_resilience import (
+    Budget,
+    FixedLimit,
+    Fleet,
+    FleetState,
+    ResilientTransport,
+    snapshot,
+    wrap,
+)
 from comet_resilience.fleet import coordinator, pace, share, store
 from comet_resilience.limits.snapshot import PartitionSnapshot
 from comet_resilience.testing import ConcurrencyCap, Gateway
@@ -466,3 +475,55 @@ def test_a_client_that_hangs_for_ever_delays_no_request(monkeypatch: pytest.Monk
 
     asyncio.run(main())
     assert store.COMMAND_TIMEOUT <= 0.5
+
+
+# -- budgets ---------------------------------------------------------------------------------------
+
+BUDGET: Any = {"budget": Budget(requests=600), "algorithm": lambda: FixedLimit(50)}
+
+
+@pytest.mark.timeout(120)
+def test_two_clients_spend_one_budget_and_give_back_what_they_do_not_use(
+    redis_server: RedisServer, db: Any
+) -> None:
+    """Ten a second: so many requests take so long, whoever sends them."""
+
+    async def main() -> None:
+        inner = Slow(0.0)
+        clients = [fleet_client(redis_server.url, inner, **BUDGET) for _ in range(2)]
+        sent: list[float] = []
+
+        async def ask_at(client: Any) -> None:
+            await ask(client)
+            sent.append(time.monotonic())
+
+        await asyncio.gather(*(ask_at(client) for client in clients for _ in range(8)))
+        sent.sort()
+        assert sent[-1] - sent[0] >= 1.5 - 0.1
+        (view,) = snapshot(clients[0]).budgets
+        assert (view.requests, view.budget) == (8, Budget(requests=600))
+        assert view.requests_left is not None
+        assert view.requests_left >= 600 - 16 - 8
+        (key,) = db.keys("*:budget")
+        for client in clients:
+            await client.close()
+        await until(lambda: not [name for name in db.hgetall(key) if name.startswith("m:")])
+        slices = db.hget(key, "requests:slices").split(";")
+        assert sum(float(each.split(":")[1]) for each in slices) == pytest.approx(16, abs=1)
+
+    asyncio.run(main())
+
+
+@pytest.mark.timeout(120)
+def test_a_budget_is_kept_to_without_a_server() -> None:
+    """As by a client without a fleet."""
+
+    async def main() -> None:
+        inner = Slow(0.0)
+        client = fleet_client("redis://127.0.0.1:1/0", inner, **BUDGET)
+        began = time.monotonic()
+        await asyncio.gather(*(ask(client) for _ in range(8)))
+        assert time.monotonic() - began >= 0.7 - 0.1
+        await client.close()
+
+    asyncio.run(main())

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from comet_resilience import Fleet
-from comet_resilience.fleet.scope import account_of, keys_of
+from comet_resilience.fleet.scope import account_of, budget_key, keys_of
 
 SECRET = "sk-CANARY-3f9a27c1d84e4b6fa0b5"
 BASE = "https://api.cometapi.com/v1"
@@ -39,6 +39,13 @@ def test_the_same_everywhere_and_different_for_each_account_gateway_and_partitio
     assert len(scopes) == 2 * 4 * 3
     assert account_of(BASE + "/", "k1", None) == account_of(BASE, "k1", None)
     assert account_of(BASE, "k1", "team") == account_of(BASE, "k2", "team")
+
+
+def test_a_budget_has_a_key_of_its_own_beside_the_scopes_of_its_account() -> None:
+    account = account_of(BASE, SECRET, None)
+    keys = {budget_key(account, name) for name in ("*", "m")}
+    assert len(keys | set(keys_of(account, "m"))) == 4
+    assert all(key.startswith(f"comet:{{{account}}}:") for key in keys)
 
 
 @pytest.mark.parametrize("redis", ["", "localhost:6379", "http://x", 5, None, b"redis://x"])

@@ -395,23 +395,6 @@ class Team:
         return judgement
 
 
-def test_an_accounts_share_wants_no_more_than_its_models_could_send() -> None:
-    """A hundred wait at a model's own limit: the account's slots would be of no use to them."""
-    team = Team()
-    a, b = team.below
-    for share in (team.share, a.slots.algorithm, b.slots.algorithm):
-        assert isinstance(share, FleetShare)
-        team.renew(share, share=4)
-    team.slots.waiting = a.slots.waiting = 100
-    assert team.share.report(team.now).request.want == 0
-    team.account.ring.place(a, 0)
-    a.slots.in_flight = 1
-    assert team.share.report(team.now).request.want == 3
-    b.slots.waiting = 2
-    team.account.ring.place(b, 0)
-    assert team.share.report(team.now).request.want == 5
-
-
 def test_a_model_below_a_full_account_wants_one_more_slot_and_does_not_hurry() -> None:
     team = Team()
     share = team.below[0].slots.algorithm

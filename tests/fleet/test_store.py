@@ -34,7 +34,7 @@ class Client:
 
     def eval(self, text: str, *_arguments: Any) -> Any:
         self.commands.append("eval")
-        assert text == script()
+        assert text == script().text
         self.loaded = True
         return self.say()
 

@@ -238,12 +238,6 @@ def test_nonsense_is_refused_at_construction(budget: Any) -> None:
         scripted(OK, budget=budget)
 
 
-def test_a_fleet_has_no_budget() -> None:
-    """Each process would spend it anew."""
-    with pytest.raises(ValueError, match="budget: expected none together with fleet="):
-        scripted(OK, budget=Budget(requests=1), fleet="redis://localhost")
-
-
 async def test_a_budget_that_is_too_high_is_found_out_by_refusals() -> None:
     """The limit steps back as it would without one, and every call is answered."""
     limiter, in_flight, most, refused = _limiter({"*": Budget(requests=6_000)}), 0, 3, 0

@@ -15,7 +15,9 @@ from typing import Final
 from comet_resilience.call.engine import Engine
 from comet_resilience.config import Config
 from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
+from comet_resilience.limits.budget import Budget, Cost
 from comet_resilience.limits.fixed import FixedLimit
+from comet_resilience.limits.gate import Standing
 from comet_resilience.limits.partition import Lease
 from comet_resilience.limits.partitions import InAccount
 from comet_resilience.verdict.vocabulary import Signal
@@ -38,6 +40,7 @@ class Order:
     from when to when they work, again after ``period``. ``spread`` is that of a log-normal
     service time with that median; 0 makes it exponential, with that mean. With ``models`` each
     request is for one of so many, which have a limit of that kind each, below one of the account.
+    ``budget`` is told: so many requests a minute.
     """
 
     url: str
@@ -46,6 +49,7 @@ class Order:
     ends: float
     workers: int
     fixed: int | None = None
+    budget: int | None = None
     models: int = 0
     initial: int = Config().initial_concurrency
     most: int = Config().max_concurrency
@@ -91,7 +95,13 @@ class _Work:
         self._member, self._gateway, self._order = member, gateway, order
         self._random = Random(f"{order.seed} {member}")
         self._report = Report()
-        options = {"fleet": order.url, "algorithm": order.algorithm, "on_event": self._note}
+        options: dict[str, object] = {
+            "fleet": order.url,
+            "algorithm": order.algorithm,
+            "on_event": self._note,
+        }
+        if order.budget is not None:
+            options["budget"] = Budget(requests=order.budget)
         self._engine = Engine(Config.from_options(options), order.account)
         if order.fixed is not None and self._engine.fleet is not None:
             self._engine.fleet._make_account = order.algorithm
@@ -154,13 +164,14 @@ class _Work:
         self._release(lease, Signal.SUCCESS)
 
     async def _lease(self, key: Hashable, order: int | None) -> Lease:
+        standing = Standing(cost=Cost(KEY)) if self._order.budget else None
         if order is None:
             began = time.perf_counter()
-            lease = self._limiter.acquire_nowait(key)
+            lease = self._limiter.acquire_nowait(key, request=standing)
             self._took(began)
             if lease is not None:
                 return lease
-        return await self._limiter.acquire(key, order)
+        return await self._limiter.acquire(key, order, request=standing)
 
     def _key(self) -> Hashable:
         models = self._order.models

@@ -63,6 +63,11 @@ class Record:
         ends = [move for move in self._moves if move.change == -1 and since <= move.at < until]
         return Counter(move.member for move in ends)
 
+    def taken(self, since: float = 0.0, until: float | None = None) -> list[float]:
+        """When requests began."""
+        until = self.seconds if until is None else until
+        return [move.at for move in self._moves if move.change == 1 and since <= move.at < until]
+
     def refused(self, since: float = 0.0, until: float | None = None) -> int:
         """How many requests were refused."""
         until = self.seconds if until is None else until

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -19,6 +20,7 @@ START: Final = 2.0
 CAP: Final = 20
 WORKERS: Final = 48
 MODELS: Final = 30
+BUDGET: Final = 300
 #: Runs of at least so many seconds are in full length.
 FULL_LENGTH: Final = 10.0
 _OUT: Final = 5.0
@@ -302,8 +304,72 @@ def account_restart(crew: Crew, seconds: float) -> Iterator[Line]:
     yield from restart(crew, seconds, MODELS)
 
 
+def _budget(crew: Crew, seconds: float, *events: tuple[float, Callable[[], object]]) -> Done:
+    order = replace(_orders(4, fixed=1_000)[0], budget=BUDGET)
+    return crew.play([order] * 4, seconds, events)
+
+
+def _spent(record: Record, since: float, until: float) -> Iterator[Line]:
+    """Lines for a bucket of the budget's rate that holds ten, and for the fullest minute."""
+    rate = BUDGET / 60
+    level, at, refused = 10.0, 0.0, 0
+    times = record.taken()
+    for when in times:
+        level, at = min(10.0, level + rate * (when - at)), when
+        if level < 1:
+            refused += 1
+        else:
+            level -= 1
+    fullest = max(bisect_left(times, when + 60) - place for place, when in enumerate(times))
+    yield _at_least("of the rate", len(record.taken(since, until)) / (rate * (until - since)), 0.97)
+    yield Line("refused by a bucket that holds ten", f"{refused}", "0", refused == 0)
+    yield Line("fullest minute", f"{fullest} of {BUDGET}")
+
+
+def budget(crew: Crew, seconds: float) -> Iterator[Line]:
+    """Four processes are told 300 requests a minute for all of them."""
+    counted: list[int] = []
+
+    def count() -> None:
+        counted.append(crew.commands()[0])
+
+    seconds = 7.5 * seconds
+    done = _budget(crew, seconds, (START, count), (seconds, count))
+    yield from _spent(done.record, START, seconds)
+    sent = len(done.record.taken(START))
+    # One of them draws, the others renew the slots, as often as without a budget.
+    yield _at_most("commands per request", (counted[1] - counted[0]) / sent, 3)
+    served = done.record.served()
+    yield Line("Jain", f"{jain([served[member] for member in range(4)]):.3f}")
+    yield _errors(done)
+
+
+def budget_kill(crew: Crew, seconds: float) -> Iterator[Line]:
+    """The same, and one of the four is killed (kill -9)."""
+    done = _budget(crew, 3 * seconds, (8.0, lambda: crew.kill(0)))
+    yield from _spent(done.record, 8.0, 3 * seconds)
+    yield _errors(done)
+
+
+def budget_freeze(crew: Crew, seconds: float) -> Iterator[Line]:
+    """The same, and the server is frozen (SIGSTOP) for five seconds."""
+    stop, go_on = 8.0, 8.0 + _OUT
+    done = _budget(crew, 3 * seconds, (stop, crew.redis.freeze), (go_on, crew.redis.thaw))
+    yield from _spent(done.record, START, 3 * seconds)
+    yield _errors(done)
+
+
+def budget_restart(crew: Crew, seconds: float) -> Iterator[Line]:
+    """The same, and the server is killed (kill -9), and comes back empty after five seconds."""
+    stop, start = 8.0, 8.0 + _OUT
+    done = _budget(crew, 3 * seconds, (stop, crew.redis.kill), (start, crew.redis.start))
+    yield from _spent(done.record, START, 3 * seconds)
+    yield _errors(done)
+
+
 _OF_ONE_MODEL: Final = (even, hot, flip, kill, freeze, restart, join, dip, cap5, adapt)
 _OF_ACCOUNTS: Final = (account, account_even, account_kill, account_freeze, account_restart)
+_OF_BUDGETS: Final = (budget, budget_kill, budget_freeze, budget_restart)
 SCENES: Final[dict[str, Scene]] = {
-    scene.__name__: scene for scene in (*_OF_ONE_MODEL, *_OF_ACCOUNTS)
+    scene.__name__: scene for scene in (*_OF_ONE_MODEL, *_OF_ACCOUNTS, *_OF_BUDGETS)
 }

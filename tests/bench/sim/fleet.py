@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
+from comet_resilience.fleet.draws import DrawReply, DrawRequest, parse_draw_reply
 from comet_resilience.fleet.merge import ceiling
 from comet_resilience.fleet.message import Addressed, ShareReply, StoreError, parse_share_reply
 from comet_resilience.fleet.renewal import Asked, Renewal, exchange
@@ -28,35 +29,50 @@ from .run import Run
 from .scenario import Kind, Scenario
 
 #: Seconds to Redis, and back.
-_ONE_WAY: Final = 0.0005
+ONE_WAY: Final = 0.0005
 #: Where the virtual clock of the server starts; a time of 0 means none there.
-_EPOCH: Final = 1_000_000
+EPOCH: Final = 1_000_000
 _CLOCK: Final = "local clock = redis.call('TIME')"
 
 
 class VirtualServer:
-    """A real server whose script is told the time; ``client`` is redis-py's."""
+    """A real server whose scripts are told the time; ``client`` is redis-py's."""
 
     def __init__(self, client: Any, loop: VirtualLoop) -> None:
-        text = script()
-        if text.count(_CLOCK) != 1:
-            raise AssertionError("the script reads its clock in another way")
-        text = text.replace(_CLOCK, "local clock = {ARGV[#ARGV - 1], ARGV[#ARGV]}")
         self._client, self._loop = client, loop
-        self._digest = client.script_load(text)
+        self._digests = {name: client.script_load(timed(name)) for name in ("sync", "draw")}
         self.called_at: list[float] = []
         self.scopes = 0
 
     def send(self, asked: Sequence[Addressed]) -> list[ShareReply | StoreError]:
         """What the store does, at the loop's time."""
-        self.called_at.append(self._loop.time())
-        seconds, rest = divmod(self._loop.time(), 1.0)
-        clock = (str(_EPOCH + int(seconds)), str(int(rest * 1_000_000)))
         keys = [key for one in asked for key in one.keys]
-        arguments = [text for one in asked for text in one.request.arguments()]
-        raw = self._client.evalsha(self._digest, len(keys), *keys, *arguments, *clock)
+        raw = self._evaluate(
+            "sync", keys, [text for one in asked for text in one.request.arguments()]
+        )
         self.scopes += len(asked)
         return [_parsed(reply, one.maximum) for reply, one in zip(raw, asked, strict=True)]
+
+    def draw(self, key: str, request: DrawRequest) -> DrawReply:
+        """What the store does for one budget, at the loop's time."""
+        (raw,) = self._evaluate("draw", [key], request.arguments())
+        reply = parse_draw_reply(raw, request)
+        assert reply is not None, raw
+        return reply
+
+    def _evaluate(self, name: str, keys: Sequence[str], arguments: Sequence[str]) -> Any:
+        self.called_at.append(self._loop.time())
+        seconds, rest = divmod(self._loop.time(), 1.0)
+        clock = (str(EPOCH + int(seconds)), str(int(rest * 1_000_000)))
+        return self._client.evalsha(self._digests[name], len(keys), *keys, *arguments, *clock)
+
+
+def timed(name: str) -> str:
+    """Return a script that reads the time of its last two arguments."""
+    text = script(name).text
+    if text.count(_CLOCK) != 1:
+        raise AssertionError("the script reads its clock in another way")
+    return text.replace(_CLOCK, "local clock = {ARGV[#ARGV - 1], ARGV[#ARGV]}")
 
 
 class VirtualCoordinator:
@@ -108,7 +124,7 @@ class VirtualCoordinator:
         for shares in due_together(self.shares, now):
             self._is_busy = True
             asked = [self.limiter.adjust(_level(share), share.ask) for share in shares]
-            self._loop.at(now + _ONE_WAY, self._exchange, shares, asked)
+            self._loop.at(now + ONE_WAY, self._exchange, shares, asked)
             return
         self._plan()
 
@@ -123,7 +139,7 @@ class VirtualCoordinator:
 
     def _exchange(self, shares: Sequence[FleetShare], asked: Sequence[Asked]) -> None:
         results = exchange(self._server.send, asked)
-        self._loop.at(self._loop.time() + _ONE_WAY, self._take, shares, asked, results)
+        self._loop.at(self._loop.time() + ONE_WAY, self._take, shares, asked, results)
 
     def _take(
         self,

@@ -1,0 +1,133 @@
+"""Draw request and draw reply: a member's exchange with the script of a shared budget. Pure.
+
+As with shares, nothing that comes back is trusted: what is out of its bounds makes it void.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from ..limits.budget import Budget
+from .message import MOST
+
+#: The most requests that are drawn for at once.
+MOST_DRAWN: Final = 64
+_FIELDS: Final = 6
+_MOST_AMOUNT: Final = 2**42
+#: No draw is believed to lie further ahead than so many periods of its budget for each member.
+_PERIODS_AHEAD: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """So many requests and tokens."""
+
+    requests: float = 0.0
+    tokens: float = 0.0
+
+    def __add__(self, other: Amount) -> Amount:
+        return Amount(self.requests + other.requests, self.tokens + other.tokens)
+
+    def __sub__(self, other: Amount) -> Amount:
+        return Amount(self.requests - other.requests, self.tokens - other.tokens)
+
+    def __bool__(self) -> bool:
+        return bool(self.requests or self.tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawRequest:
+    """A member's wish; seconds.
+
+    ``wants`` are drawn in this order as far as the budget reaches, ``has_unused`` says that the
+    member has draws left. ``corrections`` tell what was charged too little, or, below 0, too much,
+    since ``age`` seconds ago; they count once for each ``serial``. ``depth`` and ``kept_back`` are
+    those of the tokens' meter, see ``limits.budget``. ``paid_for`` and ``held`` are what the member
+    remembers of the budget: for how long all of it is spent, and what the last period holds. A
+    ``ttl`` of 0 says farewell.
+    """
+
+    member: str
+    budget: Budget
+    ttl: float = 0.0
+    serial: int = 0
+    wants: tuple[Amount, ...] = ()
+    has_unused: bool = False
+    corrections: Amount = field(default_factory=Amount)
+    age: float = 0.0
+    depth: float = 0.0
+    kept_back: float = 0.0
+    paid_for: Amount = field(default_factory=Amount)
+    held: Amount = field(default_factory=Amount)
+
+    def arguments(self) -> list[str]:
+        """Return them as the script takes them."""
+        budget, corrections = self.budget, self.corrections
+        return [
+            self.member,
+            str(round(self.ttl * 1000)),
+            str(self.serial),
+            str(round(budget.per * 1000)),
+            str(round(budget.burst * 1000)),
+            str(int(self.has_unused)),
+            str(round(self.age * 1000)),
+            ";".join(f"{want.requests:.3f}:{want.tokens:.3f}" for want in self.wants),
+            *_meter(
+                budget.requests, 0, 0, corrections.requests, self.paid_for.requests,
+                self.held.requests,
+            ),
+            *_meter(
+                budget.tokens, self.depth, self.kept_back, corrections.tokens,
+                self.paid_for.tokens, self.held.tokens,
+            ),
+        ]  # fmt: skip
+
+
+def _meter(
+    total: int | None, depth: float, kept_back: float, more: float, paid_for: float, held: float
+) -> list[str]:
+    numbers = (depth, kept_back, more, max(0.0, paid_for) * 1000, held)
+    return [str(total or 0), *(f"{number:.3f}" for number in numbers)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawReply:
+    """The script's reply: seconds until each of the first wants may go, and how the budget stands.
+
+    ``paid_for`` and ``left`` are as in the request: seconds for which it is spent, and amounts that
+    the last period leaves.
+    """
+
+    delays: tuple[float, ...]
+    members: int
+    paid_for: Amount
+    left: Amount
+
+
+def parse_draw_reply(raw: object, request: DrawRequest) -> DrawReply | None:
+    """Return the reply to a request; ``None`` if it is none."""
+    if isinstance(raw, (str, bytes)) or not isinstance(raw, Sequence) or len(raw) != _FIELDS:
+        return None
+    try:
+        delays, *numbers = [
+            value.decode() if isinstance(value, bytes) else str(value) for value in raw
+        ]
+        after = [float(delay) / 1000 for delay in delays.split(";") if delay]
+        members, *amounts = [float(number) for number in numbers]
+    except (UnicodeDecodeError, ValueError):
+        return None
+    if not all(0 <= value <= _MOST_AMOUNT for value in (members, *amounts)):
+        return None
+    latest = request.budget.per * (_PERIODS_AHEAD + members)
+    if len(after) > len(request.wants) or not all(0 <= delay <= latest for delay in after):
+        return None
+    paid_requests, paid_tokens, requests, tokens = amounts
+    return DrawReply(
+        delays=tuple(after),
+        members=max(1, min(int(members), MOST)),
+        paid_for=Amount(paid_requests / 1000, paid_tokens / 1000),
+        left=Amount(math.floor(requests), math.floor(tokens)),
+    )
