@@ -58,7 +58,6 @@ TESTED_IN = {
     "call.engine": "test_client.py",  # what all transports of a client share
     "call.hooks": "otel/test_spans.py",
     "cli.saturation.words": "cli/saturation/test_command.py",
-    "fleet.demand": "fleet/test_coordinator.py",
     "otel.gauges": "otel/test_metrics.py",
     "otel.labels": "otel/test_metrics.py",
     "otel.request": "otel/test_spans.py",
