@@ -53,7 +53,17 @@ BelowT = TypeVar("BelowT", bound=Below)
 class Account(Generic[BelowT]):
     """The slots of an account, the evidence about its ceiling, and whose turn it is."""
 
-    __slots__ = ("__weakref__", "blame", "key", "ring", "slots", "timer", "told", "turns")
+    __slots__ = (
+        "__weakref__",
+        "blame",
+        "key",
+        "ring",
+        "slots",
+        "timer",
+        "told",
+        "turns",
+        "witnesses",
+    )
 
     def __init__(self, name: str, limit: AccountLimit) -> None:
         self.key: str = name
@@ -62,6 +72,7 @@ class Account(Generic[BelowT]):
         self.ring: Ring[BelowT] = Ring()
         self.timer: Timer = Timer()
         self.told: Told = Told()
+        self.witnesses: dict[BelowT, float] = {}  # those refused of late, and when
         self.turns: dict[BelowT, None] = {}  # those that wait for a learnt rate, as served
 
     @property

@@ -1,8 +1,10 @@
 """The rates that are learnt from refusals: one source of the ``Pacer``.
 
 Each limit has a ``Spacing`` of its own from its first refusal on, if it is one of ours: the limit
-of a partition, and that of its account. A refusal that names the account as its scope is told to
-the account's alone, any other to the partition's. Limits of a fleet and of the user have none: a
+of a partition, and that of its account. A refusal that names the account as its scope, or does not
+say and comes within a minute of another partition's, is told to the account's alone: partitions
+that share a rate cannot see it, and whoever gives way starves. Any other is told to the
+partition's. Limits of a fleet and of the user have none: a
 rate that several processes share is seen by none of them.
 """
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 #: Seconds by which those give way to others who were served later than they.
 _GIVE_WAY: Final = 0.01
 _GIVE_WAY_MOST: Final = 20
+#: Seconds for which a partition's refusal counts: two that are refused may share one rate.
+_WITNESS: Final = 60.0
 
 
 class Learnt:
@@ -63,9 +67,15 @@ class Learnt:
     def explains(self, lease: Lease, signal: Signal, now: float) -> bool:
         """Note a refusal, before the limits are told; return whether a rate alone explains it."""
         partition, above = lease.partition, lease.partition.above
-        if signal is Signal.OVERLOAD_ACCOUNT and above is not None and lease.upper is not None:
+        is_shared = signal is Signal.OVERLOAD_ACCOUNT or (
+            signal is not Signal.OVERLOAD_MODEL and _has_witnesses(partition, now)
+        )
+        if is_shared and above is not None and lease.upper is not None:
             if lease.spaced is not None and partition.slots.spacing is not None:
                 partition.slots.spacing.withdrawn(lease.spaced)
+            for one in above.witnesses:
+                if one.slots.spacing is not None:
+                    one.slots.spacing.share(now)
             return _refused(above.slots, lease.upper, lease.spaced_above, now)
         if lease.spaced_above is not None and above is not None and above.slots.spacing is not None:
             above.slots.spacing.withdrawn(lease.spaced_above)
@@ -98,6 +108,17 @@ class Learnt:
         before = list(above.turns).index(partition) + 1 if partition in above.turns else 0
         others = above.slots.waiting > partition.slots.waiting
         return _GIVE_WAY * min(before, _GIVE_WAY_MOST) if others else 0.0
+
+
+def _has_witnesses(partition: Partition, now: float) -> bool:
+    """Note that a partition was refused; tell whether others of its account were of late."""
+    above = partition.above
+    if above is None:
+        return False
+    above.witnesses[partition] = now
+    for one in [one for one, at in above.witnesses.items() if at < now - _WITNESS]:
+        del above.witnesses[one]
+    return len(above.witnesses) > 1
 
 
 def _refused(slots: Slots, ticket: Ticket, spaced: Spaced | None, now: float) -> bool:

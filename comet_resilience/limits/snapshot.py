@@ -92,10 +92,11 @@ class BudgetView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateView:
-    """A rate that the server has told: so many ``"requests"`` or ``"tokens"`` (``counted``).
+    """A rate that is known: so many ``"requests"`` or ``"tokens"`` (``counted``).
 
     ``source`` is ``"headers"``, which tell what is ``left`` by now, or ``"words"``, those of a
-    refusal, which tell ``per`` how many seconds; the other one of the two is ``None``. ``state`` is
+    refusal, which tell ``per`` how many seconds; the other one of the two is ``None``. One that is
+    ``"learnt"`` from refusals, which told nothing, is about so many a minute. ``state`` is
     ``"kept"`` where a refusal has proved that it is about this caller, ``"disproved"`` where what
     went beyond it was answered, and else ``"untested"``.
     """
@@ -108,6 +109,8 @@ class RateView:
     state: str
 
     def __str__(self) -> str:
+        if self.source == "learnt":
+            return f"paced at about {self.limit} {self.counted} a minute (learnt)"
         if self.left is None:
             return f"{self.limit} {self.counted} in {self.per:g} s by a refusal, {self.state}"
         return f"{self.left} of {self.limit} {self.counted} left by headers, {self.state}"
@@ -126,9 +129,9 @@ class PartitionSnapshot:
     ``account`` is the name of the account above, ``None`` where there is none; ``waits_for`` says
     what those who wait need: ``"gate"``, ``"limit"`` (a slot here) or ``"account"`` (one there),
     ``""`` where nobody waits. An account ``has_bound`` once it held anybody back or was refused.
-    ``rates`` are those that the server has told of it. ``waiting_by_priority`` are pairs of a
-    priority's number and how many wait with it, the first to go first; empty while all have the
-    usual one.
+    ``rates`` are those that the server has told, or refusals have taught. ``waiting_by_priority``
+    are pairs of a priority's number and how many wait with it, the first to go first; empty while
+    all have the usual one.
     """
 
     partition: Hashable

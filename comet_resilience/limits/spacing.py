@@ -97,7 +97,7 @@ _CAP_UNEXPLAINED: Final = 2.8
 _SHARE_OFF: Final = 0.5
 _NOISE: Final = 0.10
 _STRIKES: Final = 3
-_STRUCK: Final = 0.85
+_STRUCK: Final = 0.92
 _COOL: Final = 60.0
 _COOL_MOST: Final = 480.0
 #: Seconds in which a refusal comes, as assumed at first; so many times as long without one an
@@ -306,6 +306,13 @@ class Spacing:
                 log.remove(spaced.attempt)
         if spaced is self._candidate:
             self._candidate = None
+
+    def share(self, now: float) -> None:
+        """Note that others were refused, too: no rate of this one alone is believed for a while."""
+        self.tick(now)
+        self._cool_until = max(self._cool_until, now + _COOL)
+        if self.rate is not None:
+            self._believe_no_more("others of the account are refused, too")
 
     def tick(self, now: float) -> None:
         """Do what is due by now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .gate import Gate
 from .partition import Level, Partition
+from .slots import Slots
 from .snapshot import GateView, InFleet, PartitionSnapshot, RateView
 from .told import Told
 from .trust import Trust
@@ -35,7 +36,7 @@ def view_of(level: Level, now: float) -> PartitionSnapshot:
         account=None if above is None else above.key,
         waits_for=_waits_for(level),
         has_bound=slots.has_bound,
-        rates=_rates_of(level.told, now),
+        rates=(*_rates_of(level.told, now), *_learnt_by(slots)),
     )
 
 
@@ -64,6 +65,18 @@ def _rates_of(told: Told, now: float) -> tuple[RateView, ...]:
         for named in told.named.values()
     ]
     return (*by_headers, *by_words)
+
+
+def _learnt_by(slots: Slots) -> tuple[RateView, ...]:
+    """Return the rate that refusals have taught, if any."""
+    if slots.spacing is None or slots.spacing.rate is None:
+        return ()
+    limit = max(1, round(60 * slots.spacing.rate))
+    return (
+        RateView(
+            source="learnt", counted="requests", limit=limit, left=None, per=60.0, state="kept"
+        ),
+    )
 
 
 def _state_of(trust: Trust, now: float) -> str:
