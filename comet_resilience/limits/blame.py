@@ -32,6 +32,8 @@ WITNESS: Final = 2.0
 WITNESSES: Final = 2
 WITNESSES_BELOW: Final = 3
 BELOW: Final = 0.9
+#: The latest witnesses are enough, however many partitions are refused at once.
+SUSPECTS_KEPT: Final = 8
 #: How far above the account's ceiling an acceptance disproves it.
 BEYOND: Final = 2
 
@@ -148,7 +150,7 @@ class Blame:
     def _hear(self, suspect: _Suspect) -> Judgement:
         """Judge a refusal that nothing explains, by others that nothing explains."""
         others = (one for one in self._suspects if _bears_witness(one, suspect))
-        self._suspects = (*others, suspect)
+        self._suspects = (*others, suspect)[-SUSPECTS_KEPT:]
         is_near = suspect.ticket.in_flight > BELOW * self.limit.level
         needed = WITNESSES if is_near else WITNESSES_BELOW
         if len(self._suspects) < needed:

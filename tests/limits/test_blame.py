@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from comet_resilience.limits.algorithm import StepBack, Ticket
-from comet_resilience.limits.blame import BEYOND, WITNESS, Blame, Judgement
+from comet_resilience.limits.blame import BEYOND, SUSPECTS_KEPT, WITNESS, Blame, Judgement
 from comet_resilience.limits.evidence import Ceiling
 from comet_resilience.verdict.vocabulary import Signal
 
@@ -247,3 +247,12 @@ def test_witnesses_are_told_once() -> None:
     court = Court()
     court.limit.level = 12
     assert [len(court.refuse(court.one, 3, 12).account) for _ in range(3)] == [0, 0, 0]
+
+
+def test_few_witnesses_are_kept() -> None:
+    """A thousand models refused at once are all told to the account, and eight are weighed."""
+    court = Court()
+    burst = [court.tickets(1, upper) for upper in range(11, 1_011)]
+    told = sum(len(court.hear(Model(), *tickets).account) for tickets in burst)
+    assert told == len(burst)
+    assert len(court.blame._suspects) <= SUSPECTS_KEPT
