@@ -87,8 +87,8 @@ def test_what_was_sent_while_nothing_was_drawn_has_paid_for_itself(clock: Clock)
     clock.draw("a", 1)
     clock.now += 21.0
     assert clock.draw("a", 1).delays == (0.0,)
-    for member in "abcd":
-        reply = clock.draw(member, 0, serial=1, corrections=Amount(5, 0), age=20.0)
+    spent = Amount(5, 0)
+    *_, reply = [clock.draw(each, 0, serial=1, corrections=spent, age=20.0) for each in "abcd"]
     assert reply.paid_for.requests == pytest.approx(1.0, abs=0.1)
 
 

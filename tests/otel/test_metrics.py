@@ -271,11 +271,11 @@ async def test_accounts_are_shown_with_those_who_wait_for_them(telemetry: Teleme
         return await send(request)
 
     inner.behave = hold
+    named = {"account": "account"}
     async with anyio.create_task_group() as tasks:
         for model in ("a", "b", "a", "b"):
             tasks.start_soon(partial(ask, client, model=model))
             await anyio.wait_all_tasks_blocked()
-        named = {"account": "account"}
         assert telemetry.points("account.concurrency.limit") == [(named, 2)]
         assert telemetry.points("account.concurrency.in_use") == [(named, 2)]
         assert telemetry.points("account.queue.size") == [(named, 2)]
