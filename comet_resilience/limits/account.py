@@ -61,7 +61,6 @@ class Account(Generic[BelowT]):
         "slots",
         "timer",
         "told",
-        "turns",
         "witnesses",
     )
 
@@ -73,7 +72,6 @@ class Account(Generic[BelowT]):
         self.timer: Timer = Timer()
         self.told: Told = Told()
         self.witnesses: dict[BelowT, float] = {}  # those refused of late, and when
-        self.turns: dict[BelowT, None] = {}  # those that wait for a learnt rate, as served
 
     @property
     def wake_at(self) -> float | None:

@@ -64,7 +64,7 @@ class Lease:
     __slots__ = (
         "__weakref__", "begun", "begun_after", "body", "charge", "foretold", "host", "is_pressed",
         "limiter", "loop", "order", "output_tokens", "partition", "passages", "rates", "released",
-        "request", "spaced", "spaced_above", "ticket", "tokens", "upper", "words",
+        "request", "spaced", "ticket", "tokens", "upper", "words",
     )  # fmt: skip
 
     def __init__(
@@ -98,7 +98,6 @@ class Lease:
         self.begun_after: float = 0.0  # seconds that its answer took to begin, 0 while unknown
         self.is_pressed: bool = False  # although evidence would have held it back
         self.spaced: Spaced | None = None  # as what was learnt of a rate counts it
-        self.spaced_above: Spaced | None = None  # the same of the account's
         self.tokens: int | None = None  # what the answer has taken, once it is known
         self.output_tokens: int | None = None  # and what of it was written
 

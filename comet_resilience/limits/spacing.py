@@ -7,11 +7,12 @@ It begins with the first refusal and keeps the log of what is sent from then on.
    rate is believed if it leaves at most a quarter of that, and clearly less.
 2. On, sends are spaced a little wider than the rate, by a bucket in debt: each may go while the
    level is not below zero, and costs one. Of a window no more is sent than it was seen to take.
-3. The rate holds for some sends, then it is explored upward: slowly at first, faster with what was
-   gained. Only sends that were really held back count.
+3. The rate holds for some sends or half a minute, then it is explored upward: slowly at first,
+   faster with what was gained. Only sends that were really held back count.
 4. A refusal while on costs one more and asks the log again. The kind of limit stays the same while
-   it is near the best; what the log cannot tell is taken for a rate slightly too high. One with so
-   many in flight that hardly any was accepted is the cap's, and changes nothing here.
+   it is near the best; what the log cannot tell is taken for a rate slightly too high. The first
+   refusal of what did not explore leads back to the rate that held before the last exploration.
+   One with so many in flight that hardly any was accepted is the cap's, and changes nothing here.
 5. A refusal of an attempt that explored the rate, or the second in a row, is explained by the rate
    alone: the limit on what is in flight is not told. From the second in a row on, one canary at a
    time is sent, after as long as it has been refused.
@@ -55,6 +56,8 @@ _SHARE_ON: Final = 0.25
 _SHARE_EARLY: Final = 0.1
 _SHARE_WINDOW: Final = 0.1
 _LEAST_REFUSALS: Final = 4
+#: How many times the depth of a bucket has to be accepted before its rate is believed.
+_DEPTHS: Final = 2
 #: Of each refusal in all of the log, what a cap has to leave at least if a rate is to be believed,
 #: and at most if it is to be believed no more.
 _SHARE_OF_RATE: Final = 0.25
@@ -70,15 +73,19 @@ _NEAR: Final = 1.25
 _FAR: Final = 1.5
 #: What a rate has to explain more than a cap if the log is to know more than the last refusal.
 _NEWS: Final = 0.5
-#: Sends, and seconds, for which a rate holds; in windows two periods, but at least so many sends.
+#: Sends for which a rate holds, and within which seconds; in windows two periods, but at least so
+#: many sends.
 _HOLD: Final = 70
 _HOLD_TIME: Final = 4.0
+_HOLD_MOST: Final = 30.0
 _HOLD_LEAST: Final = 40
 #: Exploration: each send gains a share of the base, and of what was gained; three times as much
 #: until the first refusal. At most so much a send, so many times the base, and twice the base at
-#: first, doubled in so many seconds; in windows a share in the first period, doubled with each.
+#: first, doubled in so many seconds; in windows a share in the first period, doubled with each. A
+#: bucket's slow rate gains by time: as much as would double it in ``_GROWS_IN`` seconds.
 _GROW: Final = 0.01
 _GROW_GAINED: Final = 0.08
+_GROWS_IN: Final = 30.0
 _FRESH: Final = 3.0
 _GROW_MOST: Final = 0.15
 _FARTHEST: Final = 8.0
@@ -173,7 +180,9 @@ class Spacing:
     _is_fresh: bool = True
     _hold: int = 0
     _hold_until: float = 0.0
+    _holds_most_until: float = 0.0
     _explored_since: float | None = None
+    _held: tuple[Family, float] | None = None
 
     def begin(self, numbered: int, level: int, born: float, now: float) -> None:
         """Begin with the first refusal, before it is told.
@@ -419,7 +428,7 @@ class Spacing:
             share = _SHARE_WINDOW
         if by_cap - left < _GAIN_ON or left > share * by_cap:
             return
-        if share_unexplained_by_cap(log) < _SHARE_OF_RATE:
+        if share_unexplained_by_cap(log) < _SHARE_OF_RATE or not _is_seen(found.family, log):
             return
         self._is_fresh, self._held_back_at = True, self._now
         self._believe(found.family, _UNDER * found.rate, hold=False)
@@ -432,11 +441,12 @@ class Spacing:
         family = self.family or Family(Kind.BUCKET, 1.0)
         self._strikes = 0 if spaced.explores else self._strikes + 1
         self._struck_at = rate if self._strikes == 1 else self._struck_at
+        if self._strikes and self._falls_back(rate):
+            return
         if self._now < self._asked_at + ASK_EVERY:
             self._believe(family, _CUT * min(tried, _NEAR * self.base), hold=True)
             return
         self._asked_at = self._now
-        is_far = spaced.explores and tried > _FAR * self.base
         log = self._decided
         taken = None if spaced.explores else taken_under_pressure(log)
         if taken is not None and self._numbered >= self._pressed_at + PRESSED // 2:
@@ -445,6 +455,21 @@ class Spacing:
                 Family(Kind.BUCKET, 1.0), min(rate, max(_UNDER * taken, rate / 2)), hold=True
             )
             return
+        self._believe_log(log, spaced, tried, rate, family)
+
+    def _falls_back(self, rate: float) -> bool:
+        """Go back to the rate that held before the last exploration, once, if it was lower."""
+        held, self._held = self._held, None
+        if held is None or held[1] >= rate:
+            return False
+        self._believe(*held, hold=True)
+        return True
+
+    def _believe_log(
+        self, log: list[Attempt], spaced: Spaced, tried: float, rate: float, family: Family
+    ) -> None:
+        """Believe what the log says after a refusal at ``rate``, or no rate any more."""
+        is_far = spaced.explores and tried > _FAR * self.base
         found = explain(log, None if is_far else tried, family, is_complete=self._is_complete)
         by_cap, left = unexplained_by_cap(log), found.unexplained
         recent = log[-JUDGED:]
@@ -477,6 +502,7 @@ class Spacing:
         self._hold, self._hold_until = 0, self._now
         if hold:
             self._hold, self._hold_until = _HOLD, self._now + max(_HOLD_TIME, family.period)
+            self._holds_most_until = self._now + max(_HOLD_MOST, family.period)
             if family.period:
                 self._hold = min(_HOLD, max(_HOLD_LEAST, int(2 * family.period * rate)))
         if family.period:
@@ -499,17 +525,32 @@ class Spacing:
 
     @property
     def _may_explore(self) -> bool:
-        return self._hold <= 0 and self._now >= self._hold_until and self._row == 0
+        has_held = self._hold <= 0 or self._now >= self._holds_most_until
+        return has_held and self._now >= self._hold_until and self._row == 0
 
     def _explore(self, rate: float) -> None:
         if self._explored_since is None:
             self._explored_since = self._now
+            self._held = None if self.family is None else (self.family, self.base)
         took = self._now - self._explored_since
         factor = _FRESH if self._is_fresh else 1.0
         gained = factor * _GROW * self.base + _GROW_GAINED * (rate - self.base)
+        if not self.period:
+            gained = max(gained, self.base * min(1.0, 1 / rate / _GROWS_IN))
         most = factor * _GROW_MOST if rate > 1 else math.inf
         farthest = min(_FARTHEST, 2.0 ** min(20.0, 1 + took / _DOUBLES_IN))
         if self.period:
             periods = took // (self.period * (_FRESH_PERIOD if self._is_fresh else 1.0))
             farthest = min(farthest, 1 + _GROW_WINDOW * 2.0 ** min(20.0, periods))
         self.rate = max(rate, min(rate + min(gained, most), self.base * farthest))
+
+
+def _is_seen(family: Family, log: list[Attempt]) -> bool:
+    """Tell whether a log shows a bucket's rate, and not only its depth.
+
+    A process that hardly sends, because others take what there is, sees a deep bucket that fills
+    slowly.
+    """
+    if family.period or family.size <= 1:
+        return True
+    return sum(one.is_accepted for one in log) >= _DEPTHS * family.size

@@ -121,6 +121,17 @@ def test_a_rate_is_found_and_kept_to(server: Server, rate: float) -> None:
     assert client.share_refused(since=60.0) < 0.06
 
 
+def test_a_deep_bucket_is_believed_once_it_was_filled_anew() -> None:
+    client = Client(bucket(0.2, 12.0))
+    until = 0.0
+    while client.spacing is None or client.spacing.rate is None:
+        until += 1.0
+        client.run(until)
+    assert client.spacing.family is not None
+    assert not client.spacing.period
+    assert len(client.accepted) >= 2 * client.spacing.family.size - 1
+
+
 def test_refusals_of_what_was_explored_are_not_told_to_the_limit() -> None:
     client = Client(bucket(5.0, 10.0))
     client.run(300.0)
