@@ -25,7 +25,9 @@ class AttemptFinished:
     (this attempt included) and ``limit`` are its partition's when it was sent. The bodies' sizes
     are in bytes, ``None`` where unknown, as for a stream that has only begun. ``canary`` says that
     it went through a closed gate, to find out whether an outage is over. ``usage`` is what a whole
-    answer says that it took; that of a stream comes with ``StreamFinished``.
+    answer says that it took; that of a stream comes with ``StreamFinished``. ``account`` is the
+    name of the account above the partition, as ``snapshot()`` numbers it, with what was in flight
+    and permitted there over all models; all three are ``None`` where none stands above.
     """
 
     request: RequestInfo
@@ -44,6 +46,9 @@ class AttemptFinished:
     response_bytes: int | None
     canary: bool = False
     usage: Usage | None = None
+    account: str | None = None
+    account_in_flight: int | None = None
+    account_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,8 +71,8 @@ class AttemptLog:
     """
 
     __slots__ = (
-        "_canary", "_context", "_in_flight", "_limit", "_queued", "_shown", "_unseen", "number",
-        "sent_at", "waiting_since",
+        "_above", "_canary", "_context", "_in_flight", "_limit", "_queued", "_shown", "_unseen",
+        "number", "sent_at", "waiting_since",
     )  # fmt: skip
 
     def __init__(self, context: RequestContext) -> None:
@@ -82,6 +82,7 @@ class AttemptLog:
         self.waiting_since: float | None = None
         self._queued = 0.0
         self._in_flight = self._limit = 0
+        self._above: tuple[str, int, int] | None = None  # the account, and the same of it
         self._canary = False
         self._shown: tuple[Attempt, ...] = ()
         self._unseen: tuple[_FailedAttempt, ...] = ()
@@ -102,10 +103,12 @@ class AttemptLog:
 
     def begin(self, lease: Lease) -> None:
         """Note that an attempt is sent now, which waited for its slot until now."""
-        slots = lease.partition.slots
+        slots, account = lease.partition.slots, lease.partition.above
         now, since = self._context.loop.now(), self.waiting_since
         self.number += 1
         self._in_flight, self._limit = slots.in_flight, slots.limit
+        if account is not None:
+            self._above = account.key, account.slots.in_flight, account.slots.limit
         self._canary = lease.is_canary
         self.sent_at = now
         self._queued = 0.0 if since is None else now - since
@@ -255,6 +258,7 @@ class AttemptLog:
         usage: Usage | None = None,
     ) -> None:
         context = self._context
+        account, account_in_flight, account_limit = self._above or (None, None, None)
         context.engine.observers.emit(
             AttemptFinished(
                 request=context.info,
@@ -273,6 +277,9 @@ class AttemptLog:
                 response_bytes=size,
                 canary=self._canary,
                 usage=usage,
+                account=account,
+                account_in_flight=account_in_flight,
+                account_limit=account_limit,
             )
         )
 

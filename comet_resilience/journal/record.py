@@ -37,8 +37,10 @@ class JournalRecord(TokenCounts):
     ``time`` is the wall clock at that moment (ISO 8601, UTC); it was sent ``latency`` seconds
     earlier, after ``queued`` seconds of waiting for a slot. ``status`` is ``None`` after a fault,
     which ``fault`` names; ``kind`` is ``None`` after a success. ``in_flight`` (this attempt
-    included) and ``limit`` are those of its partition when it was sent. Bodies' sizes are
-    ``None`` where they are not known, as for a stream. ``canary`` marks one that went through a
+    included) and ``limit`` are those of its partition when it was sent; ``account_in_flight`` and
+    ``account_limit`` those of the ``account`` above it, over all models, which has a number and
+    never a key in its name: ``None`` where none stands above. Bodies' sizes are ``None`` where
+    they are not known, as for a stream. ``canary`` marks one that went through a
     closed gate: from the first of them to the first that succeeds there was an outage. Tokens are
     those that a whole answer names; a stream's follow in a ``StreamRecord``.
     """
@@ -57,6 +59,9 @@ class JournalRecord(TokenCounts):
     latency: float
     in_flight: int
     limit: int
+    account: str | None
+    account_in_flight: int | None
+    account_limit: int | None
     request_bytes: int | None
     response_bytes: int | None
     canary: bool
@@ -101,6 +106,9 @@ def record_of(event: AttemptFinished, at: float) -> JournalRecord:
         latency=round(event.elapsed, 4),
         in_flight=event.in_flight,
         limit=event.limit,
+        account=event.account,
+        account_in_flight=event.account_in_flight,
+        account_limit=event.account_limit,
         request_bytes=event.request_bytes,
         response_bytes=event.response_bytes,
         canary=event.canary,

@@ -14,7 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
-from comet_resilience import wrap
+from comet_resilience import snapshot, wrap
 from comet_resilience.journal.observer import flush
 from comet_resilience.journal.record import JournalRecord
 
@@ -58,6 +58,30 @@ async def test_success_retry_and_fault() -> None:
     assert all(line["in_flight"] == 1 and line["limit"] >= 1 for line in heard)
     assert all((line["request_bytes"] or 0) > 30 for line in heard)
     assert all(line["route"] == "POST /chat/completions" and line["model"] == "m" for line in heard)
+
+
+@pytest.mark.anyio
+async def test_the_account_is_counted_over_its_models() -> None:
+    """By a number in place of its key, and only where an account stands above."""
+    heard: list[JournalRecord] = []
+    client, _ = scripted(STREAM, OK, OK, journal=heard.append, initial_concurrency=5)
+    async with client.chat.completions.with_streaming_response.create(
+        model="m", messages=MESSAGES, stream=True
+    ):
+        await client.chat.completions.create(model="n", messages=MESSAGES)
+        other = client.with_options(api_key="another")
+        await other.chat.completions.create(model="m", messages=MESSAGES)
+    above = [(line["account"], line["in_flight"], line["account_in_flight"]) for line in heard]
+    assert above == [("account", 1, 1), ("account", 1, 2), ("account 2", 1, 1)]
+    assert {line["account"] for line in heard} == {
+        one.partition for one in snapshot(client).accounts
+    }
+    assert [heard[place]["account_limit"] for place in (0, 2)] == [5, 5]
+    alone, _ = scripted(OK, journal=heard.append, **QUICK)
+    await ask(alone)
+    assert [heard[-1][name] for name in ("account", "account_in_flight", "account_limit")] == [
+        None, None, None
+    ]  # fmt: skip
 
 
 @pytest.mark.anyio

@@ -24,6 +24,7 @@ def finished(**changes: Any) -> AttemptFinished:
         "request": INFO, "attempt": 1, "status": 429, "kind": FailureKind.RATE_LIMITED, "code": "",
         "fault": "", "reason": "slow down", "request_id": "id-1", "queued": 0.5, "elapsed": 0.25,
         "in_flight": 5, "limit": 8, "request_bytes": 70, "response_bytes": 90, "canary": False,
+        "account": "account 2", "account_in_flight": 9, "account_limit": 12,
     }  # fmt: skip
     return AttemptFinished(**(made | changes))
 
@@ -37,6 +38,7 @@ def test_a_line() -> None:
         "route": "POST /chat/completions", "model": "m", "attempt": 1, "status": 429, "code": "",
         "fault": "", "kind": "rate_limited", "request_id": "id-1", "queued": 0.5, "latency": 0.25,
         "in_flight": 5, "limit": 8, "request_bytes": 70, "response_bytes": 90, "canary": False,
+        "account": "account 2", "account_in_flight": 9, "account_limit": 12,
         "prompt_tokens": 3, "completion_tokens": 4, "cached_tokens": None, "reasoning_tokens": 2,
     }  # fmt: skip
     line = line_of(finished(), 1.0)
