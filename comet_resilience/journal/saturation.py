@@ -22,7 +22,9 @@ from datetime import datetime
 from heapq import heappush, heappushpop
 from typing import Any, Final, NamedTuple
 
+from .ceiling import Above, AccountCeiling, Accounts
 from .explanation import Attempt, Excerpt, Rate, rate_in
+from .level import FirstRefusal, Level, level_of, rounded
 
 SLOTS: Final = 120
 SERIES: Final = 200
@@ -30,8 +32,6 @@ SERIES: Final = 200
 FINEST: Final = 0.125
 #: Names of routes and models are cut to this many characters.
 NAME_SHOWN: Final = 120
-#: How well a level must separate refused from accepted attempts (0: not at all, 1: perfectly).
-CLEAR: Final = 0.3
 #: The series of all pairs beyond ``SERIES``.
 OTHERS: Final = ("(others)", "")
 #: Series whose refusals are explained, and attempts that wait for those sent earlier.
@@ -39,8 +39,6 @@ EXPLAINED: Final = 40
 REORDERED: Final = 4_096
 #: Over less time (seconds) nothing is said about what a minute brings.
 _LEAST_SPAN: Final = 10.0
-#: Concurrency above this is counted in steps of a sixteenth.
-_EXACT: Final = 64
 
 
 class Sample(NamedTuple):
@@ -55,6 +53,7 @@ class Sample(NamedTuple):
     in_flight: int
     limit: int
     tokens: int
+    above: Above | None = None
 
 
 class Tokens(NamedTuple):
@@ -80,27 +79,6 @@ class Slot:
     def share(self) -> float:
         """The share of attempts that were refused."""
         return self.refused / self.attempts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FirstRefusal:
-    """The first refusal of a series: when, and what was in flight and permitted then."""
-
-    time: float
-    in_flight: int
-    limit: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Level:
-    """The concurrency that best separates accepted from refused: up to ``holds`` is sustained.
-
-    ``share_within`` and ``share_above`` are the shares of refusals up to it and above it.
-    """
-
-    holds: int
-    share_within: float
-    share_above: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +116,7 @@ class Saturation:
     """The findings in journals: the series in order of their first refusal, then by attempts.
 
     ``malformed`` lines were not understood. Times are in seconds of the Unix clock, ``width`` is
-    that of a slot in seconds.
+    that of a slot in seconds. ``accounts`` are those whose own ceiling was met.
     """
 
     start: float
@@ -146,6 +124,7 @@ class Saturation:
     width: float
     malformed: int
     series: tuple[Series, ...]
+    accounts: tuple[AccountCeiling, ...] = ()
 
     @property
     def attempts(self) -> int:
@@ -198,13 +177,13 @@ class _Growing:
         self.start, self.end = min(self.start, sample.time), max(self.end, sample.time)
         self.cells.setdefault(place, _Cell()).add(sample)
         if sample.refused:
-            self.refused_at[_rounded(sample.in_flight)] += 1
+            self.refused_at[rounded(sample.in_flight)] += 1
             if self.first is None or sample.time < self.first.time:
                 self.first = FirstRefusal(
                     time=sample.time, in_flight=sample.in_flight, limit=sample.limit
                 )
         elif not sample.failed:
-            self.accepted_at[_rounded(sample.in_flight)] += 1
+            self.accepted_at[rounded(sample.in_flight)] += 1
 
     def per_minute(self, count: int) -> float | None:
         span = self.end - self.start
@@ -281,7 +260,20 @@ def _sample(record: dict[str, Any], time: float) -> Sample | None:
     refused = kind == "rate_limited" or (kind is None and status == 429)
     failed = not refused and (kind is not None or status is None)
     sent = time - _latency(record.get("latency"))
-    return Sample(time, sent, route, model, refused, failed, in_flight, limit, _tokens(record))
+    above, tokens = _above(record), _tokens(record)
+    return Sample(time, sent, route, model, refused, failed, in_flight, limit, tokens, above)
+
+
+def _above(record: dict[str, Any]) -> Above | None:
+    """Return the account of a line; ``None`` where none stands above, or in an older version."""
+    name, in_flight, limit = (
+        record.get(field) for field in ("account", "account_in_flight", "account_limit")
+    )
+    if not isinstance(name, str) or not all(
+        type(count) is int and 0 <= count < 10**9 for count in (in_flight, limit)
+    ):
+        return None
+    return Above(name[:NAME_SHOWN], in_flight, limit)  # type: ignore[arg-type]
 
 
 def _latency(value: object) -> float:
@@ -306,7 +298,7 @@ def analyse(lines: Iterable[bytes]) -> Saturation:
     """Return what the lines of any number of journals say, in any order."""
     growing: dict[tuple[str, str], _Growing] = {}
     streamed: Counter[tuple[str, str]] = Counter()
-    excerpts, malformed, width = _Excerpts(), 0, FINEST
+    excerpts, accounts, malformed, width = _Excerpts(), Accounts(), 0, FINEST
     start, end = math.inf, -math.inf
     for line in lines:
         sample = parse_line(line)
@@ -325,6 +317,7 @@ def analyse(lines: Iterable[bytes]) -> Saturation:
         key = _placed(key, growing)
         growing.setdefault(key, _Growing()).add(sample, int(sample.time // width))
         excerpts.add(key, sample)
+        accounts.add(key, sample)
     for key, tokens in streamed.items() if growing else ():
         growing.setdefault(_placed(key, growing), _Growing()).tokens += tokens
     rates = excerpts.rates()
@@ -332,44 +325,19 @@ def analyse(lines: Iterable[bytes]) -> Saturation:
     series = sorted(found, key=_order)
     if not series:
         start = end = 0.0
-    return Saturation(start=start, end=end, width=width, malformed=malformed, series=tuple(series))
+    return Saturation(
+        start=start,
+        end=end,
+        width=width,
+        malformed=malformed,
+        series=tuple(series),
+        accounts=accounts.met(rates),
+    )
 
 
 def _placed(key: tuple[str, str], kept: Collection[tuple[str, str]]) -> tuple[str, str]:
     """Return the name of a series, or that of all beyond the first."""
     return key if key in kept or len(kept) < SERIES else OTHERS
-
-
-def level_of(accepted_at: Counter[int], refused_at: Counter[int]) -> Level | None:
-    """Return the level with the smallest shares of refused within it and accepted above it.
-
-    The arguments count attempts by how many were in flight. ``None`` if no level is clear.
-    """
-    accepted, refused = accepted_at.total(), refused_at.total()
-    if not accepted or not refused:
-        return None
-    best, found = 0.0, None
-    accepted_within = refused_within = 0
-    for holds in sorted(accepted_at | refused_at):
-        accepted_within += accepted_at[holds]
-        refused_within += refused_at[holds]
-        apart = accepted_within / accepted - refused_within / refused
-        above = accepted + refused - accepted_within - refused_within
-        if apart > best and above:
-            best = apart
-            found = Level(
-                holds=holds,
-                share_within=refused_within / (accepted_within + refused_within),
-                share_above=(refused - refused_within) / above,
-            )
-    return found if best >= CLEAR else None
-
-
-def _rounded(in_flight: int) -> int:
-    if in_flight <= _EXACT:
-        return in_flight
-    step: int = 2 ** (in_flight.bit_length() - 5)
-    return in_flight // step * step
 
 
 def _order(series: Series) -> tuple[float, int, str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import tracemalloc
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from random import Random
@@ -22,7 +21,6 @@ from comet_resilience.journal.saturation import (
     SLOTS,
     Sample,
     analyse,
-    level_of,
     parse_line,
 )
 
@@ -207,18 +205,6 @@ def _without_ties(found: Any) -> Any:
         for series in found.series
         for slot in series.slots
     }
-
-
-COUNTS = st.dictionaries(st.integers(0, 50), st.integers(1, 20), max_size=8).map(Counter)
-
-
-@given(COUNTS, COUNTS)
-def test_a_level_always_parts(accepted: Counter[int], refused: Counter[int]) -> None:
-    """Above a level, where there is something, more is refused than within it."""
-    level = level_of(accepted, refused)
-    if level is not None:
-        assert 0 <= level.share_within < level.share_above <= 1
-        assert level.holds < max(accepted | refused)
 
 
 def test_a_thousand_models_are_bounded() -> None:

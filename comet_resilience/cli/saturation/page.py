@@ -10,12 +10,15 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import asdict
 from html import escape
 from importlib.resources import files
 from typing import Final
 
 from ...escaping import printable
+from ...journal.ceiling import AccountCeiling
+from ...journal.level import FirstRefusal
 from ...journal.saturation import Saturation, Series
 from .words import details, footing, headline, holds, moment, rate_of, since
 
@@ -27,7 +30,8 @@ _PLACEHOLDER: Final = re.compile(r"\{\{(\w+)\}\}")
 def page(found: Saturation) -> str:
     """Return the whole page."""
     template = files("comet_resilience.cli.saturation").joinpath("page.html").read_text("utf-8")
-    rows = (_row(found, *item) for item in enumerate(found.series, start=1))
+    rows = [_row(found, *item) for item in enumerate(found.series, start=1)]
+    rows += [_row_of_account(found, each) for each in found.accounts]
     filled = {
         "script_hash": _hash_of_script(template),
         "headline": escape(headline(found)),
@@ -82,8 +86,30 @@ def _row(found: Saturation, place: int, series: Series) -> str:
         _whole(series.answered_per_minute),
         _whole(series.tokens_per_minute),
     )
+    return _laid_out(str(place), (series.model or "-", series.route), figures, first)
+
+
+def _row_of_account(found: Saturation, ceiling: AccountCeiling) -> str:
+    first, level = ceiling.first, ceiling.level
+    figures = (
+        f"{ceiling.attempts:,}",
+        f"{ceiling.refused:,}",
+        f"{ceiling.share:.1%}",
+        f"{ceiling.failed:,}",
+        since(first.time - found.start),
+        f"{first.in_flight} of {first.limit}",
+        str(level.holds),
+        f"{level.share_above:.0%}",
+        *("-", "-", "-"),
+    )
+    return _laid_out("", (ceiling.account, "over all of it"), figures, first)
+
+
+def _laid_out(
+    place: str, names: Iterable[str], figures: Iterable[str], first: FirstRefusal | None
+) -> str:
     title = "" if first is None else f' title="{moment(first.time)}"'
-    words = (escape(printable(text)) for text in (series.model or "-", series.route))
+    words = (escape(printable(text)) for text in names)
     cells = "".join(f'<td class="word">{word}</td>' for word in words)
     cells += "".join(f'<td class="figure">{figure}</td>' for figure in figures)
     return f"<tr{title}><td>{place}</td>{cells}</tr>"

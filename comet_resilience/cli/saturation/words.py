@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ...escaping import printable
+from ...journal.ceiling import AccountCeiling
 from ...journal.explanation import Rate
 from ...journal.saturation import Saturation, Series
 
@@ -37,7 +38,18 @@ def details(found: Saturation) -> str:
     """Return the sentences after the first; none where nothing was refused."""
     if not found.refused:
         return ""
-    return _limit_in_words(found.series[0]) + _next_in_words(found)
+    accounts = "".join(f" {_account_in_words(each)}" for each in found.accounts)
+    return _limit_in_words(found.series[0]) + _next_in_words(found) + accounts
+
+
+def _account_in_words(ceiling: AccountCeiling) -> str:
+    level, first = ceiling.level, ceiling.first
+    return (
+        f'The ceiling of "{printable(ceiling.account)}" itself was met: {ceiling.models} of its'
+        f" routes and models were refused in common, {level.share_within:.1%} of the attempts with"
+        f" up to {level.holds} in flight over all of them, {level.share_above:.1%} of those with"
+        f" more; first with {first.in_flight} (limit {first.limit})."
+    )
 
 
 def _limit_in_words(series: Series) -> str:
@@ -119,6 +131,7 @@ def as_text(found: Saturation, words: str) -> str:
     ]
     for place, series in enumerate(found.series, start=1):
         rows.append(_row(place, series, found.start))
+    rows += [_row_of_account(each, found.start) for each in found.accounts]
     lines = [*textwrap.wrap(words, _WIDTH), ""]
     lines += [_laid_out(row) for row in rows if found.series]
     lines += ["", *textwrap.wrap(footing(found), _WIDTH)]
@@ -136,6 +149,19 @@ def _row(place: int, series: Series, start: float) -> tuple[str, ...]:
         f"{series.share:.1%}",
         "never" if first is None else since(first.time - start),
         holds(series),
+    )
+
+
+def _row_of_account(ceiling: AccountCeiling, start: float) -> tuple[str, ...]:
+    return (
+        "",
+        cut(printable(ceiling.account), 16, "~"),
+        "over all of it",
+        str(ceiling.attempts),
+        str(ceiling.refused),
+        f"{ceiling.share:.1%}",
+        since(ceiling.first.time - start),
+        str(ceiling.level.holds),
     )
 
 

@@ -23,6 +23,11 @@ from ...journal.test_saturation import START
 @pytest.fixture(scope="module")
 def lines() -> list[bytes]:
     """The journal of 300 calls of two models at a gateway that takes 3 and 12 at once."""
+    return lines_at({"large": ConcurrencyCap(3), "small": ConcurrencyCap(12)}, apart=1.0)
+
+
+def lines_at(capacity: Any, apart: float) -> list[bytes]:
+    """Return the journal of so many calls, the second model's ``apart`` seconds later."""
     heard: list[bytes] = []
 
     def note(record: Any) -> None:
@@ -30,8 +35,7 @@ def lines() -> list[bytes]:
         heard.append(json.dumps(record | {"time": at.isoformat()}).encode() + b"\n")
 
     async def burst() -> None:
-        caps = {"large": ConcurrencyCap(3), "small": ConcurrencyCap(12)}
-        gateway = Gateway(capacity=caps, latency=0.05, seed=1)
+        gateway = Gateway(capacity=capacity, latency=0.05, seed=1)
         client = openai.AsyncOpenAI(
             base_url=gateway.base_url, api_key=gateway.api_key,
             http_client=httpx.AsyncClient(transport=gateway.transport()),
@@ -46,7 +50,7 @@ def lines() -> list[bytes]:
         async with anyio.create_task_group() as tasks:
             for number in range(150):
                 tasks.start_soon(ask, "large", number / 1_000)
-                tasks.start_soon(ask, "small", 1 + number / 1_000)
+                tasks.start_soon(ask, "small", apart + number / 1_000)
 
     trio.run(burst, clock=trio.testing.MockClock(autojump_threshold=0))
     return heard

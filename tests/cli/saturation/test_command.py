@@ -13,9 +13,12 @@ from pathlib import Path
 import pytest
 
 from comet_resilience.cli import main
+from comet_resilience.journal.saturation import analyse
+from comet_resilience.testing import ConcurrencyCap
 
 from ...journal.senders import sent_to, window
 from ...journal.test_saturation import REFUSED, line, lines_of
+from .conftest import lines_at
 
 
 def test_the_answer(journal: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,3 +114,17 @@ def test_as_a_module(journal: Path) -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert "saturates first" in ran.stdout
+
+
+@pytest.mark.parametrize("apart", [0.1, 0.3])
+def test_a_ceiling_over_all_models_is_the_accounts(apart: float) -> None:
+    """At a gateway that takes ten at once of one key, whichever model they ask for."""
+    [ceiling] = analyse(lines_at(ConcurrencyCap(10), apart)).accounts
+    assert (ceiling.account, ceiling.models, ceiling.level.holds) == ("account", 2, 10)
+
+
+def test_ceilings_of_two_models_are_not_the_accounts() -> None:
+    """Although both are refused in common."""
+    found = analyse(lines_at({"large": ConcurrencyCap(5), "small": ConcurrencyCap(5)}, 0.1))
+    assert all(series.refused for series in found.series)
+    assert found.accounts == ()

@@ -1,0 +1,66 @@
+"""The concurrency that parts accepted attempts from refused ones. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+#: How well a level must separate refused from accepted attempts (0: not at all, 1: perfectly).
+CLEAR: Final = 0.3
+#: Concurrency above this is counted in steps of a sixteenth.
+_EXACT: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstRefusal:
+    """The first refusal of a series: when, and what was in flight and permitted then."""
+
+    time: float
+    in_flight: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Level:
+    """The concurrency that best separates accepted from refused: up to ``holds`` is sustained.
+
+    ``share_within`` and ``share_above`` are the shares of refusals up to it and above it.
+    """
+
+    holds: int
+    share_within: float
+    share_above: float
+
+
+def level_of(accepted_at: Counter[int], refused_at: Counter[int]) -> Level | None:
+    """Return the level with the smallest shares of refused within it and accepted above it.
+
+    The arguments count attempts by how many were in flight. ``None`` if no level is clear.
+    """
+    accepted, refused = accepted_at.total(), refused_at.total()
+    if not accepted or not refused:
+        return None
+    best, found = 0.0, None
+    accepted_within = refused_within = 0
+    for holds in sorted(accepted_at | refused_at):
+        accepted_within += accepted_at[holds]
+        refused_within += refused_at[holds]
+        apart = accepted_within / accepted - refused_within / refused
+        above = accepted + refused - accepted_within - refused_within
+        if apart > best and above:
+            best = apart
+            found = Level(
+                holds=holds,
+                share_within=refused_within / (accepted_within + refused_within),
+                share_above=(refused - refused_within) / above,
+            )
+    return found if best >= CLEAR else None
+
+
+def rounded(in_flight: int) -> int:
+    """Return a concurrency as it is counted: above 64 in steps."""
+    if in_flight <= _EXACT:
+        return in_flight
+    step: int = 2 ** (in_flight.bit_length() - 5)
+    return in_flight // step * step
