@@ -292,6 +292,7 @@ def test_every_file_has_tests_of_its_name() -> None:
     rooms = {room for room in ROOMS if not room.rpartition(".")[2].startswith("__")}
     assert not {room for room in rooms - TESTED_IN.keys() if not _tests_of(room).exists()}
     assert not TESTED_IN.keys() - rooms
+    assert not {room for room in TESTED_IN if _tests_of(room).exists()}
     assert not {tests for tests in TESTED_IN.values() if not (TESTS / tests).exists()}
 
 

@@ -78,7 +78,10 @@ class SharedSpending(Spending):
         jitter: Callable[[], float],
     ) -> None:
         super().__init__(budget)
-        self.member, self.key = member, key
+        self.requests: int
+        self.tokens: int
+        self.member: str = member
+        self.key: str = key
         self._waiting, self._wake, self._next_jitter = waiting, wake, jitter
         self._learnt = Meter(budget.tokens or 0, budget.per, budget.burst)
         self._typical = 0.0
@@ -90,7 +93,7 @@ class SharedSpending(Spending):
 
     def _forget(self) -> None:
         """Begin as one who has drawn nothing; what was not told yet is still to be told."""
-        self.planned = math.inf
+        self.planned: float = math.inf
         self._alone: Spending | None = None
         self._alone_since = 0.0
         self._reply: DrawReply | None = None
@@ -227,7 +230,8 @@ class SharedSpending(Spending):
         elif self.due_at() < self.planned:
             self.planned = -math.inf  # no need to say it twice
             if self._wake(self):  # nobody can ask
-                self._asked_at, self.planned = now, math.inf
+                self._asked_at = now
+                self.planned = math.inf
                 self._failures += 1
                 if self._alone is None:
                     self._go_alone(now)
