@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..verdict.vocabulary import Signal
-from .algorithm import StepBack, Ticket
+from .algorithm import StepBack
 from .gate import Standing
-from .spacing import Spaced, Spacing
+from .spacing import Spacing
 
 if TYPE_CHECKING:
     from .partition import Lease, Partition
@@ -50,11 +50,16 @@ class Learnt:
     def explains(self, lease: Lease, signal: Signal, now: float) -> bool:
         """Note a refusal, before the limits are told; return whether a rate alone explains it."""
         partition, above = lease.partition, lease.partition.above
+        spacing = _spacing_of(partition.slots, now)
         if above is not None and _has_witnesses(partition, above.witnesses, now):
             for one in above.witnesses:
                 if one.slots.spacing is not None:
                     one.slots.spacing.share(now)
-        return _refused(partition.slots, lease.ticket, lease.spaced, now)
+        if spacing is None:
+            return False
+        ticket = lease.ticket
+        sent = lease.spaced or spacing.sent_before(ticket.number, ticket.sent_at, ticket.in_flight)
+        return spacing.refused(sent, now)
 
     def ended(self, lease: Lease, signal: Signal, now: float) -> None:
         """Note that an attempt is over, and the limit has learnt what it taught."""
@@ -78,17 +83,13 @@ def _has_witnesses(partition: Partition, witnesses: dict[Partition, float], now:
     return len(witnesses) > 1
 
 
-def _refused(slots: Slots, ticket: Ticket, spaced: Spaced | None, now: float) -> bool:
+def _spacing_of(slots: Slots, now: float) -> Spacing | None:
+    """Return the spacing of a limit, which begins with its first refusal, if it is one of ours."""
     algorithm = slots.algorithm
-    if not isinstance(algorithm, StepBack):
-        return False
-    spacing = slots.spacing
-    if spacing is None:
-        spacing = slots.spacing = Spacing()
-        spacing.begin(algorithm.numbered, algorithm.level, slots.began_at, now)
-    if spaced is None:
-        spaced = spacing.sent_before(ticket.number, ticket.sent_at, ticket.in_flight)
-    return spacing.refused(spaced, now)
+    if slots.spacing is None and isinstance(algorithm, StepBack):
+        slots.spacing = Spacing()
+        slots.spacing.begin(algorithm.numbered, algorithm.level, slots.began_at, now)
+    return slots.spacing
 
 
 def _doubt(slots: Slots) -> None:

@@ -317,9 +317,11 @@ class Spacing:
             self._candidate = None
 
     def share(self, now: float) -> None:
-        """Note that others were refused, too: no rate of this one alone is believed for a while."""
+        """Note that others were refused, too: nothing is spaced by this one alone for a while."""
         self.tick(now)
         self._cool_until = max(self._cool_until, now + _COOL)
+        self._early_until = self._doubts = 0
+        self._doubt_at, self._paused_until = None, now
         if self.rate is not None:
             self._believe_no_more("others of the account are refused, too")
 
@@ -372,7 +374,9 @@ class Spacing:
             self._doubts -= 1
             self._doubt_at = now + self._silence
         self._ask_whether(_SHARE_EARLY)
-        if self.rate is not None or self._row < 3 or not self._is_complete:
+        if self.rate is not None or self._row < 3:
+            return
+        if now < self._cool_until or not self._is_complete:
             return
         if unexplained_by_cap(self._decided) >= _GAIN_ON:
             wait = min(_CLOSED_MOST, max(self._silence, 2 * (now - self._refused_since)))
