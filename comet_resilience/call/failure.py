@@ -69,7 +69,7 @@ _OWN_FAULTS: Final = {
 
 
 class Remains(TypedDict, total=False):
-    """What is left of the exchange that failed; ``Failure`` explains each."""
+    """The remains of the exchange that failed; ``Failure`` explains each."""
 
     response: Response | None
     head: ResponseHead | None

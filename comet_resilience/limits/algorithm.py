@@ -103,7 +103,7 @@ class Ticket:
 
 @dataclass(slots=True, frozen=True)
 class Mark:
-    """Where a limit stood before steps back that may have to be taken back."""
+    """The state of a limit before steps back that may have to be undone."""
 
     level: int
     allowance: int

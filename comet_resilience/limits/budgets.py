@@ -33,7 +33,7 @@ _INSTANT: Final = 1e-6
 
 
 class AnswerTime:
-    """How long answers take to begin: mean and mean deviation, as TCP has them (RFC 6298)."""
+    """The time that answers take to begin: mean and mean deviation, as in TCP (RFC 6298)."""
 
     __slots__ = ("_deviation", "_mean")
 

@@ -22,7 +22,7 @@ _SCARCE: Final = 0.5
 
 
 class Forecasts:
-    """What servers have told of all partitions and accounts; each keeps its own."""
+    """The limits that servers have told of; each partition and each account keeps its own."""
 
     __slots__ = ("_number", "count_tokens")
 

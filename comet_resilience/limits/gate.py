@@ -83,7 +83,7 @@ class Passage:
 
 
 class Prospect(NamedTuple):
-    """What all who wait at a gate have to expect, equal as long as it stays the same.
+    """The prospects of all who wait at a gate, equal as long as they stay the same.
 
     Since when it is closed, the time of the next canary, and how many are under way.
     """

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from .partition import Lease, Partition
     from .slots import Slots
 
-#: Seconds for which a partition's refusal counts: two that are refused may share one rate.
+#: Seconds for which a partition's refusal counts: two that are refused may share one rate. The
+#: latest few are enough: those before them know already that they share it.
 _WITNESS: Final = 60.0
+_WITNESSES: Final = 8
 
 
 class Learnt:
@@ -77,7 +79,10 @@ class Learnt:
 
 def _has_witnesses(partition: Partition, witnesses: dict[Partition, float], now: float) -> bool:
     """Note that a partition was refused; tell whether others of its account were of late."""
+    witnesses.pop(partition, None)
     witnesses[partition] = now
+    for one in [*witnesses][:-_WITNESSES]:
+        del witnesses[one]
     for one in [one for one, at in witnesses.items() if at < now - _WITNESS]:
         del witnesses[one]
     return len(witnesses) > 1

@@ -137,7 +137,7 @@ class Spaced:
 
 @dataclass(slots=True, eq=False)
 class Spacing:
-    """What refusals have taught of a rate, and when the next attempt may go by it.
+    """The rate that refusals have taught, and the time of the next attempt by it.
 
     ``rate`` is in requests a second, ``None`` while none is believed; ``base`` is the last one that
     the log gave. Attempts have the ``number`` of the limit's own tickets.
@@ -309,7 +309,7 @@ class Spacing:
         return self._refused_spaced(spaced, self.rate, now)
 
     def withdrawn(self, spaced: Spaced) -> None:
-        """Note that an attempt tells nothing here: it was never sent, or met another limit."""
+        """Note that an attempt was never sent, and so tells nothing."""
         for log in (self.log, self._window):
             if spaced.attempt in log:
                 log.remove(spaced.attempt)

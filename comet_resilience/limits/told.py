@@ -21,7 +21,7 @@ _MORE: Final = 1.25
 
 
 class Told:
-    """What servers have told of the rates of one partition, or of one account."""
+    """The rates that servers have told of one partition, or of one account."""
 
     __slots__ = ("forecasts", "named", "recent")
 

@@ -140,6 +140,16 @@ async def test_models_that_are_refused_together_learn_no_rate_of_their_own() -> 
     assert set(rates) == {None}
 
 
+async def test_many_models_that_are_refused_at_once_are_a_few_witnesses() -> None:
+    limiter = limiter_of()
+    keys = [InAccount("a", str(number)) for number in range(30)]
+    for key in keys:
+        (await limiter.acquire(key)).release(Signal.OVERLOAD)
+    above = partition_of(limiter, keys[0]).above
+    assert above is not None
+    assert len(above.witnesses) == 8
+
+
 async def test_models_that_share_a_rate_do_not_starve_by_it() -> None:
     limiter = limiter_of()
     keys = [InAccount("a", name) for name in ("m", "n", "o")]
