@@ -195,6 +195,13 @@ async def ask(client: openai.AsyncOpenAI, **keywords: Any) -> str | None:
     return content
 
 
+async def failure_of(client: Any, **keywords: Any) -> Any:
+    """The exception that a call raises."""
+    with pytest.raises(openai.OpenAIError) as caught:
+        await ask(client, **keywords)
+    return caught.value
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let asyncio run on uvloop's event loop."""
     parser.addoption("--uvloop", action="store_true", help="run asyncio's tests on uvloop")

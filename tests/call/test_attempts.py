@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
-import openai
 import pytest
 
 from comet_resilience import (
@@ -21,18 +19,11 @@ from ..conftest import (
     KEY,
     LIMITED,
     OK,
-    ask,
+    failure_of,
     scripted,
 )
 
 pytestmark = pytest.mark.anyio
-
-
-async def failure_of(client: Any, **keywords: Any) -> Any:
-    """The exception that a call raises."""
-    with pytest.raises(openai.OpenAIError) as caught:
-        await ask(client, **keywords)
-    return caught.value
 
 
 async def test_events_tell_the_story() -> None:

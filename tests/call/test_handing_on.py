@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import openai
 import pytest
 
@@ -16,20 +14,13 @@ from ..conftest import (
     BASE_URL,
     FAST,
     OK,
-    ask,
     envelope,
+    failure_of,
     httpx,
     scripted,
 )
 
 pytestmark = pytest.mark.anyio
-
-
-async def failure_of(client: Any, **keywords: Any) -> Any:
-    """The exception that a call raises."""
-    with pytest.raises(openai.OpenAIError) as caught:
-        await ask(client, **keywords)
-    return caught.value
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 504, 524])

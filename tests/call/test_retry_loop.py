@@ -36,18 +36,12 @@ from ..conftest import (
     Answer,
     ask,
     envelope,
+    failure_of,
     httpx,
     scripted,
 )
 
 pytestmark = pytest.mark.anyio
-
-
-async def failure_of(client: Any, **keywords: Any) -> Any:
-    """The exception that a call raises."""
-    with pytest.raises(openai.OpenAIError) as caught:
-        await ask(client, **keywords)
-    return caught.value
 
 
 async def test_a_success_is_passed_on_untouched() -> None:
