@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import random
 import sys
 import warnings
 from collections.abc import Awaitable, Callable, Generator, Iterator
@@ -205,6 +206,18 @@ async def failure_of(client: Any, **keywords: Any) -> Any:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let asyncio run on uvloop's event loop."""
     parser.addoption("--uvloop", action="store_true", help="run asyncio's tests on uvloop")
+    parser.addoption("--order", type=int, default=0, help="another order of tasks, other jitter")
+
+
+@pytest.fixture(autouse=True)
+def _same_every_time(request: pytest.FixtureRequest) -> None:
+    """Begin each test with the same randomness: that of backoff, and of trio's order of tasks.
+
+    trio shuffles tasks that are ready at once, and hypothesis has it shuffle by this generator.
+    """
+    order = request.config.getoption("--order")
+    random.seed(order)
+    trio._core._run._r.seed(order)
 
 
 _FAILED: pytest.StashKey[bool] = pytest.StashKey()

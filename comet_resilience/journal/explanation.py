@@ -3,7 +3,7 @@
 Each explanation is held against the same attempts, in the order in which they were sent, and the
 number that it predicts wrongly is counted:
 
-* a *cap*: accepted up to so many in flight, refused beyond;
+* a *cap*: accepted up to so many in flight, of the model or of its whole account, refused beyond;
 * a *bucket*, which holds so many requests and fills at a rate: simulated over the attempts, and set
   right wherever it was wrong;
 * a *window*: so many within any seconds that end now, or since a window of so many seconds began.
@@ -37,11 +37,15 @@ _BEFORE: Final = 256
 
 
 class Attempt(NamedTuple):
-    """One attempt: when it was sent (seconds), with how many in flight, and if it was refused."""
+    """One attempt: when it was sent (seconds), with how many in flight, and if it was refused.
+
+    ``account_in_flight`` counts those of all models of its account, 0 where none is known.
+    """
 
     sent: float
     in_flight: int
     refused: bool
+    account_in_flight: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +54,7 @@ class Rate:
 
     ``burst`` is how many a bucket takes at once, ``None`` of a window, which takes all of them.
     ``unexplained`` attempts went otherwise than by it, ``unexplained_by_cap`` otherwise than by
-    the best number in flight; of both there were ``attempts``.
+    the best number in flight, of the model or of its account; of both there were ``attempts``.
     """
 
     requests: int
@@ -68,7 +72,7 @@ def rate_in(attempts: Sequence[Attempt]) -> Rate | None:
     """
     refusals = sum(attempt.refused for attempt in attempts)
     least = max(_ATTEMPTS, _SHARE * refusals)
-    _, by_cap = split((attempt.in_flight, attempt.refused) for attempt in attempts)
+    by_cap = _unexplained_by_cap(attempts)
     if by_cap < least:
         return None
     best = min((_bucket(attempts), *_windows(attempts)), key=lambda found: found.unexplained)
@@ -82,6 +86,14 @@ def rate_in(attempts: Sequence[Attempt]) -> Rate | None:
         unexplained_by_cap=by_cap,
         attempts=len(attempts),
     )
+
+
+def _unexplained_by_cap(attempts: Sequence[Attempt]) -> int:
+    _, by_own = split((attempt.in_flight, attempt.refused) for attempt in attempts)
+    _, by_account = split(
+        (attempt.account_in_flight or attempt.in_flight, attempt.refused) for attempt in attempts
+    )
+    return min(by_own, by_account)
 
 
 def split(marked: Iterable[tuple[int, bool]]) -> tuple[int, int]:
@@ -199,12 +211,12 @@ def _bucket(attempts: Sequence[Attempt]) -> _Found:
 def _unexplained_by_bucket(attempts: Sequence[Attempt], rate: float, depth: int) -> int:
     """Count the attempts that a bucket would have treated otherwise."""
     level, now, unexplained = float(depth), attempts[0].sent, 0
-    for sent, _, refused in attempts:
-        level = min(depth, level + (sent - now) * rate)
-        now = sent
-        if refused == (level >= 1):
+    for attempt in attempts:
+        level = min(depth, level + (attempt.sent - now) * rate)
+        now = attempt.sent
+        if attempt.refused == (level >= 1):
             unexplained += 1
             level = 1.0 if level < 1 else 0.5
-        if not refused:
+        if not attempt.refused:
             level -= 1
     return unexplained

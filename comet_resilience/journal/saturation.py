@@ -201,7 +201,7 @@ class _Excerpts:
     """The excerpts of the first series that are refused, each in the order of sending."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[float, int, bool, tuple[str, str]]] = []
+        self._waiting: list[tuple[Attempt, tuple[str, str]]] = []
         self._of: dict[tuple[str, str], Excerpt] = {}
         self._refused: set[tuple[str, str]] = set()
 
@@ -209,11 +209,12 @@ class _Excerpts:
         """Take an attempt that was answered or refused; it waits for those sent before it."""
         if sample.failed or key == OTHERS:
             return
-        entry = (sample.sent, sample.in_flight, sample.refused, key)
+        of_account = 0 if sample.above is None else sample.above.in_flight
+        attempt = Attempt(sample.sent, sample.in_flight, sample.refused, of_account)
         if len(self._waiting) < REORDERED:
-            heappush(self._waiting, entry)
+            heappush(self._waiting, (attempt, key))
         else:
-            self._take(*heappushpop(self._waiting, entry))
+            self._take(*heappushpop(self._waiting, (attempt, key)))
 
     def rates(self) -> dict[tuple[str, str], Rate]:
         """Return the rates that explain refusals, by series."""
@@ -223,13 +224,13 @@ class _Excerpts:
         rates = {key: rate_in(excerpt.attempts()) for key, excerpt in self._of.items()}
         return {key: rate for key, rate in rates.items() if rate is not None}
 
-    def _take(self, sent: float, in_flight: int, refused: bool, key: tuple[str, str]) -> None:
+    def _take(self, attempt: Attempt, key: tuple[str, str]) -> None:
         excerpt = self._of.setdefault(key, Excerpt())
-        if refused and key not in self._refused:
+        if attempt.refused and key not in self._refused:
             if len(self._refused) >= EXPLAINED:
                 return
             self._refused.add(key)
-        excerpt.add(Attempt(sent, in_flight, refused))
+        excerpt.add(attempt)
 
 
 def parse_line(line: bytes) -> Sample | Tokens | None:

@@ -52,6 +52,14 @@ def test_a_window_is_found_with_its_limit(
     assert found.burst is None
 
 
+def test_a_cap_of_the_account_is_no_rate() -> None:
+    """Although the model's own number in flight says nothing, and windows would fit in part."""
+    refused = [at % 4 == 3 for at in range(200)]
+    attempts = [Attempt(float(at), 1, one, 11 if one else 10) for at, one in enumerate(refused)]
+    assert rate_in([attempt._replace(account_in_flight=0) for attempt in attempts]) is not None
+    assert rate_in(attempts) is None
+
+
 @SEEDS
 @pytest.mark.parametrize("limit", [1, 3, 20])
 def test_a_cap_is_no_rate(limit: int, seed: int) -> None:

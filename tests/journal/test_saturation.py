@@ -84,7 +84,7 @@ def lines_of(attempts: list[Attempt], latency: float = 2.0, **changes: Any) -> l
             sent + (0.1 if refused else latency), in_flight=in_flight,
             latency=0.1 if refused else latency, **(changes | (REFUSED if refused else {})),
         )
-        for sent, in_flight, refused in attempts
+        for sent, in_flight, refused, _ in attempts
     ]  # fmt: skip
 
 
