@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return shown + "\u2026" if len(cut) > MESSAGE_SHOWN else shown
 
 
+def name_of_key(key: object) -> str:
+    """Return a partition's key as it is shown: it may be the caller's, and anything."""
+    return printable(" ".join(map(str, key)) if isinstance(key, tuple) else str(key))
+
+
 def escaped(text: str) -> str:
     """Return a foreign text as one printable line: control and bidi characters are escaped."""
     if text.isprintable():

@@ -53,7 +53,11 @@ class AttemptFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryScheduled:
-    """The request will be sent again after ``delay`` seconds, as attempt number ``attempt``."""
+    """The request will be sent again after ``delay`` seconds, as attempt number ``attempt``.
+
+    ``account`` is the name of the account whose limit refused the last one, ``None`` where it was
+    not the account's.
+    """
 
     request: RequestInfo
     attempt: int
@@ -61,17 +65,22 @@ class RetryScheduled:
     reason: str
     status: int | None
     kind: FailureKind
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GaveUp:
-    """The failure goes to the caller after ``attempts`` sends (0: nothing was sent)."""
+    """The failure goes to the caller after ``attempts`` sends (0: nothing was sent).
+
+    ``account`` is as in ``RetryScheduled``.
+    """
 
     request: RequestInfo
     attempts: int
     kind: FailureKind
     status: int | None
     reason: str
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

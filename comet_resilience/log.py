@@ -147,7 +147,8 @@ def _subject_of(event: Event) -> Hashable:
     """Return what repeated events have in common; ``None`` for those written one by one."""
     if isinstance(event, RetryScheduled | GaveUp | StreamBroken | StreamAbandoned | HollowAnswer):
         kind = getattr(event, "kind", None)
-        return type(event), event.request.route, event.request.model, kind
+        account = getattr(event, "account", None)
+        return type(event), event.request.route, event.request.model, kind, account
     return None
 
 

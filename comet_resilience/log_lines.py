@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
 from dataclasses import fields
 from typing import Final
 
-from .escaping import escaped, printable
+from .escaping import escaped, name_of_key, printable
 from .events import (
     AlgorithmRetired,
     AttemptFinished,
@@ -66,7 +65,7 @@ def fields_of(event: Event) -> dict[str, object]:
         elif declared.name == "usage":
             found |= {f"comet_{one.name}": getattr(value, one.name, None) for one in fields(Usage)}
         elif declared.name == "partition":
-            found["comet_partition"] = None if value is None else _shown(value)
+            found["comet_partition"] = None if value is None else name_of_key(value)
         elif declared.name not in _ONLY_IN_WORDS:
             found[f"comet_{declared.name}"] = printable(value) if isinstance(value, str) else value
     return found
@@ -89,12 +88,10 @@ def _describe(event: Event) -> str:
         why = f" ({event.reason})" if event.reason else ""
         return f"{name} {what}{why} request_id={event.request_id or '-'}"
     if isinstance(event, RetryScheduled):
-        return (
-            f"{name} {event.kind} (status {event.status}): attempt {event.attempt} in"
-            f" {event.delay:.2f} s: {event.reason}"
-        )
+        again = f"attempt {event.attempt} in {event.delay:.2f} s"
+        return f"{name} {event.kind} ({_answer_of(event)}): {again}: {event.reason}"
     if isinstance(event, GaveUp):
-        return f"{name} {event.kind} (status {event.status}): gave up: {event.reason}"
+        return f"{name} {event.kind} ({_answer_of(event)}): gave up: {event.reason}"
     if isinstance(event, HollowAnswer):
         return f"{name} an answer without content was handed over: {event.reason}"
     return _describe_stream(name, event)
@@ -112,19 +109,18 @@ def _describe_stream(name: str, event: StreamFinished | StreamBroken | StreamAba
     )
 
 
+def _answer_of(event: RetryScheduled | GaveUp) -> str:
+    return "no response" if event.status is None else f"status {event.status}"
+
+
 def name_of(request: RequestInfo) -> str:
     """Return a request's name in a line for a log: its route and model."""
     return f"{printable(request.route)} model={printable(request.model) or '-'}"
 
 
-def _shown(partition: Hashable) -> str:
-    """Return a partition's key as text: it is the caller's and may be anything."""
-    return printable(repr(partition))
-
-
 def _describe_outage(event: GateClosed | GateOpened) -> str:
     host = printable(event.host)
-    where = host if event.partition is None else f"{_shown(event.partition)} at {host}"
+    where = host if event.partition is None else f"{name_of_key(event.partition)} at {host}"
     if isinstance(event, GateOpened):
         over = f"outage of {where} over after {event.after:.1f} s"
         return f"{over}: {event.waiting} waiting requests are sent in steps"
@@ -136,14 +132,14 @@ def _describe_limit(event: LimitChanged | AlgorithmRetired | Standstill | FleetC
     """Return the line of an event that concerns no single request."""
     if isinstance(event, LimitChanged):
         return (
-            f"limit of {_shown(event.partition)} {event.old} -> {event.new}: {event.reason}"
+            f"limit of {name_of_key(event.partition)} {event.old} -> {event.new}: {event.reason}"
             f" ({event.in_flight} in flight, {event.waiting} waiting)"
         )
     if isinstance(event, AlgorithmRetired):
         return (
-            f"the limit algorithm of {_shown(event.partition)} failed in {event.reason};"
+            f"the limit algorithm of {name_of_key(event.partition)} failed in {event.reason};"
             f" it is retired, and at most {event.limit} requests are sent at once"
         )
     if isinstance(event, Standstill):
-        return f"{_shown(event.partition)} stalled for {event.seconds:.0f} s: {event.reason}"
+        return f"{name_of_key(event.partition)} stalled for {event.seconds:.0f} s: {event.reason}"
     return f"fleet {event.old} -> {event.new}: {event.reason}"

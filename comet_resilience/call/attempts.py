@@ -14,6 +14,7 @@ from ..diagnosis.diagnosis import Attempt, LimiterState
 from ..diagnosis.interruption import Interruption, Stage
 from ..diagnosis.redaction import Redactor
 from ..events import AttemptFinished, GaveUp, HollowAnswer, RetryScheduled, StreamFinished
+from ..limits.gate import Standing
 from ..verdict.retry import RetryIn, may_be_billed
 from ..wire.response import declared_size, observe, received_size
 from .diagnosing import Circumstances, ShownTexts, diagnose_failure
@@ -67,22 +68,24 @@ class AttemptLog:
     """The attempts of one request: the one under way, and those that failed.
 
     ``number`` is that of the attempt under way, ``waiting_since`` when the wait for its slot
-    began, ``None`` once it has one.
+    began, ``None`` once it has one. ``standing`` is how gates and budgets know the request.
     """
 
     __slots__ = (
-        "_above", "_canary", "_context", "_in_flight", "_limit", "_queued", "_shown", "_unseen",
-        "number", "sent_at", "waiting_since",
+        "_above", "_canary", "_context", "_in_flight", "_limit", "_met_account", "_queued",
+        "_shown", "_unseen", "number", "sent_at", "standing", "waiting_since",
     )  # fmt: skip
 
     def __init__(self, context: RequestContext) -> None:
         self._context = context
+        self.standing: Standing = Standing(cost=context.cost)
         self.number: int = 0
         self.sent_at: float = context.started
         self.waiting_since: float | None = None
         self._queued = 0.0
         self._in_flight = self._limit = 0
         self._above: tuple[str, int, int] | None = None  # the account, and the same of it
+        self._met_account = False
         self._canary = False
         self._shown: tuple[Attempt, ...] = ()
         self._unseen: tuple[_FailedAttempt, ...] = ()
@@ -113,6 +116,21 @@ class AttemptLog:
         self.sent_at = now
         self._queued = 0.0 if since is None else now - since
         self.waiting_since = None
+
+    def note_release(self, lease: Lease) -> None:
+        """Note whose limit a refused attempt has met."""
+        self._met_account = lease.met_account
+
+    @property
+    def account(self) -> str | None:
+        """Return the account whose limit the last attempt met, ``None`` if it met none."""
+        return self._above[0] if self._above and self._met_account else None
+
+    def words_on_account(self) -> str:
+        """Return, to end a sentence with, that the account's limit was met; else ``""``."""
+        if self._above is None or not self._met_account:
+            return ""
+        return f"; the account's limit was met, with {self._above[1]} in flight over all models"
 
     def queued_now(self) -> float:
         """Return the seconds for which the request is waiting for a slot at this moment."""
@@ -159,9 +177,10 @@ class AttemptLog:
                     request=context.info,
                     attempt=self.number + 1,
                     delay=step.delay,
-                    reason=f"{failure.verdict.reason}; {step.reason}",
+                    reason=f"{failure.verdict.reason}; {step.reason}{self.words_on_account()}",
                     status=failure.observation.status,
                     kind=failure.verdict.kind,
+                    account=self.account,
                 )
             )
 
@@ -178,6 +197,7 @@ class AttemptLog:
                 kind=failure.verdict.kind,
                 status=failure.observation.status,
                 reason=reason,
+                account=self.account,
             )
         )
 
@@ -206,11 +226,8 @@ class AttemptLog:
         )
         return diagnose_failure(failure, context.info, context.request, reason, circumstances)
 
-    def interruption(self, ahead: int | None) -> Interruption:
-        """Return what a cancellation has to say: plain values, for many may come at once.
-
-        ``ahead`` is how many waited when the request joined the queue.
-        """
+    def interruption(self) -> Interruption:
+        """Return what a cancellation has to say: plain values, for many may come at once."""
         now, context = self._context.loop.now(), self._context
         stage, since, queued = Stage.ATTEMPT, self.sent_at, self._queued
         if self.waiting_since is not None:
@@ -225,15 +242,25 @@ class AttemptLog:
             queued=queued + sum(attempt.queued for attempt in self.failed),
             elapsed=now - context.started,
             at=time.time(),
-            ahead=ahead,
+            ahead=self.standing.ahead,
             limiter=self._limiter_state(),
             attempts=self.failed,
         )
 
     def _limiter_state(self) -> LimiterState | None:
-        load = self._context.engine.limiter.state_of(self._context.key)
-        return load and LimiterState(
-            limit=load.limit, in_flight=load.in_flight, waiting=load.waiting
+        limiter, key = self._context.engine.limiter, self._context.key
+        load, above = limiter.load_of(key), limiter.account_of(key)
+        held_by = None if self.waiting_since is None else self.standing.held_by_account
+        above = held_by or above
+        if not load.limit:
+            return None  # there is no such partition yet
+        return LimiterState(
+            limit=load.limit,
+            in_flight=load.in_flight,
+            waiting=load.waiting,
+            account_limit=above and above.limit,
+            account_in_flight=above and above.in_flight,
+            waits_for_account=held_by is not None,
         )
 
     def _failed_attempt(self, failure: Failure, wait: float | None) -> _FailedAttempt:

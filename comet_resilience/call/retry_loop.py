@@ -20,7 +20,6 @@ from ..errors import (
     QueueTimeoutError,
     ResilienceError,
 )
-from ..limits.gate import Standing
 from ..verdict.rates import parse_rate_in_words
 from ..verdict.retry import GiveUp, RetryIn, Situation, decide
 from ..verdict.vocabulary import Signal
@@ -54,8 +53,7 @@ class RetryLoop:
     """The attempts at one request, one after the other."""
 
     __slots__ = (
-        "_deadline", "_free", "_hollow", "_inner", "_ok_then", "_order", "_standing", "context",
-        "log",
+        "_deadline", "_free", "_hollow", "_inner", "_ok_then", "_order", "context", "log",
     )  # fmt: skip
 
     def __init__(
@@ -71,7 +69,6 @@ class RetryLoop:
         self._inner = inner
         self._deadline = math.inf
         self._order: int | None = None  # its place in the queue, from the first slot on
-        self._standing = Standing(cost=self.context.cost)
         self._free = 0  # refusals that spent no retry
         self._ok_then: int | None = None
         self._hollow: tuple[Response, str] | None = None  # if nothing better comes, and why not
@@ -122,14 +119,14 @@ class RetryLoop:
             return self._end(error, last)
         except BaseException as error:
             if not isinstance(error, Exception):
-                note_interruption(error, log.interruption(self._standing.ahead))
+                note_interruption(error, log.interruption())
             raise
 
     def _acquire_nowait(self) -> Lease | None:
         """Return a slot if one is free: then nobody need know how long could be waited for it."""
         context = self.context
         return context.engine.limiter.acquire_nowait(
-            context.key, context.loop, self._order, request=self._standing, host=context.host
+            context.key, context.loop, self._order, request=self.log.standing, host=context.host
         )
 
     def _acquire(self) -> Awaitable[Lease]:
@@ -139,7 +136,7 @@ class RetryLoop:
             self._order,
             context.config.queue_timeout,
             context.loop,
-            request=self._standing,
+            request=self.log.standing,
             host=context.host,
             latest=min(self._deadline, context.loop.now() + _time_left()),
             priority=context.config.priority,
@@ -197,6 +194,7 @@ class RetryLoop:
             what=f"{outcome}: {verdict.reason}",
             answered=observation.status is not None,
         )
+        self.log.note_release(lease)
 
     def _decide(self, failure: Failure) -> RetryIn | GiveUp:
         context, engine = self.context, self.context.engine
@@ -236,6 +234,7 @@ class RetryLoop:
         if failure.verdict.signal.is_overload:
             named = parse_rate_in_words(failure.observation.message)
             reason = reason if named is None else f"{reason}; the refusal names a limit of {named}"
+            reason += log.words_on_account()
         log.note_give_up(failure, reason)
         self._disprove(failure.verdict)
         context.engine.nesting.note_give_up(context.request, log.number, failure.verdict)

@@ -26,7 +26,7 @@ _REQUESTED: Final = re.compile(
     r'\bHTTP Request: ([A-Z]{3,7}) (\S{1,2000}) "HTTP/[\d.]{1,3} ([1-5]\d\d)\b'
 )
 _ATTEMPT: Final = re.compile(r"\battempt \d{1,6}: (\d{3}|[a-z_]{2,20}) \S{0,128} ?after \d")
-_JUDGED: Final = re.compile(r"\b([a-z_]{4,20}) \(status (\d{3}|None)\): ")
+_JUDGED: Final = re.compile(r"\b([a-z_]{4,20}) \((?:status (\d{3})|no response)\): ")
 _BROKEN: Final = re.compile(r"\b([a-z_]{4,20}): stream broken after \d")
 _OUTAGE: Final = re.compile(r"\boutage of [^:\n]{1,200}(?::\d{1,5})?: (\d{3}|[a-z_]{2,20}): ")
 _OWN_ROUTE: Final = re.compile(r"\b([A-Z]{3,7}) (/\S{0,300}) model=(\S{1,200})")

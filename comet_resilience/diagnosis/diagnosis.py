@@ -58,14 +58,27 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimiterState:
-    """The state of a partition when a request was given up: permitted, in flight, waiting."""
+    """The state of a partition when a request was given up: permitted, in flight, waiting.
+
+    ``account_limit`` and ``account_in_flight`` are those of its account, over all models; both are
+    ``None`` where none stands above it, or where nobody has met that limit yet.
+    ``waits_for_account`` says that only the account's limit held the request back.
+    """
 
     limit: int
     in_flight: int
     waiting: int
+    account_limit: int | None = None
+    account_in_flight: int | None = None
+    waits_for_account: bool = False
 
     def __str__(self) -> str:
-        return f"limit {self.limit}, {self.in_flight} in flight, {self.waiting} waiting"
+        own = f"limit {self.limit}, {self.in_flight} in flight, {self.waiting} waiting"
+        if self.account_limit is None:
+            return own
+        waits = ", which held the request back" if self.waits_for_account else ""
+        above = f"limit {self.account_limit}, {self.account_in_flight} in flight over all models"
+        return f"{own}; the account: {above}{waits}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +131,7 @@ class Diagnosis:
     def __str__(self) -> str:
         rows = [("request", f"{self.route} model={self.model or '-'}")]
         rows += [("answer", f"{self.status or '-'} {self.code}".rstrip())]
-        rows += [("message", self.message)] if self.message else []
+        rows += [("message", self.message)] if self.message not in {"", self.reason} else []
         rows += [("ids", _name_ids(self.ids))] if self.ids else []
         rows += [("at", self.at)] if self.at else []
         rows += [("gave up", self.reason)]

@@ -110,7 +110,8 @@ class Interruption:
             return f"cancelled by its caller {self.waited:.2f} s after attempt {number} was sent"
         place = "a retry, at its old place in the queue"
         if self.ahead is not None:
-            place = f"{self.ahead} requests were ahead of it when it joined the queue"
+            ahead = "1 request was" if self.ahead == 1 else f"{self.ahead} requests were"
+            place = f"{ahead} ahead of it when it joined the queue"
         limit = "" if self.limiter is None else f"; {self.limiter}"
         return f"cancelled by its caller after {self.waited:.2f} s in the queue: {place}{limit}"
 

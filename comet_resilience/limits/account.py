@@ -35,6 +35,7 @@ class HeldBelow(Protocol):
 
     ticket: Ticket
     upper: Ticket | None
+    met_account: bool
 
     @property
     def partition(self) -> Below:
@@ -123,7 +124,7 @@ class Account(Generic[BelowT]):
             upper.decided = True
         elif signal.is_overload:
             judgement = self.blame.judge(lease.partition, lease.ticket, upper, signal, now)
-            is_told = judgement.partition
+            is_told, lease.met_account = judgement.partition, bool(judgement.account)
             for ticket in judgement.account:
                 slots.refused += 1
                 slots.has_bound = True

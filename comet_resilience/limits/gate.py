@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from .budget import Cost
+from .snapshot import Load
 
 #: Points of a failure, of one where no connection was made, and those in a row that close.
 POINTS: Final = 6
@@ -60,13 +61,15 @@ class Standing:
 
     ``sent`` counts attempts; ``failed_at`` is when the last one that met an outage was sent.
     ``ahead`` is how many waited when it joined the tail of a queue, ``None`` if it went elsewhere.
-    ``cost`` is what an attempt takes of a budget, where there is one; ``takes_more_than`` so many
-    tokens were left by a server that refused it all the same.
+    ``held_by_account`` are the account's figures where nothing else held it back when it left a
+    queue. ``cost`` is what an attempt takes of a budget, where there is one; ``takes_more_than`` so
+    many tokens were left by a server that refused it all the same.
     """
 
     sent: int = 0
     failed_at: float = -math.inf
     ahead: int | None = None
+    held_by_account: Load | None = None
     cost: Cost | None = None
     takes_more_than: float = 0.0
 

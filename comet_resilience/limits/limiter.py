@@ -36,6 +36,7 @@ from ..errors import (
     QueueFullError,
     QueueTimeoutError,
 )
+from ..escaping import name_of_key
 from ..events import AlgorithmRetired, FleetChanged
 from ..observers import ENDS_THE_PROGRAM, Observers
 from ..verdict.vocabulary import Signal
@@ -304,14 +305,13 @@ class Limiter:
     def load_of(self, key: Hashable) -> Load:
         """Return the figures of one partition, without the lock; all 0 if it is unknown."""
         partition = self._partitions.get(key)
-        if partition is None:
-            return Load(0, 0, 0, 0)
-        slots = partition.slots
-        return Load(slots.algorithm.limit, slots.in_flight, slots.waiting, slots.refused)
+        return Load(0, 0, 0, 0) if partition is None else partition.slots.load
 
-    def state_of(self, key: Hashable) -> Load | None:
-        """Return the figures of one partition, ``None`` if it is unknown; see ``load_of``."""
-        return self.load_of(key) if key in self._partitions else None
+    def account_of(self, key: Hashable) -> Load | None:
+        """Return the figures of a partition's account, ``None`` where its limit was never met."""
+        partition = self._partitions.get(key)
+        above = None if partition is None else partition.above
+        return above.slots.load if above is not None and above.slots.has_bound else None
 
     def _enqueue(
         self,
@@ -334,7 +334,7 @@ class Limiter:
             full = self._max_queue is not None and waiting >= self._max_queue
             if full and order is None:
                 raise QueueFullError(
-                    f"{waiting} requests wait for {partition.key!r} already"
+                    f"{waiting} requests wait for {name_of_key(partition.key)} already"
                     f" (max_queue={self._max_queue}); this one was not sent"
                 )
             waiter = partition.push(
@@ -363,6 +363,7 @@ class Limiter:
                 self._scheduler.release_unsent(waiter.lease, now)
             elif not waiter.left:  # it may have been turned away in the same moment
                 waiter.turned_away = partition.shut_by(waiter)
+                waiter.request.held_by_account = partition.account_awaited
                 waiter.unpaid = self._pacer.unpaid(waiter, now)
                 partition.leave(waiter)
             self._scheduler.pump(partition, now, loop)
@@ -424,8 +425,8 @@ class Limiter:
 def _gate_closed(key: Hashable, gate: Gate, now: float) -> GateClosedError:
     closed_for = max(0.0, gate.opens_at(now) - now)
     return GateClosedError(
-        f"an outage keeps the gate of {key!r} closed ({gate.seen}); the next canary goes out in"
-        f" {closed_for:.1f} s, and this request cannot wait for longer",
+        f"an outage keeps the gate of {name_of_key(key)} closed ({gate.seen}); the next canary"
+        f" goes out in {closed_for:.1f} s, and this request cannot wait that long",
         closed_for,
     )
 
@@ -439,16 +440,21 @@ def _in_vain(waiter: Waiter, queue_timeout: float | None) -> QueueTimeoutError:
     key, now = waiter.partition.key, clock()
     if waiter.turned_away is not None:
         return _gate_closed(key, waiter.turned_away, now)
+    name = name_of_key(key)
     short = waiter.unpaid
     if short is None:
+        whose, held_by = "", waiter.request.held_by_account
+        if held_by is not None:
+            figures = f"{held_by.in_flight} of {held_by.limit}"
+            whose = f": its account had {figures} in flight over all models"
         return QueueTimeoutError(
-            f"no slot for {key!r} was free within queue_timeout={queue_timeout or 0.0:g} s"
+            f"no slot for {name} was free within queue_timeout={queue_timeout or 0.0:g} s{whose}"
         )
     answers = ""
     if short.answer >= _WORTH_TELLING:
         answers = f", answers begin after some {short.answer:.1f} s"
     return BudgetSpentError(
-        f"the budget of {short.budget} has room for this request to {key!r} in"
+        f"the budget of {short.budget} has room for this request to {name} in"
         f" {short.seconds:.1f} s at best{answers}, and it cannot wait for longer than"
         f" {max(0.0, waiter.latest - waiter.since):.1f} s; it was not sent",
         short.seconds,

@@ -25,6 +25,7 @@ from .pressed import Pressed, half_way
 from .priority import NORMAL
 from .queue import Queue
 from .slots import Slots
+from .snapshot import Load
 from .spacing import Spaced
 from .timer import Timer
 from .told import Told
@@ -63,8 +64,8 @@ class Lease:
 
     __slots__ = (
         "__weakref__", "begun", "begun_after", "body", "charge", "foretold", "host", "is_pressed",
-        "limiter", "loop", "order", "output_tokens", "partition", "passages", "rates", "released",
-        "request", "spaced", "ticket", "tokens", "upper", "words",
+        "limiter", "loop", "met_account", "order", "output_tokens", "partition", "passages",
+        "rates", "released", "request", "spaced", "ticket", "tokens", "upper", "words",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +91,7 @@ class Lease:
         self.passages: tuple[Passage, Passage] = passages  # at the partition's gate, at the host's
         self.begun: bool = False
         self.released: bool = False
+        self.met_account: bool = False  # refused, and at the account's limit
         self.body: ref[Body] | None = None
         self.charge: Charge | None = None  # what it takes of a budget
         self.foretold: Sent | None = None  # as the forecast of the server's own limit counts it
@@ -230,6 +232,13 @@ class Partition:
     def account_has_room(self) -> bool:
         """Tell whether the account leaves room for another attempt, where there is one."""
         return self.above is None or self.above.slots.has_room
+
+    @property
+    def account_awaited(self) -> Load | None:
+        """Return the account's figures where only its limit holds back the first who waits."""
+        if self.above is None or not self.slots.waiting or self.is_paced:
+            return None
+        return self.above.slots.load if self.is_open and self.slots.has_room else None
 
     @property
     def may_send(self) -> bool:

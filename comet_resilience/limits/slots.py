@@ -13,6 +13,7 @@ from typing import Final
 from ..events import LimitChanged, Standstill
 from .algorithm import LimitAlgorithm, StepBack, Ticket
 from .lookout import Lookout
+from .snapshot import Load
 from .spacing import Spacing
 from .standstill import Holders, OpenAnswer, Stillness, standstill
 
@@ -51,6 +52,11 @@ class Slots:
         self.holders: Holders = Holders()
         self.lookout: Lookout = Lookout()
         self.stillness: Stillness = Stillness()
+
+    @property
+    def load(self) -> Load:
+        """Return the figures."""
+        return Load(self.algorithm.limit, self.in_flight, self.waiting, self.refused)
 
     @property
     def has_room(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from ..escaping import printable
+from ..escaping import name_of_key, printable
 from ..events import FleetState, LimitChanged
 from .budget import EVERY_MODEL, Budget
 from .priority import priority_name
@@ -127,11 +127,11 @@ class PartitionSnapshot:
     ``limit`` is then its share. ``standstill`` is for how many seconds all slots have been held by
     answers that their callers have open and do not read while requests wait, else ``None``.
     ``account`` is the name of the account above, ``None`` where there is none; ``waits_for`` says
-    what those who wait need: ``"gate"``, ``"limit"`` (a slot here) or ``"account"`` (one there),
-    ``""`` where nobody waits. An account ``has_bound`` once it held anybody back or was refused.
-    ``rates`` are those that the server has told, or refusals have taught. ``waiting_by_priority``
-    are pairs of a priority's number and how many wait with it, the first to go first; empty while
-    all have the usual one.
+    what those who wait need: ``"gate"``, ``"limit"`` (a slot here), ``"account"`` (one there) or
+    ``"rate"``, ``""`` where nobody waits. An account ``has_bound`` once it held anybody back or
+    was refused. ``rates`` are those that the server has told, or refusals have taught.
+    ``waiting_by_priority`` are pairs of a priority's number and how many wait with it, the first to
+    go first; empty while all have the usual one.
     """
 
     partition: Hashable
@@ -222,8 +222,7 @@ def _inert(text: str) -> str:
 
 
 def _name_of(shown: PartitionSnapshot) -> str:
-    key = shown.partition
-    return printable(" ".join(map(str, key)) if isinstance(key, tuple) else str(key))[:60]
+    return name_of_key(shown.partition)[:60]
 
 
 def _row(shown: PartitionSnapshot) -> tuple[str, ...]:

@@ -94,8 +94,9 @@ def _waits_for(level: Level) -> str:
         return ""
     if not level.is_open:
         return "gate"
-    is_below = isinstance(level, Partition) and level.above is not None
-    return "account" if level.slots.has_room and is_below else "limit"
+    if level.is_paced:
+        return "rate"
+    return "account" if isinstance(level, Partition) and level.account_awaited else "limit"
 
 
 def _view_of_gate(gate: Gate, host: Gate, now: float) -> GateView:

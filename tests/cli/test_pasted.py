@@ -37,7 +37,7 @@ OUR_LINE = "WARNING:comet_resilience:POST /chat/completions model=gpt-x "
          " limits the rate; backoff with jitter", ["rule rate-limit ", "our own log"]),
         (OUR_LINE + "attempt 3: read_timeout  after 30.00 s (x) request_id=-", ["timeout-fault "]),
         (OUR_LINE + "attempt 1: 413 too_big after 0.20 s (x) request_id=-", ["status-413 "]),
-        (OUR_LINE + "timeout (status None): gave up: deadline=5 s passed",
+        (OUR_LINE + "timeout (no response): gave up: deadline=5 s passed",
          ["rule deadline "]),
         ("outage of api.example.org: 502: a proxy got no usable answer from behind it; 3 wait",
          ["status-502 "]),

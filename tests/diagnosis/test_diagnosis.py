@@ -84,7 +84,7 @@ def test_it_is_plain_data() -> None:
 
 def test_it_travels() -> None:
     """Copies and pickles are equal, limiter and all; the report's content stays behind."""
-    limiter = LimiterState(limit=4, in_flight=3, waiting=2)
+    limiter = LimiterState(limit=4, in_flight=3, waiting=2, account_limit=9, account_in_flight=9)
     facts = Facts(
         body="{}",
         body_content=Content("hush"),
@@ -99,8 +99,16 @@ def test_it_travels() -> None:
     assert moved.facts.body == "{}"
     assert moved.facts.body_content.text == ""
     assert "hush" not in repr(given) + repr(facts) + json.dumps(given.to_dict())
-    assert "limit 4, 3 in flight, 2 waiting" in str(given)
-    assert given.to_dict()["limiter"] == {"limit": 4, "in_flight": 3, "waiting": 2}
+    words = "limit 4, 3 in flight, 2 waiting; the account: limit 9, 9 in flight over all models"
+    assert words in " ".join(str(given).split())
+    assert given.to_dict()["limiter"] == {
+        "limit": 4,
+        "in_flight": 3,
+        "waiting": 2,
+        "account_limit": 9,
+        "account_in_flight": 9,
+        "waits_for_account": False,
+    }
 
 
 async def refusal_of(client: openai.AsyncOpenAI) -> QueueTimeoutError:
