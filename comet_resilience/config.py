@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
@@ -15,23 +16,10 @@ import backoff
 
 from .events import Observer
 from .fleet.scope import Fleet, RedisSource
-from .keywords import (
-    Number,
-    check_budget,
-    check_callable,
-    check_choice,
-    check_jitter,
-    check_journal,
-    check_number,
-    check_order,
-    check_sequence,
-    check_shareable,
-    check_wait,
-    keyword,
-    refuse_unknown,
-)
+from .keywords import Number, check_choice, check_number, keyword, refuse_unknown
 from .limits.algorithm import ACCOUNT_MOST, LimitAlgorithm, StepBack
 from .limits.budget import EVERY_MODEL, Budget
+from .limits.fixed import FixedLimit
 from .limits.priority import Priority, priority_number
 from .verdict.retry import Jitter, RetryAmbiguous, RetryPolicy, WaitGenerator
 from .verdict.rule import Rule
@@ -215,17 +203,21 @@ class Config:
         check_choice("incomplete_stream", self.incomplete_stream, get_args(IncompleteStream))
         check_choice("opening", self.opening, get_args(Opening))
         priority_number(self.priority)  # checks it
-        check_wait(self.wait)
-        check_jitter(self.jitter)
-        check_callable("partition", self.partition)
-        check_callable("algorithm", self.algorithm)
-        check_order("min_concurrency", "max_concurrency", self)
-        check_budget(self.budget)
+        _check_wait(self.wait)
+        _check_jitter(self.jitter)
+        _check_callable("partition", self.partition)
+        _check_callable("algorithm", self.algorithm)
+        if self.min_concurrency > self.max_concurrency:
+            raise ValueError(
+                f"min_concurrency={self.min_concurrency!r}: expected at most"
+                f" max_concurrency={self.max_concurrency!r}"
+            )
+        _check_budget(self.budget)
         if self.as_fleet is not None:
-            check_shareable(self.algorithm)
-        check_sequence("rules", self.rules, lambda rule: isinstance(rule, Rule), "Rule values")
-        check_sequence("on_event", self.observers, callable, "functions")
-        check_journal(self.journal)
+            _check_shareable(self.algorithm)
+        _check_sequence("rules", self.rules, lambda rule: isinstance(rule, Rule), "Rule values")
+        _check_sequence("on_event", self.observers, callable, "functions")
+        _check_journal(self.journal)
 
     @classmethod
     def from_options(cls, options: Mapping[str, object]) -> Config:
@@ -305,6 +297,74 @@ class Config:
             wait=self.wait,
             jitter=self.jitter,
         )
+
+
+def _check_callable(name: str, value: object) -> None:
+    """Raise ``ValueError`` unless a value is a function or ``None``."""
+    if value is not None and not callable(value):
+        raise ValueError(f"{name}={value!r}: expected a function or None")
+
+
+def _check_wait(value: Any) -> None:
+    """Raise ``ValueError`` unless a value makes a generator of waits, as ``backoff.expo`` does."""
+    expected = f"wait={value!r}: expected a wait generator such as backoff.fibo"
+    try:
+        waits = list(islice(value(), 1, 4))  # the first value is a primer, as in backoff
+    except Exception as error:
+        raise ValueError(f"{expected}; called without arguments it raised {error!r}") from error
+    if not waits or not all(map(Number(0).accepts, waits)):
+        raise ValueError(f"{expected}, which yields a primer and then seconds; it yielded {waits}")
+
+
+def _check_jitter(value: Any) -> None:
+    """Raise ``ValueError`` unless a value makes one wait of another, as ``backoff`` does it."""
+    if value is None:
+        return
+    expected = f"jitter={value!r}: expected a function such as backoff.full_jitter, or None"
+    try:
+        waited = value(1.0)
+    except Exception as error:
+        raise ValueError(f"{expected}; called with 1.0 it raised {error!r}") from error
+    if not Number(0).accepts(waited):
+        raise ValueError(f"{expected}; called with 1.0 it returned {waited!r}")
+
+
+def _check_journal(value: object) -> None:
+    """Raise ``ValueError`` unless a value can be written to, line by line."""
+    if value is None or callable(value):
+        return
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise ValueError(f"journal={value!r}: expected the path of a file, a function or None")
+
+
+def _check_shareable(algorithm: Callable[[], object] | None) -> None:
+    """Raise ``ValueError`` unless an algorithm can live in Redis: what can be written down can."""
+    if algorithm is not None and not isinstance(algorithm(), (StepBack, FixedLimit)):
+        raise ValueError(
+            f"algorithm={algorithm!r}: expected one that makes a StepBack or a FixedLimit, which"
+            " alone can be shared by fleet="
+        )
+
+
+def _check_budget(value: object) -> None:
+    """Raise ``ValueError`` unless a value is a budget, or a mapping from models to budgets."""
+    given: Mapping[object, object] = value if isinstance(value, Mapping) else {EVERY_MODEL: value}
+    is_sound = all(isinstance(name, str) and name for name in given)
+    wrong = [each for each in given.values() if not isinstance(each, Budget)]
+    if value is not None and (wrong or not given or not is_sound):
+        raise ValueError(
+            f"budget={wrong[0] if wrong else value!r}: expected Budget(requests=..., tokens=...,"
+            " per=...), or a mapping from the names of models to such budgets, '*' for all others"
+        )
+
+
+def _check_sequence(name: str, value: object, accepts: Callable[[Any], bool], what: str) -> None:
+    """Raise ``ValueError`` unless a value is a sequence of the right things."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise ValueError(f"{name}={value!r}: expected a sequence of {what}")
+    for item in value:
+        if not accepts(item):
+            raise ValueError(f"{name}: expected {what}, got {item!r}")
 
 
 def described(declared: Field[Any]) -> str:

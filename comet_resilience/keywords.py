@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import update_wrapper
-from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
-
-from .limits.algorithm import StepBack
-from .limits.budget import Budget
-from .limits.fixed import FixedLimit
 
 Declared = TypeVar("Declared", bound=Callable[..., Any])
 
@@ -87,84 +81,3 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
     """Raise ``ValueError`` unless a value is one of a few."""
     if value not in choices:
         raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")
-
-
-def check_callable(name: str, value: object) -> None:
-    """Raise ``ValueError`` unless a value is a function or ``None``."""
-    if value is not None and not callable(value):
-        raise ValueError(f"{name}={value!r}: expected a function or None")
-
-
-def check_wait(value: Any) -> None:
-    """Raise ``ValueError`` unless a value makes a generator of waits, as ``backoff.expo`` does."""
-    expected = f"wait={value!r}: expected a wait generator such as backoff.fibo"
-    try:
-        waits = list(islice(value(), 1, 4))  # the first value is a primer, as in backoff
-    except Exception as error:
-        raise ValueError(f"{expected}; called without arguments it raised {error!r}") from error
-    if not waits or not all(map(Number(0).accepts, waits)):
-        raise ValueError(f"{expected}, which yields a primer and then seconds; it yielded {waits}")
-
-
-def check_jitter(value: Any) -> None:
-    """Raise ``ValueError`` unless a value makes one wait of another, as ``backoff`` does it."""
-    if value is None:
-        return
-    expected = f"jitter={value!r}: expected a function such as backoff.full_jitter, or None"
-    try:
-        waited = value(1.0)
-    except Exception as error:
-        raise ValueError(f"{expected}; called with 1.0 it raised {error!r}") from error
-    if not Number(0).accepts(waited):
-        raise ValueError(f"{expected}; called with 1.0 it returned {waited!r}")
-
-
-def check_journal(value: object) -> None:
-    """Raise ``ValueError`` unless a value can be written to, line by line."""
-    if value is None or callable(value):
-        return
-    if not isinstance(value, (str, Path)) or not str(value):
-        raise ValueError(f"journal={value!r}: expected the path of a file, a function or None")
-
-
-def check_shareable(algorithm: Callable[[], object] | None) -> None:
-    """Raise ``ValueError`` unless an algorithm can live in Redis: what can be written down can."""
-    if algorithm is not None and not isinstance(algorithm(), (StepBack, FixedLimit)):
-        raise ValueError(
-            f"algorithm={algorithm!r}: expected one that makes a StepBack or a FixedLimit, which"
-            " alone can be shared by fleet="
-        )
-
-
-def check_budget(value: object) -> None:
-    """Raise ``ValueError`` unless a value is a budget, or a mapping from models to budgets."""
-    if value is None:
-        return
-    if isinstance(value, Mapping):
-        budgets: Mapping[object, object] = value
-        if budgets and all(isinstance(name, str) and name for name in budgets):
-            value = next((one for one in budgets.values() if not isinstance(one, Budget)), None)
-            if value is None:
-                return
-    elif isinstance(value, Budget):
-        return
-    raise ValueError(
-        f"budget={value!r}: expected Budget(requests=..., tokens=..., per=...), or a mapping from"
-        " the names of models to such budgets, '*' for all others"
-    )
-
-
-def check_order(smaller: str, larger: str, config: object) -> None:
-    """Raise ``ValueError`` if one keyword is above another that bounds it."""
-    low, high = getattr(config, smaller), getattr(config, larger)
-    if low > high:
-        raise ValueError(f"{smaller}={low!r}: expected at most {larger}={high!r}")
-
-
-def check_sequence(name: str, value: object, accepts: Callable[[Any], bool], what: str) -> None:
-    """Raise ``ValueError`` unless a value is a sequence of the right things."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-        raise ValueError(f"{name}={value!r}: expected a sequence of {what}")
-    for item in value:
-        if not accepts(item):
-            raise ValueError(f"{name}: expected {what}, got {item!r}")

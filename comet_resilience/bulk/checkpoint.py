@@ -21,7 +21,7 @@ from typing import IO, Final, get_origin, get_type_hints
 
 from ..escaping import escaped
 from ..private_files import open_private
-from .keys import Names, name_of
+from .keys import Names
 
 try:
     import fcntl
@@ -29,8 +29,6 @@ except ImportError:  # Windows: two runs on one file go unnoticed there
     fcntl = None  # type: ignore[assignment]
 
 HEADER: Final = b'{"comet_resilience": "finished calls", "version": 2}\n'
-#: Of all versions, the first one first: there a tuple has the name of the list.
-_HEADERS: Final = (HEADER.replace(b"2", b"1"), HEADER)
 _DONE: Final = b'{"done": '
 _ANSWERED: Final = b'{"answered": '
 _RESULT: Final = ', "result": '
@@ -69,7 +67,7 @@ class Checkpoint:
         self._seen = Names()
         self._stored: dict[bytes, object] = {}
         self._synced = True
-        self._is_torn = self._is_old = False
+        self._is_torn = False
 
     def open(self) -> None:
         """Read what is there, cut off a torn end, and make ready to append.
@@ -92,10 +90,6 @@ class Checkpoint:
         self._file = file
         if not whole:
             self._append(HEADER)
-
-    def name_of(self, key: object) -> bytes:
-        """Return the name of a key in this file; see ``keys.name_of``."""
-        return name_of(key, as_before=self._is_old)
 
     def is_new(self, name: bytes) -> bool:
         """Tell whether a call is neither done nor under way; from now on it is."""
@@ -174,14 +168,13 @@ class Checkpoint:
         with open(file.fileno(), "rb", closefd=False) as lines:
             lines.seek(0)
             header = lines.readline()
-            if not header.endswith(b"\n") and any(each.startswith(header) for each in _HEADERS):
+            if not header.endswith(b"\n") and HEADER.startswith(header):
                 return 0  # new, or torn at birth
-            if header not in _HEADERS:
+            if header != HEADER:
                 raise ValueError(
                     f"{escaped(str(self._path))} is no file of finished calls: its first line is"
                     f" not {HEADER.decode().strip()}; it was left as it is"
                 )
-            self._is_old = header == _HEADERS[0]
             whole, unreadable, torn = len(header), 0, 0
             for line in lines:
                 if not line.endswith(b"\n"):

@@ -19,18 +19,17 @@ _LONGEST_NAME: Final = 200
 _BY_DIGEST: Final = b'{"blake2b":'
 
 
-def name_of(key: object, *, as_before: bool = False) -> bytes:
+def name_of(key: object) -> bytes:
     """Return a key as canonical JSON: equal keys have equal names, and no others.
 
-    A tuple is told from a list, and a number as a dict's key from text, unless all is to be
-    ``as_before``, in files of the first version.
+    A tuple is told from a list, and a number as a dict's key from text.
 
     Raises:
         TypeError: If the key is nothing that JSON knows, or not exactly.
 
     """
     try:
-        name = _encoded(key, as_before).encode()
+        name = _encoded(key).encode()
     except (TypeError, ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else error
         raise TypeError(
@@ -42,14 +41,13 @@ def name_of(key: object, *, as_before: bool = False) -> bytes:
     return b'%s"%s"}' % (_BY_DIGEST, blake2b(name, digest_size=_DIGEST).hexdigest().encode())
 
 
-def _encoded(key: object, as_before: bool) -> str:
+def _encoded(key: object) -> str:
     """Encode what comes back from JSON as it was; the space marks what no key of a user's has."""
     if isinstance(key, list | tuple):
-        items = ",".join([_encoded(item, as_before) for item in key])
-        is_list = as_before or isinstance(key, list)
-        return f"[{items}]" if is_list else f'{{"tuple": [{items}]}}'
+        items = ",".join([_encoded(item) for item in key])
+        return f"[{items}]" if isinstance(key, list) else f'{{"tuple": [{items}]}}'
     if isinstance(key, dict):
-        return _encoded_dict(key, as_before)
+        return _encoded_dict(key)
     if isinstance(key, str):
         return _text(key)
     if isinstance(key, float) and math.isnan(key):
@@ -57,18 +55,12 @@ def _encoded(key: object, as_before: bool) -> str:
     return json.dumps(key)
 
 
-def _encoded_dict(key: dict[Any, Any], as_before: bool) -> str:
-    if as_before or all(isinstance(name, str) for name in key):
-        names = sorted(key)
-        members = [f"{_member(name)}:{_encoded(key[name], as_before)}" for name in names]
-        return f"{{{','.join(members)}}}"
-    pairs = sorted(f"[{_encoded(k, as_before)},{_encoded(v, as_before)}]" for k, v in key.items())
+def _encoded_dict(key: dict[Any, Any]) -> str:
+    if all(isinstance(name, str) for name in key):
+        members = ",".join(f"{_text(name)}:{_encoded(key[name])}" for name in sorted(key))
+        return f"{{{members}}}"
+    pairs = sorted(f"[{_encoded(name)},{_encoded(value)}]" for name, value in key.items())
     return f'{{"dict": [{",".join(pairs)}]}}'
-
-
-def _member(name: object) -> str:
-    """Encode a key of a dict as JSON does, which makes text of everything."""
-    return _text(name) if isinstance(name, str) else json.dumps({name: 0})[1:-4]
 
 
 def _text(text: str) -> str:

@@ -29,6 +29,7 @@ from ..limits.eventloop import clock
 from ..log import logger
 from ..overrides import Override, current_block
 from .checkpoint import Checkpoint, InexactResultError
+from .keys import name_of
 from .pace import BulkCall, Pace
 from .progress import Progress, Rate, eta
 
@@ -300,7 +301,7 @@ class BulkResults(Generic[ItemT, ValueT]):
         """Begin the call for an item; ``False`` if it needs none."""
         call, checkpoint = BulkCall(item, b"", clock()), self._plan.checkpoint
         if checkpoint is not None:
-            call.name = checkpoint.name_of(item if self._plan.key is None else self._plan.key(item))
+            call.name = name_of(item if self._plan.key is None else self._plan.key(item))
             if not checkpoint.is_new(call.name):
                 self._skipped += 1
                 return False

@@ -195,28 +195,15 @@ def test_what_a_full_disk_left_spoils_no_later_line(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_file_of_the_first_version_is_gone_on_with(tmp_path: Path) -> None:
-    """Its tuples have the names of lists, and what is added does, too."""
-    path = tmp_path / "f"
-    path.write_bytes(HEADER.replace(b"2", b"1") + b'{"done": [1,2]}\n{"done": {"1":"a"}}\n')
-    old = opened(path)
-    assert [old.is_new(old.name_of(key)) for key in ((1, 2), {1: "a"}, (3, 4))] == [
-        False, False, True,
-    ]  # fmt: skip
-    old.done(old.name_of((3, 4)))
-    old.close()
-    assert path.read_bytes().endswith(b'{"done": [3,4]}\n')
-
-
 def test_an_answer_to_a_tuple_comes_back_to_the_tuple(tmp_path: Path) -> None:
     """The name in the line is taken as it stands."""
     first = opened(tmp_path / "f")
-    first.answered(first.name_of((1, 2)), "tuple")
-    first.answered(first.name_of([1, 2]), "list")
+    first.answered(name_of((1, 2)), "tuple")
+    first.answered(name_of([1, 2]), "list")
     first.close()
     again = opened(tmp_path / "f")
-    assert again.stored(again.name_of((1, 2))) == (True, "tuple")
-    assert again.stored(again.name_of([1, 2])) == (True, "list")
+    assert again.stored(name_of((1, 2))) == (True, "tuple")
+    assert again.stored(name_of([1, 2])) == (True, "list")
     again.close()
 
 

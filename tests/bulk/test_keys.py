@@ -95,12 +95,6 @@ def test_different_keys_have_different_names() -> None:
         json.loads(name)
 
 
-def test_names_of_the_first_version_stay() -> None:
-    """So that a file which was begun then is gone on with."""
-    for key in ((1, 2), {1: "a"}, {None: (1,)}):
-        assert name_of(key, as_before=True) == json.dumps(key, separators=(",", ":")).encode()
-
-
 def deep(levels: int) -> list[Any]:
     """A list in a list in a list."""
     inner: list[Any] = []
