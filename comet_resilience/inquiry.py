@@ -72,13 +72,14 @@ def support_report(
 def _diagnose_bare(error: BaseException) -> Diagnosis:
     found = next((each for each in related(error) if _tells_of_an_exchange(each)), error)
     info, request = RequestInfo(route=""), _request_of(found)
+    response: Any = None
+    body = b""
     if request is not None:
         info = read_request(request, call_of(request)).info
     if isinstance(found, openai.APIStatusError):
         response, body = found.response, body_so_far(found.response)
         observation = replace(observe(response, body, info.operation), has_id=info.has_id)
     else:
-        response, body = None, b""
         words = f"{type(found).__name__}: {found}"
         observation = Observation(message=words, operation=info.operation, fault=_fault_in(found))
     rules = () if _tells_of_an_exchange(found) else (_FOREIGN,)

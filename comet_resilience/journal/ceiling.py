@@ -12,53 +12,15 @@ import math
 from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final
 
-from .level import FirstRefusal, Level, level_of, rounded
+from .level import Counts, FirstRefusal, Level
+from .sample import Above, Key, Sample
 
 #: Accounts that are distinguished; of those beyond nothing is said.
 ACCOUNTS: Final = 20
 #: By so much more must the account part the attempts than its models do.
 _BETTER: Final = 0.05
-
-_Key: TypeAlias = tuple[str, str]
-
-
-class Above(NamedTuple):
-    """The account above an attempt, with its figures when that was sent."""
-
-    account: str
-    in_flight: int
-    limit: int
-
-
-class Sent(Protocol):
-    """An attempt, as far as it tells of an account."""
-
-    @property
-    def time(self) -> float:
-        """Return when it ended."""
-        ...
-
-    @property
-    def refused(self) -> bool:
-        """Tell whether it was refused for load."""
-        ...
-
-    @property
-    def failed(self) -> bool:
-        """Tell whether it failed otherwise."""
-        ...
-
-    @property
-    def in_flight(self) -> int:
-        """Return what its route and model had in flight."""
-        ...
-
-    @property
-    def above(self) -> Above | None:
-        """Return its account, ``None`` where there is none."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,36 +45,24 @@ class AccountCeiling:
 
 
 @dataclass(slots=True)
-class _Counts:
-    """Attempts by how many were in flight."""
-
-    accepted_at: Counter[int] = field(default_factory=Counter)
-    refused_at: Counter[int] = field(default_factory=Counter)
-
-    def add(self, in_flight: int, *, refused: bool) -> None:
-        (self.refused_at if refused else self.accepted_at)[rounded(in_flight)] += 1
-
-    def level(self) -> Level | None:
-        return level_of(self.accepted_at, self.refused_at)
-
-
-@dataclass(slots=True)
 class _Growing:
     """One account while lines come in."""
 
-    overall: _Counts = field(default_factory=_Counts)
-    below: dict[_Key, _Counts] = field(default_factory=dict)
+    overall: Counts = field(default_factory=Counts)
+    below: dict[Key, Counts] = field(default_factory=dict)
     failed: int = 0
     first: FirstRefusal | None = None
 
-    def add(self, key: _Key, sent: Sent, above: Above) -> None:
-        if sent.failed:
+    def add(self, sample: Sample, above: Above) -> None:
+        if sample.failed:
             self.failed += 1
             return
-        self.overall.add(above.in_flight, refused=sent.refused)
-        self.below.setdefault(key, _Counts()).add(sent.in_flight, refused=sent.refused)
-        if sent.refused and (self.first is None or sent.time < self.first.time):
-            self.first = FirstRefusal(time=sent.time, in_flight=above.in_flight, limit=above.limit)
+        self.overall.add(above.in_flight, refused=sample.refused)
+        self.below.setdefault(sample.key, Counts()).add(sample.in_flight, refused=sample.refused)
+        if sample.refused and (self.first is None or sample.time < self.first.time):
+            self.first = FirstRefusal(
+                time=sample.time, in_flight=above.in_flight, limit=above.limit
+            )
 
 
 class Accounts:
@@ -121,20 +71,20 @@ class Accounts:
     def __init__(self) -> None:
         self._growing: dict[str, _Growing] = {}
 
-    def add(self, key: tuple[str, str], sent: Sent) -> None:
+    def add(self, sample: Sample) -> None:
         """Take an attempt of a route and model."""
-        above = sent.above
+        above = sample.above
         if above is None or (above.account not in self._growing and len(self._growing) >= ACCOUNTS):
             return
-        self._growing.setdefault(above.account, _Growing()).add(key, sent, above)
+        self._growing.setdefault(above.account, _Growing()).add(sample, above)
 
-    def met(self, rates: Container[tuple[str, str]]) -> tuple[AccountCeiling, ...]:
+    def met(self, rates: Container[Key]) -> tuple[AccountCeiling, ...]:
         """Return those whose ceiling was met; ``rates`` are what a rate explains instead."""
         found = (_ceiling(*item, rates) for item in self._growing.items())
         return tuple(ceiling for ceiling in found if ceiling is not None)
 
 
-def _ceiling(name: str, growing: _Growing, rates: Container[_Key]) -> AccountCeiling | None:
+def _ceiling(name: str, growing: _Growing, rates: Container[Key]) -> AccountCeiling | None:
     refused = [key for key, counts in growing.below.items() if counts.refused_at]
     level, first = growing.overall.level(), growing.first
     if len(refused) < 2 or level is None or first is None or any(key in rates for key in refused):
@@ -154,7 +104,7 @@ def _ceiling(name: str, growing: _Growing, rates: Container[_Key]) -> AccountCei
     )
 
 
-def _apart(parts: Iterable[tuple[_Counts, Level | None]]) -> float:
+def _apart(parts: Iterable[tuple[Counts, Level | None]]) -> float:
     """Return how well levels part accepted from refused: 1 perfectly, 0 not at all."""
     accepted, refused = Counter[bool](), Counter[bool]()
     for counts, level in parts:

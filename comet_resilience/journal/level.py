@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 #: How well a level must separate refused from accepted attempts (0: not at all, 1: perfectly).
@@ -64,3 +64,19 @@ def rounded(in_flight: int) -> int:
         return in_flight
     step: int = 2 ** (in_flight.bit_length() - 5)
     return in_flight // step * step
+
+
+@dataclass(slots=True)
+class Counts:
+    """Attempts by how many were in flight, while lines come in."""
+
+    accepted_at: Counter[int] = field(default_factory=Counter)
+    refused_at: Counter[int] = field(default_factory=Counter)
+
+    def add(self, in_flight: int, *, refused: bool) -> None:
+        """Count an attempt that was accepted or refused."""
+        (self.refused_at if refused else self.accepted_at)[rounded(in_flight)] += 1
+
+    def level(self) -> Level | None:
+        """Return the level that parts them, ``None`` if none is clear."""
+        return level_of(self.accepted_at, self.refused_at)

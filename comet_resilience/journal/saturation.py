@@ -13,25 +13,22 @@ unknown kind. A 429 about an empty account is a failure, but says nothing of loa
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from heapq import heappush, heappushpop
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from .ceiling import Above, AccountCeiling, Accounts
+from .ceiling import AccountCeiling, Accounts
 from .explanation import Attempt, Excerpt, Rate, rate_in
-from .level import FirstRefusal, Level, level_of, rounded
+from .level import Counts, FirstRefusal, Level
+from .sample import Key, Sample, Tokens, parse_line
 
 SLOTS: Final = 120
 SERIES: Final = 200
 #: The width of a slot in seconds, to begin with.
 FINEST: Final = 0.125
-#: Names of routes and models are cut to this many characters.
-NAME_SHOWN: Final = 120
 #: The series of all pairs beyond ``SERIES``.
 OTHERS: Final = ("(others)", "")
 #: Series whose refusals are explained, and attempts that wait for those sent earlier.
@@ -39,29 +36,6 @@ EXPLAINED: Final = 40
 REORDERED: Final = 4_096
 #: Over less time (seconds) nothing is said about what a minute brings.
 _LEAST_SPAN: Final = 10.0
-
-
-class Sample(NamedTuple):
-    """The fields of one record that count; times are in seconds of the Unix clock."""
-
-    time: float
-    sent: float
-    route: str
-    model: str
-    refused: bool
-    failed: bool
-    in_flight: int
-    limit: int
-    tokens: int
-    above: Above | None = None
-
-
-class Tokens(NamedTuple):
-    """The tokens that a stream names in its second line; it is no attempt of its own."""
-
-    route: str
-    model: str
-    tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,8 +140,7 @@ class _Growing:
 
     cells: dict[int, _Cell] = field(default_factory=dict)
     first: FirstRefusal | None = None
-    accepted_at: Counter[int] = field(default_factory=Counter)
-    refused_at: Counter[int] = field(default_factory=Counter)
+    counts: Counts = field(default_factory=Counts)
     tokens: int = 0
     start: float = math.inf
     end: float = -math.inf
@@ -176,14 +149,12 @@ class _Growing:
         self.tokens += sample.tokens
         self.start, self.end = min(self.start, sample.time), max(self.end, sample.time)
         self.cells.setdefault(place, _Cell()).add(sample)
-        if sample.refused:
-            self.refused_at[rounded(sample.in_flight)] += 1
-            if self.first is None or sample.time < self.first.time:
-                self.first = FirstRefusal(
-                    time=sample.time, in_flight=sample.in_flight, limit=sample.limit
-                )
-        elif not sample.failed:
-            self.accepted_at[rounded(sample.in_flight)] += 1
+        if not sample.failed:
+            self.counts.add(sample.in_flight, refused=sample.refused)
+        if sample.refused and (self.first is None or sample.time < self.first.time):
+            self.first = FirstRefusal(
+                time=sample.time, in_flight=sample.in_flight, limit=sample.limit
+            )
 
     def per_minute(self, count: int) -> float | None:
         span = self.end - self.start
@@ -201,22 +172,22 @@ class _Excerpts:
     """The excerpts of the first series that are refused, each in the order of sending."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Attempt, tuple[str, str]]] = []
-        self._of: dict[tuple[str, str], Excerpt] = {}
-        self._refused: set[tuple[str, str]] = set()
+        self._waiting: list[tuple[Attempt, Key]] = []
+        self._of: dict[Key, Excerpt] = {}
+        self._refused: set[Key] = set()
 
-    def add(self, key: tuple[str, str], sample: Sample) -> None:
+    def add(self, sample: Sample) -> None:
         """Take an attempt that was answered or refused; it waits for those sent before it."""
-        if sample.failed or key == OTHERS:
+        if sample.failed or sample.key == OTHERS:
             return
         of_account = 0 if sample.above is None else sample.above.in_flight
         attempt = Attempt(sample.sent, sample.in_flight, sample.refused, of_account)
         if len(self._waiting) < REORDERED:
-            heappush(self._waiting, (attempt, key))
+            heappush(self._waiting, (attempt, sample.key))
         else:
-            self._take(*heappushpop(self._waiting, (attempt, key)))
+            self._take(*heappushpop(self._waiting, (attempt, sample.key)))
 
-    def rates(self) -> dict[tuple[str, str], Rate]:
+    def rates(self) -> dict[Key, Rate]:
         """Return the rates that explain refusals, by series."""
         for entry in sorted(self._waiting):
             self._take(*entry)
@@ -224,7 +195,7 @@ class _Excerpts:
         rates = {key: rate_in(excerpt.attempts()) for key, excerpt in self._of.items()}
         return {key: rate for key, rate in rates.items() if rate is not None}
 
-    def _take(self, attempt: Attempt, key: tuple[str, str]) -> None:
+    def _take(self, attempt: Attempt, key: Key) -> None:
         excerpt = self._of.setdefault(key, Excerpt())
         if attempt.refused and key not in self._refused:
             if len(self._refused) >= EXPLAINED:
@@ -233,72 +204,10 @@ class _Excerpts:
         excerpt.add(attempt)
 
 
-def parse_line(line: bytes) -> Sample | Tokens | None:
-    """One line of a journal; ``None`` if it is none."""
-    try:
-        record = json.loads(line)
-        if record["version"] != 1:
-            return None
-        time = datetime.fromisoformat(record["time"])
-        if time.tzinfo is None or not 1970 < time.year < 2200:
-            return None
-        if record.get("event") == "stream_finished":
-            return Tokens(*_name(record), _tokens(record))
-        return _sample(record, time.timestamp())
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        return None
-
-
-def _sample(record: dict[str, Any], time: float) -> Sample | None:
-    route, model = _name(record)
-    kind, status, in_flight, limit = (
-        record[name] for name in ("kind", "status", "in_flight", "limit")
-    )
-    if not (isinstance(in_flight, int) and 0 <= in_flight < 10**9):
-        return None
-    if not (isinstance(limit, int) and 0 <= limit < 10**9):
-        return None
-    refused = kind == "rate_limited" or (kind is None and status == 429)
-    failed = not refused and (kind is not None or status is None)
-    sent = time - _latency(record.get("latency"))
-    above, tokens = _above(record), _tokens(record)
-    return Sample(time, sent, route, model, refused, failed, in_flight, limit, tokens, above)
-
-
-def _above(record: dict[str, Any]) -> Above | None:
-    """Return the account of a line; ``None`` where none stands above, or in an older version."""
-    name, in_flight, limit = (
-        record.get(field) for field in ("account", "account_in_flight", "account_limit")
-    )
-    if not isinstance(name, str) or not all(
-        type(count) is int and 0 <= count < 10**9 for count in (in_flight, limit)
-    ):
-        return None
-    return Above(name[:NAME_SHOWN], in_flight, limit)  # type: ignore[arg-type]
-
-
-def _latency(value: object) -> float:
-    """Return how long an attempt took until its answer began, 0 if that is nonsense."""
-    return float(value) if isinstance(value, (int, float)) and 0 <= value < 10**6 else 0.0
-
-
-def _name(record: dict[str, Any]) -> tuple[str, str]:
-    route, model = record["route"], record["model"]
-    if not (isinstance(route, str) and isinstance(model, str)):
-        raise TypeError("route and model are texts")
-    return route[:NAME_SHOWN], model[:NAME_SHOWN]
-
-
-def _tokens(record: dict[str, Any]) -> int:
-    """Return the tokens of a line, 0 in a line of an older version."""
-    counts = (record.get(name) for name in ("prompt_tokens", "completion_tokens"))
-    return sum(each for each in counts if type(each) is int and 0 <= each < 10**12)
-
-
 def analyse(lines: Iterable[bytes]) -> Saturation:
     """Return what the lines of any number of journals say, in any order."""
-    growing: dict[tuple[str, str], _Growing] = {}
-    streamed: Counter[tuple[str, str]] = Counter()
+    growing: dict[Key, _Growing] = {}
+    streamed: Counter[Key] = Counter()
     excerpts, accounts, malformed, width = _Excerpts(), Accounts(), 0, FINEST
     start, end = math.inf, -math.inf
     for line in lines:
@@ -306,19 +215,18 @@ def analyse(lines: Iterable[bytes]) -> Saturation:
         if sample is None:
             malformed += bool(line.strip())
             continue
-        key = (sample.route, sample.model)
         if isinstance(sample, Tokens):
-            streamed[_placed(key, streamed)] += sample.tokens
+            streamed[_placed(sample.key, streamed)] += sample.tokens
             continue
         start, end = min(start, sample.time), max(end, sample.time)
         while end // width - start // width >= SLOTS:
             width *= 2
             for each in growing.values():
                 each.halve()
-        key = _placed(key, growing)
-        growing.setdefault(key, _Growing()).add(sample, int(sample.time // width))
-        excerpts.add(key, sample)
-        accounts.add(key, sample)
+        sample = sample._replace(key=_placed(sample.key, growing))
+        growing.setdefault(sample.key, _Growing()).add(sample, int(sample.time // width))
+        excerpts.add(sample)
+        accounts.add(sample)
     for key, tokens in streamed.items() if growing else ():
         growing.setdefault(_placed(key, growing), _Growing()).tokens += tokens
     rates = excerpts.rates()
@@ -336,7 +244,7 @@ def analyse(lines: Iterable[bytes]) -> Saturation:
     )
 
 
-def _placed(key: tuple[str, str], kept: Collection[tuple[str, str]]) -> tuple[str, str]:
+def _placed(key: Key, kept: Collection[Key]) -> Key:
     """Return the name of a series, or that of all beyond the first."""
     return key if key in kept or len(kept) < SERIES else OTHERS
 
@@ -346,7 +254,7 @@ def _order(series: Series) -> tuple[float, int, str, str]:
     return (first, -series.attempts, series.route, series.model)
 
 
-def _series(key: tuple[str, str], growing: _Growing, width: float, rate: Rate | None) -> Series:
+def _series(key: Key, growing: _Growing, width: float, rate: Rate | None) -> Series:
     cells = sorted(growing.cells.items())
     answered = sum(cell.attempts - cell.refused - cell.failed for _, cell in cells)
     return Series(
@@ -357,7 +265,7 @@ def _series(key: tuple[str, str], growing: _Growing, width: float, rate: Rate | 
         failed=sum(cell.failed for _, cell in cells),
         tokens=growing.tokens,
         first=growing.first,
-        level=None if rate else level_of(growing.accepted_at, growing.refused_at),
+        level=None if rate else growing.counts.level(),
         rate=rate,
         answered_per_minute=growing.per_minute(answered),
         tokens_per_minute=growing.per_minute(growing.tokens) if growing.tokens else None,

@@ -19,66 +19,24 @@ class QueryParams(Protocol):
 
 
 class URL(Protocol):
-    """The address of a request."""
+    """The address of a request; ``netloc`` is encoded and ``path`` decoded."""
 
-    @property
-    def scheme(self) -> str:
-        """Return ``https`` or ``http``."""
-        ...
-
-    @property
-    def host(self) -> str:
-        """Return the name of the host."""
-        ...
-
-    @property
-    def netloc(self) -> bytes:
-        """Return host and port, encoded."""
-        ...
-
-    @property
-    def path(self) -> str:
-        """Return the path, decoded."""
-        ...
-
-    @property
-    def username(self) -> str:
-        """Return the user in front of the host."""
-        ...
-
-    @property
-    def password(self) -> str:
-        """Return the password in front of the host."""
-        ...
-
-    @property
-    def params(self) -> QueryParams:
-        """Return the query."""
-        ...
+    scheme: str
+    host: str
+    netloc: bytes
+    path: str
+    username: str
+    password: str
+    params: QueryParams
 
 
 class Request(Protocol):
-    """A request on its way."""
+    """A request on its way; ``extensions`` are what else travels with it, by name."""
 
-    @property
-    def method(self) -> str:
-        """Return the method, in capitals."""
-        ...
-
-    @property
-    def url(self) -> URL:
-        """Return where it goes."""
-        ...
-
-    @property
-    def headers(self) -> MutableMapping[str, str]:
-        """Return the headers, looked up without case."""
-        ...
-
-    @property
-    def extensions(self) -> MutableMapping[str, Any]:
-        """Return what else travels with it, by name."""
-        ...
+    method: str
+    url: URL
+    headers: MutableMapping[str, str]
+    extensions: MutableMapping[str, Any]
 
 
 class ByteStream(Protocol):
@@ -87,26 +45,14 @@ class ByteStream(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
     async def aclose(self) -> None:
         """Close the connection, or give it back."""
-        ...
 
 
 class Response(Protocol):
-    """A response whose body may still be to come."""
+    """A response whose body may still be to come; ``extensions`` as in a request."""
 
-    @property
-    def status_code(self) -> int:
-        """Return the status."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """Return the headers, looked up without case."""
-        ...
-
-    @property
-    def extensions(self) -> MutableMapping[str, Any]:
-        """Return what else travels with it, by name."""
-        ...
+    status_code: int
+    headers: Mapping[str, str]
+    extensions: MutableMapping[str, Any]
 
     async def aread(self) -> bytes:
         """Read the whole body, decoded."""
@@ -114,7 +60,6 @@ class Response(Protocol):
 
     async def aclose(self) -> None:
         """Close the response."""
-        ...
 
 
 class Transport(Protocol):

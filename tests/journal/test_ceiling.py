@@ -9,8 +9,9 @@ import pytest
 
 from comet_resilience.cli.saturation.page import page
 from comet_resilience.cli.saturation.words import as_text, details
-from comet_resilience.journal.ceiling import ACCOUNTS, Above, Accounts
-from comet_resilience.journal.saturation import Sample, Saturation, analyse
+from comet_resilience.journal.ceiling import ACCOUNTS, Accounts
+from comet_resilience.journal.sample import Above, Sample
+from comet_resilience.journal.saturation import Saturation, analyse
 
 from .test_saturation import REFUSED, line
 
@@ -81,8 +82,8 @@ def test_accounts_without_number_are_not_kept() -> None:
     for number in range(8 * 3 * ACCOUNTS):
         at = number % 8
         above = Above(f"account {number // 8}", at, 9)
-        sent = Sample(number, number, "route", "m", at > 3, False, 1, 9, 0, above)
-        accounts.add(("route", "ab"[number % 2]), sent)
+        key = ("route", "ab"[number % 2])
+        accounts.add(Sample(number, number, key, at > 3, False, 1, 9, 0, above))
     met = accounts.met(rates=())
     assert [ceiling.level.holds for ceiling in met] == [3] * ACCOUNTS
     assert accounts.met(rates={("route", "a")}) == ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,9 +18,7 @@ from comet_resilience.journal.saturation import (
     OTHERS,
     SERIES,
     SLOTS,
-    Sample,
     analyse,
-    parse_line,
 )
 
 from .senders import bucket, cap, nothing, sent_to, window
@@ -126,14 +123,6 @@ def test_requests_and_tokens_of_a_minute() -> None:
     assert series.tokens_per_minute is None
 
 
-@pytest.mark.parametrize("latency", [-1, 10**9, None, "1", math.nan])
-def test_a_latency_that_cannot_be_is_none(latency: object) -> None:
-    """The attempt counts all the same."""
-    parsed = parse_line(line(latency=latency))
-    assert isinstance(parsed, Sample)
-    assert parsed.sent == parsed.time
-
-
 def test_what_counts_as_refused() -> None:
     """A 429 about an empty account is a failure which says nothing of load."""
     found = analyse([
@@ -143,22 +132,6 @@ def test_what_counts_as_refused() -> None:
     ])  # fmt: skip
     assert (found.attempts, found.refused) == (6, 3)
     assert found.series[0].failed == 2
-
-
-@pytest.mark.parametrize(
-    "nonsense",
-    [
-        b"{", b"[]", b"3", b"null", b"\xff", b"too long", b'{"version": 1}', b"[" * 100_000,
-        line(version=2), line(time="yesterday"), line(time="2026-11-02T14:00:00"), line(route=3),
-        line(time="9999-12-31T23:59:59-12:00"), line(model=None), line(in_flight="4"),
-        line(in_flight=-1), line(limit=10**12), line()[:40], line(time=4), line(limit=None),
-    ],
-)  # fmt: skip
-def test_malformed_lines_are_counted(nonsense: bytes) -> None:
-    """They are skipped, and everything around them counts."""
-    assert parse_line(nonsense) is None
-    found = analyse([line(), nonsense, b"\n", line()])
-    assert (found.attempts, found.malformed) == (2, 1)
 
 
 def test_nothing_to_read() -> None:
