@@ -19,8 +19,8 @@ long (a deadline, a cancel scope, ``queue_timeout``), this decides:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Final, Protocol
 
 from ..verdict.vocabulary import Signal
@@ -29,6 +29,7 @@ from .budgets import Budgets, MakeSpending, own_spending
 from .forecasts import Forecasts
 from .gate import Standing
 from .learnt import Learnt
+from .pressed import half_way
 from .snapshot import BudgetView
 
 if TYPE_CHECKING:
@@ -36,6 +37,17 @@ if TYPE_CHECKING:
 
 #: No timer for a rate is set sooner than in so many seconds.
 _LEAST_WAIT: Final = 0.001
+
+
+class Pace(Enum):
+    """The word of all rates on a request that wants to go now: ``HELD`` says *not yet*.
+
+    One that is ``PRESSED`` goes although evidence would hold it back: its caller cannot wait.
+    """
+
+    HELD = auto()
+    FREE = auto()
+    PRESSED = auto()
 
 
 class RateSource(Protocol):
@@ -65,9 +77,7 @@ class RateSource(Protocol):
 class Pacer:
     """All that one limiter knows about rates. Its methods are called under the limiter's lock."""
 
-    __slots__ = (
-        "_budgets", "_evidence", "_forecasts", "_has_budgets", "_learnt", "_sources", "goes_beyond",
-    )  # fmt: skip
+    __slots__ = ("_budgets", "_evidence", "_forecasts", "_has_budgets", "_learnt", "_sources")
 
     def __init__(
         self, budgets: Mapping[str, Budget], make_spending: MakeSpending = own_spending
@@ -79,7 +89,6 @@ class Pacer:
         self._learnt = Learnt()
         self._evidence: tuple[RateSource, ...] = (self._forecasts, self._learnt)
         self._sources: tuple[RateSource, ...] = (*told, *self._evidence)
-        self.goes_beyond: bool = False  # what is sent next: evidence would hold it back
 
     @property
     def counts_requests(self) -> bool:
@@ -100,10 +109,32 @@ class Pacer:
         """
         self._budgets.check(request.cost)
 
-    def ready_at(
-        self, partition: Partition, request: Standing, now: float, paced_until: float = math.inf
-    ) -> float:
-        """Return when a request of a partition may go by all rates: ``now`` if at once.
+    def pace(self, partition: Partition, request: Standing, now: float, latest: float) -> Pace:
+        """Return how a request may go that has not waited, and is of use until ``latest``."""
+        return self._pace(partition, request, now, half_way(now, latest))[0]
+
+    def pace_of(self, waiter: Waiter, now: float) -> Pace:
+        """Return how one who waits may go."""
+        return self._pace(waiter.partition, waiter.request, now, waiter.paced_until)[0]
+
+    def pace_of_first(self, waiter: Waiter, now: float) -> Pace:
+        """Return how the first of a partition may go.
+
+        Where it is held the partition knows until when, and stands in line for a budget.
+        """
+        partition, request = waiter.partition, waiter.request
+        pace, at = self._pace(partition, request, now, waiter.paced_until)
+        if pace is not Pace.HELD:
+            partition.opens_at = None
+        else:
+            partition.opens_at = max(at, now + _LEAST_WAIT)
+            self._budgets.queue_up(partition, request, now)
+        return pace
+
+    def _pace(
+        self, partition: Partition, request: Standing, now: float, paced_until: float
+    ) -> tuple[Pace, float]:
+        """Return how a request may go, and when: ``now`` if at once.
 
         What is evidence alone holds it back until ``paced_until`` or not at all, unless others
         that it would have held back were refused just now.
@@ -111,10 +142,11 @@ class Pacer:
         at = now
         for source in self._evidence:
             at = max(at, source.ready_at(partition, request, now))
-        self.goes_beyond = at > paced_until and not partition.pressed.is_paused(now)
-        if self.goes_beyond:
-            at = now
-        return max(at, self.paid_at(partition, request, now))
+        pace = Pace.FREE
+        if at > paced_until and not partition.pressed.is_paused(now):
+            pace, at = Pace.PRESSED, now
+        at = max(at, self.paid_at(partition, request, now))
+        return (pace, at) if at <= now else (Pace.HELD, at)
 
     def paid_at(self, partition: Partition, request: Standing, now: float) -> float:
         """Return when the budget lets a request go: ``now`` if at once."""
@@ -129,20 +161,6 @@ class Pacer:
         if not self._has_budgets:
             return None
         return self._budgets.shortage(waiter, now, ahead)
-
-    def holds(self, waiter: Waiter, now: float) -> bool:
-        """Tell whether a rate holds a request back that is the first of its partition.
-
-        The partition then knows until when, and for a budget it stands in line.
-        """
-        partition, request = waiter.partition, waiter.request
-        at = self.ready_at(partition, request, now, waiter.paced_until)
-        if at <= now:
-            partition.opens_at = None
-            return False
-        partition.opens_at = max(at, now + _LEAST_WAIT)
-        self._budgets.queue_up(partition, request, now)
-        return True
 
     def let_go(self, partition: Partition) -> None:
         """Note that something other than a rate holds a partition back, or nobody waits there."""
@@ -160,10 +178,10 @@ class Pacer:
             return None
         return self._budgets.missing(waiter, now)
 
-    def sent(self, lease: Lease, now: float) -> None:
-        """Note that an attempt goes out."""
-        lease.is_pressed, self.goes_beyond = self.goes_beyond, False
-        if lease.is_pressed:
+    def sent(self, lease: Lease, pace: Pace, now: float) -> None:
+        """Note that an attempt goes out, and how."""
+        if pace is Pace.PRESSED:
+            lease.is_pressed = True
             lease.partition.pressed.went(now)
         for source in self._sources:
             source.sent(lease, now)

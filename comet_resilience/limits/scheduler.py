@@ -2,7 +2,7 @@
 
 Whatever may have made a slot free ends in ``pump``: it gives slots to those who wait while there
 is room, and sets the timer if time alone will make more. Four things may hold a request back: its
-partition's limit, a gate, a rate, and the account's limit. ``_is_ready`` asks the first three;
+partition's limit, a gate, a rate, and the account's limit. ``_next_due`` asks the first three;
 below an account, a partition that is ready then takes its turn in the ring.
 
 The limiter calls every method under its lock. Waking a task never runs it here.
@@ -27,7 +27,7 @@ from .account import Account
 from .eventloop import EventLoop
 from .gate import Gate, Prospect, Standing
 from .gates import Gates
-from .pacer import Pacer
+from .pacer import Pace, Pacer
 from .partition import (
     Lease,
     Level,
@@ -38,7 +38,6 @@ from .partition import (
     is_deadlocked,
     is_entangled,
 )
-from .pressed import half_way
 
 #: Seconds until the next look at what is due and yet has to wait.
 _LOOK_AGAIN: Final = 0.25
@@ -101,10 +100,11 @@ class Scheduler:
             and not (above is not None and above.ring)
             and _may_pass(partition, host, now)
             and (order is None or partition.lets_retries_pass)
-            and self._pacer.ready_at(partition, request, now, half_way(now, latest)) <= now
         ):
-            order = order or partition.next_order()
-            return self._grant(partition, now, order, loop, request, host)
+            pace = self._pacer.pace(partition, request, now, latest)
+            if pace is not Pace.HELD:
+                order = order or partition.next_order()
+                return self._grant(partition, now, order, loop, request, host, pace)
         return None
 
     def accept(self, lease: Lease, now: float, loop: EventLoop | None) -> None:
@@ -148,21 +148,21 @@ class Scheduler:
         loop: EventLoop | None,
         request: Standing,
         host: Gate,
+        pace: Pace,
     ) -> Lease:
         present = self._gates.present(host)
         jitter = self._jitter() if host.is_closed or partition.gate.is_closed else 0.0
         lease = partition.grant(
             self._limiter, now, order, loop, request, host, present=present, jitter=jitter
         )
-        self._pacer.sent(lease, now)
+        self._pacer.sent(lease, pace, now)
         return lease
 
-    def _serve(
-        self, partition: Partition, waiter: Waiter, now: float, loop: EventLoop | None
-    ) -> None:
-        partition.pop(waiter)
-        order, request, host = waiter.order, waiter.request, waiter.host
-        waiter.lease = self._grant(partition, now, order, waiter.loop, request, host)
+    def _serve(self, waiter: Waiter, pace: Pace, now: float, loop: EventLoop | None) -> None:
+        waiter.partition.pop(waiter)
+        waiter.lease = self._grant(
+            waiter.partition, now, waiter.order, waiter.loop, waiter.request, waiter.host, pace
+        )
         if not waiter.wake(loop):
             self.release_unsent(waiter.lease, now)
 
@@ -224,8 +224,7 @@ class Scheduler:
         if host.is_closed:
             self._send_canaries(partition, host, now, loop)
         self._turn_away_unpaid(partition, now, loop)
-        if self._is_ready(partition, now):
-            self._give_out(partition, now, loop)
+        self._give_out(partition, now, loop)
         if partition.is_paced:
             self._serve_pressed(partition, now, loop)
         if partition.slots.waiting and is_deadlocked(partition):
@@ -236,25 +235,26 @@ class Scheduler:
             self._go_round(partition.above, now, loop)
         self._settle(partition, now, loop)
 
-    def _is_ready(self, partition: Partition, now: float) -> bool:
-        """Tell whether a partition's next request may go, whatever the account says."""
+    def _next_due(self, partition: Partition, now: float) -> tuple[Waiter, Pace] | None:
+        """Return who of a partition may go next, and how, whatever the account says."""
         slots = partition.slots
         if slots.waiting and slots.has_room and not partition.host.is_closed:
             waiter = partition.next_up()
             if _may_pass(partition, waiter.host, now):
-                return not self._pacer.holds(waiter, now)
+                pace = self._pacer.pace_of_first(waiter, now)
+                return None if pace is Pace.HELD else (waiter, pace)
             if not waiter.host.has_room(now):
                 self._gates.queue_up(partition, waiter.host)
         self._pacer.let_go(partition)
-        return False
+        return None
 
     def _give_out(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
         """Serve those who wait; below an account the partition takes its turn in the ring."""
-        if partition.above is not None:
-            partition.above.ring.place(partition, partition.urgency)
-            return
-        while self._is_ready(partition, now):
-            self._serve(partition, partition.next_up(), now, loop)
+        while (due := self._next_due(partition, now)) is not None:
+            if partition.above is not None:
+                partition.above.ring.place(partition, partition.urgency)
+                return
+            self._serve(*due, now, loop)
 
     def _go_round(self, account: Account[Partition], now: float, loop: EventLoop | None) -> None:
         """Give the account's free slots to the partitions below that need no more, in turn."""
@@ -264,15 +264,16 @@ class Scheduler:
             return
         while ring:
             partition = ring.head()
-            if not self._is_ready(partition, now):
+            due = self._next_due(partition, now)
+            if due is None:
                 ring.leave(partition)
                 self._settle(partition, now, loop)
             elif ring.priority_of(partition) != partition.urgency:
                 ring.place(partition, partition.urgency)
             elif slots.has_room:
                 ring.pop()
-                self._serve(partition, partition.next_up(), now, loop)
-                if self._is_ready(partition, now):
+                self._serve(*due, now, loop)
+                if self._next_due(partition, now) is not None:
                     ring.place(partition, partition.urgency)
                 self._settle(partition, now, loop)
             else:
@@ -289,25 +290,23 @@ class Scheduler:
 
         Where this one has none to send nothing is done: each partition is asked by itself.
         """
-        while host.has_room(now) and self._may_send_canary(partition, now):
-            ready = [one for one in self._gates.at(host) if self._may_send_canary(one, now)]
-            chosen = min(ready, key=lambda one: one.next_up().request.sent, default=None)
-            if chosen is None or not self._may_send_canary(
-                chosen, now
-            ):  # asked last, as the pacer has to know it
+        while host.has_room(now) and self._next_canary(partition, now) is not None:
+            canaries = [self._next_canary(one, now) for one in self._gates.at(host)]
+            due = min(filter(None, canaries), key=lambda one: one[0].request.sent, default=None)
+            if due is None:
                 return
-            self._serve(chosen, chosen.next_up(), now, loop)
+            self._serve(*due, now, loop)
 
-    def _may_send_canary(self, partition: Partition, now: float) -> bool:
-        """Tell whether a partition's next request may pass the closed gate of its host.
+    def _next_canary(self, partition: Partition, now: float) -> tuple[Waiter, Pace] | None:
+        """Return who of a partition may pass the closed gate of its host next, and how.
 
         For a budget it does not stand in line, which it could not leave in its turn.
         """
         if not (partition.slots.waiting and partition.may_send and partition.gate.has_room(now)):
-            return False
+            return None
         waiter = partition.next_up()
-        at = self._pacer.ready_at(partition, waiter.request, now, waiter.paced_until)
-        return at <= now
+        pace = self._pacer.pace_of(waiter, now)
+        return None if pace is Pace.HELD else (waiter, pace)
 
     def _turn_away(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
         """Wake those whom no slot could reach in time."""
@@ -336,8 +335,7 @@ class Scheduler:
             if paid_at > now:
                 partition.look_by(paid_at, now)
                 return
-            self._pacer.goes_beyond = True
-            self._serve(partition, waiter, now, loop)
+            self._serve(waiter, Pace.PRESSED, now, loop)
         if partition.opens_at is not None:
             partition.look_by(partition.pressed.look_at(partition.opens_at), now)
 
@@ -347,9 +345,10 @@ class Scheduler:
         One at a time: the others follow as it ends, so never more than one attempt is beyond.
         """
         while (waiter := borrower(level)) is not None:
-            if self._pacer.holds(waiter, now):
+            pace = self._pacer.pace_of_first(waiter, now)
+            if pace is Pace.HELD:
                 return
-            self._serve(waiter.partition, waiter, now, loop)
+            self._serve(waiter, pace, now, loop)
             if waiter.lease is not None and not waiter.lease.released:
                 return
 

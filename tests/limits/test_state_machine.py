@@ -16,6 +16,7 @@ from comet_resilience.limits.algorithm import Ticket
 from comet_resilience.limits.budget import Cost
 from comet_resilience.limits.gate import Standing
 from comet_resilience.limits.limiter import Limiter
+from comet_resilience.limits.pacer import Pace
 from comet_resilience.limits.partition import Lease, Waiter
 from comet_resilience.limits.partitions import InAccount
 from comet_resilience.observers import Observers
@@ -401,7 +402,8 @@ class WholeMachine(RuleBasedStateMachine):
             waiter = partition.next_up()
             host = partition.host
             may_pass = not host.is_closed and host.has_room(now) and partition.gate.has_room(now)
-            assert not may_pass or waiter.host is not host or self.limiter._pacer.holds(waiter, now)
+            pace = self.limiter._pacer.pace_of_first(waiter, now)
+            assert not may_pass or waiter.host is not host or pace is Pace.HELD
 
     @invariant()
     def no_period_holds_more_than_the_budget(self) -> None:
