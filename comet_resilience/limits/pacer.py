@@ -143,7 +143,7 @@ class Pacer:
         for source in self._evidence:
             at = max(at, source.ready_at(partition, request, now))
         pace = Pace.FREE
-        if at > paced_until and not partition.pressed.is_paused(now):
+        if at > max(now, paced_until) and not partition.pressed.is_paused(now):
             pace, at = Pace.PRESSED, now
         at = max(at, self.paid_at(partition, request, now))
         return (pace, at) if at <= now else (Pace.HELD, at)

@@ -290,6 +290,22 @@ async def test_refusals_of_the_pressed_teach_the_limit_nothing() -> None:
     assert (partition.refused, partition.limit, partition.closed_for) == (4, 8, None)
 
 
+async def test_who_waited_long_for_a_slot_alone_teaches_the_limit_what_refuses_it() -> None:
+    """Half of its time is over, and yet nothing was known that it went against."""
+    limiter = _limiter(None, most=1)
+    first = await limiter.acquire("m")
+    leases: list[Lease] = []
+
+    async def wait() -> None:
+        leases.append(await limiter.acquire("m", latest=await _latest(10.0)))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.sleep(6.0)
+        first.release(Signal.SUCCESS)
+    assert not leases[0].is_pressed
+
+
 @pytest.mark.parametrize("way", ["deadline", "queue_timeout", "cancel scope"])
 async def test_through_the_sdk(way: str) -> None:
     """However the caller says how long it waits, it is told at once, and nothing was sent."""
