@@ -196,6 +196,12 @@ async def ask(client: openai.AsyncOpenAI, **keywords: Any) -> str | None:
     return content
 
 
+async def stream_from(client: Any, **keywords: Any) -> Any:
+    """Ask for a stream of a chat completion; return it once its beginning has come."""
+    keywords.setdefault("model", "m")
+    return await client.chat.completions.create(messages=MESSAGES, stream=True, **keywords)
+
+
 async def failure_of(client: Any, **keywords: Any) -> Any:
     """The exception that a call raises."""
     with pytest.raises(openai.OpenAIError) as caught:

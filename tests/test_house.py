@@ -54,13 +54,6 @@ IMPURE_MODULES = {"anyio", "asyncio", "logging", "os", "random", "socket", "thre
 TESTS = Path(__file__).parent
 #: Rooms that have no tests of their name: the file, or the folder, that tests them.
 TESTED_IN = {
-    "call.diagnosing": "diagnosis/test_diagnosis.py",
-    "call.engine": "test_client.py",  # what all transports of a client share
-    "call.hooks": "otel/test_spans.py",
-    "cli.saturation.words": "cli/saturation/test_command.py",
-    "otel.gauges": "otel/test_metrics.py",
-    "otel.labels": "otel/test_metrics.py",
-    "otel.request": "otel/test_spans.py",
     "wire.forking": "failure_modes/test_loops_and_forks.py",  # a fork is a process of its own
     "wire.http": "test_house.py",  # protocols: nothing runs, and the house holds others to them
 }

@@ -6,27 +6,16 @@ import copy
 import json
 import pickle
 from dataclasses import replace
-from datetime import datetime
-
-import anyio
-import openai
-import pytest
 
 from comet_resilience import (
     Attempt,
     Diagnosis,
     FailureKind,
-    FixedLimit,
     LimiterState,
-    QueueTimeoutError,
-    diagnose,
-    override,
 )
 from comet_resilience.diagnosis.capture import Content, Facts
 from comet_resilience.diagnosis.diagnosis import find_diagnosis
 from comet_resilience.verdict.vocabulary import RequestIds
-
-from ..conftest import OK, ask, envelope, httpx, scripted
 
 ATTEMPT = Attempt(
     number=1,
@@ -111,33 +100,6 @@ def test_it_travels() -> None:
     }
 
 
-async def refusal_of(client: openai.AsyncOpenAI) -> QueueTimeoutError:
-    """The error of a call that gets no slot."""
-    with pytest.raises(QueueTimeoutError) as caught:
-        await ask(client)
-    return caught.value
-
-
-@pytest.mark.anyio
-async def test_the_time_in_the_queue_counts_also_without_an_attempt() -> None:
-    """Who never got a slot waited all the time, and is told how full it was."""
-    client, inner = scripted(OK, queue_timeout=0.05, algorithm=lambda: FixedLimit(1))
-    inner.behave = lambda _request: anyio.sleep_forever()
-    errors: list[QueueTimeoutError] = []
-    async with anyio.create_task_group() as group:
-        group.start_soon(ask, client)
-        await anyio.sleep(0.01)
-        errors.append(await refusal_of(client))
-        group.cancel_scope.cancel()
-    error = errors[0]
-    diagnosis = diagnose(error)
-    assert diagnosis.queued == pytest.approx(diagnosis.elapsed, abs=0.02)
-    assert diagnosis.queued >= 0.04
-    assert diagnosis.limiter == LimiterState(limit=1, in_flight=1, waiting=0)
-    assert datetime.fromisoformat(diagnosis.at).tzinfo is not None
-    assert str(diagnose(pickle.loads(pickle.dumps(error)))) == str(diagnosis)
-
-
 def test_it_is_found_wherever_it_hides() -> None:
     """On the exception, behind causes and contexts, in groups; chains without end are no trap."""
     bearer, outer = KeyError("x"), ValueError("y")
@@ -147,38 +109,3 @@ def test_it_is_found_wherever_it_hides() -> None:
     assert find_diagnosis(outer, ("ext",)) is DIAGNOSIS
     assert find_diagnosis(ExceptionGroup("g", [TypeError(), outer]), ("ext",)) is DIAGNOSIS
     assert find_diagnosis(TypeError(), ("ext",)) is None
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("first", "told"), [(httpx.ReadTimeout("slow"), True), (httpx.ConnectError("no"), False)]
-)
-async def test_what_an_earlier_attempt_may_have_cost_is_told(first: Exception, told: bool) -> None:
-    """The last failure may be free, and one before it not."""
-    client, _ = scripted(first, (400, envelope("", "no"), {}), backoff_initial=0.0)
-    with pytest.raises(openai.BadRequestError) as caught:
-        await ask(client)
-    diagnosis = diagnose(caught.value)
-    assert diagnosis.may_be_billed is told
-    assert [attempt.may_be_billed for attempt in diagnosis.attempts] == [told, False]
-
-
-@pytest.mark.anyio
-async def test_a_deadline_that_passes_in_the_queue_cost_nothing() -> None:
-    """Of two calls for one slot the one that was sent may be billed, the other not."""
-    client, inner = scripted(OK, deadline=0.2, algorithm=lambda: FixedLimit(1))
-    inner.behave = lambda _request: anyio.sleep_forever()
-    told: list[tuple[bool, list[str]]] = []
-
-    async def call() -> None:
-        with pytest.raises(openai.APITimeoutError) as caught:
-            await ask(client)
-        diagnosis = diagnose(caught.value)
-        told.append((diagnosis.may_be_billed, [each.fault for each in diagnosis.attempts]))
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(call)
-        await anyio.wait_all_tasks_blocked()
-        with override(deadline=0.05):
-            await call()
-    assert told == [(False, []), (True, ["deadline"])]

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from comet_resilience import (
+    AttemptFinished,
+    LimitChanged,
+    PartitionSnapshot,
+    RequestInfo,
+    Snapshot,
+    Usage,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
     from comet_resilience.otel import OpenTelemetry
+
+
+ROUTE = "POST /chat/completions"
+USAGE = Usage(prompt_tokens=300, completion_tokens=40)
 
 
 class Telemetry:
@@ -91,6 +104,45 @@ def events_on(span: ReadableSpan) -> list[str]:
 def plot_of(span: ReadableSpan) -> list[str]:
     """The same without waits, which a busy machine may make of nothing."""
     return [name for name in events_on(span) if name != "queued"]
+
+
+def attempt_of(route: str = ROUTE, model: str = "m", status: int | None = 200) -> AttemptFinished:
+    """An attempt that is over."""
+    return AttemptFinished(
+        request=RequestInfo(route=route, model=model), attempt=1, status=status, kind=None,
+        code="", fault="", reason="", request_id="", queued=0.0, elapsed=0.1, in_flight=1, limit=8,
+        request_bytes=None, response_bytes=None,
+    )  # fmt: skip
+
+
+def change_of(partition: Any, new: int, reason: str = "refused") -> LimitChanged:
+    """A limit that was 8."""
+    return LimitChanged(
+        partition=partition, old=8, new=new, reason=reason, in_flight=0, waiting=0
+    )  # fmt: skip
+
+
+class Shown:
+    """A limiter of which only the state is wanted."""
+
+    def __init__(
+        self, *partitions: PartitionSnapshot, accounts: Sequence[PartitionSnapshot] = ()
+    ) -> None:
+        self.partitions = partitions
+        self.accounts = tuple(accounts)
+
+    def snapshot(self) -> Snapshot:
+        """The prepared state."""
+        return Snapshot(partitions=self.partitions, accounts=self.accounts)
+
+
+def partition_of(key: Any, **changes: Any) -> PartitionSnapshot:
+    """A partition with nothing going on."""
+    values: dict[str, Any] = {
+        "limit": 8, "in_flight": 0, "waiting": 0, "ok": 0, "refused": 0, "other": 0,
+        "closed_for": None, "changes": (), **changes,
+    }  # fmt: skip
+    return PartitionSnapshot(partition=key, **values)
 
 
 @pytest.fixture

@@ -19,16 +19,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from comet_resilience import wrap
 from comet_resilience.otel import async_request_hook
 from comet_resilience.testing import Gateway
-from tests.conftest import FAST, ask, httpx, in_real_time
+from tests.conftest import FAST, ask, httpx, in_real_time, sdk_leaves_generators
 
 from .conftest import Telemetry
 
-pytestmark = [
-    pytest.mark.anyio,
-    in_real_time,
-    # On trio the SDK leaves its generators to the collector.
-    pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning"),
-]
+pytestmark = [pytest.mark.anyio, in_real_time, sdk_leaves_generators]
 NAME = "comet_resilience.request"
 #: What the SDK in use stands on, and what it does not.
 RIGHT, WRONG = (

@@ -31,7 +31,7 @@ from comet_resilience.otel import OpenTelemetry
 from comet_resilience.testing import Gateway
 from tests.conftest import MESSAGES, ask
 
-from .test_metrics import ROUTE, Shown, partition_of
+from .conftest import ROUTE, Shown, partition_of
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD: Any = json.loads((ROOT / "examples" / "grafana-dashboard.json").read_text("utf-8"))

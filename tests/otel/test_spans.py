@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gc
-import json
 import logging
-from functools import partial
 from typing import Any
 
 import anyio
@@ -17,40 +14,33 @@ pytest.importorskip("opentelemetry.sdk.trace", reason="needs the packages of the
 from opentelemetry import context, trace
 from opentelemetry.trace import SpanKind, StatusCode
 
-from comet_resilience import Budget, FixedLimit, LimitChanged, StepBack, snapshot
+from comet_resilience import Budget, FixedLimit, LimitChanged, StepBack
 from tests.conftest import (
     BROKEN,
     COMPLETION,
+    DONE,
     FAST,
     JSON,
     KEY,
     LIMITED,
     MESSAGES,
     OK,
+    STREAM,
     Answer,
-    ClosingStream,
     ask,
+    chunk,
     envelope,
-    httpx,
+    event,
     scripted,
+    sdk_leaves_generators,
+    stream_from,
+    stream_of,
 )
 
 from .conftest import Telemetry, events_on, plot_of, short
 
-pytestmark = [
-    pytest.mark.anyio,
-    # On trio the SDK leaves its generators to the collector.
-    pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx|httpcore):ResourceWarning"),
-]
+pytestmark = [pytest.mark.anyio, sdk_leaves_generators]
 NAME = "comet_resilience.request"
-HEADERS = {"content-type": "text/event-stream"}
-EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"x"},"finish_reason":null}]}\n\n'
-LAST = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-
-
-async def stream_from(client: Any) -> Any:
-    """A stream whose first event has come."""
-    return await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
 
 
 async def test_a_success_is_one_span(telemetry: Telemetry) -> None:
@@ -201,44 +191,6 @@ async def test_a_full_queue_is_a_failed_request_without_attempts(telemetry: Tele
     assert short(answered.attributes)["outcome"] == "succeeded"
 
 
-@pytest.mark.parametrize("where", ["sending", "queue"])
-async def test_a_cancelled_request_is_no_error(telemetry: Telemetry, where: str) -> None:
-    """Its span ends at once, wherever it was, and the context is the caller's again."""
-    limit = 2 if where == "sending" else 1
-    client, inner = scripted(OK, on_event=telemetry.observer(), algorithm=lambda: FixedLimit(limit))
-
-    async def for_ever(_request: Any) -> Any:
-        await anyio.sleep_forever()
-
-    inner.behave = for_ever
-    scope, over = anyio.CancelScope(), anyio.Event()
-
-    async def ask_in_scope() -> None:
-        with scope:
-            await ask(client)
-        assert not trace.get_current_span().get_span_context().is_valid
-        over.set()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ask, client)
-        await anyio.wait_all_tasks_blocked()
-        tasks.start_soon(ask_in_scope)
-        await anyio.wait_all_tasks_blocked()
-        await anyio.sleep(0.02)
-        scope.cancel()
-        await over.wait()
-        assert len(telemetry.spans(NAME)) == 1
-        tasks.cancel_scope.cancel()
-    span, other = telemetry.spans(NAME)
-    attributes = short(span.attributes)
-    assert attributes["outcome"] == "cancelled"
-    assert span.status.status_code is StatusCode.UNSET
-    waited = where == "queue"
-    assert (attributes["queue.duration"] > 0.019) is waited
-    assert events_on(span) == (["queued"] if waited else [])
-    assert short(other.attributes)["outcome"] == "cancelled"
-
-
 async def test_a_deadline_is_a_failure(telemetry: Telemetry) -> None:
     """Its kind is the library's own."""
     client, inner = scripted(OK, on_event=telemetry.observer(), deadline=0.01)
@@ -258,113 +210,6 @@ async def test_an_exception_of_nobodys_is_a_failure(telemetry: Telemetry) -> Non
     with pytest.raises((ZeroDivisionError, openai.APIConnectionError)):
         await ask(client)
     assert short(telemetry.request_span().attributes)["error.type"] == "_OTHER"
-
-
-async def test_a_streams_span_ends_with_its_body(telemetry: Telemetry) -> None:
-    """While the caller reads, it is open, and not the current one."""
-    client, _ = scripted((200, [EVENT, EVENT, LAST], HEADERS), on_event=telemetry.observer())
-    stream = await stream_from(client)
-    assert not trace.get_current_span().get_span_context().is_valid
-    while await anext(stream, None):
-        assert telemetry.spans() == []
-    await stream.close()
-    assert short(telemetry.request_span().attributes)["outcome"] == "succeeded"
-
-
-async def test_a_stream_closed_early_is_a_success(telemetry: Telemetry) -> None:
-    """The caller has what was wanted."""
-    client, _ = scripted((200, [EVENT, EVENT, LAST], HEADERS), on_event=telemetry.observer())
-    async with await stream_from(client) as stream:
-        await anext(stream)
-    assert short(telemetry.request_span().attributes)["outcome"] == "succeeded"
-
-
-@pytest.mark.parametrize(
-    ("rest", "events"),
-    [
-        ([], 2),
-        ([b"data: [DONE]\n\n"], 2),
-        ([b'data: {"error":{"message":"overloaded","type":"overloaded_error"}}\n\n'], 3),
-    ],
-    ids=["ends", "false end", "error event"],
-)
-async def test_a_broken_stream_is_a_failure(
-    telemetry: Telemetry, rest: list[bytes], events: int
-) -> None:
-    """With how many events had come, whoever raised."""
-    client, _ = scripted(
-        (200, [EVENT, EVENT, *rest], HEADERS), on_event=telemetry.observer(), **FAST
-    )
-    stream = await stream_from(client)
-    with pytest.raises(openai.APIError):
-        while await anext(stream, None):
-            pass
-    await stream.close()
-    span = telemetry.request_span()
-    assert plot_of(span) == ["attempt_finished", "stream_broken"]
-    assert short(span.events[-1].attributes)["events"] == events
-    assert span.status.status_code is StatusCode.ERROR
-    assert short(span.attributes)["error.type"]
-    assert telemetry.total("requests", outcome="failed") == 1
-
-
-async def test_a_cancelled_reader_is_no_error(telemetry: Telemetry) -> None:
-    """Cancelled in the middle of a stream."""
-    client, inner = scripted(OK, on_event=telemetry.observer())
-
-    class Endless(ClosingStream):
-        async def __anext__(self) -> bytes:
-            if not self._parts:
-                await anyio.sleep_forever()
-            return await super().__anext__()
-
-    async def endless(_request: Any) -> Any:
-        return httpx.Response(200, headers=HEADERS, stream=Endless([EVENT], []))
-
-    inner.behave = endless
-    async with await stream_from(client) as stream:
-        with anyio.move_on_after(0.01):
-            while await anext(stream):
-                pass
-    assert short(telemetry.request_span().attributes)["outcome"] == "cancelled"
-
-
-async def test_a_dropped_stream_still_ends_its_span(telemetry: Telemetry) -> None:
-    """And the slot that was taken back is counted."""
-    client, _ = scripted((200, [EVENT, EVENT, LAST], HEADERS), on_event=telemetry.observer())
-    stream = await stream_from(client)
-    stream.response.stream = None
-    del stream
-    gc.collect()
-    await anyio.wait_all_tasks_blocked()
-    assert short(telemetry.request_span().attributes)["outcome"] == "abandoned"
-    assert telemetry.total("slots.reclaimed") == 1
-    assert snapshot(client).partitions[0].in_flight == 0
-
-
-async def test_each_request_tells_its_own_story(telemetry: Telemetry) -> None:
-    """Twenty at a time, each failing once: none hears of another's attempts."""
-    client, inner = scripted(OK, on_event=telemetry.observer(), **FAST)
-    failed: set[str] = set()
-    send = inner.answer
-
-    async def once(request: Any) -> Any:
-        await anyio.lowlevel.checkpoint()
-        model = str(request.content)
-        inner.answers[0] = OK if model in failed else BROKEN
-        failed.add(model)
-        return await send(request)
-
-    inner.behave = once
-    async with anyio.create_task_group() as tasks:
-        for number in range(20):
-            tasks.start_soon(partial(ask, client, model=f"m{number}"))
-    spans = telemetry.spans(NAME)
-    assert {short(span.attributes)["model"] for span in spans} == {f"m{n}" for n in range(20)}
-    for span in spans:
-        assert plot_of(span) == [
-            "attempt_finished", "retry_scheduled", "attempt_finished",
-        ]  # fmt: skip
 
 
 async def test_no_key_and_no_word_of_the_prompt(telemetry: Telemetry) -> None:
@@ -410,31 +255,6 @@ async def test_a_failing_tracer_never_fails_a_request(
     assert failures[0].levelno == logging.ERROR
 
 
-async def test_what_is_over_is_forgotten(telemetry: Telemetry) -> None:
-    """Answered, given up, cancelled or dropped: nothing is kept of a request."""
-    observer = telemetry.observer()
-    stream: Answer = (200, [EVENT, EVENT, LAST], HEADERS)
-    client, inner = scripted(OK, (400, {}, {}), stream, on_event=observer)
-    await ask(client)
-    with pytest.raises(openai.BadRequestError):
-        await ask(client)
-    raw = await client.chat.completions.with_raw_response.create(
-        model="m", messages=MESSAGES, stream=True
-    )
-    assert len(observer._requests) == 1
-    del raw
-    gc.collect()
-
-    async def for_ever(_request: Any) -> Any:
-        await anyio.sleep_forever()
-
-    inner.behave = for_ever
-    with anyio.move_on_after(0.01):
-        await ask(client)
-    assert observer._requests == {}
-    assert len(telemetry.spans(NAME)) == 4
-
-
 async def test_suppressed_instrumentation_makes_no_span(telemetry: Telemetry) -> None:
     """As OpenTelemetry's own switch for instrumentations says; the counters stay right."""
     client, _ = scripted(LIMITED, OK, on_event=telemetry.observer(), **FAST)
@@ -445,35 +265,6 @@ async def test_suppressed_instrumentation_makes_no_span(telemetry: Telemetry) ->
         context.detach(token)
     assert telemetry.spans() == []
     assert telemetry.total("attempts") == 2
-
-
-async def test_without_an_instrumentation_no_hook_is_paid_for() -> None:
-    """The retry loop itself is what is awaited, and the body has one watcher."""
-    client, inner = scripted((200, [EVENT, LAST], HEADERS), on_event=lambda _event: None)
-    transport: Any = client._client._transport
-    running: list[str] = []
-    send = inner.answer
-
-    async def look(request: Any) -> Any:
-        response = await send(request)
-        running.append(type(response.stream).__name__)
-        return response
-
-    inner.behave = look
-    begin = transport.handle_async_request
-
-    def begun(request: Any) -> Any:
-        coroutine = begin(request)
-        running.append(coroutine.__qualname__)
-        return coroutine
-
-    transport.handle_async_request = begun
-    stream = await stream_from(client)
-    async with stream:
-        watched = stream.response.stream
-        assert running == ["RetryLoop._run", "ClosingStream"]
-        inside = getattr(watched, "_stream", watched)
-        assert type(inside._inner).__name__ == "ClosingStream"
 
 
 async def test_a_raw_response_is_the_inner_transports_own(telemetry: Telemetry) -> None:
@@ -513,9 +304,8 @@ async def test_the_tokens_of_a_whole_answer_are_on_its_span(telemetry: Telemetry
 
 async def test_the_tokens_of_a_stream_are_on_its_span(telemetry: Telemetry) -> None:
     """They come with the end of its body, before the span ends."""
-    told = json.dumps({"choices": [], "usage": USAGE}).encode()
-    body = EVENT + LAST.replace(b"data: [DONE]", b"data: " + told + b"\n\ndata: [DONE]")
-    client, _ = scripted((200, body, HEADERS), on_event=telemetry.observer())
+    parts = chunk("x"), chunk(finish="stop"), event({"choices": [], "usage": USAGE}), DONE
+    client, _ = scripted(stream_of(*parts), on_event=telemetry.observer())
     async for _ in await stream_from(client):
         pass
     assert tokens_of(telemetry) == TOKENS
@@ -524,7 +314,7 @@ async def test_the_tokens_of_a_stream_are_on_its_span(telemetry: Telemetry) -> N
 async def test_an_answer_that_names_no_tokens_has_none_on_its_span(telemetry: Telemetry) -> None:
     """Not even under a budget, which counts them."""
     client, _ = scripted(
-        (200, EVENT + LAST, HEADERS), on_event=telemetry.observer(),
+        STREAM, on_event=telemetry.observer(),
         budget=Budget(tokens=10_000),
     )  # fmt: skip
     async for _ in await stream_from(client):

@@ -142,8 +142,8 @@ def _row(place: int, series: Series, start: float) -> tuple[str, ...]:
     first = series.first
     return (
         str(place),
-        cut(printable(series.model), 16, "~") or "-",
-        cut(printable(series.route), 19, "~"),
+        _cut(printable(series.model), 16) or "-",
+        _cut(printable(series.route), 19),
         str(series.attempts),
         str(series.refused),
         f"{series.share:.1%}",
@@ -155,7 +155,7 @@ def _row(place: int, series: Series, start: float) -> tuple[str, ...]:
 def _row_of_account(ceiling: AccountCeiling, start: float) -> tuple[str, ...]:
     return (
         "",
-        cut(printable(ceiling.account), 16, "~"),
+        _cut(printable(ceiling.account), 16),
         "over all of it",
         str(ceiling.attempts),
         str(ceiling.refused),
@@ -179,12 +179,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3_600:,.1f} h"
 
 
-def cut(text: str, width: int, mark: str) -> str:
+def _cut(text: str, width: int) -> str:
     """Return a text cut in its middle, where names differ least."""
     if len(text) <= width:
         return text
     half = (width - 1) // 2
-    return text[: width - 1 - half] + mark + text[-half:]
+    return text[: width - 1 - half] + "~" + text[-half:]
 
 
 def _laid_out(row: tuple[str, ...]) -> str:
