@@ -135,7 +135,7 @@ def merge(
         count.refusals += 1
         draining = bool(reply.lagging) or in_flight > algorithm.limit
         ticket = _refused_ticket(fleet, attempt, reply, rate, draining=draining)
-        accepted = _accepted(fleet, attempt, in_flight)
+        accepted = _accepted(fleet, ticket, attempt, in_flight)
         algorithm.refused(ticket, now, accepted, attempt.retry_after, jitter)
     stepped = _last_step(algorithm) != step
     if stepped:
@@ -148,14 +148,18 @@ def merge(
     )
 
 
-def _accepted(fleet: Understanding, attempt: SampledAttempt, in_flight: int) -> int:
+def _accepted(
+    fleet: Understanding, ticket: Ticket, attempt: SampledAttempt, in_flight: int
+) -> int:
     """Return how many are in flight beside what was refused.
 
     Where only the shares of others say that it was a probe, they have grown since they reported
-    what they have in flight: then what was accepted is what was known to be.
+    what they have in flight: then what was accepted is what was known to be. Not after a step
+    back: that left what was in flight, with all that were refused and not heard of yet.
     """
+    is_new = ticket.number > _last_step(fleet.algorithm)
     is_probe_by_shares = attempt.known_in_flight <= fleet.level < attempt.in_flight
-    return max(in_flight, fleet.level) if is_probe_by_shares else in_flight
+    return max(in_flight, fleet.level) if is_new and is_probe_by_shares else in_flight
 
 
 def _ticket(

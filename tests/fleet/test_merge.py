@@ -101,6 +101,14 @@ def test_refusals_of_an_older_epoch_are_the_same_news() -> None:
     assert (algorithm.level, commit.epoch) == (20, 5)  # what is in flight, no step
 
 
+def test_an_older_probe_by_shares_lowers_the_level_as_any_older_one() -> None:
+    """The step left all that were in flight then, with those whose refusal is only heard now."""
+    reply = replace(SEEN, limit=24, in_use=15, state=steady(level=24), epoch=5)
+    by_shares = SampledAttempt(age=0.2, in_flight=28, known_in_flight=20, epoch=4)
+    algorithm, commit = after(reply, Sample(refused=(by_shares,)), replace(ASK, in_use=5))
+    assert (algorithm.level, commit.limit, commit.epoch) == (20, 20, 5)
+
+
 @pytest.mark.parametrize(("since", "epoch"), [(2.0, 5), (DRAIN_MOST + 1, 6)])
 def test_while_some_do_not_know_of_a_step_refusals_count_as_older(since: float, epoch: int) -> None:
     text = steady().replace(str(NOW - 60), str(NOW - since))
