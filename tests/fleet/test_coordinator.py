@@ -237,12 +237,13 @@ def test_redis_is_killed_and_comes_back_empty(server: RedisServer) -> None:
 
 
 def work_for_ever(url: str, limit: int, ready: Any) -> None:
-    """A process of a fleet, to be killed."""
+    """A process of a fleet, to be killed; its share is soon over."""
+    pace.TTL = 1.0
 
     async def main() -> None:
         client = fleet_client(url, Slow(60.0), algorithm=lambda: FixedLimit(limit))
         work = asyncio.gather(*(ask(client) for _ in range(limit)))
-        await until(lambda: share_of(client) is not None and shown(client).in_flight == limit)
+        await until(lambda: share_of(client) == limit and shown(client).in_flight == limit)
         ready.set()
         await work
 
@@ -261,22 +262,25 @@ def child_process(target: Callable[..., None], *given: Any) -> Iterator[Any]:
         child.join()
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.timeout(120)
 def test_a_process_that_is_killed_returns_its_share(redis_server: RedisServer, db: Any) -> None:
-    async def main(child: Any) -> None:
+    """The server's clock says when: how late anybody is here makes no difference."""
+
+    async def main() -> None:
         client = fleet_client(redis_server.url, Slow())
-        waiting = asyncio.create_task(ask(client))
-        await asyncio.sleep(0.3)
-        assert not waiting.done()  # all six are in use over there
-        os.kill(child.pid, signal.SIGKILL)
-        await waiting
-        await until(lambda: sum(len(db.hgetall(key)) for key in db.keys("*:members")) == 1)
+        await ask(client)  # in vain, did all six stay over there
+        (members,) = db.keys("*:members")
+        assert [name.partition("-")[0] for name in db.hgetall(members)] == [str(os.getpid())]
 
     ready = SPAWN.Event()
     with child_process(work_for_ever, redis_server.url, 6, ready) as child:
         assert ready.wait(90)
-        asyncio.run(main(child))
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        (members,) = db.keys("*:members")
+        (row,) = db.hgetall(members).values()
+        assert row.split(":")[3] == "6"  # what it holds
+        asyncio.run(main())
 
 
 @pytest.mark.timeout(120)
@@ -508,10 +512,57 @@ def test_two_clients_spend_one_budget_and_give_back_what_they_do_not_use(
         for client in clients:
             await client.close()
         await until(lambda: not [name for name in db.hgetall(key) if name.startswith("m:")])
-        slices = db.hget(key, "requests:slices").split(";")
-        assert sum(float(each.split(":")[1]) for each in slices) == pytest.approx(16, abs=1)
+        assert drawn(db, key) == pytest.approx(16, abs=1)
 
     asyncio.run(main())
+
+
+def ask_in_a_child(client: Any, times: int) -> int:
+    """Fork, and let the child ask so many times; return its number, in the parent."""
+    child = os.fork()
+    if child == 0:
+        code = 4
+        try:
+
+            async def main() -> None:
+                await asyncio.gather(*(ask(client) for _ in range(times)))
+
+            asyncio.run(main())
+            code = 0
+        finally:
+            os._exit(code)  # what is the parent's must not run here
+    return child
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_draws_for_itself_and_leaves_the_parent_its_draws(
+    redis_server: RedisServer, db: Any
+) -> None:
+    """At the fork the parent has draws ahead: neither are they spent twice, nor given back."""
+
+    async def main() -> None:
+        client = fleet_client(redis_server.url, Slow(0.0), **BUDGET)
+        work = asyncio.gather(*(ask(client) for _ in range(10)))
+        await until(lambda: bool(db.keys("*:budget")) and shown(client).ok > 0)
+        child = await asyncio.to_thread(ask_in_a_child, client, 10)
+        await work
+        _, status = await asyncio.to_thread(os.waitpid, child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        await ask(client)
+        (key,) = db.keys("*:budget")
+        members = {name.split(":")[1].partition("-")[0] for name in db.hkeys(key) if ":" in name}
+        assert {str(os.getpid()), str(child)} <= members
+        assert drawn(db, key) == 10 + 10 + 1
+
+    asyncio.run(main())
+
+
+def drawn(db: Any, key: str) -> float:
+    """Return how many requests were drawn, and not given back."""
+    slices = db.hget(key, "requests:slices").split(";")
+    return sum(float(each.partition(":")[2]) for each in slices)
 
 
 @pytest.mark.timeout(120)
