@@ -1,8 +1,8 @@
 -- Draws on budgets for a member: so many requests and tokens, each at a time of its own.
 --
--- KEYS     one for each budget, all in one slot of a cluster: a hash with "born", for requests
---          and tokens "<which>:paid", ":slices" and ":idle" (when nothing was paid for), and for
---          each member
+-- KEYS     one for each budget, all in one slot of a cluster: a hash with "born", "at" (of the
+--          latest draw), "behind" (how far the clock was ever set back), for requests and tokens
+--          "<which>:paid", ":slices" and ":idle" (when nothing was paid for), and for each member
 --          "m:<member>" -> "expires:serial"
 -- ARGV     so many for each budget, in the same order:
 --          member, ttl, serial, per, burst, unused, age, wants ("requests:tokens;..."), then for
@@ -27,7 +27,7 @@ local MOST = 2 ^ 42
 local ROUNDING = 1e-9
 
 local clock = redis.call('TIME')
-local now = clock[1] * 1000 + clock[2] / 1000
+local now  -- a budget's own time, which never goes back
 
 local function number(text, low, high)
   local value = tonumber(text)
@@ -113,8 +113,17 @@ local function correct(self, amount, age)
   end
 end
 
+-- Where the clock is set back all would wait for as long: a budget's time goes on instead.
+local function tell_time(kept)
+  local behind = number(kept.behind, 0, MOST) or 0
+  now = clock[1] * 1000 + clock[2] / 1000 + behind
+  local ahead = math.max(0, (number(kept.at, 0, MOST) or 0) - now)
+  now = now + ahead
+  return behind + ahead
+end
+
 local function draw(key, arguments)
-  local kept, members = {}, 1
+  local kept, members, rows = {}, 1, {}
   local entries = redis.call('HGETALL', key)
   local me = 'm:' .. arguments[1]
   local ttl = number(arguments[2], 0, MOST) or 0
@@ -122,18 +131,19 @@ local function draw(key, arguments)
   local known, gone = 0, {}
   for place = 1, #entries, 2 do
     local name, value = entries[place], entries[place + 1]
-    if string.sub(name, 1, 2) ~= 'm:' then
-      kept[name] = value
+    local part = string.sub(name, 1, 2) == 'm:' and rows or kept
+    part[name] = value
+  end
+  local behind = tell_time(kept)
+  for name, value in pairs(rows) do
+    local expires, seen = string.match(value, '^(%d+):(%d+)$')
+    expires = tonumber(expires) or 0
+    if name == me then
+      known = tonumber(seen) or 0
+    elseif expires <= now or expires > now + MOST / 2 then
+      gone[#gone + 1] = name
     else
-      local expires, seen = string.match(value, '^(%d+):(%d+)$')
-      expires = tonumber(expires) or 0
-      if name == me then
-        known = tonumber(seen) or 0
-      elseif expires <= now or expires > now + MOST / 2 then
-        gone[#gone + 1] = name
-      else
-        members = members + 1
-      end
+      members = members + 1
     end
   end
   if #gone > 0 then redis.call('HDEL', key, unpack(gone, 1, math.min(#gone, 1000))) end
@@ -186,6 +196,7 @@ local function draw(key, arguments)
     return string.format('%.3f:%.3f', self.idle_from, self.idle_to)
   end
   redis.call('HSET', key, 'born', string.format('%.3f', born),
+             'at', string.format('%.3f', now), 'behind', string.format('%.3f', behind),
              'requests:paid', string.format('%.3f', requests.paid),
              'requests:slices', text(requests.slices), 'requests:idle', idle(requests),
              'tokens:paid', string.format('%.3f', tokens.paid),

@@ -148,9 +148,7 @@ def merge(
     )
 
 
-def _accepted(
-    fleet: Understanding, ticket: Ticket, attempt: SampledAttempt, in_flight: int
-) -> int:
+def _accepted(fleet: Understanding, ticket: Ticket, attempt: SampledAttempt, in_flight: int) -> int:
     """Return how many are in flight beside what was refused.
 
     Where only the shares of others say that it was a probe, they have grown since they reported

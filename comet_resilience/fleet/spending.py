@@ -110,7 +110,7 @@ class SharedSpending(Spending):
 
     def ready_at(self, now: float, tokens: int) -> float:
         """Return when a request of so many tokens may go: ``now`` if at once."""
-        need = Amount(1, tokens if self.budget.tokens is not None else 0)
+        need = self._cost(tokens)
         self._collect(now)
         if self._alone is None and _covers(self._stock, need):
             return now
@@ -134,7 +134,7 @@ class SharedSpending(Spending):
         self.tokens += tokens
         self._typical += _TYPICAL_SHARE * (tokens - self._typical) if self._typical else tokens
         self._need, self._waits_since = None, None
-        cost = Amount(1, tokens)
+        cost = self._cost(tokens)
         if self._alone is None:
             self._stock -= cost
             return Charge(now, tokens, None, None)
@@ -163,7 +163,7 @@ class SharedSpending(Spending):
         """Take a charge back: nothing was sent."""
         if charge.is_settled:
             return
-        cost = Amount(1, charge.tokens)
+        cost = self._cost(charge.tokens)
         self.requests -= 1
         self.tokens -= charge.tokens
         if self._alone is not None:
@@ -175,9 +175,8 @@ class SharedSpending(Spending):
         charge.is_settled = True
 
     def _settle(self, charge: Charge, tokens: int) -> None:
-        more = tokens - charge.tokens
-        self.tokens += more
-        self._tell(charge.at, Amount(0, more))
+        self.tokens += tokens - charge.tokens
+        self._tell(charge.at, self._cost(tokens) - self._cost(charge.tokens))
         if self._alone is not None and charge.at >= self._alone_since:
             self._alone.settle(charge, tokens)
         charge.is_settled = True
@@ -193,6 +192,10 @@ class SharedSpending(Spending):
             None if budget.requests is None else int(reply.left.requests),
             None if budget.tokens is None else int(reply.left.tokens),
         )
+
+    def _cost(self, tokens: int) -> Amount:
+        """Return the cost of a request of so many tokens, as far as the budget counts them."""
+        return Amount(1, tokens if self.budget.tokens is not None else 0)
 
     def _tell(self, at: float, correction: Amount) -> None:
         """Keep a correction of what was sent at a time, for the fleet."""

@@ -105,6 +105,22 @@ def test_an_empty_restart_begins_where_members_remember(clock: Clock) -> None:
     assert clock.draw("c", 0, burst, paid_for=Amount(99.0, 0)).paid_for.requests < 10
 
 
+@pytest.mark.parametrize("jump", [-1.0, -90.0, -86_400.0])
+def test_the_time_of_a_budget_goes_on_where_the_clock_is_set_back(
+    clock: Clock, jump: float
+) -> None:
+    """As from the latest draw: nobody waits for the clock, and nothing is given out twice."""
+    assert clock.draw("one", 1).delays == (0.0,)
+    clock.now += 0.5
+    assert clock.draw("one", 1).delays == (pytest.approx(0.5, abs=0.01),)
+    clock.now += jump
+    assert clock.draw("two", 1).delays == (pytest.approx(1.5, abs=0.01),)
+    clock.now += 1.0
+    reply = clock.draw("two", 1)
+    assert reply.delays == (pytest.approx(1.5, abs=0.01),)
+    assert reply.members == 2
+
+
 def test_a_request_that_takes_more_than_there_ever_is_draws_nothing(clock: Clock) -> None:
     budget = Budget(tokens=100)
     assert clock.draw("a", 1, budget, tokens=101).delays == ()

@@ -94,6 +94,17 @@ def test_a_larger_request_draws_what_is_missing() -> None:
     assert member.ask().wants == (Amount(0, 150),)
 
 
+def test_a_budget_of_requests_counts_no_tokens() -> None:
+    """Although another budget of the client does, so that they are told."""
+    member = Member(Budget(requests=60))
+    member.ready(100)
+    member.waiting = 2
+    member.draw(0.0, 0.0)
+    member.spending.settle(member.spending.charge(member.now, 100), 140)
+    assert member.ready(100) == 0
+    assert not member.ask().corrections
+
+
 def test_what_nobody_uses_is_given_back() -> None:
     member = Member()
     member.ready()
