@@ -145,48 +145,50 @@ def wrap(
 
     Args:
         client: The client to wrap; it stays as it is.
-        max_retries: Attempts after the first one (retries, a whole number, 0 to 1000).
-        backoff_initial: Longest wait before the first retry; doubles each time (s, a number, 0 to
-            3600).
-        backoff_max: No wait of our own is longer than this (s, a number, 0 to 86400).
+        max_retries: Retries after the first attempt (retries, a whole number, 0 to 1000).
+        backoff_initial: Longest wait before the first retry; doubles with each further one (s, a
+            number, 0 to 3600).
+        backoff_max: Upper bound of the waits that the server does not ask for (s, a number, 0 to
+            86400).
         max_retry_after: Give up at once if the server asks for a longer wait (s, a number, 0 to
             86400).
-        wait: Wait generator of ``backoff`` or of its kind: ``backoff.fibo``,
-            ``partial(backoff.constant, interval=2)``; ``expo`` begins with ``backoff_initial``,
-            those of others are seconds as they come.
-        jitter: Function from the longest wait to the one that is waited, such as
-            ``backoff.random_jitter``; ours draws evenly from three quarters of it on, of up to
-            2 s from two fifths on.
-        retry_ambiguous: Which requests are sent again although the first may have been done and
+        wait: Wait generator as in the package ``backoff``: ``backoff.fibo``,
+            ``partial(backoff.constant, interval=2)``; ``backoff_initial`` applies to ``expo``
+            alone.
+        jitter: Function that turns the longest wait into the actual one, such as
+            ``backoff.random_jitter``; by default 75 to 100 % of it, or 40 to 100 % of waits up to
+            2 s.
+        retry_ambiguous: What is retried although the failed attempt may have been carried out and
             billed: ``text`` (all but images, videos, speech), ``all``, ``none``.
-        deadline: For the whole request, queue, attempts and waits, until its answer begins (s, a
-            number, 0.001 to 86400, or None).
-        initial_concurrency: What each partition and its account start with, within the next two
+        deadline: Time for the whole request until its answer begins, with all attempts and waits
+            (s, a number, 0.001 to 86400, or None).
+        initial_concurrency: Limit that each partition and its account start at, within ``min_``
+            and ``max_concurrency`` (requests, a whole number, 1 to 100000).
+        min_concurrency: Lower bound of a partition's limit, unless refusals have closed it
             (requests, a whole number, 1 to 100000).
-        min_concurrency: An open partition's limit stays at or above this (requests, a whole
-            number, 1 to 100000).
-        max_concurrency: A partition's limit stays at or below this (requests, a whole number, 1 to
+        max_concurrency: Upper bound of a partition's limit (requests, a whole number, 1 to
             100000).
-        max_queue: How many may wait in one partition; more are refused before they are sent
+        max_queue: How many requests may wait in one partition; further ones fail at once, unsent
             (requests, a whole number, 0 to 10000000, or None).
         queue_timeout: Longest wait for a slot (s, a number, 0 to 86400, or None).
-        priority: Whose turn it is in the queue: ``high``, ``normal``, ``low``, ``bulk`` (of
+        priority: Place in the queue: ``high``, ``normal``, ``low``, ``bulk`` (the default of
             ``run_all``), or a whole number from -10 (first) to 10 (last); nobody starves.
-        stall_timeout: Longest wait for the first event of a stream and between events; keep-alives
+        stall_timeout: Longest wait for the next event of a stream, the first included; keep-alives
             do not count (s, a number, 0.001 to 86400, or None).
-        incomplete_stream: A stream that ends without its terminal sign: ``raise``, or only
-            ``warn``.
-        opening: The events before a stream's first output: ``hold`` them back, so that a failure
-            there is retried, or ``pass`` them at once.
-        partition: Function from a request to what it shares a limit with: (route, model).
-        algorithm: Makes each partition's limit algorithm; ``lambda: FixedLimit(5)`` fixes it.
-        budget: Requests and tokens that the account is allowed in a time, ``Budget(requests=500,
-            tokens=200_000, per=60)``, or a mapping from models to theirs, ``*`` for all others.
+        incomplete_stream: What to do where a stream ends without its terminal event: ``raise``, or
+            only ``warn``.
+        opening: Events before a stream's first output: ``hold`` them back, so that a failure among
+            them is retried, or ``pass`` them on at once.
+        partition: Function from a request to the key of the limit that it shares; by default
+            (route, model).
+        algorithm: Function that makes a partition's limit algorithm: ``lambda: FixedLimit(5)``.
+        budget: Requests and tokens allowed per period, ``Budget(requests=500, tokens=200_000,
+            per=60)``, or a mapping from models to budgets, ``*`` for all others.
         fleet: Share each limit with other processes through Redis or Valkey: a URL, a function
             that makes a client, or ``Fleet(...)``.
-        rules: Rows of your own, tried before the table's.
-        on_event: Called with each event, one function or several.
-        journal: A file, or a function, that gets one line per attempt, without content.
+        rules: Rules of your own, tried before those of the table.
+        on_event: Function, or several, called with each event.
+        journal: File or function that gets one line per attempt, without content.
 
     Returns:
         A client of the same type.
@@ -338,6 +340,9 @@ def _resilient_class(cls: Any) -> Any:
 
 class _Resilient(AsyncOpenAI):
     """The additions to a wrapped client: it tells the transport what only the client knows."""
+
+    def __repr__(self) -> str:
+        return f"wrap({super().__repr__()})"
 
     # No ``async def``: where a key function raises, its frame would show the prompt.
     def _prepare_options(  # pyright: ignore[reportIncompatibleMethodOverride]

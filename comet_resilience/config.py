@@ -78,13 +78,16 @@ class Config:
     """
 
     max_retries: int = keyword(
-        6, Number(0, 1_000, whole=True), "retries", "attempts after the first one"
+        6, Number(0, 1_000, whole=True), "retries", "retries after the first attempt"
     )
     backoff_initial: float = keyword(
-        0.5, Number(0, 3_600), "s", "longest wait before the first retry; doubles each time"
+        0.5,
+        Number(0, 3_600),
+        "s",
+        "longest wait before the first retry; doubles with each further one",
     )
     backoff_max: float = keyword(
-        30.0, Number(0, 86_400), "s", "no wait of our own is longer than this"
+        30.0, Number(0, 86_400), "s", "upper bound of the waits that the server does not ask for"
     )
     max_retry_after: float = keyword(
         60.0, Number(0, 86_400), "s", "give up at once if the server asks for a longer wait"
@@ -93,53 +96,52 @@ class Config:
         backoff.expo,
         None,
         "",
-        "wait generator of `backoff` or of its kind: `backoff.fibo`,"
-        " `partial(backoff.constant, interval=2)`; `expo` begins with `backoff_initial`,"
-        " those of others are seconds as they come",
+        "wait generator as in the package `backoff`: `backoff.fibo`,"
+        " `partial(backoff.constant, interval=2)`; `backoff_initial` applies to `expo` alone",
     )
     jitter: Jitter | None = keyword(
         None,
         None,
         "",
-        "function from the longest wait to the one that is waited, such as `backoff.random_jitter`;"
-        " ours draws evenly from three quarters of it on, of up to 2 s from two fifths on",
+        "function that turns the longest wait into the actual one, such as `backoff.random_jitter`;"
+        " by default 75 to 100 % of it, or 40 to 100 % of waits up to 2 s",
     )
     retry_ambiguous: RetryAmbiguous = keyword(
         "text",
         None,
         "",
-        "which requests are sent again although the first may have been done and billed:"
+        "what is retried although the failed attempt may have been carried out and billed:"
         " `text` (all but images, videos, speech), `all`, `none`",
     )
     deadline: float | None = keyword(
         None,
         Number(0.001, 86_400, optional=True),
         "s",
-        "for the whole request, queue, attempts and waits, until its answer begins",
+        "time for the whole request until its answer begins, with all attempts and waits",
     )
     initial_concurrency: int = keyword(
         8,
         Number(1, 100_000, whole=True),
         "requests",
-        "what each partition and its account start with, within the next two",
+        "limit that each partition and its account start at, within `min_` and `max_concurrency`",
     )
     min_concurrency: int = keyword(
         1,
         Number(1, 100_000, whole=True),
         "requests",
-        "an open partition's limit stays at or above this",
+        "lower bound of a partition's limit, unless refusals have closed it",
     )
     max_concurrency: int = keyword(
         512,
         Number(1, 100_000, whole=True),
         "requests",
-        "a partition's limit stays at or below this",
+        "upper bound of a partition's limit",
     )
     max_queue: int | None = keyword(
         10_000,
         Number(0, 10_000_000, whole=True, optional=True),
         "requests",
-        "how many may wait in one partition; more are refused before they are sent",
+        "how many requests may wait in one partition; further ones fail at once, unsent",
     )
     queue_timeout: float | None = keyword(
         None, Number(0, 86_400, optional=True), "s", "longest wait for a slot"
@@ -148,37 +150,46 @@ class Config:
         "normal",
         None,
         "",
-        "whose turn it is in the queue: `high`, `normal`, `low`, `bulk` (of `run_all`), or a whole"
+        "place in the queue: `high`, `normal`, `low`, `bulk` (the default of `run_all`), or a whole"
         " number from -10 (first) to 10 (last); nobody starves",
     )
     stall_timeout: float | None = keyword(
         None,
         Number(0.001, 86_400, optional=True),
         "s",
-        "longest wait for the first event of a stream and between events; keep-alives do not count",
+        "longest wait for the next event of a stream, the first included; keep-alives do not count",
     )
     incomplete_stream: IncompleteStream = keyword(
-        "raise", None, "", "a stream that ends without its terminal sign: `raise`, or only `warn`"
+        "raise",
+        None,
+        "",
+        "what to do where a stream ends without its terminal event: `raise`, or only `warn`",
     )
     opening: Opening = keyword(
         "hold",
         None,
         "",
-        "the events before a stream's first output: `hold` them back, so that a failure there is"
-        " retried, or `pass` them at once",
+        "events before a stream's first output: `hold` them back, so that a failure among them is"
+        " retried, or `pass` them on at once",
     )
     partition: Partition | None = keyword(
-        None, None, "", "function from a request to what it shares a limit with: (route, model)"
+        None,
+        None,
+        "",
+        "function from a request to the key of the limit that it shares; by default (route, model)",
     )
     algorithm: AlgorithmFactory | None = keyword(
-        None, None, "", "makes each partition's limit algorithm; `lambda: FixedLimit(5)` fixes it"
+        None,
+        None,
+        "",
+        "function that makes a partition's limit algorithm: `lambda: FixedLimit(5)`",
     )
     budget: Budget | Mapping[str, Budget] | None = keyword(
         None,
         None,
         "",
-        "requests and tokens that the account is allowed in a time, `Budget(requests=500,"
-        " tokens=200_000, per=60)`, or a mapping from models to theirs, `*` for all others",
+        "requests and tokens allowed per period, `Budget(requests=500, tokens=200_000, per=60)`,"
+        " or a mapping from models to budgets, `*` for all others",
     )
     fleet: RedisSource | Fleet | None = keyword(
         None,
@@ -188,12 +199,14 @@ class Config:
         " makes a client, or `Fleet(...)`",
         shown=False,
     )
-    rules: Sequence[Rule] = keyword((), None, "", "rows of your own, tried before the table's")
+    rules: Sequence[Rule] = keyword(
+        (), None, "", "rules of your own, tried before those of the table"
+    )
     on_event: Observer | Sequence[Observer] | None = keyword(
-        None, None, "", "called with each event, one function or several"
+        None, None, "", "function, or several, called with each event"
     )
     journal: Journal | None = keyword(
-        None, None, "", "a file, or a function, that gets one line per attempt, without content"
+        None, None, "", "file or function that gets one line per attempt, without content"
     )
 
     def __post_init__(self) -> None:
@@ -206,7 +219,7 @@ class Config:
         _check_wait(self.wait)
         _check_jitter(self.jitter)
         _check_callable("partition", self.partition)
-        _check_callable("algorithm", self.algorithm)
+        _check_callable("algorithm", self.algorithm, ", such as lambda: FixedLimit(5),")
         if self.min_concurrency > self.max_concurrency:
             raise ValueError(
                 f"min_concurrency={self.min_concurrency!r}: expected at most"
@@ -216,7 +229,8 @@ class Config:
         if self.as_fleet is not None:
             _check_shareable(self.algorithm)
         _check_sequence("rules", self.rules, lambda rule: isinstance(rule, Rule), "Rule values")
-        _check_sequence("on_event", self.observers, callable, "functions")
+        if not callable(self.on_event) and self.on_event is not None:
+            _check_sequence("on_event", self.on_event, callable, "functions, or one function")
         _check_journal(self.journal)
 
     @classmethod
@@ -299,10 +313,10 @@ class Config:
         )
 
 
-def _check_callable(name: str, value: object) -> None:
+def _check_callable(name: str, value: object, example: str = "") -> None:
     """Raise ``ValueError`` unless a value is a function or ``None``."""
     if value is not None and not callable(value):
-        raise ValueError(f"{name}={value!r}: expected a function or None")
+        raise ValueError(f"{name}={value!r}: expected a function{example} or None")
 
 
 def _check_wait(value: Any) -> None:

@@ -38,10 +38,18 @@ def diagnose(error: BaseException) -> Diagnosis:
 
     Nothing in the diagnosis holds a key or a word of content. The exception's own text, ``body``,
     ``request`` and ``response`` are the SDK's and the provider's, and stay as they are.
+
+    Raises:
+        TypeError: If ``error`` is no exception.
+
     """
     found = find_diagnosis(error, (EXTENSION, STREAM_EXTENSION))
     if found is None and (interruption := find_interruption(error)) is not None:
         found = interruption.diagnosis()
+    if found is None and not isinstance(error, BaseException):
+        raise TypeError(
+            f"error={error!r}: expected an exception (for text: comet-resilience explain)"
+        )
     return found or _diagnose_bare(error)
 
 

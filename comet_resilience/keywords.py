@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import update_wrapper
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
+
+#: What other libraries call a keyword that has another name here.
+_MEANT: Final = {
+    "concurrency": "max_concurrency", "timeout": "deadline", "rate_limit": "budget",
+    "rpm": "budget", "tpm": "budget", "callback": "on_event", "redis": "fleet",
+}  # fmt: skip
 
 Declared = TypeVar("Declared", bound=Callable[..., Any])
 
@@ -65,10 +71,10 @@ def implemented_by(function: Callable[..., Any]) -> Callable[[Declared], Declare
 def refuse_unknown(name: str, known: Iterable[str]) -> TypeError:
     """Make the error for a keyword that does not exist: those meant, or all that there are."""
     names = sorted(known)
-    meant = get_close_matches(name, names, n=3)
+    meant = [_MEANT[name]] if _MEANT.get(name) in names else get_close_matches(name, names, n=2)
     if meant:
         return TypeError(f"unknown keyword {name!r}: did you mean {' or '.join(meant)}?")
-    return TypeError(f"unknown keyword {name!r}; known are: {', '.join(names)}")
+    return TypeError(f"unknown keyword {name!r}: expected one of {', '.join(names)}")
 
 
 def check_number(name: str, value: object, bounds: Number | None) -> None:

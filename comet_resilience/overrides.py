@@ -109,6 +109,10 @@ class Override:
         self._alone = Block(options, witness)
         self._open: list[_Entry] = []
 
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={value!r}" for name, value in self._alone.options.items())
+        return f"override({options})"
+
     def __enter__(self) -> None:
         outer, block = _current_entry(), self._alone
         if outer is not None:
@@ -195,31 +199,32 @@ def override(
     name it inherits. ``max_retries`` here also counts more than ``with_options(max_retries=...)``.
 
     Args:
-        max_retries: Attempts after the first one (retries, a whole number, 0 to 1000).
-        backoff_initial: Longest wait before the first retry; doubles each time (s, a number, 0 to
-            3600).
-        backoff_max: No wait of our own is longer than this (s, a number, 0 to 86400).
+        max_retries: Retries after the first attempt (retries, a whole number, 0 to 1000).
+        backoff_initial: Longest wait before the first retry; doubles with each further one (s, a
+            number, 0 to 3600).
+        backoff_max: Upper bound of the waits that the server does not ask for (s, a number, 0 to
+            86400).
         max_retry_after: Give up at once if the server asks for a longer wait (s, a number, 0 to
             86400).
-        wait: Wait generator of ``backoff`` or of its kind: ``backoff.fibo``,
-            ``partial(backoff.constant, interval=2)``; ``expo`` begins with ``backoff_initial``,
-            those of others are seconds as they come.
-        jitter: Function from the longest wait to the one that is waited, such as
-            ``backoff.random_jitter``; ours draws evenly from three quarters of it on, of up to
-            2 s from two fifths on.
-        retry_ambiguous: Which requests are sent again although the first may have been done and
+        wait: Wait generator as in the package ``backoff``: ``backoff.fibo``,
+            ``partial(backoff.constant, interval=2)``; ``backoff_initial`` applies to ``expo``
+            alone.
+        jitter: Function that turns the longest wait into the actual one, such as
+            ``backoff.random_jitter``; by default 75 to 100 % of it, or 40 to 100 % of waits up to
+            2 s.
+        retry_ambiguous: What is retried although the failed attempt may have been carried out and
             billed: ``text`` (all but images, videos, speech), ``all``, ``none``.
-        deadline: For the whole request, queue, attempts and waits, until its answer begins (s, a
-            number, 0.001 to 86400, or None).
+        deadline: Time for the whole request until its answer begins, with all attempts and waits
+            (s, a number, 0.001 to 86400, or None).
         queue_timeout: Longest wait for a slot (s, a number, 0 to 86400, or None).
-        priority: Whose turn it is in the queue: ``high``, ``normal``, ``low``, ``bulk`` (of
+        priority: Place in the queue: ``high``, ``normal``, ``low``, ``bulk`` (the default of
             ``run_all``), or a whole number from -10 (first) to 10 (last); nobody starves.
-        stall_timeout: Longest wait for the first event of a stream and between events; keep-alives
+        stall_timeout: Longest wait for the next event of a stream, the first included; keep-alives
             do not count (s, a number, 0.001 to 86400, or None).
-        incomplete_stream: A stream that ends without its terminal sign: ``raise``, or only
-            ``warn``.
-        opening: The events before a stream's first output: ``hold`` them back, so that a failure
-            there is retried, or ``pass`` them at once.
+        incomplete_stream: What to do where a stream ends without its terminal event: ``raise``, or
+            only ``warn``.
+        opening: Events before a stream's first output: ``hold`` them back, so that a failure among
+            them is retried, or ``pass`` them on at once.
 
     Raises:
         TypeError: If a keyword is unknown, or none of a single request's; the message says why.

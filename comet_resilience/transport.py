@@ -106,6 +106,9 @@ class ResilientTransport:
         self._engine.close()
         await self._inner.aclose()
 
+    def __repr__(self) -> str:
+        return f"<ResilientTransport over {self._inner!r}>"
+
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
         return self

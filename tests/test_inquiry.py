@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import openai
 import pytest
 
@@ -94,3 +96,10 @@ async def test_diagnose_of_an_exception_alone(
     found = diagnose(error)
     assert found.kind == kind
     assert rule in (found.rule, None)
+
+
+@pytest.mark.parametrize("given", [None, "429 Too Many Requests", 429])
+def test_what_is_no_exception_is_refused(given: Any) -> None:
+    """A text has a command of its own."""
+    with pytest.raises(TypeError, match="expected an exception .*comet-resilience explain"):
+        diagnose(given)

@@ -58,7 +58,7 @@ def test_help_shows_them() -> None:
     """`help(wrap)` names keywords, defaults and meanings, and the functions by their names."""
     shown = pydoc.plain(pydoc.render_doc(wrap))
     assert "max_retries: 'int' = 6" in shown
-    assert "max_retries: Attempts after the first one" in shown
+    assert "max_retries: Retries after the first attempt" in shown
     assert (wrap.__name__, override.__name__) == ("wrap", "override")
     assert "deadline: 'float | None' = unchanged" in pydoc.plain(pydoc.render_doc(override))
 
@@ -70,6 +70,7 @@ def test_help_shows_them() -> None:
         ("max_concurency", "max_concurrency"),
         ("queue_time", "queue_timeout"),
         ("backoff_factor", "backoff_max"),
+        ("timeout", "deadline|stall"),
     ],
 )
 @pytest.mark.parametrize("name", [*DECLARATIONS, "ResilientTransport"])
@@ -87,6 +88,6 @@ def test_an_unknown_keyword_says_which_was_meant(name: str, wrong: str, meant: s
 
 def test_a_keyword_like_no_other_is_told_all_that_there_are() -> None:
     """Nothing is guessed where nothing is near."""
-    with pytest.raises(TypeError, match=r"'rpm'; known are: .*max_retries") as refused:
-        wrap(openai.AsyncOpenAI(api_key="k"), rpm=60)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"'colour': expected one of .*max_retries") as refused:
+        wrap(openai.AsyncOpenAI(api_key="k"), colour=60)  # type: ignore[call-arg]
     assert "did you mean" not in str(refused.value)

