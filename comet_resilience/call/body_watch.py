@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from .failure import Failure
     from .response_check import Answer
 
+#: Two line ends: whether or not the last line has one, the event is over.
+_BLANK_LINE = b"\n\n"
+
 
 def watch_body(
     context: RequestContext, log: AttemptLog, lease: Lease, response: Response, answer: Answer
@@ -147,20 +150,34 @@ class BodyWatch:
             self._settle()
             self._lease.release(Signal.IGNORED)
             return error
-        return self._failed(fault, str(error))
+        return self._end_of_finished() or self._failed(fault, str(error))
 
     def stalled(self) -> BaseException:
         """Return the error for a stream from which no event came in time."""
-        return self._failed(Fault.STALLED, f"no event for {self.stall:g} s")
+        words = f"no event for {self.stall:g} s"
+        return self._end_of_finished() or self._failed(Fault.STALLED, words)
 
-    def ended(self) -> None:
-        """Note the end of the body: a success unless the terminal sign is missing."""
+    def _end_of_finished(self) -> StopAsyncIteration | None:
+        """Return the end of a stream of which all has come: a server may close it as it likes."""
+        if self._watch is None or not self._watch.is_finished:
+            return None
+        self._finish(is_over=True)
+        return StopAsyncIteration()
+
+    def ended(self) -> bytes:
+        """Note the end of the body: a success unless the terminal sign is missing.
+
+        Of a last event that lacks nothing but its blank line the SDK would make nothing.
+        """
         if self._over is not None:
             raise self._over
         watch = self._watch
+        if watch is not None and watch.lacks_blank_line and self._decode is None:
+            return self.passed(_BLANK_LINE)
         if watch is not None and not watch.error:
             self._end(watch)
         self._finish(is_over=True)
+        return b""
 
     def _end(self, watch: EventWatch) -> None:
         """Raise if the end of a stream is none: an error without its last line end, or nothing."""

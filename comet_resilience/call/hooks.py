@@ -124,9 +124,10 @@ class InstrumentedRequest:
         self._finish(Outcome.FAILED if isinstance(error, Exception) else Outcome.CANCELLED)
         return error
 
-    def ended(self) -> None:
-        """Note that the body was read to its end."""
+    def ended(self) -> bytes:
+        """Note that the body was read to its end, and lacks nothing."""
         self._finish(Outcome.SUCCEEDED)
+        return b""
 
     def closed(self) -> None:
         """Note that the caller has closed the body: it has what it wanted."""

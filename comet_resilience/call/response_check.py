@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from ..verdict.answer import PARSED_UP_TO, is_answer, is_transcript
 from ..verdict.envelope import parse_envelope
 from ..verdict.output import (
+    OPENS,
     Opening,
     Part,
     error_of_choice,
@@ -51,6 +52,8 @@ _READ_WHOLE: Final = (Due.JSON, Due.TRANSCRIPT)
 #: Where the bytes tell what came, whatever the label says.
 _SEEN_BY_BYTES: Final = (*_READ_WHOLE, Due.STREAM)
 _SPEECH: Final = "POST /audio/speech"
+#: No sound begins like this, whatever it is labelled.
+_ERROR_BEGINS: Final = (b'{"error":', b'{"error" :')
 #: Statuses of a success that has no body by definition.
 _WITHOUT_BODY: Final = (204, 205)
 _OK: Final = 200
@@ -138,6 +141,9 @@ async def _check_speech(context: RequestContext, response: Response) -> Answer |
     if not head.chunks:
         await close(response)
         return _hollow(context, response, Fault.NO_OUTPUT, "0 bytes of sound")
+    if head.chunks[0].startswith(_ERROR_BEGINS):
+        await close(response)
+        return _refused(context, response, head.chunks[0][:BODY_CAP])
     return Answer(head=head)
 
 
@@ -173,9 +179,19 @@ def _judge_whole(context: RequestContext, response: Response, body: bytes) -> Fa
         if missing is not None and not parse_envelope(body).is_error:
             answer = response if missing in _MAY_BE_MEANT else None
             return _hollow(context, response, missing, "", body=body, answer=answer)
-    if not _is_answer(context, response, body):
-        return _refused(context, response, body[:BODY_CAP])
-    return None
+    if _is_answer(context, response, body):
+        return None
+    if context.outgoing.expected and _names_no_error(body):
+        words = f"expected {' or '.join(map(repr, context.outgoing.expected))}"
+        return _hollow(context, response, Fault.NOT_DUE, words, body=body)
+    return _refused(context, response, body[:BODY_CAP])
+
+
+def _names_no_error(body: bytes) -> bool:
+    """Tell whether a body is whole JSON that says nothing of an error."""
+    envelope = parse_envelope(body[:PARSED_UP_TO])
+    has_words = body.lstrip()[:1] in (b"{", b"[", b'"')
+    return envelope.kind is BodyKind.JSON and not (envelope.is_error and has_words)
 
 
 def _is_answer(context: RequestContext, response: Response, body: bytes) -> bool:
@@ -276,6 +292,11 @@ def _judge_event(
 ) -> Failure | None:
     """Judge the event that decides."""
     data = start.reported or event.data.encode()
+    is_no_chunk = context.info.route in OPENS and not isinstance(event.parsed, dict)
+    if is_no_chunk and not event.is_error:  # the SDK can make nothing of it
+        if _names_no_error(data):
+            return _hollow(context, response, Fault.NOT_DUE, "an event holds no object", body=data)
+        return _refused(context, response, data)
     is_named = not event.is_error and start.reported is None
     if is_named and start.part is not Part.FAILURE:
         return None

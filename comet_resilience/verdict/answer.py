@@ -52,11 +52,16 @@ def is_answer(body: bytes, expected: tuple[str, ...]) -> bool:
 
 
 def is_transcript(body: bytes) -> bool:
-    """Return True for a possible transcript: JSON without an error, or text that is no web page."""
-    envelope = parse_envelope(body[:PARSED_UP_TO])
+    """Return True for a possible transcript: text that is no web page, or JSON without an error.
+
+    Anything may be said, a number, a quotation or the name of a tag.
+    """
+    envelope, first = parse_envelope(body[:PARSED_UP_TO]), body[:64].lstrip()[:1]
     if envelope.kind is BodyKind.JSON:
-        return not envelope.is_error or len(body) > PARSED_UP_TO
-    return envelope.kind in (BodyKind.TEXT, BodyKind.EMPTY)
+        return not envelope.is_error or first != b"{" or len(body) > PARSED_UP_TO
+    return envelope.kind in (BodyKind.TEXT, BodyKind.EMPTY) or (
+        envelope.kind is BodyKind.HTML and first != b"<"
+    )
 
 
 def parsed(body: bytes) -> object:

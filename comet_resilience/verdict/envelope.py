@@ -64,8 +64,14 @@ _WORD = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _MISSING: Final = object()
 _DECODER: Final = json.JSONDecoder()
 
-#: What a top-level code says where nothing is wrong, in whatever case.
-_SUCCESS_CODES: Final = frozenset({"", "0", "1", "200", "ok", "success", "succeed"})
+#: What a code says where nothing is wrong, in whatever case.
+_SUCCESS_CODES: Final = frozenset({"", "0", "1", "200", "201", "202", "ok", "success", "succeed"})
+#: Words that are all of a message where nothing is wrong.
+_SUCCESS_WORDS = re.compile(
+    r"(?:ok(?:ay)?|succe(?:ss|ed|eded)|success(?:ful|fully)?|accepted|created|submitted|queued|done"
+    r"|completed|no error|(?:提交|操作|请求)?成功)[.!]?",
+    re.IGNORECASE,
+)
 #: Members of a bare ``detail`` or ``errors`` report; an answer with more to say is no error.
 _REPORT_MEMBERS: Final = frozenset(
     {"detail", "errors", "title", "type", "status", "message", "instance", "traceId"}
@@ -157,11 +163,21 @@ def reports_on_something(data: Mapping[str, object]) -> bool:
 
 
 def has_error(data: Mapping[str, object]) -> bool:
-    """Return True if the ``error`` member of an object says anything."""
+    """Return True if the ``error`` member of an object says anything, and not that all is well."""
     error = data.get("error")
     if isinstance(error, dict):
-        return any(value not in (None, "") for value in cast("dict[str, object]", error).values())
+        fields = cast("dict[str, object]", error)
+        is_blank = not any(value not in (None, "", 0) for value in fields.values())
+        return not (is_blank or (not fields.get("type") and _says_success(fields)))
     return bool(error)
+
+
+def _says_success(fields: Mapping[str, object]) -> bool:
+    """Return True if a report's own words, or else its code, say that nothing is wrong."""
+    message = _first(fields, "message", "msg", "description", "detail")
+    if message:
+        return _SUCCESS_WORDS.fullmatch(message.strip()) is not None
+    return _text(fields.get("code")).lower() in _SUCCESS_CODES - {"", "1"}
 
 
 def _request_ids_in(message: str) -> list[str]:
@@ -210,13 +226,14 @@ def _from_json(parsed: object) -> Envelope:
 def _reports_a_code(data: Mapping[str, object]) -> bool:
     """Recognise the form of task routes: a top-level code with words, and no payload."""
     has_words = "message" in data or "description" in data
-    success = _text(data.get("code")).lower() in _SUCCESS_CODES
+    success = _text(data.get("code")).lower() in _SUCCESS_CODES or _says_success(data)
     has_payload = "id" in data or data.get("data") or data.get("result")
     return has_words and not success and not has_payload
 
 
 def _is_bare_report(data: Mapping[str, object]) -> bool:
-    return bool(data.get("detail") or data.get("errors")) and _REPORT_MEMBERS.issuperset(data)
+    is_report = bool(data.get("detail") or data.get("errors")) and _REPORT_MEMBERS.issuperset(data)
+    return is_report and not _says_success(data)
 
 
 def _error_fields(data: Mapping[str, object]) -> Mapping[str, object]:

@@ -95,6 +95,7 @@ class Fault(StrEnum):
     LONE_STOP = "lone_stop"
     NO_CHOICES = "no_choices"
     NOT_STREAMED = "not_streamed"
+    NOT_DUE = "not_due"
     DEADLINE = "deadline"
     QUEUE = "queue"
     GATE = "gate"

@@ -96,7 +96,7 @@ _ROUTES: Final = tuple(
         _Route("GET", "/videos/{id}/content", Operation.DOWNLOAD),
         _Route("GET", "/files/{id}/content", Operation.DOWNLOAD),
         _Route("GET", "/containers/{id}/files/{id}/content", Operation.DOWNLOAD),
-        _Route("GET", "/videos/{id}", Operation.READ, ("id", "task_id", "status")),
+        _Route("GET", "/videos/{id}", Operation.READ, ("id", "task_id", "status", "data")),
         _Route("GET", "/models", Operation.READ, ("data",)),
         _Route("GET", "/models/{id}", Operation.READ, ("id",)),
     )

@@ -73,7 +73,7 @@ TERMINALS: Final = {
     "/chat/completions": _FINISH,
     "/completions": _FINISH,
     "/responses": Terminal(
-        re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"'),
+        re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed|cancelled)"'),
         (b".delta", b".added", b".done"),
     ),
     "/audio/transcriptions": Terminal(
@@ -368,16 +368,17 @@ class FirstEvent:
 class EventWatch:
     """Counts events as they pass, and notes how the stream ends.
 
-    A complete answer must contain ``terminal`` ``needed`` times; with ``None`` nothing is known
-    of the route's ends and every stream is complete. ``error`` is the data of an event that
+    A complete answer must contain ``terminal`` ``needed`` times, or as often as it has begun
+    choices, for not every provider gives more than one; with ``None`` nothing is known of the
+    route's ends and every stream is complete. ``error`` is the data of an event that
     reports one. ``done_at`` and ``torn_at`` are where in the last chunk the end mark, or an event
     whose JSON breaks off, began; -1 if it did not. ``silent_at`` is where in it a stream has to
     end for an error that the SDK does not raise: before it where it would be taken for content,
     behind it where it is handed on as an event.
     """
 
-    __slots__ = ("_absent", "_arguments", "_done", "_missing", "_scanner", "_sign", "done_at",
-                 "error", "events", "silent_at", "torn_at")  # fmt: skip
+    __slots__ = ("_absent", "_arguments", "_begun", "_done", "_found", "_needed", "_scanner",
+                 "_sign", "done_at", "error", "events", "silent_at", "torn_at")  # fmt: skip
 
     def __init__(self, terminal: Terminal | None, needed: int) -> None:
         self.events: int = 0
@@ -386,8 +387,10 @@ class EventWatch:
         self.torn_at: int = -1
         self.silent_at: int = -1
         self._sign = terminal.sign if terminal else None
-        self._absent = terminal.absent if terminal else ()
-        self._missing = needed if terminal else 0
+        self._needed = needed if terminal else 0
+        self._absent = terminal.absent if terminal and needed == 1 else ()
+        self._found = 0
+        self._begun: set[int] = set()  # choices, where several are needed
         self._done = False
         self._arguments: ToolArguments | None = None
         self._scanner = EventScanner(EVENT_CAP, self._sign)
@@ -395,7 +398,22 @@ class EventWatch:
     @property
     def is_complete(self) -> bool:
         """True once the terminal sign has come for every choice."""
-        return self._missing <= 0
+        return self._found >= self._needed or 0 < len(self._begun) <= self._found
+
+    @property
+    def is_finished(self) -> bool:
+        """True once all has come that can: what happens to the connection then is no failure."""
+        is_last = self._done or self._sign not in (None, _FINISH.sign)
+        return is_last and self.is_complete and not self.error
+
+    @property
+    def lacks_blank_line(self) -> bool:
+        """Tell whether the last event is whole but for the blank line, without which it is none."""
+        rest = self._scanner.unfinished
+        if self._done or rest.rstrip()[-1:] not in _WHOLE:
+            return False
+        lines = rest.decode("utf-8", "replace").split("\n")
+        return Event("", "\n".join(line.removeprefix("data:") for line in lines)).parsed is not None
 
     @property
     def is_over(self) -> bool:
@@ -459,11 +477,21 @@ class EventWatch:
             self.events += 1
         if self._sign is not None and event.last.rstrip()[-1:] not in _WHOLE and event.last:
             self.torn_at = event.start if self.torn_at < 0 else self.torn_at
-        if self._sign is _FINISH.sign and self._is_cut(event):
-            return
-        self._missing -= event.signs
+        if self._sign is _FINISH.sign:
+            if self._is_cut(event):
+                return
+            if self._needed > 1:
+                self._note_choices(event.as_event.parsed)
+        self._found += event.signs
         if not self.error:
             self._find_error(event)
+
+    def _note_choices(self, data: object) -> None:
+        choices = data.get("choices") if isinstance(data, dict) else None
+        for choice in choices if isinstance(choices, list) else ():
+            index = choice.get("index") if isinstance(choice, dict) else None
+            if isinstance(index, int) and len(self._begun) < self._needed:
+                self._begun.add(index)
 
     def _is_cut(self, event: Scanned) -> bool:
         """Take arguments of tool calls; whether a ``stop`` stands behind some that break off.
@@ -488,5 +516,5 @@ class EventWatch:
             return
         if self._sign is _FINISH.sign:
             self.silent_at = scanned.start
-        elif self._missing > 0:
+        elif not self.is_complete:
             self.silent_at = scanned.end

@@ -40,8 +40,8 @@ class Watcher(Protocol):
         """Return the exception that the caller gets for a body that failed."""
         ...
 
-    def ended(self) -> None:
-        """Note that the body was read to its end. Raises if that end is none."""
+    def ended(self) -> bytes:
+        """Note that the body was read to its end; return what it lacks. Raises if it is none."""
         ...
 
     def closed(self) -> None:
@@ -197,6 +197,10 @@ def watch(
     return watched
 
 
+async def _nothing_more() -> bytes:
+    raise StopAsyncIteration
+
+
 class WatchedStream:
     """The stream in place of a response's own, but for its family's base class.
 
@@ -226,8 +230,10 @@ class WatchedStream:
             chunk = self._head.popleft() if self._head else await self._pull()
             return self._watcher.passed(chunk)
         except StopAsyncIteration:
+            if lacking := self._watcher.ended():
+                self._next = _nothing_more
+                return lacking
             self._finalizer.detach()
-            self._watcher.ended()
             raise
         except BaseException as error:
             self._finalizer.detach()

@@ -38,11 +38,13 @@ from ..conftest import (
     SSE,
     WHOLE,
     Answer,
+    ClosingStream,
     at_rest,
     chunk,
     envelope,
     event,
     httpx,
+    in_virtual_time,
     on_asyncio,
     scripted,
     sdk_leaves_generators,
@@ -253,14 +255,94 @@ async def test_it_may_be_asked_only_to_warn(caplog: pytest.LogCaptureFixture) ->
 
 
 async def test_every_choice_needs_its_finish_reason() -> None:
-    """With two choices one finish reason is not enough."""
+    """With two choices begun one finish reason is not enough; not every provider gives two."""
     first, second = chunk(finish="stop"), chunk(finish="stop", index=1)
+    begun = [chunk("a"), chunk("b", index=1)]
     client, _ = scripted(
-        stream_of(chunk("a"), first, DONE), stream_of(chunk("a"), first, second, DONE)
+        stream_of(*begun, first, DONE),
+        stream_of(*begun, first, second, DONE),
+        stream_of(chunk("a"), first, DONE),
+        stream_of(chunk("a"), DONE),
     )
     with pytest.raises(IncompleteStreamError):
         await read(client, n=2)
-    await read(client, n=2)
+    assert await read(client, n=2) == "ab"
+    assert await read(client, n=2) == "a"
+    with pytest.raises(IncompleteStreamError):
+        await read(client, n=2)
+
+
+CUT_OFF = httpx.ReadError("the server hung up")
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+async def test_after_the_end_mark_a_connection_may_break(encoding: str) -> None:
+    """The answer is whole: how the server closes takes nothing away from it."""
+    parts, body = (
+        ([*WHOLE, CUT_OFF], {})
+        if not encoding
+        else ([gzip.compress(b"".join(WHOLE)), CUT_OFF], {"content-encoding": encoding})
+    )
+    client, _ = scripted(stream_of(*parts, **body))
+    text, response = (
+        "",
+        await client.chat.completions.with_raw_response.create(
+            model="m", messages=MESSAGES, stream=True
+        ),
+    )
+    async for data in response.http_response.aiter_bytes():
+        text += data.decode()
+    assert text.count("data: ") == len(WHOLE)
+    assert await read(scripted(stream_of(*parts, **body))[0]) == TEXT
+    assert at_rest(client)
+
+
+@pytest.mark.parametrize("parts", [WHOLE[:2], WHOLE[:3], [*WHOLE[:2], DONE]])
+async def test_before_its_end_a_break_is_one(parts: list[bytes]) -> None:
+    """Without the end mark, or with one that is none, a broken connection is told."""
+    client, _ = scripted(stream_of(*parts, CUT_OFF))
+    with pytest.raises(openai.APIError):
+        await read(client)
+
+
+@in_virtual_time
+async def test_after_the_end_mark_silence_is_no_stall() -> None:
+    """A server that keeps the connection open has nothing more to say."""
+
+    class Open(ClosingStream):
+        async def __anext__(self) -> bytes:
+            if not self._parts:
+                await anyio.sleep(3_600)
+            return await super().__anext__()
+
+    client, inner = scripted(stream_of(*WHOLE), stall_timeout=5.0, **FAST)
+
+    async def answered(_request: Any) -> Any:
+        return httpx.Response(200, headers=SSE, stream=Open(list(WHOLE), []))
+
+    inner.behave = answered
+    response = await client.chat.completions.with_raw_response.create(
+        model="m", messages=MESSAGES, stream=True
+    )
+    body = b"".join([part async for part in response.http_response.aiter_raw()])
+    assert body == b"".join(WHOLE)
+
+
+@pytest.mark.parametrize("missing", [b"\n", b"\n\n"])
+async def test_the_blank_line_behind_the_last_event_may_be_missing(missing: bytes) -> None:
+    """The SDK drops such an event, and its words with it; here it counts."""
+    last = chunk("lo", finish="stop").removesuffix(missing)
+    client, _ = scripted(stream_of(chunk("Hel"), last))
+    assert await read(client) == TEXT
+
+
+async def test_an_error_without_its_blank_line_is_still_an_error() -> None:
+    """Nor is half an event made whole."""
+    error = event({"error": {"message": "it broke", "code": "server_error"}}).rstrip()
+    for last in (error, chunk("lo", finish="stop")[:-9]):
+        client, _ = scripted(stream_of(chunk("Hel"), last))
+        with pytest.raises(openai.APIError):
+            await read(client)
 
 
 async def test_a_stream_over_several_lines_and_line_ends() -> None:
@@ -420,6 +502,13 @@ async def test_responses_streams() -> None:
     with pytest.raises(IncompleteStreamError):
         async for _ in await client.responses.create(model="m", input="x", stream=True):
             pass
+    cancelled = event({**completed, "type": "response.cancelled"}, "response.cancelled")
+    for last in (event(completed, "response.completed"), cancelled, cancelled.rstrip()):
+        inner.answers = [stream_of(begun, last, CUT_OFF)]
+        if not last.endswith(b"\n\n"):
+            inner.answers = [stream_of(begun, last)]
+        stream = await client.responses.create(model="m", input="x", stream=True)
+        assert len([part async for part in stream]) == 3
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])

@@ -249,8 +249,10 @@ BAD_ANSWERS: list[tuple[Answer, int]] = [
     ((200, envelope("model_not_found", "no such model"), {}), 1),
     ((200, b"", {}), 3),
     ((200, b'{"choices": [{"mess', {}), 2),
-    ((200, b"{}", {}), 1),
-    ((200, b"null", {}), 1),
+    ((200, b"{}", {}), 2),
+    ((200, b"null", {}), 2),
+    ((200, b'"no"', {}), 1),
+    ((200, {"code": 0, "message": "success", "data": COMPLETION}, {}), 2),
     ((200, {"success": False, "message": "no"}, {}), 1),
     ((200, b"plain words", {"content-type": "application/json"}), 2),
 ]

@@ -19,6 +19,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.lacking: list[bytes] = []
         self.close_inner: CloseInner | None = None
 
     def passed(self, chunk: bytes) -> bytes:
@@ -30,9 +31,10 @@ class Notes:
         self.heard.append("broke")
         return KeyError(str(error))
 
-    def ended(self) -> None:
+    def ended(self) -> bytes:
         """Read to the end."""
         self.heard.append("ended")
+        return self.lacking.pop() if self.lacking else b""
 
     def closed(self) -> None:
         """Closed."""
@@ -60,6 +62,14 @@ async def test_read_to_the_end() -> None:
     assert await watched.response.aread() == b"abc"
     await watched.response.aclose()
     assert watched.notes.heard == ["ended", "closed"]
+
+
+async def test_what_an_end_lacks_is_put_behind_it() -> None:
+    """Whatever the watcher adds comes last, and then the end is asked for once more."""
+    watched = Watched(b"a")
+    watched.notes.lacking = [b"\n"]
+    assert await watched.response.aread() == b"a\n"
+    assert watched.notes.heard[:2] == ["ended", "ended"]
 
 
 async def test_closed_early() -> None:
