@@ -5,8 +5,9 @@
 3. Otherwise the partition is told in any case: a wrong step back there costs little.
 4. The account's ceiling is known once it was refused, until ``BEYOND`` more than that are accepted
    (one more may be, by the slot of an answer whose end is still under way). A refusal of an
-   attempt that probed the account then is the account's as well, unless the partition has a
-   ceiling of its own: it was refused with as many in flight, and not accepted so since.
+   attempt that asked more of the account than before, but no more of its partition, then is the
+   account's as well, unless the partition has a ceiling of its own: it was refused with as many in
+   flight, and not accepted so since.
 5. Where neither is known, an attempt that asked more of its partition than before, but no more of
    the account, is the partition's. Otherwise witnesses are needed: refusals from two partitions
    within ``WITNESS`` seconds, from three where far fewer were in flight than the account is known
@@ -138,7 +139,7 @@ class Blame:
         if signal is Signal.OVERLOAD_MODEL:
             return Judgement(partition=True)
         is_probe = self.limit.is_above(upper)
-        is_known = is_probe and self.ceiling is not None
+        is_known = is_probe and self.ceiling is not None and not own.is_probe
         has_own = partition.ceiling is not None and partition.ceiling.meet(own)
         if is_known != has_own:
             return Judgement(partition=True, account=(upper,) if is_known else ())

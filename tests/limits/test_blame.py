@@ -142,6 +142,18 @@ def test_a_known_account_needs_no_second_witness() -> None:
     assert len(judgement.account) == 1
 
 
+def test_a_known_account_is_not_blamed_for_what_its_model_was_never_given() -> None:
+    """More was asked of both than before: it takes another model to tell whose ceiling that was."""
+    court = Court()
+    court.refuse(court.one, 3, 12)
+    court.refuse(court.other, 4, 12)
+    court.one.ceiling = court.other.ceiling = None
+    court.now += WITNESS + 1
+    above = court.limit.level + 1
+    assert not court.refuse(court.one, 5, above, is_probe=True).account
+    assert len(court.refuse(court.other, 5, above, is_probe=True).account) == 2
+
+
 def test_ceilings_that_are_disproved_are_forgotten() -> None:
     """A model's is the business of its evidence; the account's takes more, and sent later."""
     court = Court()

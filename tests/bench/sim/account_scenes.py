@@ -26,6 +26,17 @@ def _model_caps(seed: int) -> Gateway:
     return Account(None, {name: Cap(((0.0, random.randint(3, 12)),)) for name in _models(20)})
 
 
+def _together(seed: int) -> Gateway:
+    """Caps of two models, as at the quickstart's gateway: they fall and rise at the same time."""
+    return Account(
+        None,
+        {
+            "m0": Cap(((0.0, 7), (60.0, 3), (120.0, 12))),
+            "m1": Cap(((0.0, 5), (60.0, 2), (120.0, 8))),
+        },
+    )
+
+
 def _changing(seed: int) -> Gateway:
     """The account's cap, then one for each model, then the account's again."""
     models: dict[str, Gateway] = {
@@ -108,6 +119,14 @@ ACCOUNT_SCENES: tuple[Scenario, ...] = (
         kinds=_BATCH,
         batch_count=800,
         bars=Bars(batch=1.06, refused=0, nobody_fails=True),
+    ),
+    Scenario(
+        name="t_together",
+        gateway=_together,
+        workload=Workload(models=_models(2), median=0.4),
+        kinds=_BATCH,
+        batch_count=4_000,
+        bars=Bars(batch=1.10, refused=3, nobody_fails=True),
     ),
     Scenario(
         name="t_changes",
