@@ -23,7 +23,6 @@ from ..events import FleetChanged, FleetState
 from ..limits.budget import Budget, Spending
 from ..limits.eventloop import clock
 from .draws import DrawReply
-from .merge import ceiling
 from .message import StoreError
 from .renewal import MOST_SCOPES, exchange
 from .scope import budget_key, keys_of
@@ -53,10 +52,8 @@ class Coordinator:
     ) -> None:
         self._store = store
         self._account = account
-        self._make, self._maximum = make, ceiling(make())
-        self._make_account, self._account_maximum = make_account, ceiling(make_account())
-        self._limiter: Limiter | None = None
-        self._next_jitter = random.random
+        self._make, self._make_account = make, make_account
+        self._limiter: Limiter
         self._start_afresh()
         _coordinators.add(self)
 
@@ -77,27 +74,26 @@ class Coordinator:
 
     def new_share(self) -> FleetShare:
         """Return the algorithm of a new partition."""
-        return self._new_share(self._make, self._maximum)
+        return self._new_share(self._make)
 
     def new_account_share(self) -> FleetShare:
         """Return the limit of a new account."""
-        return self._new_share(self._make_account, self._account_maximum)
+        return self._new_share(self._make_account)
 
     def new_spending(self, name: str, budget: Budget, waiting: Callable[[], int]) -> Spending:
         """Return the spending of a budget of that name."""
-        key, jitter = budget_key(self._account, name), self._next_jitter
-        return SharedSpending(budget, _member(), key, waiting, self._wake_to_draw, jitter)
+        key = budget_key(self._account, name)
+        return SharedSpending(budget, _member(), key, waiting, self._wake_to_draw, random.random)
 
-    def _new_share(self, make: MakeAlgorithm, maximum: int) -> FleetShare:
-        return FleetShare(_member(), make, self.wake, self._note, self._next_jitter, maximum)
+    def _new_share(self, make: MakeAlgorithm) -> FleetShare:
+        return FleetShare(_member(), make, self.wake, self._note, random.random)
 
     def join(self, level: Level) -> None:
         """Take a new partition or account in; called under the limiter's lock."""
         share = level.slots.algorithm
         if isinstance(share, FleetShare):
             share.bind(level, keys_of(self._account, level.key))
-            if self._limiter is not None:
-                share.retired = self._limiter.note_retired(level.key)
+            share.retired = self._limiter.note_retired(level.key)
             with self._lock:
                 self._shares.append(weakref.ref(share))
 
@@ -147,10 +143,10 @@ class Coordinator:
     def _renew_until_idle(self) -> None:
         while self._goes_on():
             now = clock()
-            self._leave([share for share in self._all() if share.is_idle(now)], now)
-            for batch in due_together(self._all(), clock()):
+            self._leave([share for share in _alive(self._shares) if share.is_idle(now)], now)
+            for batch in due_together(_alive(self._shares), clock()):
                 self._renew(batch)
-            self._draw([one for one in self._all_spendings() if one.due_at() <= clock()])
+            self._draw([one for one in _alive(self._spendings) if one.due_at() <= clock()])
             due_at = self._plan()
             if due_at < math.inf:
                 self._word.wait(max(0.0, due_at - clock()))
@@ -161,7 +157,7 @@ class Coordinator:
         self._word.clear()
         if not self._is_closing and (has_word or self._plan() < math.inf):
             return True
-        self._leave(self._all(), math.inf)
+        self._leave(_alive(self._shares), math.inf)
         self._leave_budgets()
         self._store.close()
         with self._lock:
@@ -172,43 +168,34 @@ class Coordinator:
 
     def _plan(self) -> float:
         """Return when to renew next."""
-        earliest = math.inf
-        for share in self._all():
-            share.planned = share.due_at()
-            earliest = min(earliest, share.planned)
-        for spending in self._all_spendings():
-            spending.planned = spending.due_at()
-            earliest = min(earliest, spending.planned)
-        return earliest
-
-    def _all(self) -> list[FleetShare]:
-        """Return the shares of partitions that still exist."""
-        return _alive(self._shares)
-
-    def _all_spendings(self) -> list[SharedSpending]:
-        """Return the budgets that were ever drawn on, and still exist."""
-        return _alive(self._spendings)
+        renewed: list[FleetShare | SharedSpending] = [
+            *_alive(self._shares),
+            *_alive(self._spendings),
+        ]
+        for one in renewed:
+            one.planned = one.due_at()
+        return min((one.planned for one in renewed), default=math.inf)
 
     def _renew(self, shares: Sequence[FleetShare]) -> None:
         """Renew shares: ask for them, report samples if there are any, take what comes."""
-        asked = [self._under_lock(share, share.ask) for share in shares]
-        for share, one, result in zip(
-            shares, asked, exchange(self._store.send, asked), strict=True
-        ):
-            step = partial(share.conclude, one.report, result)
-            self._under_lock(share, step)
+        asked = [self._limiter.adjust(share.partition, share.ask) for share in shares]
+        results = exchange(self._store.send, asked)
+        for share, one, result in zip(shares, asked, results, strict=True):
+            self._limiter.adjust(share.partition, partial(share.conclude, one, result))
 
     def _leave(self, shares: Sequence[FleetShare], at: float) -> None:
         """Give shares back, unless a request has come since they were looked at."""
-        farewells = [self._under_lock(share, partial(share.leave, at)) for share in shares]
+        farewells = [
+            self._limiter.adjust(share.partition, partial(share.leave, at)) for share in shares
+        ]
         leaving = [farewell for farewell in farewells if farewell is not None]
         for first in range(0, len(leaving), MOST_SCOPES):
             with contextlib.suppress(StoreError):  # then they run out by themselves
-                self._store.say_farewell(leaving[first : first + MOST_SCOPES])
+                self._store.send(leaving[first : first + MOST_SCOPES])
 
     def _draw(self, spendings: Sequence[SharedSpending]) -> None:
         """Draw on budgets, and tell them what was spent beside."""
-        if not spendings or self._limiter is None:
+        if not spendings:
             return
         asked = [(one.key, self._limiter.adjust(None, one.ask)) for one in spendings]
         results: Sequence[DrawReply | StoreError]
@@ -221,24 +208,16 @@ class Coordinator:
 
     def _leave_budgets(self) -> None:
         """Give back what was drawn and not used."""
-        if self._limiter is None:
-            return
-        farewells = [
-            (one.key, self._limiter.adjust(None, one.leave)) for one in self._all_spendings()
-        ]
+        spendings = _alive(self._spendings)
+        farewells = [(one.key, self._limiter.adjust(None, one.leave)) for one in spendings]
         leaving = [(key, request) for key, request in farewells if request is not None]
         if leaving:
             with contextlib.suppress(StoreError):  # then it is lost
                 self._store.draw(leaving)
 
-    def _under_lock(self, share: FleetShare, step: Callable[[float], T]) -> T:
-        if self._limiter is None or share.partition is None:
-            raise RuntimeError("a share belongs to a partition of a limiter")
-        return self._limiter.adjust(share.partition, step)
-
     def _note(self, state: FleetState, why: str) -> None:
         """Note a share's new state; called under the limiter's lock."""
-        if state is not self._state and self._limiter is not None:
+        if state is not self._state:
             self._limiter.note(FleetChanged(old=self._state, new=state, reason=why))
             self._state = state
 

@@ -6,12 +6,11 @@ As with shares, nothing that comes back is trusted: what is out of its bounds ma
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from ..limits.budget import Budget
-from .message import MOST
+from .message import MOST, texts_in
 
 #: The most requests that are drawn for at once.
 MOST_DRAWN: Final = 64
@@ -109,15 +108,13 @@ class DrawReply:
 
 def parse_draw_reply(raw: object, request: DrawRequest) -> DrawReply | None:
     """Return the reply to a request; ``None`` if it is none."""
-    if isinstance(raw, (str, bytes)) or not isinstance(raw, Sequence) or len(raw) != _FIELDS:
+    texts = texts_in(raw, _FIELDS)
+    if texts is None:
         return None
     try:
-        delays, *numbers = [
-            value.decode() if isinstance(value, bytes) else str(value) for value in raw
-        ]
-        after = [float(delay) / 1000 for delay in delays.split(";") if delay]
-        members, *amounts = [float(number) for number in numbers]
-    except (UnicodeDecodeError, ValueError):
+        after = [float(delay) / 1000 for delay in texts[0].split(";") if delay]
+        members, *amounts = [float(number) for number in texts[1:]]
+    except ValueError:
         return None
     if not all(0 <= value <= _MOST_AMOUNT for value in (members, *amounts)):
         return None

@@ -6,7 +6,6 @@ brought back into them, what is no number at all makes the reply void.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -109,12 +108,13 @@ class ShareReply:
 
 def parse_share_reply(raw: object, maximum: int) -> ShareReply | None:
     """Return the reply, with share and limit at most ``maximum``; ``None`` if it is none."""
-    if isinstance(raw, (str, bytes)) or not isinstance(raw, Sequence) or len(raw) != _FIELDS:
+    texts = texts_in(raw, _FIELDS)
+    if texts is None:
         return None
+    *numbers, state = texts
     try:
-        *numbers, state = [_text(value) for value in raw]
         values = [float(number) for number in numbers]
-    except (TypeError, ValueError):
+    except ValueError:
         return None
     if len(state) > MOST_STATE or not all(0 <= value <= _LATEST for value in values):
         return None
@@ -136,9 +136,13 @@ def parse_share_reply(raw: object, maximum: int) -> ShareReply | None:
     )
 
 
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    if isinstance(value, (int, str)):
-        return str(value)
-    raise TypeError(value)
+def texts_in(raw: object, number: int) -> list[str] | None:
+    """Return the texts of a list of so many numbers and texts; ``None`` if it is none."""
+    if not isinstance(raw, (list, tuple)) or len(raw) != number:
+        return None
+    try:
+        texts = [value.decode() if isinstance(value, bytes) else value for value in raw]
+    except UnicodeDecodeError:
+        return None
+    are_plain = all(isinstance(text, (int, str)) for text in texts)
+    return [str(text) for text in texts] if are_plain else None

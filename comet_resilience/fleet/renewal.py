@@ -23,26 +23,20 @@ MOST_SCOPES: Final = 64
 Send = Callable[[Sequence[Addressed]], Sequence[ShareReply | StoreError]]
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The request, the sample with its source, and their time (seconds, this process' clock)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One share's part in an exchange, asked ``at`` a time of this process' clock.
+
+    ``sample`` is to be reported, ``sampler`` its source. ``make`` makes the algorithm of the scope,
+    ``remembered`` is its state as this member last saw it.
+    """
 
     request: ShareRequest
+    keys: Keys
+    maximum: int
     sample: Sample
     sampler: Sampler
     at: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One share's part in an exchange: its report, its scope, and how to run its algorithm.
-
-    ``make`` makes the algorithm, ``remembered`` is its state as this member last saw it.
-    """
-
-    report: Report
-    keys: Keys
-    maximum: int
     make: Callable[[], LimitAlgorithm]
     remembered: str
     jitter: float
@@ -84,7 +78,7 @@ class _Part:
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
-        self._request = asked.report.request
+        self._request = asked.request
         self._fleet: Understanding | None = None  # as it is once the commit is taken
         self.result: Renewal | Exception | None = None
 
@@ -104,12 +98,12 @@ class _Part:
             raise reply
         if reply.committed and self._fleet is not None:
             return Renewal(reply, self._fleet, is_reported=True)
-        asked, report = self._asked, self._asked.report
+        asked = self._asked
         fleet = understand(reply, asked.make(), asked.remembered)
-        is_reported = not is_needed(fleet, report.sample, reply)
+        is_reported = not is_needed(fleet, asked.sample, reply)
         if is_reported or is_last:
             return Renewal(reply, fleet, is_reported=is_reported)
-        commit = merge(fleet, report.sample, reply, report.request, asked.jitter)
+        commit = merge(fleet, asked.sample, reply, asked.request, asked.jitter)
         self._fleet = fleet
-        self._request = replace(report.request, commit=commit, epoch=reply.epoch)
+        self._request = replace(asked.request, commit=commit, epoch=reply.epoch)
         return None

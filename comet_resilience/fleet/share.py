@@ -1,7 +1,7 @@
 """One partition's part in the fleet, in one process: a limit algorithm like any other. Pure.
 
 The limiter asks it for its limit and tells it what happened; the coordinator's thread takes what
-is to be told to the fleet (``report``) and brings the new share (``take``). It never waits for the
+is to be told to the fleet (``ask``) and brings the new share (``take``). It never waits for the
 thread: when no share has come for too long, whatever the reason, it limits this process alone.
 """
 
@@ -19,8 +19,8 @@ from ..limits.fixed import FixedLimit
 from ..limits.guarded import Retired, contained, words_of
 from ..limits.snapshot import FleetView, InFleet
 from .demand import further_slots, is_held_back
-from .merge import level_of
-from .message import MOST, Addressed, ShareReply, ShareRequest, StoreError
+from .merge import ceiling, level_of
+from .message import Addressed, ShareReply, ShareRequest, StoreError
 from .pace import (
     IDLE,
     KEPT,
@@ -31,7 +31,7 @@ from .pace import (
     renew_every,
     time_to_live,
 )
-from .renewal import MOST_SCOPES, Asked, Renewal, Report
+from .renewal import MOST_SCOPES, Asked, Renewal
 from .sampler import FleetTicket, Sampler
 from .scope import Keys
 
@@ -66,11 +66,9 @@ class FleetShare(InFleet):
         wake: Callable[[], str | None],
         moved: Callable[[FleetState, str], None],
         jitter: Callable[[], float],
-        maximum: int = MOST,
     ) -> None:
         self.member = member
-        self.maximum = maximum
-        self.make = make
+        self.make, self.maximum = make, ceiling(make())
         self.partition: Level | None = None
         self.retired: Retired = lambda *_: None
         self.keys: Keys = ("", "")
@@ -209,8 +207,10 @@ class FleetShare(InFleet):
         if self.due_at() < self.planned:
             self.planned = -math.inf  # no need to say it twice
             why = self._wake()
-            if why:
-                self._wait_in_vain(now, why)
+            if why:  # nobody can ask: it is tried again later
+                self._asked_at, self.planned = now, math.inf
+                if self._alone is None and self._reply is None:
+                    self.go_alone(now, why)
 
     def due_at(self) -> float:
         """Return when to renew next, on this process' clock; never while nobody is there."""
@@ -246,17 +246,6 @@ class FleetShare(InFleet):
         return has_share and not self._in_use + self._waiting and now >= self._busy_at + IDLE
 
     def ask(self, now: float) -> Asked:
-        """Return this share's part in an exchange."""
-        return Asked(
-            report=self.report(now),
-            keys=self.keys,
-            maximum=self.maximum,
-            make=self.make,
-            remembered=self.remembered,
-            jitter=self._next_jitter(),
-        )
-
-    def report(self, now: float) -> Report:
         """Return what to ask of the fleet, and to tell it."""
         sampler = self._sampler.hand_over()
         waiting = self._waiting
@@ -281,21 +270,31 @@ class FleetShare(InFleet):
             learn=LEARN_RENEWALS * renew_every(self._members),
             limit=self._reply.limit if self._reply else self.make().limit,
         )
-        return Report(request, sampler.sample(now), sampler, now)
+        return Asked(
+            request=request,
+            keys=self.keys,
+            maximum=self.maximum,
+            sample=sampler.sample(now),
+            sampler=sampler,
+            at=now,
+            make=self.make,
+            remembered=self.remembered,
+            jitter=self._next_jitter(),
+        )
 
-    def take(self, report: Report, renewal: Renewal, now: float) -> None:
+    def take(self, asked: Asked, renewal: Renewal, now: float) -> None:
         """Take a share that has come; confirm soon what was lowered, for those who wait for it.
 
         What could not be reported, because others were faster, goes with the next report.
         """
         reply, algorithm = renewal.reply, renewal.fleet.algorithm
         if not renewal.is_reported:
-            self._sampler.take_back(report.sampler)
+            self._sampler.take_back(asked.sampler)
         self._owes = reply.contended and reply.share < self._share
         self._alone, self._reply, self._has_failed = None, reply, False
         self._share = reply.share
         self._limit = max(0, reply.share - len(self._sampler.refused))
-        self._good_until = report.at + KEPT * report.request.ttl
+        self._good_until = asked.at + KEPT * asked.request.ttl
         self._level = renewal.fleet.level
         closed_until, moves_at = algorithm.closed_until, algorithm.wake_at
         self._closed_until = None if closed_until is None else now + closed_until - reply.now
@@ -308,17 +307,17 @@ class FleetShare(InFleet):
         self.reason = f"{reply.share} of the fleet's {reply.limit}, {reply.members} members{why}"
         self._move(FleetState.SHARED, "the fleet's shares are renewed")
 
-    def conclude(self, report: Report, result: Renewal | Exception, now: float) -> None:
+    def conclude(self, asked: Asked, result: Renewal | Exception, now: float) -> None:
         """Take what came of an exchange."""
         if isinstance(result, Renewal):
-            self.take(report, result, now)
+            self.take(asked, result, now)
         else:
             is_ours = isinstance(result, StoreError)
-            self.fail(report, now, str(result) if is_ours else words_of(result))
+            self.fail(asked, now, str(result) if is_ours else words_of(result))
 
-    def fail(self, report: Report, now: float, why: str) -> None:
+    def fail(self, asked: Asked, now: float, why: str) -> None:
         """Go on without a reply: the share holds while it lasts, the sample goes with the next."""
-        self._sampler.take_back(report.sampler)
+        self._sampler.take_back(asked.sampler)
         if self._alone is None and self._reply is None:
             self.go_alone(now, why)
         elif self._alone is None:
@@ -337,20 +336,13 @@ class FleetShare(InFleet):
         self._move(FleetState.LOCAL, why)
         self._tick_alone(self._alone, now)
 
-    def _wait_in_vain(self, now: float, why: str) -> None:
-        """Go on alone where nobody can ask, or with the share while it lasts; try again later."""
-        self._asked_at, self.planned = now, math.inf
-        if self._alone is None and self._reply is None:
-            self.go_alone(now, why)
-
     def leave(self, idle_at: float, now: float) -> Addressed | None:
-        """Say farewell, unless a request has come since it was found idle."""
+        """Give everything back, unless a request has come since it was found idle.
+
+        The next request asks for a share again.
+        """
         if not self.is_idle(idle_at):
             return None
-        return Addressed(self.keys, self.farewell(), self.maximum)
-
-    def farewell(self) -> ShareRequest:
-        """Give everything back; the next request asks for a share again."""
         self._limit = self._share = 0
         self._reply = self._alone = None
         self._good_until = self._fleet_moves_at = math.inf
@@ -359,7 +351,7 @@ class FleetShare(InFleet):
         self._sampler = Sampler()
         self.state = FleetState.JOINING
         self.planned = math.inf
-        return ShareRequest(member=self.member)
+        return Addressed(self.keys, ShareRequest(member=self.member), self.maximum)
 
     @property
     def _waiting(self) -> int:

@@ -37,37 +37,6 @@ class SharedSpending(Spending):
     when a draw is due sooner than ``planned``, and says why if none can be made.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_alone",
-        "_alone_since",
-        "_asked_at",
-        "_drawn",
-        "_drawn_until",
-        "_failures",
-        "_fresh",
-        "_fresh_since",
-        "_jitter",
-        "_learnt",
-        "_need",
-        "_need_at",
-        "_next_jitter",
-        "_paid_until",
-        "_reply",
-        "_sent",
-        "_sent_since",
-        "_serial",
-        "_stock",
-        "_stock_at",
-        "_typical",
-        "_waiting",
-        "_waits_since",
-        "_wake",
-        "key",
-        "member",
-        "planned",
-    )  # fmt: skip
-
     def __init__(
         self,
         budget: Budget,
@@ -78,8 +47,6 @@ class SharedSpending(Spending):
         jitter: Callable[[], float],
     ) -> None:
         super().__init__(budget)
-        self.requests: int
-        self.tokens: int
         self.member: str = member
         self.key: str = key
         self._waiting, self._wake, self._next_jitter = waiting, wake, jitter
@@ -100,7 +67,7 @@ class SharedSpending(Spending):
         self._paid_until = Amount(-math.inf, -math.inf)
         self._stock, self._stock_at = _NOTHING, 0.0
         self._drawn: deque[tuple[float, Amount]] = deque()
-        self._drawn_until = self._asked_at = -math.inf
+        self._asked_at = -math.inf
         self._need: Amount | None = None
         self._need_at = 0.0
         self._waits_since: float | None = None
@@ -149,8 +116,8 @@ class SharedSpending(Spending):
 
     def close(self, charge: Charge) -> None:
         """Leave a charge as it was estimated: its answer ended without a word."""
-        if self._alone is not None and charge.at >= self._alone_since:
-            self._alone.close(charge)
+        if (alone := self._charged_by(charge)) is not None:
+            alone.close(charge)
         charge.is_settled = True
 
     def refuse(self, charge: Charge) -> None:
@@ -166,20 +133,24 @@ class SharedSpending(Spending):
         cost = self._cost(charge.tokens)
         self.requests -= 1
         self.tokens -= charge.tokens
-        if self._alone is not None:
-            self._tell(charge.at, _NOTHING - cost)
-            if charge.at >= self._alone_since:
-                self._alone.refund(charge)
-        else:
+        if self._alone is None:
             self._stock += cost
+        else:
+            self._tell(charge.at, _NOTHING - cost)
+        if (alone := self._charged_by(charge)) is not None:
+            alone.refund(charge)
         charge.is_settled = True
 
     def _settle(self, charge: Charge, tokens: int) -> None:
         self.tokens += tokens - charge.tokens
         self._tell(charge.at, self._cost(tokens) - self._cost(charge.tokens))
-        if self._alone is not None and charge.at >= self._alone_since:
-            self._alone.settle(charge, tokens)
+        if (alone := self._charged_by(charge)) is not None:
+            alone.settle(charge, tokens)
         charge.is_settled = True
+
+    def _charged_by(self, charge: Charge) -> Spending | None:
+        """Return what this process spends alone, if the charge is one of those."""
+        return self._alone if charge.at >= self._alone_since else None
 
     def left(self, now: float) -> tuple[int | None, int | None]:
         """Return the requests and tokens that the last period leaves, as last heard."""
@@ -251,8 +222,8 @@ class SharedSpending(Spending):
         regular = self._asked_at + RENEW_EVERY * (0.5 + self._jitter)
         if self._alone is None and self._need is not None and not self._failures:
             return max(self._asked_at + self._gap, self._drawn_until - REFILL)
-        is_wanted = self._need is not None or self._drawn_until > -math.inf
-        return regular if is_wanted or self._fresh or self._sent else math.inf
+        is_busy = self._need is not None or self._unused or self._fresh or self._sent
+        return regular if is_busy else math.inf
 
     def ask(self, now: float) -> DrawRequest:
         """Return what to draw, and to tell."""
@@ -261,8 +232,6 @@ class SharedSpending(Spending):
         self._collect(now)
         if self._need is not None and now - self._need_at > STALE and not self._waiting():
             self._need, self._waits_since = None, None
-        if not self._drawn:
-            self._drawn_until = -math.inf
         if not self._sent and self._fresh:
             self._hand_over(self._fresh)
         return DrawRequest(
@@ -296,8 +265,6 @@ class SharedSpending(Spending):
         draws = zip(result.delays, request.wants, strict=False)
         times = [(now + delay, amount) for delay, amount in draws]
         self._drawn = deque(sorted([*self._drawn, *times], key=lambda draw: draw[0]))
-        if self._drawn:
-            self._drawn_until = self._drawn[-1][0]
 
     def leave(self, now: float) -> DrawRequest | None:
         """Give back what was not used, and forget the fleet; ``None`` if nothing is to be told."""
@@ -331,6 +298,11 @@ class SharedSpending(Spending):
     def _unused(self) -> Amount:
         """Return all that was drawn and not used."""
         return sum((amount for _, amount in self._drawn), self._stock)
+
+    @property
+    def _drawn_until(self) -> float:
+        """Return when the last of the draws may be used."""
+        return self._drawn[-1][0] if self._drawn else -math.inf
 
     @property
     def _gap(self) -> float:

@@ -84,14 +84,18 @@ class Store:
     def send(self, asked: Sequence[Addressed]) -> list[ShareReply | StoreError]:
         """Ask the script, once for all scopes; return an error for one without a reply.
 
+        To a farewell there is none.
+
         Raises:
             StoreError: If it does not answer, or with what is no reply of the script.
 
         """
-        replies = _each(self._share(asked), len(asked))
+        keys = [key for one in asked for key in one.keys]
+        arguments = [text for one in asked for text in one.request.arguments()]
+        raw = self._run(script(), keys, arguments)
         return [
             parse_share_reply(reply, one.maximum) or _error_in(reply)
-            for reply, one in zip(replies, asked, strict=True)
+            for reply, one in zip(_each(raw, len(asked)), asked, strict=True)
         ]
 
     def draw(self, asked: Sequence[tuple[str, DrawRequest]]) -> list[DrawReply | StoreError]:
@@ -108,15 +112,6 @@ class Store:
             for reply, (_, request) in zip(_each(raw, len(asked)), asked, strict=True)
         ]
 
-    def say_farewell(self, asked: Sequence[Addressed]) -> None:
-        """Remove a member from scopes.
-
-        Raises:
-            StoreError: If Redis does not answer.
-
-        """
-        self._share(asked)
-
     def forget(self) -> None:
         """Leave the connection to the process that it belongs to."""
         self._client = None
@@ -129,12 +124,6 @@ class Store:
                 client.close()
             except Exception:  # noqa: BLE001 - it is gone either way
                 return
-
-    def _share(self, asked: Sequence[Addressed]) -> object:
-        keys = [key for one in asked for key in one.keys]
-        return self._run(
-            script(), keys, [text for one in asked for text in one.request.arguments()]
-        )
 
     def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str]) -> object:
         try:

@@ -15,7 +15,7 @@ from comet_resilience.fleet.message import (
     ShareRequest,
     StoreError,
 )
-from comet_resilience.fleet.renewal import COMMIT_TRIES, Asked, Renewal, Report, exchange
+from comet_resilience.fleet.renewal import COMMIT_TRIES, Asked, Renewal, exchange
 from comet_resilience.fleet.sampler import Sampler
 from comet_resilience.fleet.scope import Keys
 from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
@@ -76,9 +76,12 @@ class Script:
 def asked(sample: Sample, make: Callable[[], LimitAlgorithm] = make, keys: Keys = KEYS) -> Asked:
     """A share's part with such a sample."""
     return Asked(
-        report=Report(ASK, sample, Sampler(), 0.0),
+        request=ASK,
         keys=keys,
         maximum=1_000,
+        sample=sample,
+        sampler=Sampler(),
+        at=0.0,
         make=make,
         remembered="",
         jitter=0.5,

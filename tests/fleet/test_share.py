@@ -57,7 +57,7 @@ class Member:
 
     def renew(self, **changes: Any) -> None:
         """One renewal that is answered."""
-        report = self.share.report(self.now)
+        report = self.share.ask(self.now)
         reply = replace(ANSWER, **changes)
         fleet = understand(reply, self.share.make(), "")
         if isinstance(fleet.algorithm, StepBack):
@@ -67,7 +67,7 @@ class Member:
 
     def fail(self) -> None:
         """One renewal that is not."""
-        self.share.fail(self.share.report(self.now), self.now, "Redis is away")
+        self.share.fail(self.share.ask(self.now), self.now, "Redis is away")
 
     def send(self, number: int = 1) -> list[Any]:
         """Send some attempts."""
@@ -160,7 +160,7 @@ def test_alone_it_steps_back_but_never_grows_beyond_its_part() -> None:
         member.share.ended(ticket, member.now, member.partition.slots.in_flight)
         member.share.tick(member.now)
     assert member.share.limit < 3
-    assert not member.share.report(member.now).sample.refused  # not the fleet's business any more
+    assert not member.share.ask(member.now).sample.refused  # not the fleet's business any more
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_a_refusal_is_told_at_once_and_its_slot_withheld_until_the_answer() -> N
     member.share.tick(member.now)
     assert member.woken == 1
     assert member.share.limit == 1  # a queue would burn down in the others
-    report = member.share.report(member.now)
+    report = member.share.ask(member.now)
     assert [outcome.retry_after for outcome in report.sample.refused] == [2.0] * 3
     assert {outcome.epoch for outcome in report.sample.refused} == {4}
     member.renew()
@@ -202,9 +202,9 @@ def test_news_that_do_not_arrive_go_with_the_next_report() -> None:
     member.end(ticket)
     member.fail()
     member.now += 0.5
-    (outcome,) = member.share.report(member.now).sample.refused
+    (outcome,) = member.share.ask(member.now).sample.refused
     assert outcome.age == pytest.approx(0.5)
-    assert not member.share.report(member.now).sample.refused
+    assert not member.share.ask(member.now).sample.refused
 
 
 def test_an_attempt_above_the_level_is_a_probe_and_accepted_after_a_second_at_the_latest() -> None:
@@ -217,7 +217,7 @@ def test_an_attempt_above_the_level_is_a_probe_and_accepted_after_a_second_at_th
     assert not member.share._sampler.probes
     member.now += 0.2
     member.share.tick(member.now)
-    (probe,) = member.share.report(member.now).sample.probes
+    (probe,) = member.share.ask(member.now).sample.probes
     assert (probe.in_flight, probe.epoch) == (19, 4)
 
 
@@ -228,7 +228,7 @@ def test_a_refusal_is_told_with_what_the_others_hold_an_acceptance_with_what_the
     refused, probe = member.send(4)[2:]
     member.share.refused(refused, member.now, 3, None, 0.5)
     member.share.accepted(probe, member.now)
-    sample = member.share.report(member.now).sample
+    sample = member.share.ask(member.now).sample
     assert [outcome.in_flight for outcome in sample.refused] == [19]  # third of four, sixteen held
     assert [outcome.in_flight for outcome in sample.probes] == [14]
 
@@ -253,7 +253,9 @@ def test_idle_shares_are_given_back_and_asked_for_again() -> None:
     assert not member.share.is_idle(member.now)
     member.now += IDLE + 1000
     assert member.share.is_idle(member.now)
-    assert member.share.farewell().ttl == 0
+    farewell = member.share.leave(math.inf, member.now)
+    assert farewell is not None
+    assert farewell.request.ttl == 0
     assert member.share.due_at() == math.inf
     assert member.share.limit == 0
     member.wait(1)
@@ -273,7 +275,7 @@ def test_it_tells_how_many_it_has_and_wants_and_how_fast_it_sends() -> None:
             member.end(ticket)
     member.send(3)
     member.wait(5)
-    request = member.share.report(member.now).request
+    request = member.share.ask(member.now).request
     assert (request.in_use, request.want, request.share, request.epoch) == (3, 8, 4, 4)
     assert request.rate == pytest.approx(10, rel=0.5)  # sent one each tenth of a second
 
@@ -300,7 +302,7 @@ def test_what_was_sent_before_the_first_share_teaches_neither_fleet_nor_process(
     member.end(early)
     member.share.tick(member.now)
     assert (member.share.limit, limit) == (8, 8)
-    assert not member.share.report(member.now).sample.is_urgent
+    assert not member.share.ask(member.now).sample.is_urgent
 
 
 def test_what_was_sent_alone_is_not_told_to_the_fleet_as_a_probe() -> None:
@@ -310,7 +312,7 @@ def test_what_was_sent_alone_is_not_told_to_the_fleet_as_a_probe() -> None:
     (ticket,) = member.send()
     member.renew()
     member.share.accepted(ticket, member.now)
-    sample = member.share.report(member.now).sample
+    sample = member.share.ask(member.now).sample
     assert (sample.accepted, sample.probes) == (1, ())
 
 
@@ -339,7 +341,7 @@ def test_without_contention_a_refusal_is_told_with_what_the_others_used() -> Non
     member.renew(contended=False, in_use=10)
     (refused,) = member.send()
     member.share.refused(refused, member.now, 0, None, 0.5)
-    (outcome,) = member.share.report(member.now).sample.refused
+    (outcome,) = member.share.ask(member.now).sample.refused
     assert outcome.in_flight == 11
 
 
@@ -349,11 +351,11 @@ def test_news_that_others_overtook_go_with_the_next_report() -> None:
     (ticket,) = member.send()
     member.share.refused(ticket, member.now, 0, 2.0, 0.5)
     member.end(ticket)
-    report = member.share.report(member.now)
+    report = member.share.ask(member.now)
     fleet = understand(ANSWER, make(), "")
     member.share.take(report, Renewal(ANSWER, fleet, is_reported=False), member.now)
     assert member.share.limit == 3  # the slot is withheld until the fleet has heard
-    (outcome,) = member.share.report(member.now).sample.refused
+    (outcome,) = member.share.ask(member.now).sample.refused
     assert outcome.retry_after == 2.0
 
 
@@ -377,7 +379,7 @@ class Team:
 
     def renew(self, one: FleetShare, /, *, hold: bool = False, **changes: Any) -> None:
         """One renewal that is answered: by a fleet that holds still, or lets one more be tried."""
-        report = one.report(self.now)
+        report = one.ask(self.now)
         reply = replace(ANSWER, **changes)
         algorithm = StepBack(8, 1, 64)
         algorithm.level, algorithm.allowance = reply.limit - (not hold), int(not hold)
@@ -404,10 +406,10 @@ def test_a_model_below_a_full_account_wants_one_more_slot_and_does_not_hurry() -
     share.sent(team.now, 1)
     slots = team.below[0].slots
     slots.in_flight, slots.waiting = 1, 100
-    assert share.report(team.now).request.want == 1 + 4 + 1
+    assert share.ask(team.now).request.want == 1 + 4 + 1
     assert share.due_at() == pytest.approx(team.now + HUNGRY_GAP)
     team.slots.in_flight = 4
-    assert share.report(team.now).request.want == 1 + 1
+    assert share.ask(team.now).request.want == 1 + 1
     assert share.due_at() == pytest.approx(team.now + RENEW_EVERY)
 
 

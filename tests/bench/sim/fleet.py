@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any, Final
 
 from comet_resilience.fleet.draws import DrawReply, DrawRequest, parse_draw_reply
-from comet_resilience.fleet.merge import ceiling
 from comet_resilience.fleet.message import Addressed, ShareReply, StoreError, parse_share_reply
 from comet_resilience.fleet.renewal import Asked, Renewal, exchange
 from comet_resilience.fleet.scope import keys_of
@@ -103,9 +102,7 @@ class VirtualCoordinator:
 
     def _new_share(self, make: Callable[[], LimitAlgorithm]) -> FleetShare:
         name = f"{self._member}-{len(self.shares)}"
-        return FleetShare(
-            name, make, self._wake, lambda state, why: None, self._next_jitter, ceiling(make())
-        )
+        return FleetShare(name, make, self._wake, lambda state, why: None, self._next_jitter)
 
     def _join(self, level: Level) -> None:
         share = level.slots.algorithm
@@ -149,7 +146,7 @@ class VirtualCoordinator:
     ) -> None:
         for share, one, result in zip(shares, asked, results, strict=True):
             assert isinstance(result, Renewal), result
-            self.limiter.adjust(_level(share), partial(share.take, one.report, result))
+            self.limiter.adjust(_level(share), partial(share.take, one, result))
         self._is_busy = False
         self._look()
 
