@@ -11,12 +11,21 @@ from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import anyio
 import hypothesis
 import openai
 import pytest
 import trio.testing
 
-from comet_resilience import FixedLimit, Options, snapshot, wrap
+from comet_resilience import (
+    AttemptFinished,
+    FailureKind,
+    FixedLimit,
+    Options,
+    RequestInfo,
+    snapshot,
+    wrap,
+)
 from comet_resilience.wire.family import family_of_sdk
 
 BASE_URL = "https://api.cometapi.com/v1"
@@ -121,6 +130,15 @@ class ClosingStream(httpx.AsyncByteStream):  # type: ignore[misc]
         self._closed.append(self)
 
 
+class EndlessStream(ClosingStream):
+    """The same with some parts and then none, for ever."""
+
+    async def __anext__(self) -> bytes:
+        if not self._parts:
+            await anyio.sleep_forever()
+        return await super().__anext__()
+
+
 @dataclass
 class Scripted:
     """An inner transport that gives prepared answers in turn, the last one for ever."""
@@ -149,6 +167,17 @@ class Scripted:
         stream = ClosingStream(parts, self.closed)
         self.opened.append(stream)
         return httpx.Response(status, headers=headers, stream=stream)
+
+    def hold(self) -> anyio.Event:
+        """Give no answer before the returned event is set."""
+        goes_on = anyio.Event()
+
+        async def wait(request: Any) -> Any:
+            await goes_on.wait()
+            return await self.answer(request)
+
+        self.behave = wait
+        return goes_on
 
     async def aclose(self) -> None:
         """Count closings."""
@@ -207,6 +236,17 @@ async def failure_of(client: Any, **keywords: Any) -> Any:
     with pytest.raises(openai.OpenAIError) as caught:
         await ask(client, **keywords)
     return caught.value
+
+
+def refused_attempt(**changes: Any) -> AttemptFinished:
+    """Return the event of an attempt that met a rate limit, but for the changes."""
+    facts: dict[str, Any] = {
+        "request": RequestInfo(route="POST /chat/completions", model="m"), "attempt": 1,
+        "status": 429, "kind": FailureKind.RATE_LIMITED, "code": "", "fault": "",
+        "reason": "rate limiting", "request_id": "id-1", "queued": 0.0, "elapsed": 0.1,
+        "in_flight": 1, "limit": 8, "request_bytes": 60, "response_bytes": 90,
+    }  # fmt: skip
+    return AttemptFinished(**(facts | changes))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,25 +9,12 @@ from typing import Any, get_args
 
 import pytest
 
-from comet_resilience import AttemptFinished, Event, FailureKind, RequestInfo, events
+from comet_resilience import Event, events
+
+from .conftest import refused_attempt
 
 KINDS: tuple[type[Any], ...] = get_args(Event)
-FINISHED = AttemptFinished(
-    request=RequestInfo(route="POST /chat/completions", model="m"),
-    attempt=1,
-    status=429,
-    kind=FailureKind.RATE_LIMITED,
-    code="",
-    fault="",
-    reason="rate limiting",
-    request_id="id-1",
-    queued=0.0,
-    elapsed=0.1,
-    in_flight=1,
-    limit=8,
-    request_bytes=60,
-    response_bytes=90,
-)
+FINISHED = refused_attempt()
 
 
 def test_the_union_has_every_event() -> None:

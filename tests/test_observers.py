@@ -25,25 +25,10 @@ from comet_resilience.call.hooks import Instrumentation
 from comet_resilience.log_lines import describe
 from comet_resilience.observers import Observers
 
-from .conftest import OK, ask, scripted
+from .conftest import OK, ask, refused_attempt, scripted
 
 INFO = RequestInfo(route="POST /chat/completions", model="m")
-FINISHED = AttemptFinished(
-    request=INFO,
-    attempt=1,
-    status=429,
-    kind=FailureKind.RATE_LIMITED,
-    code="",
-    fault="",
-    reason="rate limiting",
-    request_id="id-1",
-    queued=0.0,
-    elapsed=0.1,
-    in_flight=1,
-    limit=8,
-    request_bytes=60,
-    response_bytes=90,
-)
+FINISHED = refused_attempt()
 EVENTS: list[tuple[Event, int, str]] = [
     (FINISHED, logging.DEBUG, "429"),
     (
@@ -76,7 +61,7 @@ EVENTS: list[tuple[Event, int, str]] = [
     (
         GateOpened(partition=("r", "m"), host="api.test", after=11.31, waiting=99),
         logging.INFO,
-        "outage of ('r', 'm') at api.test over after 11.3 s",
+        "outage of r m at api.test over after 11.3 s",
     ),
     (StreamAbandoned(request=INFO), logging.WARNING, "async with"),
 ]

@@ -26,7 +26,15 @@ from comet_resilience import (
 )
 from comet_resilience.overrides import PER_CALL, current_block
 
-from .conftest import BROKEN, COMPLETION, FAST, MESSAGES, OK, ask, scripted
+from .conftest import (
+    BROKEN,
+    COMPLETION,
+    FAST,
+    OK,
+    ask,
+    scripted,
+    stream_from,
+)
 
 SHARED = sorted(set(get_type_hints(Options)) - PER_CALL)
 EVENTS = {"content-type": "text/event-stream"}
@@ -227,13 +235,7 @@ async def test_a_deadline_for_one_block() -> None:
 async def test_a_queue_timeout_for_one_block() -> None:
     """A request of the block does not wait longer; ``None`` takes the client's bound away."""
     client, inner = scripted(OK, algorithm=lambda: FixedLimit(1), queue_timeout=0.01)
-    gone_on = anyio.Event()
-
-    async def hold(request: Any) -> Any:
-        await gone_on.wait()
-        return await inner.answer(request)
-
-    inner.behave = hold
+    gone_on = inner.hold()
     answers: list[str | None] = []
 
     async def patient() -> None:
@@ -256,17 +258,12 @@ async def test_a_queue_timeout_for_one_block() -> None:
 async def test_a_priority_for_one_block() -> None:
     """The urgent one is next, however many wait; among equals order is that of arrival."""
     client, inner = scripted(OK, algorithm=lambda: FixedLimit(1), priority="low")
-    gone_on, order = anyio.Event(), []
-
-    async def hold(request: Any) -> Any:
-        await gone_on.wait()
-        return await inner.answer(request)
+    gone_on, order = inner.hold(), []
 
     async def call(name: str) -> None:
         await ask(client)
         order.append(name)
 
-    inner.behave = hold
     arrivals: list[tuple[str, Any]] = [
         ("running", {}), ("a", {}), ("bulk", {"priority": "bulk"}), ("b", {"priority": 5}),
         ("high", {"priority": "high"}), ("c", {}),
@@ -287,17 +284,12 @@ async def test_a_priority_for_one_block() -> None:
 async def test_a_retry_stands_at_the_head_of_its_own_priority() -> None:
     """Before others of it that came later, and behind a higher one that came since."""
     client, inner = scripted(BROKEN, OK, **{**FAST, "algorithm": lambda: FixedLimit(1)})
-    gone_on, order = anyio.Event(), []
-
-    async def hold(request: Any) -> Any:
-        await gone_on.wait()
-        return await inner.answer(request)
+    gone_on, order = inner.hold(), []
 
     async def call(name: str) -> None:
         await ask(client)
         order.append(name)
 
-    inner.behave = hold
     low, high = override(priority="low"), override(priority="high")
     async with anyio.create_task_group() as tasks:
         for name, block in [("fails once", low), ("later", low), ("high", high)]:
@@ -336,8 +328,8 @@ async def test_a_stream_keeps_the_word_under_which_it_began() -> None:
     """Read after the block, it is still judged by the block."""
     client, _ = scripted((200, [event("half")], EVENTS), **FAST)
     with override(incomplete_stream="warn"):
-        lenient = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
-    strict = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+        lenient = await stream_from(client)
+    strict = await stream_from(client)
     with override(incomplete_stream="warn"), pytest.raises(IncompleteStreamError):
         await read(strict)
     assert await read(lenient) == ["half"]

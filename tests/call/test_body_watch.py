@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import gzip
 import json
 import zlib
@@ -45,9 +43,9 @@ from ..conftest import (
     event,
     httpx,
     in_virtual_time,
-    on_asyncio,
     scripted,
     sdk_leaves_generators,
+    stream_from,
     stream_of,
 )
 
@@ -64,9 +62,7 @@ TEXT = "Hello"
 async def read(client: Any, **keywords: Any) -> str:
     """The text of a streamed completion."""
     text = ""
-    async with await client.chat.completions.create(
-        model="m", messages=MESSAGES, stream=True, **keywords
-    ) as stream:
+    async with await stream_from(client, **keywords) as stream:
         async for part in stream:
             text += (part.choices[0].delta.content or "") if part.choices else ""
     return text
@@ -75,7 +71,7 @@ async def read(client: Any, **keywords: Any) -> str:
 async def test_a_stream_passes_untouched() -> None:
     """Every event arrives, in order, and the slot is held until the end and no longer."""
     client, inner = scripted(stream_of(PING, *WHOLE))
-    stream: Any = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+    stream: Any = await stream_from(client)
     assert snapshot(client).partitions[0].in_flight == 1
     text = ""
     async for part in stream:
@@ -209,7 +205,7 @@ async def test_an_error_that_the_sdk_takes_for_content_is_raised(size: int) -> N
 async def test_what_came_before_a_silent_error_is_handed_over() -> None:
     """The part of a chunk before the error reaches the caller, the error follows."""
     client, _ = scripted(stream_of(chunk("Hel") + chunk("lo") + SILENT + DONE), **FAST)
-    stream: Any = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+    stream: Any = await stream_from(client)
     text = ""
     with pytest.raises(openai.APIError, match="died"):
         async for part in stream:
@@ -236,7 +232,7 @@ async def test_half_an_answer_is_never_passed_off_as_whole(parts: list[bytes]) -
     heard: list[Event] = []
     client, _ = scripted(stream_of(*parts), on_event=heard.append, **FAST)
     text = ""
-    stream: Any = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+    stream: Any = await stream_from(client)
     with pytest.raises(IncompleteStreamError) as caught:
         async for part in stream:
             text += part.choices[0].delta.content or ""
@@ -389,10 +385,9 @@ async def test_cut_at_every_byte() -> None:
     assert at_rest(client)
 
 
-async def test_stalls_are_measured_on_events(anyio_backend: tuple[str, Any]) -> None:
+@in_virtual_time
+async def test_stalls_are_measured_on_events() -> None:
     """Keep-alives do not count: no event for stall_timeout seconds ends the stream."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
 
     class Stalling(httpx.AsyncByteStream):  # type: ignore[misc]
         def __init__(self, *parts: bytes) -> None:
@@ -433,15 +428,12 @@ async def test_stalls_are_measured_on_events(anyio_backend: tuple[str, Any]) -> 
     assert at_rest(client)
 
 
-async def test_a_slow_reader_is_no_stall(anyio_backend: tuple[str, Any]) -> None:
+@in_virtual_time
+async def test_a_slow_reader_is_no_stall() -> None:
     """Only the time in which the reader waits for the server counts."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     client, _ = scripted(stream_of(*WHOLE), stall_timeout=2.0, **FAST)
     text = ""
-    async with await client.chat.completions.create(
-        model="m", messages=MESSAGES, stream=True
-    ) as stream:
+    async with await stream_from(client) as stream:
         async for event in stream:
             text += event.choices[0].delta.content or ""
             await anyio.sleep(3)
@@ -455,7 +447,7 @@ async def test_however_a_caller_stops_the_slot_is_free() -> None:
 
     async def open_stream() -> Any:
         inner.answers = [stream_of(*WHOLE)]
-        return await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+        return await stream_from(client)
 
     stream = await open_stream()
     async for _ in stream:
@@ -627,30 +619,6 @@ async def test_what_an_unknown_route_may_have_done_is_not_done_twice(body: bytes
     with pytest.raises(InvalidAnswerError):
         await client.get("/suno/fetch", cast_to=object)
     assert len(inner.sent) == 3
-
-
-@on_asyncio
-async def test_abandoned_streams_give_slot_and_connection_back() -> None:
-    """Ten dropped streams over two connections: the next ten calls succeed."""
-    heard: list[Event] = []
-    async with Gateway(chunk_delay=0.001) as gateway:
-        pool = httpx.AsyncClient(limits=httpx.Limits(max_connections=2), timeout=10)
-        base = openai.AsyncOpenAI(
-            base_url=gateway.base_url, api_key=gateway.api_key, http_client=pool
-        )
-        client = wrap(base, on_event=heard.append, max_concurrency=2)
-        for _ in range(10):
-            stream: Any = await client.chat.completions.create(
-                model="m", messages=MESSAGES, stream=True
-            )
-            await anext(stream)
-            del stream
-            gc.collect()
-            await asyncio.sleep(0.01)
-        for _ in range(10):
-            await client.chat.completions.create(model="m", messages=MESSAGES)
-        assert at_rest(client)
-        await client.close()
 
 
 _USAGE = {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}

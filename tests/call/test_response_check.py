@@ -41,9 +41,11 @@ from ..conftest import (
     envelope,
     event,
     httpx,
+    in_virtual_time,
     on_asyncio,
     scripted,
     sdk_leaves_generators,
+    stream_from,
     stream_of,
 )
 
@@ -91,7 +93,7 @@ SPOKEN = [*BEGUN, ADDED, DELTA, COMPLETED]
 async def seen_of(client: Any, api: str = CHAT) -> list[Any]:
     """The events of a streamed request."""
     if api == CHAT:
-        stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+        stream = await stream_from(client)
     else:
         stream = await client.responses.create(model="m", input="x", stream=True)
     return [part async for part in stream]
@@ -212,13 +214,10 @@ class Slow(httpx.AsyncByteStream):  # type: ignore[misc]
         """Nothing to close."""
 
 
+@in_virtual_time
 @pytest.mark.parametrize(("opening", "after"), [("hold", 4.0), ("pass", 1.0)])
-async def test_the_first_output_is_not_delayed(
-    opening: Any, after: float, anyio_backend: tuple[str, Any]
-) -> None:
+async def test_the_first_output_is_not_delayed(opening: Any, after: float) -> None:
     """The call returns at the very chunk that brings output; who wants the opening has it."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     client, inner = scripted(stream_of(*SPOKEN), stall_timeout=1.5, **FAST)
 
     async def slowly(_request: Any) -> Any:
@@ -249,9 +248,7 @@ async def test_what_is_held_is_bounded(opening: list[bytes]) -> None:
     client, inner = scripted(stream_of(*opening, ERROR), stream_of(*WHOLE), **FAST)
     seen = []
     with pytest.raises(openai.APIError, match="too much to do"):
-        async for part in await client.chat.completions.create(
-            model="m", messages=MESSAGES, stream=True
-        ):
+        async for part in await stream_from(client):
             seen.append(part)  # noqa: PERF401 - it raises
     assert len(seen) == len(opening)
     assert len(inner.sent) == 1

@@ -38,6 +38,7 @@ from ..conftest import (
     envelope,
     failure_of,
     httpx,
+    in_virtual_time,
     scripted,
 )
 
@@ -125,10 +126,9 @@ async def test_the_sdk_never_retries_on_top_of_us() -> None:
     assert len(inner.sent) == 1
 
 
-async def test_retry_after_is_never_cut_short(anyio_backend: tuple[str, Any]) -> None:
+@in_virtual_time
+async def test_retry_after_is_never_cut_short() -> None:
     """A hint in seconds or milliseconds is waited out in full, and little longer."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     for headers, least in (({"retry-after": "20"}, 20.0), ({"retry-after-ms": "1500"}, 1.5)):
         client, _ = scripted((429, envelope("", ""), headers), OK, **FAST)
         started = anyio.current_time()
@@ -145,12 +145,9 @@ async def test_a_hint_above_the_cap_gives_up_at_once() -> None:
     assert "600 s" in diagnose(caught).reason
 
 
-async def test_the_default_backoff_waits_between_attempts(
-    anyio_backend: tuple[str, Any],
-) -> None:
+@in_virtual_time
+async def test_the_default_backoff_waits_between_attempts() -> None:
     """Six retries take at most the sum of their ceilings, and the limiter adds little."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     waits: list[float] = []
 
     def note(event: Event) -> None:
@@ -163,10 +160,9 @@ async def test_the_default_backoff_waits_between_attempts(
     assert all(0 <= wait <= 0.5 * 2**place for place, wait in enumerate(waits))
 
 
-async def test_it_never_sleeps_past_the_callers_deadline(anyio_backend: tuple[str, Any]) -> None:
+@in_virtual_time
+async def test_it_never_sleeps_past_the_callers_deadline() -> None:
     """With three seconds left and a hint of thirty, the 429 comes back at once."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     client, inner = scripted((429, envelope("", ""), {"retry-after": "30"}), OK)
     started = anyio.current_time()
     with anyio.fail_after(3):
@@ -177,10 +173,9 @@ async def test_it_never_sleeps_past_the_callers_deadline(anyio_backend: tuple[st
     assert "deadline" in diagnose(caught).reason
 
 
-async def test_the_deadline_covers_a_slow_answer(anyio_backend: tuple[str, Any]) -> None:
+@in_virtual_time
+async def test_the_deadline_covers_a_slow_answer() -> None:
     """An attempt that runs past ``deadline=`` ends in a timeout of the SDK's family."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     client, inner = scripted(OK, deadline=2.0)
 
     async def hang(_request: Any) -> Any:
@@ -355,10 +350,9 @@ async def test_own_rules_come_first() -> None:
     assert len(inner.sent) == 1
 
 
-async def test_nothing_is_held_while_sleeping(anyio_backend: tuple[str, Any]) -> None:
+@in_virtual_time
+async def test_nothing_is_held_while_sleeping() -> None:
     """During a backoff of a minute the slot is free and the response closed."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     client, inner = scripted((429, envelope("", ""), {"retry-after": "50"}), OK)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
@@ -371,14 +365,7 @@ async def test_nothing_is_held_while_sleeping(anyio_backend: tuple[str, Any]) ->
 async def test_a_full_queue_sheds_before_sending() -> None:
     """Above max_queue a request fails at once with a clear OpenAIError; nothing was sent."""
     client, inner = scripted(OK, initial_concurrency=1, max_concurrency=1, max_queue=1)
-    gate = anyio.Event()
-    send = inner.answer
-
-    async def wait(request: Any) -> Any:
-        await gate.wait()
-        return await send(request)
-
-    inner.behave = wait
+    gate = inner.hold()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
         tasks.start_soon(ask, client)
@@ -391,10 +378,9 @@ async def test_a_full_queue_sheds_before_sending() -> None:
     assert len(inner.sent) == 2
 
 
-async def test_a_slow_queue_times_out(anyio_backend: tuple[str, Any]) -> None:
+@in_virtual_time
+async def test_a_slow_queue_times_out() -> None:
     """A request that waits longer than queue_timeout fails with a clear OpenAIError."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     client, inner = scripted(OK, max_concurrency=1, queue_timeout=3.0)
     send = inner.answer
 
@@ -452,12 +438,9 @@ async def test_an_unread_completion_holds_no_slot() -> None:
     assert snapshot(client).partitions[0].in_flight == 0
 
 
-async def test_a_task_created_moments_ago_may_not_be_visible_yet(
-    anyio_backend: tuple[str, Any],
-) -> None:
+@in_virtual_time
+async def test_a_task_created_moments_ago_may_not_be_visible_yet() -> None:
     """Polling a new task is retried while it is unknown; another unknown task is not."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     unknown: Answer = (400, envelope("task_not_exist", "no such task"), {})
     video: Answer = (200, {"id": "video_1", "status": "queued", "object": "video"}, {})
     client, inner = scripted(video, unknown, unknown, video)

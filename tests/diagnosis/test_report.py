@@ -16,7 +16,15 @@ import pytest
 from comet_resilience import FixedLimit, QueueFullError, SupportReport, support_report, wrap
 from comet_resilience.testing import Gateway, error_reply
 
-from ..conftest import FAST, MESSAGES, ask, httpx, in_real_time, scripted
+from ..conftest import (
+    FAST,
+    MESSAGES,
+    ask,
+    httpx,
+    in_real_time,
+    scripted,
+    stream_from,
+)
 
 pytestmark = [pytest.mark.anyio, in_real_time]
 
@@ -155,9 +163,7 @@ async def test_a_stream_that_broke_has_a_report() -> None:
     answer: Any = (200, [first, httpx.ReadError("gone")], {"cf-ray": "9a1b2c3d4e5f6071-FRA"})
     client, _ = scripted(answer, **FAST)
     with pytest.raises(openai.APIConnectionError) as caught:
-        async for _ in await client.chat.completions.create(
-            model="m", messages=MESSAGES, stream=True
-        ):
+        async for _ in await stream_from(client):
             pass
     report = support_report(caught.value)
     assert report.status == "200 OK"

@@ -40,7 +40,14 @@ from comet_resilience.verdict.vocabulary import (
     Observation,
     Operation,
 )
-from tests.conftest import OK, Answer, ask, envelope, scripted
+from tests.conftest import (
+    OK,
+    Answer,
+    ask,
+    envelope,
+    in_virtual_time,
+    scripted,
+)
 
 #: The specification's constants as our keywords: base 50 ms, cap 20 s, three attempts.
 STANDARD: dict[str, Any] = {"backoff_initial": 0.05, "backoff_max": 20.0, "max_retries": 2}
@@ -166,13 +173,12 @@ AWS_SEQUENCES: list[tuple[list[Answer], int, bool]] = [
 
 
 @pytest.mark.anyio
+@in_virtual_time
 @pytest.mark.parametrize(("answers", "attempts", "succeeds"), AWS_SEQUENCES)
 async def test_aws_standard_mode_makes_three_attempts(
-    answers: list[Answer], attempts: int, succeeds: bool, anyio_backend: tuple[str, Any]
+    answers: list[Answer], attempts: int, succeeds: bool
 ) -> None:
     """The standard mode's sequences, whole requests over the SDK."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     client, inner = scripted(*answers, **STANDARD)
     if succeeds:
         assert await ask(client) == "Hi"

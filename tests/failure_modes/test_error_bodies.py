@@ -20,7 +20,18 @@ from hypothesis import strategies as st
 
 from comet_resilience import FailureKind, diagnose, wrap
 from comet_resilience.wire.response import BODY_CAP, BODY_SECONDS
-from tests.conftest import FAST, KEY, OK, Answer, ask, envelope, httpx, on_asyncio, scripted
+from tests.conftest import (
+    FAST,
+    KEY,
+    OK,
+    Answer,
+    ask,
+    envelope,
+    httpx,
+    in_virtual_time,
+    on_asyncio,
+    scripted,
+)
 
 pytestmark = pytest.mark.timeout(120)
 MB = 1_048_576
@@ -148,13 +159,10 @@ class Dripping(httpx.AsyncByteStream):  # type: ignore[misc]
 
 
 @pytest.mark.anyio
+@in_virtual_time
 @pytest.mark.parametrize(("status", "sends"), [(400, 1), (503, 2), (429, 2)])
-async def test_fm22_slow_loris_is_given_five_seconds(
-    status: int, sends: int, anyio_backend: tuple[str, Any]
-) -> None:
+async def test_fm22_slow_loris_is_given_five_seconds(status: int, sends: int) -> None:
     """After five seconds in all the status alone decides; the connection is closed."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     client, inner = scripted(OK, max_retries=1, **FAST)
     bodies: list[Dripping] = []
 

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
 
 import openai
 import pytest
 
 from comet_resilience import FailureKind as Kind
 from comet_resilience import RetryScheduled, diagnose, snapshot, support_report
-from tests.conftest import COMPLETION, FAST, KEY, OK, Answer, ask, envelope, on_asyncio, scripted
+from tests.conftest import (
+    COMPLETION,
+    FAST,
+    KEY,
+    OK,
+    Answer,
+    ask,
+    envelope,
+    in_virtual_time,
+    on_asyncio,
+    scripted,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 ID = "20261102031415926535897Qx7LmZ2p"
@@ -171,10 +181,9 @@ async def test_guide_400_minimal_request_is_sent_as_printed() -> None:
     assert inner.sent[0][0]["authorization"] == f"Bearer {KEY}"
 
 
-async def test_guide_429_exponential_backoff_with_jitter(anyio_backend: tuple[str, Any]) -> None:
+@in_virtual_time
+async def test_guide_429_exponential_backoff_with_jitter() -> None:
     """The waits lie below doubling ceilings and are not the same for everybody."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     rows: list[tuple[float, ...]] = []
     for _ in range(6):
         waits: list[float] = []
@@ -191,12 +200,11 @@ async def test_guide_429_exponential_backoff_with_jitter(anyio_backend: tuple[st
     assert len(set(rows)) == len(rows)
 
 
+@in_virtual_time
 async def test_guide_429_reduces_burst_concurrency_and_says_where(
-    caplog: pytest.LogCaptureFixture, anyio_backend: tuple[str, Any]
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A 429 moves the limit of its route and model; the log names both."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     client, _ = scripted(_json(429, "too many"), max_retries=0)
     for _ in range(4):
         with pytest.raises(openai.RateLimitError):

@@ -139,13 +139,7 @@ def test_fm11_the_sdk_does_not_retry_what_the_queue_refused() -> None:
 
     async def main() -> None:
         client, inner = scripted(OK, max_concurrency=1, initial_concurrency=1, max_queue=5)
-        opened = anyio.Event()
-
-        async def wait(request: Any) -> Any:
-            await opened.wait()
-            return await inner.answer(request)
-
-        inner.behave = wait
+        opened = inner.hold()
         errors: list[openai.OpenAIError] = []
 
         async def call() -> None:

@@ -20,11 +20,14 @@ from tests.conftest import (
     SSE,
     WHOLE,
     Answer,
+    EndlessStream,
     ask,
     envelope,
     httpx,
+    in_virtual_time,
     on_asyncio,
     scripted,
+    sdk_leaves_generators,
 )
 
 from .counting import limiter_of
@@ -32,29 +35,9 @@ from .counting import limiter_of
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.timeout(120),
-    # The SDK leaves its own generators unexhausted where a stream is left in the middle.
-    pytest.mark.filterwarnings("ignore:Async generator '(openai|httpx):ResourceWarning"),
+    sdk_leaves_generators,
 ]
 SHORT, LONG = 0.02, 60.0
-
-
-class Endless(httpx.AsyncByteStream):  # type: ignore[misc]
-    """A stream with some events and then none."""
-
-    def __init__(self, *parts: bytes) -> None:
-        self._parts = list(parts)
-
-    def __aiter__(self) -> Any:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if self._parts:
-            return self._parts.pop(0)
-        await anyio.sleep_forever()
-        raise AssertionError("not reached")
-
-    async def aclose(self) -> None:
-        """Nothing to close."""
 
 
 def at_rest(client: Any) -> bool:
@@ -70,15 +53,15 @@ async def _hang(_request: Any) -> Any:
 
 
 async def _hang_in_the_body(_request: Any) -> Any:
-    return httpx.Response(200, stream=Endless(b'{"id": "x", '))
+    return httpx.Response(200, stream=EndlessStream([b'{"id": "x", '], []))
 
 
 async def _hang_before_the_first_event(_request: Any) -> Any:
-    return httpx.Response(200, headers=SSE, stream=Endless(b": PING\n\n"))
+    return httpx.Response(200, headers=SSE, stream=EndlessStream([b": PING\n\n"], []))
 
 
 async def _hang_after_the_first_event(_request: Any) -> Any:
-    return httpx.Response(200, headers=SSE, stream=Endless(WHOLE[0]))
+    return httpx.Response(200, headers=SSE, stream=EndlessStream([WHOLE[0]], []))
 
 
 async def _stream(client: Any) -> None:
@@ -174,12 +157,9 @@ async def test_fm09_our_deadline_and_the_callers_scope(name: str, deadline_is_in
     assert at_rest(client)
 
 
-async def test_fm09_the_deadline_counts_queue_backoff_and_body(
-    anyio_backend: tuple[str, Any],
-) -> None:
+@in_virtual_time
+async def test_fm09_the_deadline_counts_queue_backoff_and_body() -> None:
     """Two seconds in the queue, three of backoff, and a body that never ends: five in all."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
     client, inner = scripted(OK, algorithm=lambda: FixedLimit(1), deadline=7.0)
     held = await limiter_of(client).acquire(("POST /chat/completions", "m"))
     sent: list[float] = []

@@ -51,6 +51,7 @@ from tests.conftest import (
     on_asyncio,
     scripted,
     sdk_leaves_generators,
+    stream_from,
 )
 
 from .counting import limiter_of
@@ -64,7 +65,7 @@ pytestmark = [
 
 async def opened(client: Any) -> Any:
     """A stream whose first event has come."""
-    stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+    stream = await stream_from(client)
     await anext(stream)
     return stream
 
@@ -225,9 +226,7 @@ def test_fm17_cut_at_every_byte_offset(cut: Exception | None, backend: str) -> N
 async def _text_or_error(client: Any) -> str:
     text = ""
     try:
-        async with await client.chat.completions.create(
-            model="m", messages=MESSAGES, stream=True
-        ) as stream:
+        async with await stream_from(client) as stream:
             async for part in stream:
                 text += part.choices[0].delta.content or ""
     except openai.APIError as error:
@@ -291,7 +290,7 @@ async def events(client: Any) -> tuple[list[str], Exception | None]:
     """What a caller sees of a stream, and how it ends."""
     seen: list[str] = []
     try:
-        stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+        stream = await stream_from(client)
         async for event in stream:
             seen.append(event.to_json())  # noqa: PERF401 - it may raise
     except openai.OpenAIError as error:
@@ -366,7 +365,7 @@ async def test_a_stream_of_megabytes_in_one_read_is_whole(codec: str) -> None:
     headers = SSE | {"content-encoding": codec.replace("raw", "deflate")}
     client, inner = scripted((200, [Flushing(codec).packed([plain])], headers), **FAST)
     count = 0
-    async for _ in await client.chat.completions.create(model="m", messages=MESSAGES, stream=True):
+    async for _ in await stream_from(client):
         count += 1
     assert count == 1_001
     assert len(inner.sent) == 1

@@ -7,26 +7,24 @@ from typing import Any
 
 import pytest
 
-from comet_resilience import AttemptFinished, FailureKind, RequestInfo, StreamFinished, Usage
+from comet_resilience import AttemptFinished, RequestInfo, StreamFinished, Usage
 from comet_resilience.journal.observer import observer_for
 from comet_resilience.journal.record import VERSION, JournalRecord, StreamRecord, line_of, record_of
 from comet_resilience.journal.saturation import analyse
 
-from ..conftest import KEY
+from ..conftest import KEY, refused_attempt
 
 USAGE = Usage(prompt_tokens=3, completion_tokens=4, reasoning_tokens=2)
 INFO = RequestInfo(route="POST /chat/completions", model="m")
 
 
 def finished(**changes: Any) -> AttemptFinished:
-    """An attempt that was refused, but for the changes."""
-    made: dict[str, Any] = {
-        "request": INFO, "attempt": 1, "status": 429, "kind": FailureKind.RATE_LIMITED, "code": "",
-        "fault": "", "reason": "slow down", "request_id": "id-1", "queued": 0.5, "elapsed": 0.25,
-        "in_flight": 5, "limit": 8, "request_bytes": 70, "response_bytes": 90, "canary": False,
+    """An attempt below an account that was refused, but for the changes."""
+    facts: dict[str, Any] = {
+        "queued": 0.5, "elapsed": 0.25, "in_flight": 5, "request_bytes": 70,
         "account": "account 2", "account_in_flight": 9, "account_limit": 12,
     }  # fmt: skip
-    return AttemptFinished(**(made | changes))
+    return refused_attempt(**(facts | changes))
 
 
 def test_a_line() -> None:

@@ -15,6 +15,7 @@ from comet_resilience import (
     Snapshot,
     Usage,
 )
+from tests.conftest import refused_attempt
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -107,12 +108,9 @@ def plot_of(span: ReadableSpan) -> list[str]:
 
 
 def attempt_of(route: str = ROUTE, model: str = "m", status: int | None = 200) -> AttemptFinished:
-    """An attempt that is over."""
-    return AttemptFinished(
-        request=RequestInfo(route=route, model=model), attempt=1, status=status, kind=None,
-        code="", fault="", reason="", request_id="", queued=0.0, elapsed=0.1, in_flight=1, limit=8,
-        request_bytes=None, response_bytes=None,
-    )  # fmt: skip
+    """An attempt that was answered."""
+    request = RequestInfo(route=route, model=model)
+    return refused_attempt(request=request, status=status, kind=None, reason="")
 
 
 def change_of(partition: Any, new: int, reason: str = "refused") -> LimitChanged:

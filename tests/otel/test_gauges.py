@@ -24,13 +24,7 @@ pytestmark = pytest.mark.anyio
 async def test_gauges_show_the_limiter_at_that_moment(telemetry: Telemetry) -> None:
     """One request in flight, one waiting; with both over, none."""
     client, inner = scripted(OK, on_event=telemetry.observer(), algorithm=lambda: FixedLimit(1))
-    answer, send = anyio.Event(), inner.answer
-
-    async def hold(request: Any) -> Any:
-        await answer.wait()
-        return await send(request)
-
-    inner.behave = hold
+    answer = inner.hold()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
         tasks.start_soon(ask, client)
@@ -82,13 +76,7 @@ async def test_accounts_are_shown_with_those_who_wait_for_them(telemetry: Teleme
     client, inner = scripted(
         OK, on_event=telemetry.observer(), initial_concurrency=2, max_concurrency=2
     )
-    answer, send = anyio.Event(), inner.answer
-
-    async def hold(request: Any) -> Any:
-        await answer.wait()
-        return await send(request)
-
-    inner.behave = hold
+    answer = inner.hold()
     named = {"account": "account"}
     async with anyio.create_task_group() as tasks:
         for model in ("a", "b", "a", "b"):

@@ -23,7 +23,7 @@ from tests.conftest import (
     OK,
     SSE,
     STREAM,
-    ClosingStream,
+    EndlessStream,
     ask,
     chunk,
     httpx,
@@ -129,14 +129,8 @@ async def test_a_cancelled_reader_is_no_error(telemetry: Telemetry) -> None:
     """Cancelled in the middle of a stream."""
     client, inner = scripted(OK, on_event=telemetry.observer())
 
-    class Endless(ClosingStream):
-        async def __anext__(self) -> bytes:
-            if not self._parts:
-                await anyio.sleep_forever()
-            return await super().__anext__()
-
     async def endless(_request: Any) -> Any:
-        return httpx.Response(200, headers=SSE, stream=Endless([chunk("x")], []))
+        return httpx.Response(200, headers=SSE, stream=EndlessStream([chunk("x")], []))
 
     inner.behave = endless
     async with await stream_from(client) as stream:

@@ -31,6 +31,7 @@ from tests.conftest import (
     chunk,
     envelope,
     event,
+    in_virtual_time,
     scripted,
     sdk_leaves_generators,
     stream_from,
@@ -128,12 +129,9 @@ async def test_the_request_that_moved_the_limit_says_so(telemetry: Telemetry) ->
     assert own[0]["limit.old"] > own[0]["limit.new"]
 
 
-async def test_a_wait_for_a_slot_is_an_event(
-    telemetry: Telemetry, anyio_backend: tuple[str, Any]
-) -> None:
+@in_virtual_time
+async def test_a_wait_for_a_slot_is_an_event(telemetry: Telemetry) -> None:
     """Who found a slot at once says nothing; who waited says how long."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("needs virtual time")
     client, inner = scripted(OK, on_event=telemetry.observer(), algorithm=lambda: FixedLimit(1))
     send = inner.answer
 
@@ -172,13 +170,7 @@ async def test_a_full_queue_is_a_failed_request_without_attempts(telemetry: Tele
     client, inner = scripted(
         OK, on_event=telemetry.observer(), max_queue=0, algorithm=lambda: FixedLimit(1)
     )
-    held, send = anyio.Event(), inner.answer
-
-    async def hold(request: Any) -> Any:
-        await held.wait()
-        return await send(request)
-
-    inner.behave = hold
+    held = inner.hold()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
         await anyio.wait_all_tasks_blocked()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from comet_resilience.verdict.advice import ADVICE, SECTIONS
-from comet_resilience.verdict.rule import Like, Rule
+from comet_resilience.verdict.rule import Like
 from comet_resilience.verdict.vocabulary import (
-    Action,
     BodyKind,
     FailureKind,
     Fault,
@@ -18,17 +15,7 @@ from comet_resilience.verdict.vocabulary import (
     Signal,
 )
 
-
-def _rule(**changes: Any) -> Rule:
-    given: dict[str, Any] = {
-        "name": "mine",
-        "kind": FailureKind.UNAVAILABLE,
-        "action": Action.RETRY,
-        "reason": "because",
-        "source": "inferred",
-    }
-    return Rule(**{**given, **changes})
-
+from .conftest import rule_of
 
 SEEN = Observation(
     status=503,
@@ -66,32 +53,32 @@ SEEN = Observation(
 )
 def test_each_condition_counts(name: str, right: object, wrong: object) -> None:
     """A row applies only if each of its conditions holds."""
-    assert _rule(**{name: right}).matches(SEEN)
-    assert not _rule(**{name: wrong}).matches(SEEN)
+    assert rule_of(**{name: right}).matches(SEEN)
+    assert not rule_of(**{name: wrong}).matches(SEEN)
 
 
 def test_no_condition_matches_everything() -> None:
     """A condition left out holds always."""
-    assert _rule().matches(SEEN)
-    assert _rule().matches(Observation())
+    assert rule_of().matches(SEEN)
+    assert rule_of().matches(Observation())
 
 
 def test_conditions_on_what_is_absent_do_not_hold() -> None:
     """A fault has no status, and an answer no fault."""
-    assert not _rule(status=range(1_000)).matches(Observation())
-    assert not _rule(fault=set(Fault)).matches(Observation())
+    assert not rule_of(status=range(1_000)).matches(Observation())
+    assert not rule_of(fault=set(Fault)).matches(Observation())
 
 
 def test_single_values_are_sets_of_one() -> None:
     """A word is compared whole, not letter by letter, and a number is a status."""
-    assert _rule(status=503, code="The_Code", fault=Fault.READ, body="json").matches(SEEN)
-    assert not _rule(code="the_code_and_more").matches(SEEN)
-    assert not _rule(code="the_code").matches(Observation(code=""))
+    assert rule_of(status=503, code="The_Code", fault=Fault.READ, body="json").matches(SEEN)
+    assert not rule_of(code="the_code_and_more").matches(SEEN)
+    assert not rule_of(code="the_code").matches(Observation(code=""))
 
 
 def test_words_are_compared_without_case() -> None:
     """Neither the user's case nor the server's matters."""
-    assert _rule(code=["THE_CODE"], type=("the_TYPE",)).matches(SEEN)
+    assert rule_of(code=["THE_CODE"], type=("the_TYPE",)).matches(SEEN)
 
 
 def test_words_by_pattern() -> None:
@@ -99,30 +86,30 @@ def test_words_by_pattern() -> None:
     assert "channel:x" in Like("Channel:*")
     assert 5 not in Like("*")
     assert list(Like("a*")) == ["a*"]
-    assert _rule(code=Like("the_*")).matches(SEEN)
-    assert not _rule(code=Like("a_*")).matches(SEEN)
+    assert rule_of(code=Like("the_*")).matches(SEEN)
+    assert not rule_of(code=Like("a_*")).matches(SEEN)
 
 
 def test_only_the_head_of_a_message_is_searched() -> None:
     """However long a message is, the time is bounded."""
     long = Observation(message="x" * 4_000 + "needle")
-    assert not _rule(message="needle").matches(long)
+    assert not rule_of(message="needle").matches(long)
 
 
 def test_verdict_has_the_kind_and_its_advice() -> None:
     """What a row leaves open, its kind says."""
-    verdict = _rule(wait=2.0, at_most=1, ambiguous=True, signal=Signal.OVERLOAD).verdict()
+    verdict = rule_of(wait=2.0, at_most=1, ambiguous=True, signal=Signal.OVERLOAD).verdict()
     assert verdict.advice == ADVICE[FailureKind.UNAVAILABLE]
     assert verdict.section == SECTIONS[FailureKind.UNAVAILABLE]
     assert (verdict.wait, verdict.at_most, verdict.ambiguous) == (2.0, 1, True)
     assert (verdict.rule, verdict.signal) == ("mine", Signal.OVERLOAD)
-    own = _rule(advice=("do this",), section="here").verdict()
+    own = rule_of(advice=("do this",), section="here").verdict()
     assert (own.advice, own.section) == (("do this",), "here")
 
 
 def test_names_do_for_values() -> None:
     """Plain words for kind, action and signal mean the values, so a row never half applies."""
-    rule = _rule(kind="timeout", action="fail", signal="overload")
+    rule = rule_of(kind="timeout", action="fail", signal="overload")
     assert rule.kind is FailureKind.TIMEOUT
     assert rule.signal is Signal.OVERLOAD
     assert not rule.verdict().retryable
@@ -143,4 +130,4 @@ def test_names_do_for_values() -> None:
 def test_nonsense_is_refused_at_construction(name: str, value: object, words: str) -> None:
     """What cannot be meant is not found out in the middle of a request."""
     with pytest.raises(ValueError, match=words):
-        _rule(**{name: value})
+        rule_of(**{name: value})

@@ -6,21 +6,12 @@ from typing import Any
 
 import pytest
 
-from comet_resilience.verdict.rule import Like, Rule
+from comet_resilience.verdict.rule import Like
 from comet_resilience.verdict.rules import RULES
 from comet_resilience.verdict.table import condition, consequence, failures_table
 from comet_resilience.verdict.vocabulary import Action, BodyKind, FailureKind, Fault, Signal
 
-
-def _rule(**changes: Any) -> Rule:
-    given: dict[str, Any] = {
-        "name": "mine",
-        "kind": FailureKind.UNAVAILABLE,
-        "action": Action.RETRY,
-        "reason": "because",
-        "source": "inferred",
-    }
-    return Rule(**{**given, **changes})
+from .conftest import rule_of
 
 
 class _Odd:
@@ -59,7 +50,7 @@ def test_one_line_for_each_row() -> None:
 )
 def test_condition_in_words(changes: dict[str, Any], words: str) -> None:
     """Each condition is named, and whole centuries of statuses as such."""
-    assert condition(_rule(**changes)) == words
+    assert condition(rule_of(**changes)) == words
 
 
 @pytest.mark.parametrize(
@@ -85,4 +76,4 @@ def test_condition_in_words(changes: dict[str, Any], words: str) -> None:
 )
 def test_consequence_in_words(changes: dict[str, Any], words: str) -> None:
     """What is done, how often, when, and what the limiter learns."""
-    assert consequence(_rule(**changes)) == words
+    assert consequence(rule_of(**changes)) == words

@@ -20,7 +20,10 @@ import trio
 from comet_resilience import wrap
 from comet_resilience.testing import Gateway, GatewayInThread
 
-from ..conftest import MESSAGES, ask
+from ..conftest import (
+    ask,
+    stream_from,
+)
 
 pytestmark = pytest.mark.anyio
 #: Calls at once, each on a connection of its own.
@@ -132,10 +135,10 @@ async def test_a_body_keeps_its_connection() -> None:
     """A response that is read after its client was dropped is read to its end."""
     async with Gateway(text="word " * 200) as gateway:
         client = client_of(gateway)
-        stream = await client.chat.completions.create(model="m", messages=MESSAGES, stream=True)
+        stream = await stream_from(client)
         response, those = stream.response, sockets(client)
-        stream._client = None  # type: ignore[assignment]
-        stream._iterator = iter(())  # type: ignore[assignment]
+        stream._client = None
+        stream._iterator = iter(())
         del stream, client
         gc.collect()
         await anyio.lowlevel.checkpoint()

@@ -18,7 +18,11 @@ from comet_resilience.wire.response import (
     rebuild,
 )
 
-from ..conftest import ClosingStream, httpx
+from ..conftest import (
+    ClosingStream,
+    httpx,
+    in_virtual_time,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -54,10 +58,9 @@ async def test_a_bomb_does_not_go_off() -> None:
     assert len(await read_bounded(response)) == BODY_CAP
 
 
-async def test_a_dripping_body_is_given_up(anyio_backend: tuple[str, Any]) -> None:
+@in_virtual_time
+async def test_a_dripping_body_is_given_up() -> None:
     """After five seconds the rest of a slow body is left alone."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
 
     class Drip(httpx.AsyncByteStream):  # type: ignore[misc]
         def __aiter__(self) -> Any:
@@ -88,10 +91,9 @@ async def test_somebody_elses_bug_is_not_swallowed() -> None:
     assert len(closed) == 1
 
 
-async def test_closing_is_bounded(anyio_backend: tuple[str, Any]) -> None:
+@in_virtual_time
+async def test_closing_is_bounded() -> None:
     """A connection that does not close is left after two seconds, without an exception."""
-    if anyio_backend[0] != "trio":
-        pytest.skip("waits: on virtual time only")
 
     class Stuck:
         async def aclose(self) -> None:
