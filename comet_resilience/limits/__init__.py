@@ -4,7 +4,8 @@ The door
     ``limiter``: locks, waits, wakes, tells observers; ``scheduler``: who gets a free slot next
 State
     ``partition``: one partition, its ``Waiter``s and ``Lease``s; ``account``: the limit above them;
-    ``slots``: what both have; ``partitions``: all of them; ``queue``, ``ring``, ``priority``: order
+    ``slots``: what both have; ``partitions``: all of them; ``queue``, ``ring``, ``priority``,
+    ``too_late``: order
 How many
     ``algorithm``, ``fixed``; ``guarded``: an algorithm of the user's; ``blame``, ``evidence``:
     whose ceiling a refusal met

@@ -8,8 +8,9 @@ what has to be done outside of it.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 from weakref import ref
 
 from ..verdict.rates import RateInWords, RateReading
@@ -29,6 +30,10 @@ from .snapshot import Load
 from .spacing import Spaced
 from .timer import Timer
 from .told import Told
+from .too_late import QuickestAnswers
+
+#: The order of those who stand back.
+_BEHIND_ALL: Final = sys.maxsize
 
 
 class Body(Protocol):
@@ -203,8 +208,8 @@ class Partition:
     """
 
     __slots__ = (
-        "__weakref__", "_arrivals", "_queue", "above", "ceiling", "gate", "host", "key", "opens_at",
-        "pressed", "slots", "timer", "told", "used_at",
+        "__weakref__", "_arrivals", "_queue", "above", "answers", "ceiling", "gate", "host", "key",
+        "opens_at", "pressed", "slots", "timer", "told", "used_at",
     )  # fmt: skip
 
     def __init__(
@@ -223,6 +228,7 @@ class Partition:
         self.told: Told = Told()
         self.opens_at: float | None = None
         self.pressed: Pressed[Waiter] = Pressed()
+        self.answers: QuickestAnswers = QuickestAnswers()
         self.timer: Timer = Timer()
         self.used_at: float = 0.0
         self._queue: Queue[Waiter] = Queue()
@@ -336,12 +342,26 @@ class Partition:
         """Return all who still wait, in no order."""
         return list(self._queue)
 
-    def next_up(self) -> Waiter:
-        """Return the next to send: the first, or through a closed gate the one sent least often."""
+    def next_up(self, now: float) -> Waiter:
+        """Return the next to send: the first, or through a closed gate the one sent least often.
+
+        Whom no answer would reach in time stands back behind the others.
+        """
         head = self.head()
+        while self._stands_back(head, now):
+            self._queue.take_back()
+            head.order = _BEHIND_ALL
+            self._queue.push(head)
+            head = self.head()
         if self.gate.is_closed or head.host.is_closed:
             return min(self.waiters(), key=lambda waiter: (waiter.request.sent, waiter.order))
         return head
+
+    def _stands_back(self, head: Waiter, now: float) -> bool:
+        """Tell whether no answer would reach the first in time, and it has not stood back yet."""
+        if head.useful_until == math.inf or head.order == _BEHIND_ALL or self.slots.waiting == 1:
+            return False
+        return self.answers.are_too_late(head.useful_until - now)
 
     def pop(self, waiter: Waiter | None = None) -> Waiter:
         """Take one who still waits out of the queue, the first if none is named."""
@@ -422,6 +442,7 @@ class Partition:
     def accept(self, lease: Lease, now: float) -> None:
         """Note that the answer to an attempt has begun, and is handed to the caller."""
         lease.begun = True
+        self.answers.note(now - lease.passages[0].sent_at)
         self.slots.holders.answers.add(lease)
         self.slots.algorithm.accepted(lease.ticket, now)
         if self.above is not None:
@@ -454,6 +475,8 @@ class Partition:
         slots.free(lease)
         if signal is Signal.SUCCESS:
             slots.ok += 1
+            if not lease.begun:
+                self.answers.note(now - lease.passages[0].sent_at)
             slots.algorithm.accepted(lease.ticket, now)
         elif signal.is_overload:
             slots.refused += 1

@@ -100,6 +100,15 @@ class Queue(Generic[QueuedT]):
             overtaken.overtaken += other > priority
         return one
 
+    def take_back(self) -> QueuedT:
+        """Take the next out for it to be queued at another place: that is no turn of its own."""
+        priority = self._next()
+        line = self._lines[priority]
+        one = line.head()
+        heappop(line.heap)
+        self._count_out(priority, line)
+        return one
+
     def leave(self, one: QueuedT) -> None:
         """Let one go out of its turn."""
         one.left = True

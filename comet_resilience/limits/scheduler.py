@@ -239,7 +239,7 @@ class Scheduler:
         """Return who of a partition may go next, and how, whatever the account says."""
         slots = partition.slots
         if slots.waiting and slots.has_room and not partition.host.is_closed:
-            waiter = partition.next_up()
+            waiter = partition.next_up(now)
             if _may_pass(partition, waiter.host, now):
                 pace = self._pacer.pace_of_first(waiter, now)
                 return None if pace is Pace.HELD else (waiter, pace)
@@ -304,7 +304,7 @@ class Scheduler:
         """
         if not (partition.slots.waiting and partition.may_send and partition.gate.has_room(now)):
             return None
-        waiter = partition.next_up()
+        waiter = partition.next_up(now)
         pace = self._pacer.pace_of(waiter, now)
         return None if pace is Pace.HELD else (waiter, pace)
 

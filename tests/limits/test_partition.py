@@ -175,3 +175,48 @@ def test_a_waiter_of_this_loop_runs_at_once_and_one_of_another_by_its_loop() -> 
     assert waiter.parking.is_over
     there.gone = True
     assert not partition.push(other, None).wake(mine)
+
+
+def _answered_in(seconds: float, times: int = 4) -> Partition:
+    """A partition for one call at once whose answers took so long each."""
+    partition = Partition("p", FixedLimit(1))
+    for _ in range(times):
+        lease = grant(partition, 0.0)
+        partition.release(lease, Signal.SUCCESS, None, seconds, 0.0)
+    return partition
+
+
+def _waiting(partition: Partition, *left: float) -> list[Any]:
+    """Those who wait at time 0, of whom each has so many seconds left."""
+    loop: Any = Loop()
+    waiters = [partition.push(loop, None) for _ in left]
+    for waiter, seconds in zip(waiters, left, strict=True):
+        waiter.useful_until = seconds
+    return waiters
+
+
+def test_whom_no_answer_reaches_in_time_stands_back() -> None:
+    """Others go first, in their order, and then those who stood back, in theirs: none is lost."""
+    partition = _answered_in(1.0)
+    late, short, never, long = _waiting(partition, 0.5, 0.95, 0.1, 60.0)
+    order = []
+    for _ in range(4):
+        assert partition.next_up(0.0) is partition.next_up(0.0)
+        order.append(partition.pop(partition.next_up(0.0)))
+    assert order == [short, long, late, never]
+
+
+def test_nobody_stands_back_for_what_is_not_known() -> None:
+    """Nor alone, nor behind one answer that was quick, nor before a later arrival for good."""
+    few = _answered_in(1.0, times=3)
+    first, _ = _waiting(few, 0.5, 60.0)
+    assert few.next_up(0.0) is first
+    alone = _answered_in(1.0)
+    (one,) = _waiting(alone, 0.5)
+    assert alone.next_up(0.0) is one
+    quick = _answered_in(1.0)
+    lease = grant(quick, 0.0)
+    quick.accept(lease, 0.2)
+    quick.release(lease, Signal.SUCCESS, None, 9.0, 0.0)
+    first, _ = _waiting(quick, 0.5, 60.0)
+    assert quick.next_up(0.0) is first

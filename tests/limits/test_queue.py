@@ -167,3 +167,13 @@ def test_places_of_those_who_left_are_given_up() -> None:
     for one in many[:2]:
         queue.leave(one)
     assert (queue.places, list(queue)) == (0, [])
+
+
+def test_one_that_is_taken_back_may_be_queued_anew() -> None:
+    """It has had no turn: nobody was overtaken, and nobody is counted twice."""
+    queue = queue_of(0, 0, 10)
+    first = queue.take_back()
+    assert queue.ahead_of(10) == 2
+    first.order = 9
+    queue.push(first)
+    assert [queue.pop().order for _ in range(3)] == [1, 9, 2]

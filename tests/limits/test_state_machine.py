@@ -399,7 +399,7 @@ class WholeMachine(RuleBasedStateMachine):
         for partition in self.limiter._partitions.values():
             if not partition.slots.waiting or not partition.may_send:
                 continue
-            waiter = partition.next_up()
+            waiter = partition.next_up(now)
             host = partition.host
             may_pass = not host.is_closed and host.has_room(now) and partition.gate.has_room(now)
             pace = self.limiter._pacer.pace_of_first(waiter, now)
