@@ -170,7 +170,7 @@ async def test_what_a_budget_cannot_let_go_in_time_fails_at_once() -> None:
     assert anyio.current_time() == began
     assert caught.value.available_in == pytest.approx(10.0)
     assert str(caught.value) == (
-        "the budget of 6 requests in 60 s has room for this request to 'm' in 10.0 s at best, and"
+        "the budget of 6 requests in 60 s has room for this request to m in 10.0 s at best, and"
         " it cannot wait for longer than 5.0 s; it was not sent"
     )
     assert isinstance(caught.value, QueueTimeoutError)
@@ -201,7 +201,7 @@ async def test_no_slot_in_time_is_told_as_before() -> None:
     limiter = _limiter(None, Budget(requests=6_000), most=1)
     await limiter.acquire("m", request=Standing(cost=Cost("m")))
     await anyio.sleep(1.0)
-    with pytest.raises(QueueTimeoutError, match="no slot for 'm' was free within queue_timeout=2"):
+    with pytest.raises(QueueTimeoutError, match="no slot for m was free within queue_timeout=2"):
         await _send(limiter, queue_timeout=2.0)
 
 
