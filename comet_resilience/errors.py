@@ -1,8 +1,8 @@
 """The few errors that the library raises itself.
 
-Wherever a response of the gateway fits, the caller gets the SDK's own exception for it. These
-stand where none fits: all are ``openai.OpenAIError``s, so the SDK lets them through untouched, and
-all carry the ``diagnosis`` of the request.
+Wherever the gateway answered, the caller gets the SDK's own exception for that answer. These are
+for the cases in which there is none: all are ``openai.OpenAIError``s, so the SDK lets them through
+untouched, and all carry the ``diagnosis`` of the request.
 """
 
 from __future__ import annotations
@@ -16,41 +16,41 @@ if TYPE_CHECKING:
 
 
 class ResilienceError(openai.OpenAIError):
-    """Something that this library decided, before or after the gateway had its say."""
+    """An error that this library raises itself; ``diagnosis`` explains it."""
 
     diagnosis: Diagnosis | None = None
 
 
 class QueueFullError(ResilienceError):
-    """So many requests wait for a slot already that this one was not even queued; not sent."""
+    """Too many requests were waiting for a slot already, so this one was not sent."""
 
 
 class QueueTimeoutError(ResilienceError, TimeoutError):
-    """No slot was free within ``queue_timeout`` for the next attempt, which was not sent.
+    """No slot was free within ``queue_timeout``, so the next attempt was not sent.
 
     It may have been a retry: ``diagnosis.attempts`` has those that were sent before.
     """
 
 
 class CallbackError(ResilienceError):
-    """A function given to ``wrap()``, ``partition`` or ``algorithm``, failed; not sent.
+    """A function given to ``wrap()`` failed (``partition``, ``algorithm``); nothing was sent.
 
-    What it raised is the ``__cause__``.
+    Its own exception is the ``__cause__``.
     """
 
 
 class BudgetExceededError(ResilienceError):
-    """The request takes more tokens than its whole ``budget`` has, so it could never go; not sent.
+    """The request needs more tokens than its whole ``budget`` has, so it can never be sent.
 
-    The figure is an estimate of the prompt, and what the request allows its answer.
+    The figure is an estimate: the prompt's tokens, and those that the request allows its answer.
     """
 
 
 class BudgetSpentError(BudgetExceededError, QueueTimeoutError):
-    """The ``budget`` has no room for the request by the time that its caller can wait; not sent.
+    """The ``budget`` has no room for the request in the time that it can wait; it was not sent.
 
-    ``available_in`` is in how many seconds it has, at best: what others take meanwhile may add to
-    it.
+    ``available_in`` is the number of seconds until it has, at best: what other requests take
+    meanwhile may add to it.
     """
 
     def __init__(self, message: str, available_in: float) -> None:
@@ -79,11 +79,11 @@ class DeadlineExceededError(openai.APITimeoutError, ResilienceError):
 
 
 class IncompleteStreamError(openai.APIConnectionError, ResilienceError):
-    """A stream ended without its terminal sign: what came is not the whole answer."""
+    """A stream ended without its terminal event: what came is not the whole answer."""
 
 
 class WrongEndpointError(openai.APIStatusError, ResilienceError):
-    """A redirect or a web page came back: base URL or path are wrong. Names the right one."""
+    """A redirect or a web page came back: base URL or path is wrong, and the message says which."""
 
 
 class WrongEndpointNotFoundError(WrongEndpointError, openai.NotFoundError):
@@ -91,4 +91,4 @@ class WrongEndpointNotFoundError(WrongEndpointError, openai.NotFoundError):
 
 
 class InvalidAnswerError(openai.APIStatusError, ResilienceError):
-    """The status says success, but the body is an error, empty, or no answer of this endpoint."""
+    """The status says success, but the body is an error, empty, or no answer to this request."""

@@ -18,16 +18,16 @@ from .verdict.vocabulary import FailureKind, RequestInfo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptFinished:
-    """One send is over.
+    """An attempt is over.
 
     ``status`` is ``None`` after a fault, which ``fault`` then names; ``kind`` is ``None`` after a
     success. ``queued`` is the time spent waiting for a slot before this attempt. ``in_flight``
     (this attempt included) and ``limit`` are its partition's when it was sent. The bodies' sizes
     are in bytes, ``None`` where unknown, as for a stream that has only begun. ``canary`` says that
-    it went through a closed gate, to find out whether an outage is over. ``usage`` is what a whole
-    answer says that it took; that of a stream comes with ``StreamFinished``. ``account`` is the
-    name of the account above the partition, as ``snapshot()`` numbers it, with what was in flight
-    and permitted there over all models; all three are ``None`` where none stands above.
+    it went through a closed gate, to find out whether an outage is over. ``usage`` has the tokens
+    that a whole answer names; those of a stream come with ``StreamFinished``. ``account`` is the
+    name of the partition's account, as ``snapshot()`` shows it, ``account_in_flight`` and
+    ``account_limit`` are its figures over all models; all are ``None`` where there is no account.
     """
 
     request: RequestInfo
@@ -70,7 +70,7 @@ class RetryScheduled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GaveUp:
-    """The failure goes to the caller after ``attempts`` sends (0: nothing was sent).
+    """A request was given up after ``attempts`` attempts (0: nothing was sent).
 
     ``account`` is as in ``RetryScheduled``.
     """
@@ -85,7 +85,7 @@ class GaveUp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitChanged:
-    """The concurrency that a partition permits has changed."""
+    """The limit of a partition or of an account has changed."""
 
     partition: Hashable
     old: int
@@ -97,7 +97,7 @@ class LimitChanged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlgorithmRetired:
-    """A limit algorithm of the caller's raised, or returned a meaningless value.
+    """A limit algorithm of the caller's raised or returned a meaningless value.
 
     The partition goes on without it, with at most ``limit`` at once.
     """
@@ -141,7 +141,7 @@ class GateClosed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateOpened:
-    """The outage is over, ``after`` so many seconds; waiting requests are sent in steps."""
+    """The outage is over after ``after`` seconds; waiting requests are sent in steps."""
 
     partition: Hashable
     host: str
@@ -175,9 +175,9 @@ class FleetChanged:
 class StreamFinished:
     """A stream was read to its end, ``elapsed`` seconds after its attempt was sent.
 
-    ``usage`` is what it says that it took, which takes the caller's
-    ``stream_options={"include_usage": True}`` or a gateway that says so unasked; under a budget it
-    is counted where nothing was said, else ``None``.
+    ``usage`` has the tokens that it names, if the caller asked for them
+    (``stream_options={"include_usage": True}``) or the gateway names them unasked. Otherwise they
+    are counted where there is a budget, and ``None`` without one.
     """
 
     request: RequestInfo
@@ -206,7 +206,7 @@ class StreamBroken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HollowAnswer:
-    """An answer without content was handed over, after ``attempts`` that brought no more."""
+    """An answer without content was handed over, after ``attempts`` attempts brought no other."""
 
     request: RequestInfo
     attempts: int

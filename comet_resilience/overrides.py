@@ -101,7 +101,7 @@ def current_block() -> Block | None:
 
 
 class Override:
-    """A block to be entered by ``with``, as often as wanted, in any number of tasks."""
+    """A block made by ``override()``, entered by ``with`` any number of times, in any tasks."""
 
     __slots__ = ("_alone", "_open")
 

@@ -20,7 +20,7 @@ _WIDTH: Final = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One send that failed.
+    """A failed attempt.
 
     ``started`` is in seconds since the request began, ``queued`` the wait for a slot before it,
     ``elapsed`` its duration; ``wait`` is the pause that followed, ``None`` after the last one.

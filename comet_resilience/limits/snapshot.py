@@ -30,7 +30,7 @@ class Load(NamedTuple):
 class FleetView:
     """A process in its fleet: its share, the fleet's limit and members as last heard of.
 
-    ``limit`` and ``members`` are ``None`` as long as nothing was heard.
+    ``limit`` and ``members`` are ``None`` until something is heard.
     """
 
     state: FleetState
@@ -66,10 +66,10 @@ class GateView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetView:
-    """A budget now: ``requests_left`` and ``tokens_left`` of what its last period allowed.
+    """The state of a budget: ``requests_left`` and ``tokens_left`` of its latest period.
 
-    ``model`` is ``"*"`` for all that have none of their own. ``requests`` and ``tokens`` are what
-    was ever spent of it; ``waiting`` counts the partitions that wait for it.
+    ``model`` is ``"*"`` for all models without a budget of their own. ``requests`` and ``tokens``
+    count all that was ever spent; ``waiting`` counts the partitions that wait for it.
     """
 
     model: str
@@ -92,13 +92,14 @@ class BudgetView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateView:
-    """A rate that is known: so many ``"requests"`` or ``"tokens"`` (``counted``).
+    """A known limit on requests or tokens per time.
 
-    ``source`` is ``"headers"``, which tell what is ``left`` by now, or ``"words"``, those of a
-    refusal, which tell ``per`` how many seconds; the other one of the two is ``None``. One that is
-    ``"learnt"`` from refusals, which told nothing, is about so many a minute. ``state`` is
-    ``"kept"`` where a refusal has proved that it is about this caller, ``"disproved"`` where what
-    went beyond it was answered, and else ``"untested"``.
+    ``counted`` is ``"requests"`` or ``"tokens"``. ``source`` says how the limit is known: by
+    ``"headers"``, which give what is ``left`` of it, by the ``"words"`` of a refusal, which give
+    its period ``per`` in seconds, or ``"learnt"`` from refusals that named nothing, and then about
+    so many a minute; what the source does not give is ``None``. ``state`` is ``"kept"`` once a
+    refusal has proved that the limit is this caller's, ``"disproved"`` where requests beyond it
+    were answered, and otherwise ``"untested"``.
     """
 
     source: str
@@ -157,8 +158,8 @@ class PartitionSnapshot:
 class Snapshot:
     """All partitions of a client, the accounts above them, and budgets. ``str()`` is a table.
 
-    What runs and waits in an account runs and waits in the partitions below it. The table leaves
-    out accounts whose limit nobody has met.
+    What runs and waits in an account is counted in the partitions below it as well. The table
+    leaves out accounts whose limit nobody has met.
     """
 
     partitions: tuple[PartitionSnapshot, ...]

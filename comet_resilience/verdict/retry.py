@@ -192,7 +192,8 @@ def _why_not(policy: RetryPolicy, now: Situation) -> str:
     if verdict.at_most is not None:
         allowed = min(allowed, verdict.at_most)
     if now.attempt > allowed:
-        return f"{allowed} of {allowed} retries are used up" if allowed else "retries are off"
+        used_up = "the only retry is" if allowed == 1 else f"all {allowed} retries are"
+        return f"{used_up} used up" if allowed else "retries are off"
     return ""
 
 

@@ -166,7 +166,7 @@ RULES: Final[tuple[Rule, ...]] = (
          advice=("Check that base URL and path are those of an OpenAI-compatible API.",
                  "If it happens with one model only, report its request ids.")),
     Rule(name="queue", fault={Fault.QUEUE}, kind=Kind.LOCAL, action=FAIL, source="transport",
-         reason="too many requests wait for the limit; this one was not sent",
+         reason="no slot, or no place in the queue, was free in time; nothing was sent",
          advice=("Send less at once, or shed load at the door while the queue is full.",
                  "Raise max_queue or queue_timeout if waiting longer is better than failing.")),
     Rule(name="gate", fault={Fault.GATE}, kind=Kind.UNAVAILABLE, action=FAIL, source="transport",

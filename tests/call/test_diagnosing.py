@@ -59,7 +59,7 @@ def test_the_time_to_come_back_is_named_where_it_alone_stood_in_the_way() -> Non
     too_long = "the server asked for 90 s, more than max_retry_after=60"
     hinted = diagnosed(BASE_URL, too_long, status=429, retry_after=90.0)
     assert hinted.advice[0].startswith("Come back in 90 s, or raise max_retry_after")
-    used_up = diagnosed(BASE_URL, "6 of 6 retries are used up", status=429, retry_after=90.0)
+    used_up = diagnosed(BASE_URL, "all 6 retries are used up", status=429, retry_after=90.0)
     assert not any("Come back" in step for step in used_up.advice)
 
 

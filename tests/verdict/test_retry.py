@@ -178,7 +178,7 @@ def test_what_cannot_be_sent_again_is_not() -> None:
 def test_retries_run_out() -> None:
     """The client's own number counts the attempts after the first."""
     assert " s, " in _step(attempt=3)
-    assert _step(attempt=4) == "3 of 3 retries are used up"
+    assert _step(attempt=4) == "all 3 retries are used up"
     assert _step(max_retries=0) == "retries are off"
 
 
@@ -186,7 +186,7 @@ def test_table_bounds_the_retries() -> None:
     """A row may allow fewer retries than the client, never more."""
     observation = replace(BROKEN, status=599)
     assert " s, " in _step(observation)
-    assert _step(observation, attempt=2) == "1 of 1 retries are used up"
+    assert _step(observation, attempt=2) == "the only retry is used up"
     assert _step(observation, max_retries=0) == "retries are off"
 
 
