@@ -42,7 +42,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 PURE = (
     "verdict", "limits.algorithm", "limits.budget", "limits.explanations", "limits.fixed",
     "limits.forecast", "limits.lookout", "limits.priority", "limits.queue", "limits.ring",
-    "limits.snapshot", "limits.spacing", "limits.standstill",
+    "limits.attempt_log", "limits.belief", "limits.snapshot", "limits.spacing", "limits.standstill",
     "fleet.memory", "fleet.merge", "fleet.message", "fleet.pace", "fleet.renewal", "fleet.scope",
     "fleet.sampler", "fleet.share", "wire.sse", "diagnosis.content", "diagnosis.hints",
     "diagnosis.redaction", "diagnosis.secrets", "diagnosis.sizes", "journal.record",

@@ -12,7 +12,7 @@ How many
 How fast
     ``pacer``: when the next may go, and ``pressed``: those who cannot wait. Its sources are
     ``budgets`` (``budget``); ``forecasts`` (``told``, ``forecast``, ``named``, ``trust``); and
-    ``learnt`` (``spacing``, ``explanations``)
+    ``learnt`` (``spacing``, ``belief``, ``explanations``, ``attempt_log``)
 Outages
     ``gate``: one gate; ``gates``: those of partitions and hosts
 Time and tasks

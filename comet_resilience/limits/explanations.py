@@ -14,12 +14,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import pairwise
 from typing import Final
 
-#: Attempts that are judged, and what one counts less than the next: a change is forgotten after
-#: about a hundred.
-JUDGED: Final = 128
+from .attempt_log import JUDGED, Attempt
+
+#: What an attempt counts less than the next: a change is forgotten after about a hundred.
 _FADE: Final = 0.985
 _WEIGHTS: Final = tuple(_FADE ** (JUDGED - 1 - place) for place in range(JUDGED))
 #: As long as this a log from the first attempt on is complete enough to judge a window by.
@@ -46,25 +45,9 @@ _TIE: Final = 1.0
 #: Refusals that show a ceiling beside a rate, and the least that is taken for one.
 _CEILING_REFUSALS: Final = 2
 _CEILING_LEAST: Final = 4
-#: So many times refused anew among so many attempts: a rate has fallen.
-PRESSED: Final = 16
-_PRESSED_ROWS: Final = 4
 #: A window has to explain so much more than a bucket, and one ten times as long so much more.
 _PLAIN: Final = 0.5
 _LONGER: Final = 0.2
-
-
-@dataclass(slots=True, eq=False)
-class Attempt:
-    """One attempt: when it was sent, with how many in flight, and whether it was accepted.
-
-    It counts as accepted until it is refused; ``is_answered`` says that an answer has begun.
-    """
-
-    at: float
-    in_flight: int
-    is_accepted: bool = True
-    is_answered: bool = False
 
 
 class Kind(StrEnum):
@@ -131,9 +114,9 @@ def explain(
 ) -> Explanation:
     """Return the rate that explains a log best, if need be together with a cap.
 
-    ``near`` is the rate that was tried, where one was; ``family`` is what was believed. A
-    window is thought of after two closures; after one if the log ``is_complete``, from the first
-    attempt on.
+    ``near`` is the rate that was tried, where one was; ``family`` is what was believed. A window
+    is thought of if it was believed, or after two closures; after one if the log ``is_complete``,
+    from the first attempt on.
     """
     is_complete = is_complete and len(log) <= _COMPLETE
     found = _rate_alone(log, near, family, is_complete)
@@ -156,22 +139,14 @@ def _rate_alone(
     span = max(last[-1].at - last[0].at, 1e-3)
     centre = near or sum(one.is_accepted for one in last) / span
     found = _buckets(last, weights, centre, _WIDE if near is None else _NARROW)
-    if family is not None or _closures(last) >= (1 if is_complete else _CLOSURES):
+    is_window = family is not None and family.period > 0
+    if is_window or _closures(last) >= (1 if is_complete else _CLOSURES):
         found += _windows(log, last, weights, is_complete)
     least = min(one.unexplained for one in found)
     for one in found:
         if one.family == family and one.unexplained <= least + _TIE:
             return one
     return min(found, key=_by_plainness)
-
-
-def taken_under_pressure(log: Sequence[Attempt]) -> float | None:
-    """Return how much a second was accepted of late, if refusals have come again and again."""
-    last = log[-PRESSED:]
-    rows = sum(before.is_accepted and not one.is_accepted for before, one in pairwise(last))
-    if rows < _PRESSED_ROWS:
-        return None
-    return sum(one.is_accepted for one in last) / max(last[-1].at - last[0].at, 1e-3)
 
 
 def _by_plainness(one: Explanation) -> tuple[float, float]:

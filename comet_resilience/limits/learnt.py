@@ -92,8 +92,7 @@ def _spacing_of(slots: Slots, now: float) -> Spacing | None:
     """Return the spacing of a limit, which begins with its first refusal, if it is one of ours."""
     algorithm = slots.algorithm
     if slots.spacing is None and isinstance(algorithm, StepBack):
-        slots.spacing = Spacing()
-        slots.spacing.begin(algorithm.numbered, algorithm.level, slots.began_at, now)
+        slots.spacing = Spacing(algorithm.numbered, algorithm.level, slots.began_at, now)
     return slots.spacing
 
 

@@ -17,6 +17,7 @@ from ..verdict.rates import RateInWords, RateReading
 from ..verdict.vocabulary import Signal
 from .account import Account
 from .algorithm import LimitAlgorithm, Ticket
+from .attempt_log import Attempt
 from .budget import Charge, Shortage
 from .eventloop import EventLoop, Parking
 from .evidence import Ceiling
@@ -27,7 +28,6 @@ from .priority import NORMAL
 from .queue import Queue
 from .slots import Slots
 from .snapshot import Load
-from .spacing import Spaced
 from .timer import Timer
 from .told import Told
 from .too_late import QuickestAnswers
@@ -104,7 +104,7 @@ class Lease:
         self.words: RateInWords | None = None  # and what a refusal's message does
         self.begun_after: float = 0.0  # seconds that its answer took to begin, 0 while unknown
         self.is_pressed: bool = False  # although evidence would have held it back
-        self.spaced: Spaced | None = None  # as what was learnt of a rate counts it
+        self.spaced: Attempt | None = None  # as what was learnt of a rate counts it
         self.tokens: int | None = None  # what the answer has taken, once it is known
         self.output_tokens: int | None = None  # and what of it was written
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comet_resilience.limits.attempt_log import Attempt
 from comet_resilience.limits.explanations import (
-    Attempt,
     Family,
     Kind,
     ceiling_of,

@@ -10,7 +10,9 @@ import trio.testing
 
 from comet_resilience import FixedLimit, Signal
 from comet_resilience.limits.algorithm import StepBack
+from comet_resilience.limits.belief import Keeping
 from comet_resilience.limits.eventloop import clock
+from comet_resilience.limits.explanations import Family, Kind
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Partition
 from comet_resilience.limits.partitions import InAccount
@@ -86,9 +88,9 @@ async def test_a_rate_is_learnt_and_kept_to() -> None:
     took = await calls.run(400, "m")
     spacing = partition_of(limiter, "m").slots.spacing
     assert spacing is not None
-    assert spacing.log
+    assert spacing.log.attempts
     assert took < 1.3 * 400 / 5
-    spacing.rate = 5.0
+    spacing.state = Keeping(Family(Kind.BUCKET, 4.0), 5.0, 0.0)
     (shown,) = limiter.snapshot().partitions[0].rates
     assert (shown.source, shown.per) == ("learnt", 60.0)
     assert shown.limit == 300
@@ -178,7 +180,7 @@ async def test_one_who_goes_before_it_was_sent_leaves_no_trace() -> None:
     spacing = partition.slots.spacing
     assert spacing is not None
     lease = await limiter.acquire("m")
-    sent = len(spacing.log)
+    sent = len(spacing.log.attempts)
     with limiter._lock:
         limiter._scheduler.release_unsent(lease, clock())
-    assert len(spacing.log) == sent - 1
+    assert len(spacing.log.attempts) == sent - 1

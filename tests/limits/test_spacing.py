@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comet_resilience.limits.algorithm import StepBack, Ticket
+from comet_resilience.limits.attempt_log import LOG_MOST, Attempt
+from comet_resilience.limits.belief import Listening
 from comet_resilience.limits.explanations import Family, Kind
-from comet_resilience.limits.spacing import LOG_MOST, LONGEST, Spaced, Spacing
+from comet_resilience.limits.spacing import LONGEST, Spacing
 
 from .test_explanations import Server, bucket, cap, sliding
 
@@ -67,7 +69,7 @@ class Client:
         end = self.succeed if taken else self.refuse
         heapq.heappush(self.events, (self.now + after, ticket.number, partial(end, ticket, spaced)))
 
-    def succeed(self, ticket: Ticket, spaced: Spaced | None) -> None:
+    def succeed(self, ticket: Ticket, spaced: Attempt | None) -> None:
         self.in_flight -= 1
         self.at_server -= 1
         self.accepted.append(self.now)
@@ -76,12 +78,11 @@ class Client:
         self.limit.accepted(ticket, self.now)
         self.limit.ended(ticket, self.now, self.in_flight)
 
-    def refuse(self, ticket: Ticket, spaced: Spaced | None) -> None:
+    def refuse(self, ticket: Ticket, spaced: Attempt | None) -> None:
         self.in_flight -= 1
         self.refused.append(self.now)
         if self.spacing is None:
-            self.spacing = Spacing()
-            self.spacing.begin(self.limit.numbered, self.limit.level, 0.0, self.now)
+            self.spacing = Spacing(self.limit.numbered, self.limit.level, 0.0, self.now)
         number, at, in_flight = ticket.number, ticket.sent_at, ticket.in_flight
         spaced = spaced or self.spacing.sent_before(number, at, in_flight)
         self.told.append(not self.spacing.refused(spaced, self.now))
@@ -124,12 +125,12 @@ def test_a_rate_is_found_and_kept_to(server: Server, rate: float) -> None:
 def test_a_deep_bucket_is_believed_once_it_was_filled_anew() -> None:
     client = Client(bucket(0.2, 12.0))
     until = 0.0
-    while client.spacing is None or client.spacing.rate is None:
+    while client.spacing is None or isinstance(client.spacing.state, Listening):
         until += 1.0
         client.run(until)
-    assert client.spacing.family is not None
-    assert not client.spacing.period
-    assert len(client.accepted) >= 2 * client.spacing.family.size - 1
+    family = client.spacing.state.family
+    assert family.kind is Kind.BUCKET
+    assert len(client.accepted) >= 2 * family.size - 1
 
 
 def test_refusals_of_what_was_explored_are_not_told_to_the_limit() -> None:
@@ -185,33 +186,30 @@ def test_a_rate_that_holds_nothing_back_is_forgotten() -> None:
     assert spacing is not None
     assert spacing.rate is not None
     spacing.tick(200.0)
-    assert spacing.rate is None
-    assert spacing.reason == "nothing was held back"
+    assert isinstance(spacing.state, Listening)
+    assert spacing.state.reason == "nothing was held back"
     assert spacing.ready_at(200.0) == 200.0
 
 
 def test_what_met_another_limit_tells_nothing() -> None:
-    spacing = Spacing()
-    spacing.begin(0, 0, 0.0, 0.0)
+    spacing = Spacing(0, 0, 0.0, 0.0)
     spaced = spacing.sent(1, 1.0, 1)
     spacing.withdrawn(spaced)
-    assert not spacing.log
+    assert not spacing.log.attempts
 
 
 def test_what_was_sent_before_the_first_refusal_is_taken_for_accepted() -> None:
-    spacing = Spacing()
-    spacing.begin(5, 3, 0.0, 5.0)
+    spacing = Spacing(5, 3, 0.0, 5.0)
     spaced = spacing.sent_before(4, 2.5, 4)
-    assert [(one.at, one.in_flight) for one in spacing.log] == [
+    assert [(one.at, one.in_flight) for one in spacing.log.attempts] == [
         (1.0, 1), (2.0, 2), (2.5, 3), (2.5, 4), (5.0, 3),
     ]  # fmt: skip
     assert not spacing.refused(spaced, 5.0)
-    assert [one.is_accepted for one in spacing.log] == [True, True, True, False, True]
+    assert [one.is_accepted for one in spacing.log.attempts] == [True, True, True, False, True]
 
 
 def test_the_next_probe_is_due_soon_after_the_first_refusals_and_no_more() -> None:
-    spacing = Spacing()
-    spacing.begin(8, 0, 0.0, 0.1)
+    spacing = Spacing(8, 0, 0.0, 0.1)
     for number in range(2, 9):
         spacing.refused(spacing.sent_before(number, 0.0, number), 0.1)
     due = spacing.take_doubt()
@@ -231,8 +229,7 @@ STEPS = st.lists(
 @given(STEPS)
 def test_nobody_waits_for_ever(steps: list[tuple[float, str]]) -> None:
     """Whatever happens, the next may go at a time that comes, within a bounded time."""
-    spacing, now, under_way, number, sent_at = Spacing(), 0.0, list[Spaced](), 0, 0.0
-    spacing.begin(0, 0, 0.0, 0.0)
+    spacing, now, under_way, number, sent_at = Spacing(0, 0, 0.0, 0.0), 0.0, list[Attempt](), 0, 0.0
     for seconds, what in steps:
         now += seconds
         at = spacing.ready_at(now)
@@ -246,7 +243,7 @@ def test_nobody_waits_for_ever(steps: list[tuple[float, str]]) -> None:
             spacing.accepted(under_way.pop(0), now)
         elif under_way:
             spacing.refused(under_way.pop(0), now)
-        assert len(spacing.log) <= LOG_MOST
+        assert len(spacing.log.attempts) <= LOG_MOST
         assert spacing.rate is None or spacing.rate > 0
 
 
@@ -254,7 +251,8 @@ def test_a_bucket_of_one_has_no_credit() -> None:
     client = Client(bucket(5.0, 1.0))
     client.run(120.0)
     assert client.spacing is not None
-    assert client.spacing.family == Family(Kind.BUCKET, 1.0)
+    assert not isinstance(client.spacing.state, Listening)
+    assert client.spacing.state.family == Family(Kind.BUCKET, 1.0)
     late = [at for at in client.sent_at if at > 60]
     gaps = [after - before for before, after in pairwise(late)]
     assert min(gaps) > 0.1

@@ -1,0 +1,217 @@
+"""What is believed of a rate below one limit: three states, and what leads from one to another.
+
+* ``Listening``: no rate is believed. Once a log of attempts is explained clearly better by a rate
+  than by the best cap on what is in flight, it is kept to (``first``).
+* ``Keeping``: sends keep to a rate, a little below the one that explains the log, for as long as
+  some dozens of sends take.
+* ``Trying``: then each send goes a little faster than the one before (``faster``).
+
+A refusal leads from the last two to ``Keeping`` a rate that the log gives, or to ``Listening``
+(``after_refusal``). What the log cannot tell is taken for a rate slightly too high.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from .attempt_log import JUDGED, Attempt
+from .explanations import Explanation, Family, explain, share_unexplained_by_cap, unexplained_by_cap
+
+#: What a cap has to leave unexplained at least, and more than a rate does, if that is believed; and
+#: the share of it that the rate may leave. Less for a window, which holds back for long.
+GAIN_LEAST: Final = 1.2
+_SHARE: Final = 0.25
+_SHARE_EARLY: Final = 0.1
+#: Of each refusal in all of the log, what a cap has to leave.
+_SHARE_OF_RATE: Final = 0.25
+#: How many refusals it takes, and how often the depth of a bucket has to be accepted: a process
+#: that hardly sends, because others take what there is, sees a deep bucket that fills slowly.
+_LEAST_REFUSALS: Final = 4
+_DEPTHS: Final = 2
+#: The share of a rate that is used, as an explanation is good to some percent; of one that was
+#: refused where the log knows no more; and how far above the last one known that is at most.
+UNDER: Final = 0.97
+_CUT: Final = 0.96
+_NEAR: Final = 1.5
+#: What a rate has to explain more than a cap if the log is to know more than the last refusal.
+_NEWS: Final = 0.5
+#: A rate is kept to for the time of so many sends, within so many seconds, or a window's length:
+#: one or two refusals for each such time are 2 in 100.
+_KEEP: Final = 70
+_KEEP_LEAST: Final = 4.0
+_KEEP_MOST: Final = 30.0
+#: A trial gains with each send a share of the rate that was kept and of what was gained, and no
+#: more than some requests a second; in a window, which is refused for the rest of its length, a
+#: share in the first one, and twice as much in each that follows.
+_GROW: Final = 0.01
+_GROW_GAINED: Final = 0.08
+_GROW_MOST: Final = 0.15
+_GROW_WINDOW: Final = 0.08
+#: A rate is given up where a cap leaves less than such a share of all refusals; where a rate, too,
+#: leaves so much of what a cap does, that is so much at least, and few are refused: noise; where
+#: what did not explore was refused more than so often in turn, down to such a share of the rate.
+_SHARE_OF_CAP: Final = 0.1
+_NOISE_LEFT: Final = 0.5
+_NOISE_LEAST: Final = 2.8
+_NOISE_REFUSED: Final = 0.1
+_STRIKES: Final = 3
+_STRUCK: Final = 0.92
+#: Seconds for which no rate is believed then, doubled each time.
+COOL: Final = 60.0
+_COOL_MOST: Final = 480.0
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """No rate is believed, nor will one be before ``until``, ``cool`` seconds after the last."""
+
+    reason: str = ""
+    until: float = 0.0
+    cool: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """Sends keep to a rate (requests a second) of some family ``until`` then.
+
+    ``before`` held before the last trial. ``strikes`` counts refusals in turn of what did not
+    explore, the first of them at the rate ``struck``, sent at ``struck_at``.
+    """
+
+    family: Family
+    rate: float
+    until: float
+    before: Keeping | None = None
+    strikes: int = 0
+    struck: float = 0.0
+    struck_at: float = 0.0
+    cool: float = 0.0
+
+    @property
+    def kept(self) -> Keeping:
+        """Return this: the same name as of a trial's."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Trying:
+    """More than the rate that was ``kept`` is tried ``since`` then: ``rate``."""
+
+    kept: Keeping
+    rate: float
+    since: float
+
+    @property
+    def family(self) -> Family:
+        """Return the kind of limit that is assumed."""
+        return self.kept.family
+
+
+Spaced: TypeAlias = Keeping | Trying
+State: TypeAlias = Listening | Spaced
+
+
+def first(
+    log: Sequence[Attempt], state: Listening, now: float, *, is_complete: bool, is_open: bool
+) -> State:
+    """Return the state after a look at the log; ``is_open`` if it was answered after refusals."""
+    by_cap = unexplained_by_cap(log)
+    found = explain(log, is_complete=is_complete)
+    is_window = found.family.period > 0
+    share = _SHARE if is_open and not is_window else _SHARE_EARLY
+    if by_cap - found.unexplained < GAIN_LEAST or found.unexplained > share * by_cap:
+        return state
+    if (is_window and not is_open) or not _shows(log, found.family):
+        return state
+    return Keeping(found.family, UNDER * found.rate, now, cool=state.cool)
+
+
+def _shows(log: Sequence[Attempt], family: Family) -> bool:
+    """Tell whether there is enough in a log to show a rate at all."""
+    accepted = sum(one.is_accepted for one in log)
+    if len(log) - accepted < _LEAST_REFUSALS or share_unexplained_by_cap(log) < _SHARE_OF_RATE:
+        return False
+    return family.period > 0 or family.size <= 1 or accepted >= _DEPTHS * family.size
+
+
+def faster(state: Spaced, now: float) -> Spaced:
+    """Return the state after a send that a rate held back."""
+    if isinstance(state, Keeping):
+        if now < state.until:
+            return state
+        state = Trying(state, state.rate, now)
+    kept = state.kept.rate
+    gained = min(_GROW * kept + _GROW_GAINED * (state.rate - kept), _GROW_MOST)
+    rate = state.rate + gained
+    if period := state.family.period:
+        windows = min(20.0, (now - state.since) // period)
+        rate = max(state.rate, min(rate, kept * (1 + _GROW_WINDOW * 4.0**windows)))
+    return replace(state, rate=rate)
+
+
+def after_refusal(
+    state: Spaced, refused: Attempt, log: Sequence[Attempt] | None, now: float, *, is_complete: bool
+) -> State:
+    """Return the state after a refusal; without a ``log`` where it was asked just now."""
+    tried = min(refused.rate or state.rate, state.rate)
+    kept = _counted(state, refused)
+    if isinstance(state, Keeping) and kept.strikes and (before := state.before) is not None:
+        kept = replace(kept, before=None)
+        if tried / 2 < before.rate < tried:
+            return _keep(kept, before.family, before.rate, now)
+    cut = _CUT * tried
+    if log is None:
+        return _keep(kept, kept.family, cut, now)
+    found = explain(log, tried, kept.family, is_complete=is_complete)
+    if given_up := _gives_up(kept, state.rate, log, found.unexplained, now):
+        return given_up
+    if tried <= _NEAR * kept.rate and unexplained_by_cap(log) - found.unexplained < _NEWS:
+        found = Explanation(cut / UNDER, kept.family, found.unexplained)
+    rate = UNDER * found.rate
+    if kept.strikes > 1:
+        since = [one for one in log if one.at > kept.struck_at]
+        taken = sum(one.is_accepted for one in since) / max(now - kept.struck_at, 1e-3)
+        rate = min(rate, max(taken, state.rate / 2))
+    return _keep(kept, found.family, rate if refused.explores else min(rate, state.rate), now)
+
+
+def _counted(state: Spaced, refused: Attempt) -> Keeping:
+    """Return the rate that was kept, with what a refusal tells of it."""
+    kept = state.kept
+    if refused.explores:
+        return replace(kept, before=replace(kept, before=None), strikes=0)
+    if kept.strikes:
+        return replace(kept, strikes=kept.strikes + 1)
+    return replace(kept, strikes=1, struck=state.rate, struck_at=refused.at)
+
+
+def _keep(kept: Keeping, family: Family, rate: float, now: float) -> Keeping:
+    least, most = max(_KEEP_LEAST, family.period), max(_KEEP_MOST, family.period)
+    until = now + min(most, max(least, _KEEP / rate))
+    return replace(kept, family=family, rate=rate, until=until)
+
+
+def _gives_up(
+    kept: Keeping, rate: float, log: Sequence[Attempt], left: float, now: float
+) -> Listening | None:
+    """Return the state in which a rate is believed no more, if it explains too little."""
+    refused = sum(not one.is_accepted for one in log)
+    if refused >= _LEAST_REFUSALS and share_unexplained_by_cap(log) < _SHARE_OF_CAP:
+        return Listening("a cap on what is in flight explains the refusals better", now, kept.cool)
+    by_cap, recent = unexplained_by_cap(log), log[-JUDGED:]
+    is_rare = sum(not one.is_accepted for one in recent) < _NOISE_REFUSED * len(recent)
+    is_left = by_cap >= _NOISE_LEAST and left > _NOISE_LEFT * by_cap
+    if kept.strikes < 2 and is_rare and is_left:
+        return _cooling("neither a rate nor a cap explains the refusals", kept, now)
+    if kept.strikes > _STRIKES and rate < _STRUCK * kept.struck:
+        return _cooling(
+            "refused again and again below the rate: it is shared with others", kept, now
+        )
+    return None
+
+
+def _cooling(reason: str, kept: Keeping, now: float) -> Listening:
+    cool = min(_COOL_MOST, 2 * kept.cool) if kept.cool else COOL
+    return Listening(reason, now + cool, cool)
