@@ -48,46 +48,6 @@ ClientT = TypeVar("ClientT", bound=AsyncOpenAI)
 _CREDENTIAL_SOURCES = ("_api_key_provider", "_azure_ad_token_provider", "_provider_runtime")
 
 
-class Hidden:
-    """A value that is not to be shown where the locals of a frame are: by an error tracker, say."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value: Any = value
-
-
-class _Unprepared:
-    """Options of calls as they were before the SDK put credentials in, for a retry to begin with.
-
-    Each belongs to the very object that is to become a request, and to its client: no other call
-    can find it, whatever it shares with this one. It ends when the request is built, or together
-    with that object where none ever is.
-    """
-
-    def __init__(self) -> None:
-        self._kept: dict[int, tuple[ref[Any], AsyncOpenAI, Any]] = {}
-
-    def keep(self, client: AsyncOpenAI, prepared: Any, unprepared: Any) -> None:
-        place = id(prepared)
-
-        def forget(gone: ref[Any]) -> None:
-            kept = self._kept.get(place)
-            if kept is not None and kept[0] is gone:
-                del self._kept[place]
-
-        self._kept[place] = (ref(prepared, forget), client, unprepared)
-
-    def take(self, client: AsyncOpenAI, prepared: Any) -> Any:
-        """Return what was kept for a client's prepared options, ``None`` if nothing, and end it."""
-        bearer, owner, unprepared = self._kept.pop(id(prepared), (None, None, None))
-        is_own = owner is client and bearer is not None and bearer() is prepared
-        return unprepared if is_own else None
-
-
-_unprepared = _Unprepared()
-
-
 def _wrap(client: AsyncOpenAI, **options: Unpack[Options]) -> AsyncOpenAI:
     _check_client(client)
     config = Config.from_options(options)
@@ -336,6 +296,46 @@ def _resilient_class(cls: Any) -> Any:
     twin = type(cls.__name__, (_Resilient, cls), members)
     twin.__qualname__ = cls.__qualname__
     return twin
+
+
+class Hidden:
+    """A value that is not to be shown where the locals of a frame are: by an error tracker, say."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value: Any = value
+
+
+class _Unprepared:
+    """Options of calls as they were before the SDK put credentials in, for a retry to begin with.
+
+    Each belongs to the very object that is to become a request, and to its client: no other call
+    can find it, whatever it shares with this one. It ends when the request is built, or together
+    with that object where none ever is.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[ref[Any], AsyncOpenAI, Any]] = {}
+
+    def keep(self, client: AsyncOpenAI, prepared: Any, unprepared: Any) -> None:
+        place = id(prepared)
+
+        def forget(gone: ref[Any]) -> None:
+            kept = self._kept.get(place)
+            if kept is not None and kept[0] is gone:
+                del self._kept[place]
+
+        self._kept[place] = (ref(prepared, forget), client, unprepared)
+
+    def take(self, client: AsyncOpenAI, prepared: Any) -> Any:
+        """Return what was kept for a client's prepared options, ``None`` if nothing, and end it."""
+        bearer, owner, unprepared = self._kept.pop(id(prepared), (None, None, None))
+        is_own = owner is client and bearer is not None and bearer() is prepared
+        return unprepared if is_own else None
+
+
+_unprepared = _Unprepared()
 
 
 class _Resilient(AsyncOpenAI):

@@ -242,10 +242,10 @@ class Config:
             ValueError: If a value is out of its bounds.
 
         """
-        known = {declared.name for declared in fields(cls)}
+        names = {declared.name for declared in fields(cls)}
         for name in options:
-            if name not in known:
-                raise refuse_unknown(name, known)
+            if name not in names:
+                raise refuse_unknown(name, names)
         return cls(**options)  # type: ignore[arg-type]
 
     @property

@@ -68,9 +68,9 @@ def implemented_by(function: Callable[..., Any]) -> Callable[[Declared], Declare
     return lend
 
 
-def refuse_unknown(name: str, known: Iterable[str]) -> TypeError:
+def refuse_unknown(name: str, offered: Iterable[str]) -> TypeError:
     """Make the error for a keyword that does not exist: those meant, or all that there are."""
-    names = sorted(known)
+    names = sorted(offered)
     meant = [_MEANT[name]] if _MEANT.get(name) in names else get_close_matches(name, names, n=2)
     if meant:
         return TypeError(f"unknown keyword {name!r}: did you mean {' or '.join(meant)}?")

@@ -64,7 +64,7 @@ class Checkpoint:
     def __init__(self, path: str | Path) -> None:
         self._path = path
         self._file: IO[bytes] | None = None
-        self._seen = Names()
+        self._names = Names()
         self._stored: dict[bytes, object] = {}
         self._synced = True
         self._is_torn = False
@@ -93,7 +93,7 @@ class Checkpoint:
 
     def is_new(self, name: bytes) -> bool:
         """Tell whether a call is neither done nor under way; from now on it is."""
-        return self._seen.add(name)
+        return self._names.add(name)
 
     def stored(self, name: bytes) -> tuple[bool, object]:
         """Return whether an earlier run left a result that nobody took, and that result."""
@@ -187,16 +187,16 @@ class Checkpoint:
         return whole
 
     def _warn(self, unreadable: int, torn: int) -> None:
-        told = []
+        problems = []
         if unreadable:
-            told.append(f"{unreadable} lines cannot be read; their calls are run again")
+            problems.append(f"{unreadable} lines cannot be read; their calls are run again")
         if torn:
-            told.append(
+            problems.append(
                 f"{torn} lines begin with one that was torn (was the disk full?); what follows in"
                 " them was read, what was torn is run again"
             )
-        if told:
-            warnings.warn(f"{escaped(str(self._path))}: {'; '.join(told)}", stacklevel=3)
+        if problems:
+            warnings.warn(f"{escaped(str(self._path))}: {'; '.join(problems)}", stacklevel=3)
 
     def _take_in_second(self, line: bytes) -> bool:
         """Note the whole line that follows a torn one, without a line's end between them."""
@@ -221,7 +221,7 @@ class Checkpoint:
             if start is _DONE:
                 if text[at:] != "}\n":
                     return False
-                self._seen.add(name)
+                self._names.add(name)
                 self._stored.pop(name, None)
             else:
                 self._stored[name] = _result_at(text, at)

@@ -141,7 +141,7 @@ class BulkResults(Generic[ItemT, ValueT]):
         self._tokens = 0
         self._calls: TaskGroup
         self._room, self._progressed, self._ended = anyio.Event(), anyio.Event(), anyio.Event()
-        self._is_asked = self._told_of_unstored = False
+        self._is_asked = self._warned_of_unstored = False
 
     def __aiter__(self) -> Self:
         return self
@@ -279,8 +279,8 @@ class BulkResults(Generic[ItemT, ValueT]):
         except (OSError, TypeError) as error:
             if not isinstance(error, InexactResultError):  # as the next ones would not be, either
                 self._stop_beginning(error)
-            elif not self._told_of_unstored:
-                self._told_of_unstored = True
+            elif not self._warned_of_unstored:
+                self._warned_of_unstored = True
                 what = "store_results: %s; such results are handed over but not kept in the file"
                 logger.warning(what, error)
 

@@ -73,7 +73,7 @@ class AttemptLog:
 
     __slots__ = (
         "_above", "_canary", "_context", "_in_flight", "_limit", "_met_account", "_queued",
-        "_shown", "_unseen", "number", "sent_at", "standing", "waiting_since",
+        "_shown", "_unshown", "number", "sent_at", "standing", "waiting_since",
     )  # fmt: skip
 
     def __init__(self, context: RequestContext) -> None:
@@ -88,21 +88,21 @@ class AttemptLog:
         self._met_account = False
         self._canary = False
         self._shown: tuple[Attempt, ...] = ()
-        self._unseen: tuple[_FailedAttempt, ...] = ()
+        self._unshown: tuple[_FailedAttempt, ...] = ()
 
     @property
     def failed(self) -> tuple[Attempt, ...]:
         """Return the attempts that failed, as they may be shown."""
-        if self._unseen:
+        if self._unshown:
             redactor = self._context.redactor()
-            self._shown += tuple(attempt.shown(redactor) for attempt in self._unseen)
-            self._unseen = ()
+            self._shown += tuple(attempt.shown(redactor) for attempt in self._unshown)
+            self._unshown = ()
         return self._shown
 
     @property
     def is_under_way(self) -> bool:
         """Tell whether an attempt was sent that nobody has called failed."""
-        return self.number > len(self._shown) + len(self._unseen)
+        return self.number > len(self._shown) + len(self._unshown)
 
     def begin(self, lease: Lease) -> None:
         """Note that an attempt is sent now, which waited for its slot until now."""
@@ -164,7 +164,7 @@ class AttemptLog:
         """Keep a failed attempt for the diagnosis, and tell the observers."""
         context = self._context
         wait = step.delay if isinstance(step, RetryIn) else None
-        self._unseen += (self._failed_attempt(failure, wait),)
+        self._unshown += (self._failed_attempt(failure, wait),)
         observers = context.engine.observers
         if context.is_heard:
             attempt, size = self.failed[-1], None

@@ -75,7 +75,7 @@ class Remains(TypedDict, total=False):
     head: ResponseHead | None
     body: bytes
     error: Exception | None
-    answer: Response | None
+    fallback: Response | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +94,7 @@ class Failure:
     body: bytes = field(default=b"", repr=False)
     error: Exception | None = field(default=None, repr=False)
     #: A response to hand over if nothing better comes: it may be meant, but is of no use.
-    answer: Response | None = field(default=None, repr=False)
+    fallback: Response | None = field(default=None, repr=False)
 
 
 def judged(

@@ -59,8 +59,8 @@ def _reduced(error: Any) -> tuple[Any, ...]:
     args = tuple(clean(arg) for arg in error.args if isinstance(arg, (str, int, float)))
     if isinstance(error, openai.APIStatusError) and not isinstance(error, ResilienceError):
         # The SDK's words are the whole body as Python or JSON shows it; ours say the same.
-        told = diagnosis.message if diagnosis else ""
-        state["message"] = f"Error code: {error.status_code}{told and f' - {told}'}"
+        message = diagnosis.message if diagnosis else ""
+        state["message"] = f"Error code: {error.status_code}{message and f' - {message}'}"
         args = (state["message"],)
     return _revived, (type(error), args, state)
 

@@ -29,7 +29,7 @@ from ..verdict.usage import Usage, find_usage
 from ..verdict.vocabulary import BodyKind, Fault, Operation
 from ..wire.encoding import is_undecodable
 from ..wire.family import fault_of
-from ..wire.request import Due
+from ..wire.request import AnswerForm
 from ..wire.response import (
     BODY_CAP,
     close,
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from .failure import Failure
 
 #: What is read whole before it is judged.
-_READ_WHOLE: Final = (Due.JSON, Due.TRANSCRIPT)
+_READ_WHOLE: Final = (AnswerForm.JSON, AnswerForm.TRANSCRIPT)
 #: Where the bytes tell what came, whatever the label says.
-_SEEN_BY_BYTES: Final = (*_READ_WHOLE, Due.STREAM)
+_JUDGED_BY_BYTES: Final = (*_READ_WHOLE, AnswerForm.STREAM)
 _SPEECH: Final = "POST /audio/speech"
 #: No sound begins like this, whatever it is labelled.
 _ERROR_BEGINS: Final = (b'{"error":', b'{"error" :')
@@ -87,9 +87,9 @@ def check(
     """Tell whether a response is the answer; it is closed if it is a failure."""
     if not _may_be_answer(context, response):
         return _check_refusal(context, response)
-    if context.outgoing.due in _READ_WHOLE:
+    if context.outgoing.form in _READ_WHOLE:
         return _check_whole(context, response, sent_at)
-    if context.outgoing.due is Due.STREAM:
+    if context.outgoing.form is AnswerForm.STREAM:
         return _check_stream(context, response)
     return _check_unread(context, response)
 
@@ -109,12 +109,12 @@ def _may_be_answer(context: RequestContext, response: Response) -> bool:
     if not 200 <= status < 300:
         # downloads rightly redirect to where the file is
         return 300 <= status < 400 and context.info.operation is Operation.DOWNLOAD
-    if context.outgoing.due in _SEEN_BY_BYTES or context.info.operation is Operation.DOWNLOAD:
+    if context.outgoing.form in _JUDGED_BY_BYTES or context.info.operation is Operation.DOWNLOAD:
         return True
     content_type = response.headers.get("content-type", "")
     if "application/json" in content_type:
         is_sound = context.info.operation is Operation.MEDIA and not context.outgoing.expected
-        return context.outgoing.due is Due.ANY and not is_sound
+        return context.outgoing.form is AnswerForm.ANY and not is_sound
     return "text/html" not in content_type
 
 
@@ -177,8 +177,8 @@ def _judge_whole(context: RequestContext, response: Response, body: bytes) -> Fa
             return _refused(context, response, reported)
         missing = what_is_missing(context.info.route, fields)
         if missing is not None and not parse_envelope(body).is_error:
-            answer = response if missing in _MAY_BE_MEANT else None
-            return _hollow(context, response, missing, "", body=body, answer=answer)
+            fallback = response if missing in _MAY_BE_MEANT else None
+            return _hollow(context, response, missing, "", body=body, fallback=fallback)
     if _is_answer(context, response, body):
         return None
     if context.outgoing.expected and _names_no_error(body):
@@ -198,7 +198,7 @@ def _is_answer(context: RequestContext, response: Response, body: bytes) -> bool
     """Tell whether a whole body is what was due; of an unknown route little is known to be due."""
     if context.outgoing.expected:
         return is_answer(body, context.outgoing.expected)
-    if context.outgoing.due is Due.TRANSCRIPT:
+    if context.outgoing.form is AnswerForm.TRANSCRIPT:
         return is_transcript(body)
     if response.status_code in _WITHOUT_BODY:
         return True
@@ -261,7 +261,7 @@ async def _check_stream(context: RequestContext, response: Response) -> Answer |
         # A bomb, most likely: looked into once, and not again as it passes.
         is_bomb = head.oversized and bool(response.headers.get("content-encoding"))
         return Answer(head=head, has_events=not head.unreadable and not is_bomb)
-    if failure.answer is None:
+    if failure.fallback is None:
         await close(response)
     else:
         await replay(response, head)
@@ -316,7 +316,7 @@ def _judge_end(context: RequestContext, response: Response, head: Head, start: _
     if head.opened == 0 or parse_envelope(head.stray).is_error:
         return _refused(context, response, head.stray)
     if start.opening.is_lone_stop:
-        return _hollow(context, response, Fault.LONE_STOP, "", answer=response)
+        return _hollow(context, response, Fault.LONE_STOP, "", fallback=response)
     words = f"the stream ended before any output, after {head.opened} event" + "s" * (
         head.opened > 1
     )
@@ -342,15 +342,15 @@ def _hollow(
     message: str,
     *,
     body: bytes = b"",
-    answer: Response | None = None,
+    fallback: Response | None = None,
 ) -> Failure:
     """Return the failure that a success without content is.
 
-    ``answer`` is what to hand over if nothing better comes.
+    ``fallback`` is what to hand over if nothing better comes.
     """
     head = observe(response, b"", context.info.operation)
     observation = replace(head, fault=fault, message=message, body=BodyKind.UNREAD)
-    return context.failed(observation, response=response, body=body[:BODY_CAP], answer=answer)
+    return context.failed(observation, response=response, body=body[:BODY_CAP], fallback=fallback)
 
 
 def _undecodable(context: RequestContext, response: Response) -> Failure:

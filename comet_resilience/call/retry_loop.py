@@ -53,7 +53,8 @@ class RetryLoop:
     """The attempts at one request, one after the other."""
 
     __slots__ = (
-        "_deadline", "_free", "_hollow", "_inner", "_ok_then", "_order", "context", "log",
+        "_deadline", "_fallback", "_inner", "_ok_at_refusal", "_order", "_uncounted", "context",
+        "log",
     )  # fmt: skip
 
     def __init__(
@@ -69,9 +70,9 @@ class RetryLoop:
         self._inner = inner
         self._deadline = math.inf
         self._order: int | None = None  # its place in the queue, from the first slot on
-        self._free = 0  # refusals that spent no retry
-        self._ok_then: int | None = None
-        self._hollow: tuple[Response, str] | None = None  # if nothing better comes, and why not
+        self._uncounted = 0  # refusals that spent no retry
+        self._ok_at_refusal: int | None = None
+        self._fallback: tuple[Response, str] | None = None  # if nothing better comes, and why not
 
     def run(self) -> Awaitable[Response]:
         """Send the request until there is an answer or a reason to stop, within its deadline.
@@ -106,6 +107,7 @@ class RetryLoop:
                 if not isinstance(outcome, Failure):
                     return outcome
                 last = outcome
+                self._remember(lease, outcome)
                 self._release(lease, outcome)
                 step = self._decide(outcome)
                 log.note_failure(outcome, step)
@@ -173,24 +175,29 @@ class RetryLoop:
             raise
         return response
 
-    def _release(self, lease: Lease, failure: Failure) -> None:
-        observation, verdict = failure.observation, failure.verdict
+    def _remember(self, lease: Lease, failure: Failure) -> None:
+        """Keep what the next attempt, or giving up, will depend on."""
         context, ok = self.context, lease.partition.slots.ok
         self._order = lease.order
-        if verdict.signal.is_overload and (context.max_retries == context.config.max_retries > 0):
+        overload = failure.verdict.signal.is_overload
+        if overload and context.max_retries == context.config.max_retries > 0:
             # The limit probed with it while others were answered: it was only unlucky. Where the
             # caller of this request has named another number of retries, that is kept to.
-            self._free += self._ok_then is not None and ok > self._ok_then
-        self._ok_then = ok
-        if failure.answer is not None:
-            self._hollow = failure.answer, verdict.reason
+            self._uncounted += self._ok_at_refusal is not None and ok > self._ok_at_refusal
+        self._ok_at_refusal = ok
+        if failure.fallback is not None:
+            self._fallback = failure.fallback, failure.verdict.reason
+
+    def _release(self, lease: Lease, failure: Failure) -> None:
+        """Release the slot of a failed attempt, with all that the limiter can learn from it."""
+        observation, verdict = failure.observation, failure.verdict
         if verdict.signal.is_overload:
             lease.words = parse_rate_in_words(observation.message)
         outcome = observation.status if observation.fault is None else observation.fault.value
         lease.release(
             verdict.signal,
             observation.retry_after,
-            context.loop,
+            self.context.loop,
             what=f"{outcome}: {verdict.reason}",
             answered=observation.status is not None,
         )
@@ -203,7 +210,7 @@ class RetryLoop:
             Situation(
                 observation=failure.observation,
                 verdict=failure.verdict,
-                attempt=self.log.number - self._free,
+                attempt=self.log.number - self._uncounted,
                 max_retries=context.max_retries,
                 time_left=min(self._deadline - context.loop.now(), _time_left()),
                 not_replayable=why_not_replayable(context.request),
@@ -228,8 +235,8 @@ class RetryLoop:
 
     def _give_up(self, failure: Failure, reason: str) -> Response:
         """Give the caller what the last attempt brought, with its diagnosis."""
-        if self._hollow is not None:
-            return self._hand_over(*self._hollow)
+        if self._fallback is not None:
+            return self._hand_over(*self._fallback)
         context, log = self.context, self.log
         if failure.verdict.signal.is_overload:
             named = parse_rate_in_words(failure.observation.message)
@@ -249,16 +256,16 @@ class RetryLoop:
         is_own = error.diagnosis is None  # and not another client's, out of a token provider
         if is_own and isinstance(error, QueueTimeoutError) and last is not None:
             return self._give_up(last, str(error))
-        if self._hollow is not None:
-            return self._hand_over(*self._hollow)
+        if self._fallback is not None:
+            return self._hand_over(*self._fallback)
         if is_own:
             self._explain(error)
         raise error
 
-    def _hand_over(self, hollow: Response, reason: str) -> Response:
+    def _hand_over(self, fallback: Response, reason: str) -> Response:
         """Give the caller what the bare SDK gives, where asking again brought no more."""
         self.log.note_hollow_answer(reason)
-        return hollow
+        return fallback
 
     def _disprove(self, verdict: Verdict) -> None:
         """Forget what the retries rested on: one change of the world is met once, not for ever."""

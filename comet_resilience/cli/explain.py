@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..call.diagnosing import diagnose_failure
-from ..call.failure import Failure, judged
+from ..call.failure import judged
 from ..diagnosis.diagnosis import Diagnosis
 from ..diagnosis.redaction import Redactor
 from ..verdict.rule import Rule
@@ -73,9 +73,9 @@ class Explained:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the same as plain data."""
-        told = {} if self.diagnosis is None else self.diagnosis.to_dict()
+        plain = {} if self.diagnosis is None else self.diagnosis.to_dict()
         return {
-            **told,
+            **plain,
             "done": self.done,
             "understood": self.understood,
             "would_help": list(self.helps),
@@ -132,16 +132,6 @@ def run(given: argparse.Namespace) -> int:
     if all(each.helps == _GIVE_ANY for each in explained):
         raise ValueError("not enough to judge by: see what would help")
     return 0
-
-
-def explain(observation: Observation) -> tuple[Diagnosis, str]:
-    """Return the diagnosis of an outcome, and what a wrapped client does about it."""
-    return _told(judged(observation), None, RequestInfo(route=""))
-
-
-def _told(failure: Failure, request: Request | None, info: RequestInfo) -> tuple[Diagnosis, str]:
-    diagnosis = diagnose_failure(failure, info, request, failure.verdict.reason)
-    return diagnosis, consequence(failure.verdict)
 
 
 def _outcomes(given: argparse.Namespace) -> tuple[list[Explained], int]:
@@ -225,19 +215,22 @@ def _explained(
     helps: tuple[str, ...] = (),
     rule: Rule | None = None,
 ) -> Explained:
-    rule = rule or (_rule_told(clue) if clue is not None and clue.said else None)
+    rule = rule or (_rule_in_words(clue) if clue is not None and clue.said else None)
     request, info = (None, RequestInfo(route="")) if clue is None else _request_in(clue)
     is_whole = bool(info.route) and _has_host(clue)
     failure = judged(observation, rule=rule)
-    diagnosis, done = _told(failure, request if is_whole else None, info)
+    diagnosis = diagnose_failure(
+        failure, info, request if is_whole else None, failure.verdict.reason
+    )
+    done = consequence(failure.verdict)
     return Explained(understood=words, helps=helps, diagnosis=diagnosis, done=done)
 
 
-def _rule_told(clue: Clue) -> Rule | None:
+def _rule_in_words(clue: Clue) -> Rule | None:
     """Return the row whose reason a line of our own log tells."""
     status = -1 if clue.status is None else clue.status
-    told = (rule for rule in RULES if rule.reason in clue.said[:_KEPT])
-    fitting = (rule for rule in told if rule.status is None or status in rule.status)
+    named = (rule for rule in RULES if rule.reason in clue.said[:_KEPT])
+    fitting = (rule for rule in named if rule.status is None or status in rule.status)
     return max(fitting, key=lambda rule: len(rule.reason), default=None)
 
 
@@ -260,16 +253,16 @@ def _request_in(clue: Clue) -> tuple[Request | None, RequestInfo]:
 def _understood(clue: Clue) -> str:
     """Return in words how a clue is understood."""
     if clue.status is not None:
-        told = f"an answer with status {clue.status}"
-        told += ", its body unknown" if clue.body is None else ""
-        told += ", its body empty" if clue.body == b"" else ""
+        words = f"an answer with status {clue.status}"
+        words += ", its body unknown" if clue.body is None else ""
+        words += ", its body empty" if clue.body == b"" else ""
     elif clue.fault is not None:
-        told = f"no whole answer came ({clue.fault})"
+        words = f"no whole answer came ({clue.fault})"
     else:
-        told = "a body without its status" if clue.what == "a body" else "words without a status"
+        words = "a body without its status" if clue.what == "a body" else "words without a status"
     quote = Redactor().line(clue.line.strip()[:_QUOTED])
     often = f" ({clue.times} times)" if clue.times > 1 else ""
-    return f"{told}{often}" + (f"; from {clue.what}: {quote}" if quote else "")
+    return f"{words}{often}" + (f"; from {clue.what}: {quote}" if quote else "")
 
 
 def _body(given: argparse.Namespace) -> bytes | None:

@@ -172,8 +172,8 @@ def _joined(clues: Iterator[Clue]) -> Iterator[Clue]:
 
 
 def _completes(before: Clue, clue: Clue) -> bool:
-    known = before.status is not None and before.body is None
-    return known and clue.status is None and clue.body is not None
+    lacks_body = before.status is not None and before.body is None
+    return lacks_body and clue.status is None and clue.body is not None
 
 
 def _wraps(clue: Clue, before: Clue) -> bool:
@@ -272,7 +272,7 @@ def _own(line: str) -> Iterator[Clue]:
             continue
         status, fault = _outcome(outcome if pattern is not _BROKEN else "incomplete")
         if pattern is _JUDGED and fault is None and status is None:
-            fault = _fault_told(found[1], line[found.end() :])
+            fault = _fault_in_words(found[1], line[found.end() :])
         route = _OWN_ROUTE.search(line)
         yield Clue(
             what="a line of our own log", line=line, status=status, fault=fault,
@@ -282,7 +282,7 @@ def _own(line: str) -> Iterator[Clue]:
         return
 
 
-def _fault_told(kind: str, said: str) -> Fault | None:
+def _fault_in_words(kind: str, said: str) -> Fault | None:
     """Return the fault that a line of ours without a status stands for."""
     ours = (fault for word, fault in _REFUSED_BY_US if word in said)
     by_kind = next((fault for each, fault in _FAULT_OF.items() if each == kind), None)

@@ -58,7 +58,7 @@ class Writer:
         self._queue: SimpleQueue[Any] = SimpleQueue()  # attempts with their time, and flushes
         self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
-        self._failed = self._told_of_drops = self._torn = self._told_of_no_thread = False
+        self._failed = self._warned_of_drops = self._torn = self._warned_of_no_thread = False
 
     def observe(self, event: Event) -> None:
         """Take an attempt down; it is written within half a second."""
@@ -93,14 +93,14 @@ class Writer:
                 try:
                     thread.start()
                 except RuntimeError as error:  # no more threads, or the interpreter is ending
-                    self._tell_of_no_thread(error)
+                    self._warn_of_no_thread(error)
                 else:
                     self._thread = thread
 
-    def _tell_of_no_thread(self, error: RuntimeError) -> None:
+    def _warn_of_no_thread(self, error: RuntimeError) -> None:
         """Warn once; the next attempt tries again, and until then the lines wait in the queue."""
-        if not self._told_of_no_thread:
-            self._told_of_no_thread = True
+        if not self._warned_of_no_thread:
+            self._warned_of_no_thread = True
             what = "the thread of the journal %s cannot start: %s; its lines wait"
             logger.warning(what, self.path, error)
 
@@ -129,8 +129,8 @@ class Writer:
         for item in batch:
             if isinstance(item, threading.Event):
                 item.set()
-        if self.dropped and not self._told_of_drops:
-            self._told_of_drops = True
+        if self.dropped and not self._warned_of_drops:
+            self._warned_of_drops = True
             what = "the journal %s cannot keep up with the requests: %d lines dropped so far"
             logger.warning(what + "; further drops are only counted", self.path, self.dropped)
 

@@ -39,7 +39,7 @@ def is_by_route(partition: Hashable) -> TypeGuard[tuple[str, str]]:
     return False
 
 
-class FirstSeen:
+class FirstValues:
     """The first values, up to a number of them; any further one is ``other``."""
 
     def __init__(self, most: int) -> None:
@@ -60,9 +60,9 @@ class Labels:
 
     def __init__(self, models: Collection[str]) -> None:
         self._models = frozenset(models)
-        self._routes = FirstSeen(ROUTES_KEPT)
-        self._accounts = FirstSeen(ACCOUNTS_KEPT)
-        self._reasons = FirstSeen(REASONS_KEPT)
+        self._routes = FirstValues(ROUTES_KEPT)
+        self._accounts = FirstValues(ACCOUNTS_KEPT)
+        self._reasons = FirstValues(REASONS_KEPT)
 
     def of(self, request: RequestInfo) -> dict[str, str]:
         """Return the route and, if models are listed, the model of a request."""

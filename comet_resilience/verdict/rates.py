@@ -134,8 +134,8 @@ def _structured(headers: Mapping[str, str]) -> list[tuple[str, dict[str, float]]
             "reset": said.get("reset", said.get("t")),
             "renewalperiod": plan.get("w"),
         }
-        told = {member: each for member, each in fields.items() if each is not None}
-        found.append((f"ratelimit {name}".strip(), told))
+        given = {member: each for member, each in fields.items() if each is not None}
+        found.append((f"ratelimit {name}".strip(), given))
     return found
 
 

@@ -153,8 +153,8 @@ class UsageWatch:
 
         ``prompt_tokens`` is then what is estimated of the prompt.
         """
-        told = find_usage(b"".join(self._chunks))
-        if told is not None or not self._counts_text:
-            return told
+        usage = find_usage(b"".join(self._chunks))
+        if usage is not None or not self._counts_text:
+            return usage
         counted = -(-self._text // _BYTES_PER_TOKEN)
         return Usage(prompt_tokens=prompt_tokens, completion_tokens=counted, is_estimate=True)

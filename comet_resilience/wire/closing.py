@@ -76,10 +76,10 @@ def connections_of(http_client: Any) -> OpenConnections | None:
     Its own finalizer is taken away: it would close them in the midst of a collection, on whatever
     loop happens to run. A client that somebody else made is theirs to close: ``None``.
     """
-    known = _by_client.get(http_client)
+    kept = _by_client.get(http_client)
     cls: Any = type(http_client)
-    if known is not None or not _is_closed_by_a_finalizer(cls):
-        return known
+    if kept is not None or not _is_closed_by_a_finalizer(cls):
+        return kept
     transports = (http_client._transport, *http_client._mounts.values())  # noqa: SLF001
     connections = _by_client[http_client] = OpenConnections(transports)
     http_client.__class__ = without_finalizer(cls)

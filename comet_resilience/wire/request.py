@@ -29,7 +29,7 @@ STREAM_EXTENSION: Final = "comet_resilience.stream"
 _PARSED_UP_TO: Final = 65_536
 
 
-class Due(StrEnum):
+class AnswerForm(StrEnum):
     """The expected form of a success."""
 
     JSON = "json"
@@ -126,7 +126,7 @@ class Outgoing:
     """A request as the transport sees it: what it asks for and what its answer must be."""
 
     info: RequestInfo
-    due: Due
+    form: AnswerForm
     expected: tuple[str, ...]
     choices: int
     call: Call | None
@@ -153,7 +153,7 @@ def read_request(request: Any, call: Call | None) -> Outgoing:
     info = RequestInfo(route=route, model=model or deployment, operation=operation, stream=stream)
     return Outgoing(
         info=info,
-        due=_due(info, expected, as_bytes, request),
+        form=_form_of(info, expected, as_bytes, request),
         expected=expected,
         choices=choices,
         call=call,
@@ -195,16 +195,18 @@ def _operation_of(method: str, path: str) -> Operation:
     return Operation.JOB if method == "POST" and _MAKES_MEDIA.search(path) else Operation.OTHER
 
 
-def _due(info: RequestInfo, expected: tuple[str, ...], as_bytes: bool, request: Any) -> Due:
+def _form_of(
+    info: RequestInfo, expected: tuple[str, ...], as_bytes: bool, request: Any
+) -> AnswerForm:
     if info.stream:
-        return Due.STREAM
+        return AnswerForm.STREAM
     if as_bytes or info.operation is Operation.DOWNLOAD:
-        return Due.ANY
+        return AnswerForm.ANY
     if info.operation is Operation.TRANSCRIPT:
-        return Due.TRANSCRIPT
+        return AnswerForm.TRANSCRIPT
     if expected or "application/json" in request.headers.get("accept", ""):
-        return Due.JSON
-    return Due.ANY
+        return AnswerForm.JSON
+    return AnswerForm.ANY
 
 
 def _read_body(content_type: str, body: bytes) -> tuple[str, bool, int]:

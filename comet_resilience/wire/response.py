@@ -264,13 +264,13 @@ def read_rates(response: Any) -> tuple[RateReading, ...]:
     raw: list[tuple[bytes, bytes]] = response.headers.raw
     if b"ratelimit" not in b" ".join([name for name, _ in raw]).lower():
         return ()  # one search for all names: nearly every answer ends here
-    told = {
+    named = {
         lowered.decode("latin-1"): value.decode("latin-1")
         for lowered, value in ((name.lower(), value) for name, value in raw)
         if b"ratelimit" in lowered
     }
-    told["date"] = response.headers.get("date", "")
-    return parse_rates(told, time.time())
+    named["date"] = response.headers.get("date", "")
+    return parse_rates(named, time.time())
 
 
 def declared_size(headers: Mapping[str, str]) -> int | None:

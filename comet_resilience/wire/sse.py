@@ -323,7 +323,7 @@ class FirstEvent:
     """
 
     def __init__(self, decides: Callable[[Event], bool] | None = None) -> None:
-        self.seen_bytes: int = 0
+        self.bytes_read: int = 0
         self.opened: int = 0
         self._decides = decides
         self._scanner = EventScanner(HEAD_CAP)
@@ -341,7 +341,7 @@ class FirstEvent:
 
     def feed(self, data: bytes) -> Event | None:
         """Read on; the first event that is no ping, once it is complete."""
-        self.seen_bytes += len(data)
+        self.bytes_read += len(data)
         if self._head is not None:
             data = self._head + data
             if len(data) < len(_BOM) and _BOM.startswith(data):
@@ -449,7 +449,7 @@ class EventWatch:
                 if literal in data:
                     self.events += 1
                     return False
-        return self._look(data)
+        return self._inspect(data)
 
     def finish(self) -> None:
         """End the stream: an error whose blank line is missing is one all the same."""
@@ -460,7 +460,7 @@ class EventWatch:
         elif stray.lstrip()[:1] == b"{" and not self.is_complete:
             self._find_error(Scanned(b"", stray, 0, 0, b"", 0))
 
-    def _look(self, data: bytes) -> bool:
+    def _inspect(self, data: bytes) -> bool:
         self.done_at = self.torn_at = self.silent_at = -1
         found = False
         for event in self._scanner.feed(data):

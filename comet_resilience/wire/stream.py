@@ -127,10 +127,10 @@ async def _read_head(
         held += len(chunk) + _CHUNK_COST
         for piece in decoder(chunk):
             head.event = first.feed(piece)
-            head.oversized = first.seen_bytes > HEAD_CAP or first.opened > _OPENING_CAP
+            head.oversized = first.bytes_read > HEAD_CAP or first.opened > _OPENING_CAP
             if head.event is not None or head.oversized:
                 return
-        if first.is_body and first.seen_bytes > BODY_CAP:
+        if first.is_body and first.bytes_read > BODY_CAP:
             break
         if held > HEAD_CAP:
             head.oversized = True

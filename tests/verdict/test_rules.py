@@ -28,7 +28,7 @@ from comet_resilience.verdict.vocabulary import (
     Signal,
 )
 from comet_resilience.wire.family import family_of_sdk, fault_of
-from comet_resilience.wire.request import Due, Outgoing, read_request
+from comet_resilience.wire.request import AnswerForm, Outgoing, read_request
 from comet_resilience.wire.response import observe, observe_fault, read_bounded
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def test_verdict_of_recorded_answer(recorded: Recorded) -> None:
 def test_recorded_failures_under_success_are_no_answers() -> None:
     """What the corpus calls a failure under status 200 is found out in the first place."""
     for one in RECORDED:
-        if one.document.get("status") == 200 and one.outgoing.due is Due.JSON:
+        if one.document.get("status") == 200 and one.outgoing.form is AnswerForm.JSON:
             assert not is_answer(one.body, one.outgoing.expected), one.name
 
 

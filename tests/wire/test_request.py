@@ -10,8 +10,8 @@ import pytest
 from comet_resilience.verdict.vocabulary import Operation
 from comet_resilience.wire.request import (
     EXTENSION,
+    AnswerForm,
     Call,
-    Due,
     base_url_of,
     call_of,
     is_elsewhere,
@@ -99,24 +99,31 @@ def test_a_wrapped_client_tells_more() -> None:
     )
     outgoing = read_request(sent, call_of(sent))
     assert (outgoing.info.route, outgoing.info.model) == ("POST /chat/completions", "told")
-    assert (outgoing.due, outgoing.choices) == (Due.STREAM, 2)
+    assert (outgoing.form, outgoing.choices) == (AnswerForm.STREAM, 2)
     assert base_url_of(sent) == "https://api.cometapi.com/custom/base"
     assert not is_elsewhere(sent, call)
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "headers", "due"),
+    ("method", "path", "headers", "form"),
     [
-        ("POST", "/chat/completions", JSON, Due.JSON),
-        ("POST", "/chat/completions", {**JSON, "x-stainless-raw-response": "stream"}, Due.ANY),
-        ("POST", "/audio/speech", {"accept": "application/octet-stream"}, Due.ANY),
-        ("POST", "/audio/transcriptions", JSON, Due.TRANSCRIPT),
-        ("GET", "/files/file-1/content", {"accept": "application/binary"}, Due.ANY),
+        ("POST", "/chat/completions", JSON, AnswerForm.JSON),
+        (
+            "POST",
+            "/chat/completions",
+            {**JSON, "x-stainless-raw-response": "stream"},
+            AnswerForm.ANY,
+        ),
+        ("POST", "/audio/speech", {"accept": "application/octet-stream"}, AnswerForm.ANY),
+        ("POST", "/audio/transcriptions", JSON, AnswerForm.TRANSCRIPT),
+        ("GET", "/files/file-1/content", {"accept": "application/binary"}, AnswerForm.ANY),
     ],
 )
-def test_what_is_due(method: str, path: str, headers: dict[str, str], due: Due) -> None:
-    """JSON is due where the SDK asks for it and reads it whole; other bodies pass as they are."""
-    assert read_request(request(method, path, headers=headers), None).due is due
+def test_the_form_of_an_answer(
+    method: str, path: str, headers: dict[str, str], form: AnswerForm
+) -> None:
+    """JSON where the SDK asks for it and reads it whole; other bodies pass as they are."""
+    assert read_request(request(method, path, headers=headers), None).form is form
 
 
 def test_only_public_headers_leave_the_gateway() -> None:
