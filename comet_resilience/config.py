@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
+from inspect import signature
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
@@ -218,8 +219,8 @@ class Config:
         priority_number(self.priority)  # checks it
         _check_wait(self.wait)
         _check_jitter(self.jitter)
-        _check_callable("partition", self.partition)
-        _check_callable("algorithm", self.algorithm, ", such as lambda: FixedLimit(5),")
+        _check_function("partition", self.partition, 1, "one argument (a RequestInfo)")
+        _check_function("algorithm", self.algorithm, 0, "no argument: lambda: FixedLimit(5)")
         if self.min_concurrency > self.max_concurrency:
             raise ValueError(
                 f"min_concurrency={self.min_concurrency!r}: expected at most"
@@ -231,6 +232,8 @@ class Config:
         _check_sequence("rules", self.rules, lambda rule: isinstance(rule, Rule), "Rule values")
         if not callable(self.on_event) and self.on_event is not None:
             _check_sequence("on_event", self.on_event, callable, "functions, or one function")
+        for observer in self.observers:
+            _check_function("on_event", observer, 1, "one argument (an Event)")
         _check_journal(self.journal)
 
     @classmethod
@@ -313,10 +316,21 @@ class Config:
         )
 
 
-def _check_callable(name: str, value: object, example: str = "") -> None:
-    """Raise ``ValueError`` unless a value is a function or ``None``."""
-    if value is not None and not callable(value):
-        raise ValueError(f"{name}={value!r}: expected a function{example} or None")
+def _check_function(name: str, value: Any, arguments: int, what: str) -> None:
+    """Raise ``ValueError`` unless a value is ``None`` or a function of so many arguments."""
+    if value is not None and not _takes(value, arguments):
+        raise ValueError(f"{name}={value!r}: expected a function that takes {what}, or None")
+
+
+def _takes(function: Any, arguments: int) -> bool:
+    """Tell whether a function can be called with so many arguments, as far as it shows them."""
+    try:
+        signature(function).bind(*(None,) * arguments)
+    except ValueError:
+        return True
+    except TypeError:
+        return False
+    return True
 
 
 def _check_wait(value: Any) -> None:
@@ -345,10 +359,13 @@ def _check_jitter(value: Any) -> None:
 
 def _check_journal(value: object) -> None:
     """Raise ``ValueError`` unless a value can be written to, line by line."""
-    if value is None or callable(value):
-        return
-    if not isinstance(value, (str, Path)) or not str(value):
-        raise ValueError(f"journal={value!r}: expected the path of a file, a function or None")
+    expected = f"journal={value!r}: expected the path of a file, a function or None"
+    if callable(value):
+        _check_function("journal", value, 1, "one argument (a JournalRecord)")
+    elif value is not None and (not isinstance(value, (str, Path)) or not str(value)):
+        raise ValueError(expected)
+    elif value is not None and Path(value).is_dir():
+        raise ValueError(f"{expected}; this is a folder")
 
 
 def _check_shareable(algorithm: Callable[[], object] | None) -> None:

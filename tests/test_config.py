@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import fields
 from typing import Any, get_type_hints
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comet_resilience import Config, Options
+from comet_resilience import Config, FixedLimit, Options
 
 
 def test_types_and_defaults_name_the_same_keywords() -> None:
@@ -54,3 +55,33 @@ def test_observers_may_be_one_or_several() -> None:
     assert Config(on_event=[print, repr]).observers == (print, repr)
     with pytest.raises(ValueError, match="on_event"):
         Config(on_event=[print, 3])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"partition": lambda: 1}, "partition=.*takes one argument"),
+        ({"partition": "model"}, "partition='model': expected a function"),
+        ({"algorithm": FixedLimit}, "algorithm=.*takes no argument: lambda: FixedLimit"),
+        ({"algorithm": lambda request: FixedLimit(5)}, "algorithm=.*takes no argument"),
+        ({"on_event": lambda: None}, "on_event=.*takes one argument"),
+        ({"on_event": [print, lambda name, event: None]}, "on_event=.*takes one argument"),
+        ({"journal": lambda: None}, "journal=.*takes one argument"),
+        ({"journal": "."}, "journal='.': expected the path of a file.*this is a folder"),
+    ],
+)
+def test_functions_have_to_take_what_they_are_given(options: Any, message: str) -> None:
+    """At construction, before the first request finds out."""
+    with pytest.raises(ValueError, match=message):
+        Config.from_options(options)
+
+
+def test_functions_that_do_not_show_their_arguments_are_taken() -> None:
+    """So are those that take any, or more that have defaults."""
+    given: Any = {
+        "partition": hash,
+        "algorithm": lambda limit=5: FixedLimit(limit),
+        "on_event": [dict, print, lambda *events: None, [].append],
+        "journal": Mock(),
+    }
+    assert Config.from_options(given).journal is given["journal"]
