@@ -171,7 +171,7 @@ def test_one_that_fails_is_retired_once_and_told_outside_of_the_lock(
     assert isinstance(told.error, LookupError)
     assert told.limit == 4
     (record,) = (record for record in caplog.records if record.levelno == logging.ERROR)
-    assert "'m')" in record.message
+    assert "completions m failed" in record.message
     assert "LookupError: gone" in record.message
 
 
