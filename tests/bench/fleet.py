@@ -1,7 +1,7 @@
 """A fleet on a real server: ``python -m tests.bench.fleet [--only NAME ...] [--seconds N]``.
 
-With ``--adapt`` or ``--scale`` in virtual time: ten processes that find a hidden limit, and crowds
-of up to a thousand whose demand moves.
+With ``--adapt``, ``--rates`` or ``--scale`` in virtual time: ten processes that find a hidden
+limit, four that share a rate, and crowds of up to a thousand whose demand moves.
 
 Real processes share a limit through a real Redis or Valkey, which is frozen and killed, and a
 gateway in shared memory counts exactly how many are in flight. Printed is what was measured
@@ -11,6 +11,7 @@ beside what has to be reached; what is missed says MISS. The exit code is 0: thi
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import time
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 
 from .real.crew import Crew
 from .real.scenes import FULL_LENGTH, SCENES, Line
-from .sim.fleet_table import SEEDS, SIZES, adapt_table, scale_table
+from .sim.fleet_table import SEEDS, SIZES, adapt_table, rates_table, scale_table
 
 _MEMBERS = 10
 
@@ -26,9 +27,8 @@ _MEMBERS = 10
 def main(arguments: Sequence[str]) -> int:
     """Play the scenes and print the table."""
     options = _parse(arguments)
-    if options.adapt or options.scale:
-        for row in adapt_table(options.seeds) if options.adapt else scale_table(options.sizes):
-            print(row, flush=True)
+    if options.adapt or options.rates or options.scale:
+        _print_tables(options)
         return 0
     seconds = FULL_LENGTH / 2 if options.short else options.seconds
     print("| scene | what | measured | reach | |\n|---|---|---|---|---|", flush=True)
@@ -46,6 +46,16 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _print_tables(options: argparse.Namespace) -> None:
+    tables = (
+        adapt_table(options.seeds) if options.adapt else (),
+        rates_table() if options.rates else (),
+        scale_table(options.sizes) if options.scale else (),
+    )
+    for row in itertools.chain(*tables):
+        print(row, flush=True)
+
+
 def _row(name: str, line: Line) -> str:
     verdict = {None: "", True: "ok", False: "MISS"}[line.holds]
     return f"| {name} | {line.what} | {line.measured} | {line.reach} | {verdict} |"
@@ -58,6 +68,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--short", action="store_true", help="half as long, fewer dips")
     parser.add_argument("--adapt", action="store_true", help="k_10proc in virtual time")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="of --adapt")
+    parser.add_argument("--rates", action="store_true", help="a rate that four processes share")
     parser.add_argument("--scale", action="store_true", help="crowds in virtual time")
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES, help="of the crowds")
     return parser.parse_args(arguments)

@@ -392,17 +392,7 @@ class Run:
         budgets: Mapping[str, Budget] = {}
         if self.policy.is_told and self.scene.told is not None:
             budgets = {"*": self.scene.told}
-        self.limiters = [
-            Limiter(
-                make_algorithm=partial(self.policy.make, self.scene),
-                max_queue=None,
-                observers=Observers(()),
-                jitter=self.random.random,
-                budgets=budgets,
-                make_account_limit=account_limit,
-            )
-            for _ in range(self.scene.processes)
-        ]
+        self.limiters = [self.new_limiter(budgets) for _ in range(self.scene.processes)]
         models = tuple(f"{_MODEL}{number or ''}" for number in range(self.scene.models))
         workload = Workload(median=self.scene.service, models=models)
         jobs = workload.draw(self.seed, self.scene.count, math.inf)
@@ -415,6 +405,17 @@ class Run:
         enough = math.ceil(0.95 * len(jobs))
         at = done[enough - 1] if len(done) >= enough else math.inf
         return Outcome(at, 100 * self.refused / max(1, len(done)), self.failed)
+
+    def new_limiter(self, budgets: Mapping[str, Budget]) -> Limiter:
+        """Return the limiter of one process."""
+        return Limiter(
+            make_algorithm=partial(self.policy.make, self.scene),
+            max_queue=None,
+            observers=Observers(()),
+            jitter=self.random.random,
+            budgets=budgets,
+            make_account_limit=account_limit,
+        )
 
     def cost(self, job: Job) -> Cost:
         """Estimate: the prompt, half of the tokens, is known; the answer's length is not."""

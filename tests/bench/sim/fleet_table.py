@@ -1,20 +1,24 @@
-"""Tables of fleets in virtual time: a hidden limit for ten, and crowds whose demand moves."""
+"""Tables of fleets in virtual time: a hidden limit, a rate, and crowds whose demand moves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import redis
 
 from comet_resilience.fleet.pace import renew_every
+from comet_resilience.limits.budget import Budget
+from comet_resilience.limits.limiter import Limiter
 from tests.redis_server import RedisServer
 
+from .. import rates
 from .crowd import Crowd
-from .fleet import FleetRun
+from .fleet import FleetRun, VirtualCoordinator, VirtualServer
 from .oracle import Oracle
-from .policies import PRODUCT
+from .policies import PRODUCT, account_limit
 from .result import jain
 from .scenario import Kind
 from .scenarios import BY_NAME
@@ -65,6 +69,41 @@ def adapt_table(seeds: Sequence[int] = SEEDS) -> Iterator[str]:
             yield _adapt_row(f"{seed}", rows[-1])
     mean = [sum(getattr(row, name) for row in rows) / len(rows) for name in Adapted.__slots__]
     yield _adapt_row("mean", Adapted(*mean))
+
+
+class RatesRun(rates.Run):
+    """A scene of rates whose processes are a fleet; the server must be empty."""
+
+    def __init__(self, scene: rates.Scene, policy: rates.Policy, seed: int, client: Any) -> None:
+        super().__init__(scene, policy, seed)
+        self._server = VirtualServer(client, self.loop)
+
+    def new_limiter(self, budgets: Mapping[str, Budget]) -> Limiter:
+        """Return the limiter of one process: a budget is shared in another way."""
+        assert not budgets
+        name, make = f"member-{self.random.random()}", partial(self.policy.make, self.scene)
+        coordinator = VirtualCoordinator(
+            name, self.loop, self._server, make, self.random.random, account_limit
+        )
+        return coordinator.limiter
+
+
+def rates_table(seeds: Sequence[int] = rates.HELD_OUT) -> Iterator[str]:
+    """One line for each seed: four processes that share 300 a minute, with headers and without."""
+    scene = next(scene for scene in rates.SCENES if scene.processes > 1)
+    policies = {policy.name: policy for policy in rates.POLICIES if policy.is_ours}
+    yield f"| {scene.name}: seed | with headers: of the oracle / refused per 100 | without |"
+    yield "|---" * 3 + "|"
+    with RedisServer() as server:
+        client = redis.Redis.from_url(server.url, decode_responses=True)
+        for seed in seeds:
+            best, cells = rates.oracle(scene, seed), []
+            for name in ("read", "unaided"):
+                client.flushdb()
+                done = RatesRun(scene, policies[name], seed, client).play()
+                assert not done.failed
+                cells.append(f"{best / done.done:.3f} / {done.refused:.1f}")
+            yield f"| {seed} | {' | '.join(cells)} |"
 
 
 def scale_table(sizes: Sequence[int] = SIZES) -> Iterator[str]:
