@@ -4,6 +4,8 @@ The algorithm is the one that limits a single process. What differs is how its t
 
 * How many were in flight when an attempt was sent is what the member had, and what the others
   last said they had.
+  An acceptance proves no more than is known to be in flight when it is told, too: of what the
+  others had some may have ended, and a level above the ceiling is refused again and again.
 * Numbers are estimated (``memory.Count``).
 * An attempt carries the *epoch* under which it was sent; each step back begins another. A refusal
   of an older epoch tells nothing new: one overload is one decrease, whoever met it. While members
@@ -19,7 +21,7 @@ from typing import Final
 
 from ..limits.algorithm import LimitAlgorithm, StepBack, Ticket
 from .memory import Count, restore, save
-from .message import Commit, ShareReply, ShareRequest
+from .message import MOST, Commit, ShareReply, ShareRequest
 
 #: Seconds after a step back in which members may still not know of it.
 DRAIN_MOST: Final = 5.0
@@ -129,8 +131,10 @@ def merge(
     algorithm.tick(now)
     for _ in range(min(sample.accepted, _MOST_ACCEPTED)):
         algorithm.accepted(Ticket(0, 0, now - sample.answer_time), now)
+    most = in_flight if algorithm.closed_until is None else MOST
     for attempt in sample.probes:
-        algorithm.accepted(_ticket(fleet, attempt, reply, rate), now)
+        probe = replace(attempt, in_flight=min(attempt.in_flight, most))
+        algorithm.accepted(_ticket(fleet, probe, reply, rate), now)
     for attempt in sorted(sample.refused, key=lambda refused: -refused.age):
         count.refusals += 1
         draining = bool(reply.lagging) or in_flight > algorithm.limit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,4 +67,7 @@ def timed(db: Any) -> Timed:
     return Timed(db)
 
 
-AskOf = Callable[..., ShareRequest]
+def drawn(db: Any, key: str) -> float:
+    """Return how many requests were drawn, and not given back."""
+    slices = db.hget(key, "requests:slices") or ""
+    return sum(float(each.partition(":")[2]) for each in slices.split(";") if each)

@@ -32,6 +32,7 @@ from comet_resilience.testing import ConcurrencyCap, Gateway
 from tests.redis_server import RedisServer
 
 from ..conftest import COMPLETION, MESSAGES, Scripted, bare_client, httpx
+from .conftest import drawn
 
 OPTIONS: Any = {"algorithm": lambda: FixedLimit(6), "backoff_initial": 0.0, "backoff_max": 0.0}
 SPAWN = multiprocessing.get_context("spawn")
@@ -557,12 +558,6 @@ def test_a_forked_child_draws_for_itself_and_leaves_the_parent_its_draws(
         assert drawn(db, key) == 10 + 10 + 1
 
     asyncio.run(main())
-
-
-def drawn(db: Any, key: str) -> float:
-    """Return how many requests were drawn, and not given back."""
-    slices = db.hget(key, "requests:slices").split(";")
-    return sum(float(each.partition(":")[2]) for each in slices)
 
 
 @pytest.mark.timeout(120)

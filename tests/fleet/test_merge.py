@@ -176,10 +176,18 @@ def test_three_in_a_row_close_the_fleets_gate_and_a_canary_opens_it() -> None:
 
 
 def test_an_accepted_probe_of_this_epoch_raises_the_limit_an_older_one_does_not() -> None:
-    reply = replace(SEEN, state=steady(allowance=1))
+    reply = replace(SEEN, state=steady(allowance=1), in_use=16)
     probe = SampledAttempt(age=0.5, in_flight=21, known_in_flight=21, epoch=4)
     assert after(reply, Sample(probes=(probe,)))[0].level == 21
     assert after(reply, Sample(probes=(replace(probe, epoch=3),)))[0].level == 20
+
+
+def test_an_accepted_probe_proves_no_more_than_is_known_to_be_in_flight() -> None:
+    """The others told of five that had ended when it was sent."""
+    reply = replace(SEEN, state=steady(allowance=4), in_use=13)
+    probe = SampledAttempt(age=0.5, in_flight=24, known_in_flight=24, epoch=4)
+    assert after(reply, Sample(probes=(probe,)))[0].level == 20
+    assert after(replace(reply, in_use=17), Sample(probes=(probe,)))[0].level == 22
 
 
 def test_acceptances_end_a_hold() -> None:
