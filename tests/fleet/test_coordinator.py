@@ -19,8 +19,10 @@ import trio
 
 from comet_resilience import (
     Budget,
+    Event,
     FixedLimit,
     Fleet,
+    FleetChanged,
     FleetState,
     ResilientTransport,
     snapshot,
@@ -35,6 +37,9 @@ from ..conftest import COMPLETION, MESSAGES, Scripted, bare_client, httpx
 from .conftest import drawn
 
 OPTIONS: Any = {"algorithm": lambda: FixedLimit(6), "backoff_initial": 0.0, "backoff_max": 0.0}
+GOING_ALONE = (FleetState.DEGRADED, FleetState.LOCAL)
+#: What a process goes through whose server falls silent and comes back.
+CHANGES = ("shared -> degraded", "degraded -> local", "local -> shared")
 SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -46,10 +51,11 @@ def no_thread_is_left() -> Iterator[None]:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes seconds takes half of it."""
-    for name in ("RENEW_EVERY", "TTL"):
-        monkeypatch.setattr(pace, name, getattr(pace, name) / 2)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody goes on alone because the machine is busy."""
+    monkeypatch.setattr(store, "COMMAND_TIMEOUT", 30.0)
+    monkeypatch.setattr(share, "JOIN_WITHIN", 60.0)
+    monkeypatch.setattr(pace, "TTL", 60.0)
 
 
 @pytest.fixture
@@ -110,6 +116,12 @@ def share_of(client: Any) -> int | None:
     return fleet.share if fleet is not None and fleet.state is FleetState.SHARED else None
 
 
+def members_of(client: Any) -> int | None:
+    """How many share with it, as it was last told."""
+    fleet = shown(client).fleet
+    return fleet.members if fleet is not None else None
+
+
 async def until(what: Callable[[], bool]) -> None:
     """Wait until something is so; the test's time limit is the only one."""
     while not what():  # noqa: ASYNC110 - threads and processes set no event
@@ -129,6 +141,7 @@ async def keep_busy(client: Any, workers: int, stop: asyncio.Event) -> int:
     return sum(await asyncio.gather(*(work() for _ in range(workers))))
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.timeout(120)
 def test_two_clients_share_one_limit(redis_server: RedisServer, db: Any) -> None:
     async def main() -> None:
@@ -136,9 +149,8 @@ def test_two_clients_share_one_limit(redis_server: RedisServer, db: Any) -> None
         clients = [fleet_client(redis_server.url, inner) for _ in range(2)]
         await asyncio.gather(*(ask(client) for client in clients for _ in range(60)))
         assert inner.most == 6
-        shares = [shown(client) for client in clients]
-        assert all(partition.ok == 60 for partition in shares)
-        assert {partition.fleet.members for partition in shares if partition.fleet} == {2}
+        assert [shown(client).ok for client in clients] == [60, 60]
+        await until(lambda: [members_of(client) for client in clients] == [2, 2])
         assert "shared: " in str(snapshot(clients[0]))
         for client in clients:
             await client.close()
@@ -147,14 +159,17 @@ def test_two_clients_share_one_limit(redis_server: RedisServer, db: Any) -> None
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.timeout(120)
 def test_other_accounts_and_partitions_do_not_share(redis_server: RedisServer, db: Any) -> None:
     async def main() -> None:
-        inner = Slow(0.1)
+        inner = Slow(60.0)
         fleet = Fleet(redis_server.url, account="one"), Fleet(redis_server.url, account="two")
         clients = [fleet_client(each, inner) for each in fleet]
-        await asyncio.gather(*(ask(client) for client in clients for _ in range(30)))
-        assert inner.most == 12
+        work = asyncio.gather(*(ask(client) for client in clients for _ in range(6)))
+        await until(lambda: inner.here == 12)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
         assert len(db.keys("*:members")) == 2
 
     asyncio.run(main())
@@ -180,22 +195,22 @@ def test_redis_that_was_never_there_costs_no_request(
     asyncio.run(main())
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.timeout(120)
 def test_redis_freezes_and_comes_back(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Shares hold, then each process goes on alone; one warning for each change."""
+    changes: list[FleetChanged] = []
 
     async def main() -> None:
         inner, stop = Slow(), asyncio.Event()
-        clients = [fleet_client(server.url, inner) for _ in range(2)]
+        clients = [fleet_client(server.url, inner, on_event=note) for _ in range(2)]
         work = [asyncio.create_task(keep_busy(client, 8, stop)) for client in clients]
         await until(lambda: [share_of(client) for client in clients] == [3, 3])
         server.freeze()
         try:
             inner.most = 0
-            await until(lambda: all(state(client) is FleetState.DEGRADED for client in clients))
+            await until(lambda: all(state(client) in GOING_ALONE for client in clients))
             assert [shown(client).limit for client in clients] == [3, 3]
             await until(lambda: all(state(client) is FleetState.LOCAL for client in clients))
             before = inner.total
@@ -210,14 +225,18 @@ def test_redis_freezes_and_comes_back(
         assert answered == inner.total  # not one was lost
         assert inner.most <= 6
 
+    def note(event: Event) -> None:
+        if isinstance(event, FleetChanged) and event.old is not FleetState.JOINING:
+            changes.append(event)
+
     with caplog.at_level(logging.WARNING, "comet_resilience"):
         asyncio.run(main())
-    words = sorted(record.message.split(":")[0] for record in caplog.records)
-    changes = ["degraded -> local", "local -> shared", "shared -> degraded"]
-    assert words == [f"fleet {change}" for change in changes for _ in range(2)]
+    told = [f"fleet {event.old} -> {event.new}" for event in changes]
+    assert [record.message.split(":")[0] for record in caplog.records] == told
+    # More often where the machine was too busy to answer in time.
+    assert all(told.count(f"fleet {change}") >= 2 for change in CHANGES)
 
 
-@pytest.mark.usefixtures("quick")
 @pytest.mark.timeout(120)
 def test_redis_is_killed_and_comes_back_empty(server: RedisServer) -> None:
     async def main() -> None:
@@ -263,6 +282,7 @@ def child_process(target: Callable[..., None], *given: Any) -> Iterator[Any]:
         child.join()
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.timeout(120)
 def test_a_process_that_is_killed_returns_its_share(redis_server: RedisServer, db: Any) -> None:
     """The server's clock says when: how late anybody is here makes no difference."""
@@ -284,6 +304,7 @@ def test_a_process_that_is_killed_returns_its_share(redis_server: RedisServer, d
         asyncio.run(main())
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.timeout(120)
 def test_one_client_in_consecutive_runs_and_in_loops_of_several_threads(
     redis_server: RedisServer, db: Any
@@ -305,6 +326,7 @@ def test_one_client_in_consecutive_runs_and_in_loops_of_several_threads(
     assert inner.most <= 6
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.timeout(120)
 def test_trio(redis_server: RedisServer, db: Any) -> None:
     async def main() -> None:
@@ -318,6 +340,7 @@ def test_trio(redis_server: RedisServer, db: Any) -> None:
     trio.run(main)
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -354,11 +377,11 @@ def ask_once(url: str) -> None:
     asyncio.run(ask(fleet_client(url, Slow())))
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.timeout(120)
 def test_idle_threads_end_and_start_again(
     redis_server: RedisServer, db: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(share, "IDLE", 0.3)
     client = fleet_client(redis_server.url, Slow())
 
     def is_running() -> bool:
@@ -366,16 +389,19 @@ def test_idle_threads_end_and_start_again(
 
     async def main() -> None:
         await until(lambda: not is_running())
-        await ask(client)
-        assert is_running()
-        await until(lambda: not is_running())
-        assert not db.keys("*:members")
-        await ask(client)
-        assert state(client) is FleetState.SHARED
+        for _ in range(2):
+            await ask(client)
+            assert is_running()
+            assert state(client) is FleetState.SHARED
+            with monkeypatch.context() as shorter:
+                shorter.setattr(share, "IDLE", 0.1)
+                await until(lambda: not is_running())
+            assert not db.keys("*:members")
 
     asyncio.run(main())
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.timeout(120)
 def test_three_clients_at_a_hidden_capacity_lose_no_request(
     redis_server: RedisServer, db: Any
@@ -487,6 +513,7 @@ def test_a_client_that_hangs_for_ever_delays_no_request(monkeypatch: pytest.Monk
 BUDGET: Any = {"budget": Budget(requests=600), "algorithm": lambda: FixedLimit(50)}
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.timeout(120)
 def test_two_clients_spend_one_budget_and_give_back_what_they_do_not_use(
     redis_server: RedisServer, db: Any
@@ -496,15 +523,9 @@ def test_two_clients_spend_one_budget_and_give_back_what_they_do_not_use(
     async def main() -> None:
         inner = Slow(0.0)
         clients = [fleet_client(redis_server.url, inner, **BUDGET) for _ in range(2)]
-        sent: list[float] = []
-
-        async def ask_at(client: Any) -> None:
-            await ask(client)
-            sent.append(time.monotonic())
-
-        await asyncio.gather(*(ask_at(client) for client in clients for _ in range(8)))
-        sent.sort()
-        assert sent[-1] - sent[0] >= 1.5 - 0.1
+        began = time.monotonic()
+        await asyncio.gather(*(ask(client) for client in clients for _ in range(8)))
+        assert time.monotonic() - began >= 1.5 - 0.1
         (view,) = snapshot(clients[0]).budgets
         assert (view.requests, view.budget) == (8, Budget(requests=600))
         assert view.requests_left is not None
@@ -535,6 +556,7 @@ def ask_in_a_child(client: Any, times: int) -> int:
     return child
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

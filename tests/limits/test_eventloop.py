@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,7 +73,8 @@ async def test_timers_run_at_their_time_unless_called_off() -> None:
     here.call_at(now + 0.004, lambda: ran.append("second"))
     here.call_at(now + 0.002, lambda: ran.append(f"first, {here.now() >= now + 0.001}"))
     here.call_at(now + 0.003, lambda: ran.append("never"))()
-    await anyio.sleep(0.02)
+    while len(ran) < 2:  # noqa: ASYNC110 - a timer sets no event
+        await anyio.sleep(0.001)
     assert ran == ["first, True", "second"]
 
 
@@ -95,18 +97,24 @@ def test_a_loop_is_reached_from_any_thread_until_it_is_gone(run: Any) -> None:
 async def test_a_task_of_nobody_runs_to_its_end_and_fails_quietly() -> None:
     """Clean-up has no one to tell, and is not collected half way."""
     here, ran = running_loop(), list[str]()
+    waited_for = weakref.WeakSet[anyio.Event]()
 
     async def clean_up() -> None:
-        await anyio.sleep(0.002)
+        event = anyio.Event()  # nobody else holds it, nor the task that waits for it
+        waited_for.add(event)
+        await event.wait()
         ran.append("done")
         raise ValueError("nobody hears this")
 
     assert here.start(clean_up)
     assert here.start(clean_up)
-    await anyio.lowlevel.checkpoint()
-    gc.collect()
-    await anyio.sleep(0.02)
     await anyio.wait_all_tasks_blocked()
+    gc.collect()
+    for event in tuple(waited_for):
+        event.set()
+    del event
+    await anyio.wait_all_tasks_blocked()
+    await anyio.lowlevel.checkpoint()
     assert ran == ["done", "done"]
     assert not getattr(here, "_tasks", None)
 
