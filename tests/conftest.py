@@ -54,10 +54,6 @@ SSE = {"content-type": "text/event-stream"}
 
 httpx: Any = family_of_sdk()
 
-# A busy machine is slow, not wrong.
-hypothesis.settings.register_profile("suite", deadline=None)
-hypothesis.settings.load_profile("suite")
-
 #: Marks for tests of one event loop, of virtual time alone, and of sockets, which need real time.
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 in_virtual_time = pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
@@ -252,7 +248,21 @@ def refused_attempt(**changes: Any) -> AttemptFinished:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let asyncio run on uvloop's event loop."""
     parser.addoption("--uvloop", action="store_true", help="run asyncio's tests on uvloop")
-    parser.addoption("--order", type=int, default=0, help="another order of tasks, other jitter")
+    parser.addoption(
+        "--order", type=int, default=0, help="another order of tasks, other jitter, other examples"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have hypothesis try the same examples every time, unless another order is asked for."""
+    hypothesis.settings.register_profile(
+        "suite",
+        derandomize=not config.getoption("--order"),
+        # A busy machine is slow, not wrong.
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    )
+    hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)

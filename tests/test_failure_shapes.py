@@ -100,7 +100,7 @@ async def _attempt(reply: Reply, *, streamed: bool) -> tuple[openai.OpenAIError 
 
 
 @pytest.mark.timeout(120)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     status=st.sampled_from(STATUSES),
     label=st.sampled_from(LABELS),

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import anyio
 import openai
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comet_resilience import Event, FixedLimit, diagnose, support_report, wrap
@@ -206,9 +206,7 @@ def _heard(plant: Planted, answer: Answer, backend: str, user: str) -> Heard:
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-@settings(
-    max_examples=6, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=6)
 @given(plant=planted, user=st.sampled_from(["", f"me:{USER_CORE}@", f"{USER_CORE}@"]))
 def test_no_secret_and_no_content_is_ever_said(
     answer: Callable[[Planted], Answer], plant: Planted, user: str
@@ -224,9 +222,7 @@ def test_no_secret_and_no_content_is_ever_said(
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
-@settings(
-    max_examples=3, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=3)
 @given(plant=planted)
 def test_content_is_shown_to_those_who_ask_and_secrets_are_not(
     answer: Callable[[Planted], Answer], plant: Planted

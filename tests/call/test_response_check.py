@@ -386,7 +386,7 @@ outputs = st.lists(st.integers(1, 9).map(lambda n: chunk({"content": "x" * n})),
 endings = st.sampled_from([[STOP, DONE], [DONE], [], [ERROR], [STOP], [chunk(finish="length")]])
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 @given(openings, outputs, endings, st.integers(0, 3_000), st.integers(1, 300))
 def test_one_attempt_or_an_error(
     opening: list[bytes], output: list[bytes], end: list[bytes], cut: int, size: int

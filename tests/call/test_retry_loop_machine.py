@@ -373,7 +373,5 @@ class RetryLoopMachine(RuleBasedStateMachine):
         self.loop.close()
 
 
-RetryLoopMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, derandomize=True
-)
+RetryLoopMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 TestRetryLoop: Callable[..., Any] = RetryLoopMachine.TestCase

@@ -230,7 +230,7 @@ json_values: Any = st.recursive(
 )  # fmt: skip
 
 
-@settings(derandomize=True, max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     body=json_values.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=200),
     status=st.sampled_from([200, 201, 400, 401, 403, 404, 408, 409, 413, 422, 429, 500, 503, 524]),

@@ -85,7 +85,7 @@ odd_values = (
 )
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     headers=st.dictionaries(
         st.sampled_from(["retry-after", "retry-after-ms", "date", "x-should-retry"]), odd_values

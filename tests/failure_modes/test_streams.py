@@ -323,7 +323,7 @@ contents = st.lists(st.tuples(fillers, texts | usage), max_size=8)
 ends = st.sampled_from(["\n", "\r\n", "\r"])
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+@settings(max_examples=80)
 @given(
     middle=contents,
     end=ends,

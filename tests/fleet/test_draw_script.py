@@ -174,7 +174,8 @@ STEPS = st.lists(
     ),
 )  # fmt: skip
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_no_period_holds_more_than_the_budget(
     clock: Clock, steps: list[tuple[str, int, float, int]], budget: Budget

@@ -75,7 +75,8 @@ MOVES = st.lists(
 
 @given(moves=MOVES)
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_never_more_is_held_than_the_limit_at_the_time_it_was_given(
     timed: Timed, moves: list[tuple[str, int, float, str]]

@@ -544,21 +544,21 @@ def check(algorithm: StepBack, desk: Desk) -> None:
     assert HOLD_MIN * HASTE_MOST <= algorithm.hold <= HOLD_MAX
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(BOUNDS, STEPS)
 def test_nothing_can_be_stuck(bounds: tuple[int, int, int], steps: list[Step]) -> None:
     """Within its bounds at any time; with nothing in flight there is room or a timer to come."""
     play(StepBack(*bounds), steps)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(BOUNDS, STEPS)
 def test_same_inputs_same_trace(bounds: tuple[int, int, int], steps: list[Step]) -> None:
     """The algorithm has no clock and no randomness of its own."""
     assert play(StepBack(*bounds), steps) == play(StepBack(*bounds), steps)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(BOUNDS, STEPS)
 def test_it_always_comes_back(bounds: tuple[int, int, int], steps: list[Step]) -> None:
     """After anything at all, a gateway that takes everything is found out within three minutes."""

@@ -311,9 +311,7 @@ class Faulty(Watched):
         self._fail("tick")
 
 
-FaultyMachine.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=40, deadline=None, derandomize=True
-)
+FaultyMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=40)
 TestFaultyLimiter = FaultyMachine.TestCase
 
 

@@ -169,9 +169,7 @@ class LimiterMachine(RuleBasedStateMachine):
             assert partition.slots.in_flight or partition.timer.is_set
 
 
-LimiterMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, derandomize=True
-)
+LimiterMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestLimiter = LimiterMachine.TestCase
 
 
@@ -427,7 +425,5 @@ class WholeMachine(RuleBasedStateMachine):
         super().teardown()
 
 
-WholeMachine.TestCase.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, derandomize=True
-)
+WholeMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestWhole = WholeMachine.TestCase

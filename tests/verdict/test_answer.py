@@ -118,7 +118,7 @@ def test_large_failures(body: bytes) -> None:
     assert not is_answer(body, ())
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     body=st.binary(max_size=100) | st.text(max_size=100).map(str.encode),
     expected=st.sampled_from([(), CHOICES, POLLED]),

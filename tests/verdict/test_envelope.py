@@ -47,7 +47,7 @@ def _parse(value: object) -> Any:
     return parse_envelope(json.dumps(value).encode())
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     body=bodies,
     status=st.integers(-1, 1_000) | st.none(),

@@ -241,7 +241,7 @@ policies = st.builds(
 )
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(policy=policies, retry=st.integers(1, 60))
 def test_ceilings_never_fall(policy: RetryPolicy, retry: int) -> None:
     """A later retry never has a lower ceiling, and none is above the cap."""
@@ -250,7 +250,7 @@ def test_ceilings_never_fall(policy: RetryPolicy, retry: int) -> None:
     assert ceiling <= max(policy.backoff_max, 0)
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     policy=policies,
     observation=st.builds(

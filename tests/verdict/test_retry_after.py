@@ -76,7 +76,7 @@ def test_date_in_the_past_is_no_hint() -> None:
     assert parse_retry_after({"retry-after": DATE, "date": DATE}, NOW) == 0
 
 
-@settings(derandomize=True, max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     headers=st.dictionaries(
         st.sampled_from(["retry-after", "retry-after-ms", "date", "llm_provider-retry-after"]),
@@ -125,7 +125,7 @@ def test_words_without_a_time_are_no_hint(message: str) -> None:
     assert parse_hint_in_message(message) is None
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=60).map(lambda text: "try again in " + text) | st.text(max_size=80))
 def test_any_words_are_read_without_harm(message: str) -> None:
     """Any text gives a finite number that is not negative, or nothing."""
