@@ -107,7 +107,8 @@ class ResilientTransport:
         await self._inner.aclose()
 
     def __repr__(self) -> str:
-        return f"<ResilientTransport over {self._inner!r}>"
+        # Not as it shows itself: it may hold requests, and what is secret in them.
+        return f"<ResilientTransport over {type(self._inner).__name__}>"
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
