@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, TypeAlias
 from weakref import WeakSet
 
 from .escaping import escaped, escaped_traceback
@@ -53,15 +53,9 @@ def _escaped_argument(value: object) -> object:
 logger.addFilter(EscapingFilter())
 
 
-class CallLater(Protocol):
-    """A way to have a function called after some seconds, on the event loop that runs now.
-
-    Where no loop runs, it is not called.
-    """
-
-    def __call__(self, seconds: float, function: Callable[[], object], /) -> object:
-        """Have the function called."""
-        ...
+#: A way to have a function called after some seconds, on the event loop that runs now; where none
+#: runs, it is not called.
+CallLater: TypeAlias = Callable[[float, Callable[[], object]], object]
 
 
 class LogWriter:

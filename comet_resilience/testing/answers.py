@@ -13,17 +13,19 @@ from typing import Final
 
 from .received import ReceivedRequest
 from .replies import MODEL, REQUEST_ID, Reply, json_reply
-from .text_answers import RESPONSE_DEFAULTS, Document, Setting, chat, named_sse, responses, sse
+from .text_answers import (
+    Document,
+    Setting,
+    chat,
+    counts,
+    response_of,
+    response_stream,
+    responses,
+    sse,
+)  # fmt: skip
 
 #: The tokens of a call; it is enough that they are plausible.
-_CHAT_USAGE: Final = {"prompt_tokens": 20, "completion_tokens": 10, "total_tokens": 30}
-_RESPONSE_USAGE: Final = {
-    "input_tokens": 20,
-    "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-    "output_tokens": 10,
-    "output_tokens_details": {"reasoning_tokens": 0},
-    "total_tokens": 30,
-}
+_USAGE: Final = counts(20, 10)
 
 Speaker = Callable[[ReceivedRequest], Reply]
 
@@ -46,8 +48,9 @@ def tool_call(tool: str, /, **arguments: object) -> Speaker:
     def speak(request: ReceivedRequest) -> Reply:
         streamed = bool(request.fields().get("stream"))
         if _wants_response(request):
-            events = _response_events(tool, said)
-            return named_sse(events) if streamed else json_reply(200, events[-1]["response"])
+            item = _item(tool, said)
+            done = response_of(MODEL, 0, item, _USAGE)
+            return response_stream(done, _item_events(item)) if streamed else json_reply(200, done)
         if streamed:
             return sse([*_chunks(tool, said), "[DONE]"])
         return json_reply(200, _completion(tool, said))
@@ -71,7 +74,7 @@ def _call(tool: str, said: str) -> dict[str, object]:
 def _completion(tool: str, said: str) -> dict[str, object]:
     message = {"role": "assistant", "content": None, "tool_calls": [_call(tool, said)]}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "tool_calls"}
-    return {**_head("chat.completion"), "choices": [choice], "usage": _CHAT_USAGE}
+    return {**_head("chat.completion"), "choices": [choice], "usage": _USAGE}
 
 
 def _chunks(tool: str, said: str) -> list[dict[str, object]]:
@@ -93,9 +96,8 @@ def _chunks(tool: str, said: str) -> list[dict[str, object]]:
     ]
 
 
-def _response_events(tool: str, said: str) -> list[dict[str, object]]:
-    """Every event of a streamed response; the last one holds the whole response."""
-    item = {
+def _item(tool: str, said: str) -> dict[str, object]:
+    return {
         "id": f"fc_{REQUEST_ID}",
         "type": "function_call",
         "call_id": f"call_{REQUEST_ID}",
@@ -103,27 +105,18 @@ def _response_events(tool: str, said: str) -> list[dict[str, object]]:
         "arguments": said,
         "status": "completed",
     }
-    begun_item = {**item, "arguments": "", "status": "in_progress"}
+
+
+def _item_events(item: Document) -> list[Document]:
     place = {"output_index": 0, "item_id": item["id"]}
-    done = {
-        "id": f"resp_{REQUEST_ID}",
-        "object": "response",
-        "created_at": 0,
-        "status": "completed",
-        "model": MODEL,
-        "output": [item],
-        "usage": _RESPONSE_USAGE,
-        **RESPONSE_DEFAULTS,
-    }
-    begun = {**done, "status": "in_progress", "output": [], "usage": None}
-    arguments = "response.function_call_arguments"
-    events: list[Document] = [
-        {"type": "response.created", "response": begun},
-        {"type": "response.in_progress", "response": begun},
-        {"type": "response.output_item.added", "output_index": 0, "item": begun_item},
-        {**place, "type": f"{arguments}.delta", "delta": said},
-        {**place, "type": f"{arguments}.done", "name": tool, "arguments": said},
+    said = {"arguments": item["arguments"], "name": item["name"]}
+    begun, kind = (
+        {**item, "arguments": "", "status": "in_progress"},
+        "response.function_call_arguments",
+    )
+    return [
+        {"type": "response.output_item.added", "output_index": 0, "item": begun},
+        {**place, "type": f"{kind}.delta", "delta": item["arguments"]},
+        {**place, "type": f"{kind}.done", **said},
         {"type": "response.output_item.done", "output_index": 0, "item": item},
-        {"type": "response.completed", "response": done},
     ]
-    return [{**event, "sequence_number": number} for number, event in enumerate(events)]

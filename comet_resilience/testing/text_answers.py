@@ -25,7 +25,7 @@ SOME_MODELS: Final = ("gpt-5.4", "claude-sonnet-4-6", "text-embedding-3-small")
 _EMBEDDING_SIZE: Final = 8
 
 #: The fields that are the same in every response.
-RESPONSE_DEFAULTS: Final[Mapping[str, object]] = {
+_RESPONSE_DEFAULTS: Final[Mapping[str, object]] = {
     "error": None,
     "incomplete_details": None,
     "instructions": None,
@@ -97,18 +97,12 @@ def embeddings(request: ReceivedRequest, setting: Setting) -> Reply:
 def responses(request: ReceivedRequest, setting: Setting) -> Reply:
     """Answer POST /responses."""
     asked = request.fields()
-    done = _response(asked, setting, usage=_response_usage(request, setting))
+    done = response_of(
+        asked["model"], setting.created, _message(setting, "completed"), _usage(request, setting)
+    )
     if not asked.get("stream"):
         return json_reply(200, done)
-    begun = {**done, "status": "in_progress", "output": [], "usage": None}
-    events: list[Document] = [
-        {"type": "response.created", "response": begun},
-        {"type": "response.in_progress", "response": begun},
-        *_output_events(setting),
-        {"type": "response.completed", "response": done},
-    ]
-    numbered = [{**event, "sequence_number": number} for number, event in enumerate(events)]
-    return named_sse(numbered)
+    return response_stream(done, _output_events(setting))
 
 
 def models(request: ReceivedRequest, setting: Setting) -> Reply:
@@ -153,7 +147,7 @@ def _chat_chunks(asked: Document, setting: Setting) -> Iterator[dict[str, object
     yield {**head, "choices": [_delta_choice({}, "stop")]}
     options = asked.get("stream_options")
     if isinstance(options, dict) and options.get("include_usage"):
-        yield {**head, "choices": [], "usage": _counts(1, len(setting.words()))}
+        yield {**head, "choices": [], "usage": counts(1, len(setting.words()))}
 
 
 def _delta_choice(delta: dict[str, str], finish_reason: str | None) -> dict[str, object]:
@@ -166,24 +160,34 @@ def _text_choice(text: str, finish_reason: str | None) -> dict[str, object]:
 
 def _usage(request: ReceivedRequest, setting: Setting) -> dict[str, int]:
     # Four bytes a token is the usual rule of thumb; nothing but its being plausible matters.
-    return _counts(max(1, len(request.body) // 4), len(setting.words()))
+    return counts(max(1, len(request.body) // 4), len(setting.words()))
 
 
-def _counts(prompt: int, completion: int) -> dict[str, int]:
+def counts(prompt: int, completion: int) -> dict[str, int]:
+    """Return the usage of a chat completion."""
     total = prompt + completion
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total}
 
 
-def _response(asked: Document, setting: Setting, *, usage: Document) -> dict[str, object]:
+def response_of(
+    model: object, created: int, item: Document, usage: Mapping[str, int]
+) -> dict[str, object]:
+    """Return a whole response with one item of output; ``usage`` is that of a chat completion."""
     return {
         "id": f"resp_{REQUEST_ID}",
         "object": "response",
-        "created_at": setting.created,
+        "created_at": created,
         "status": "completed",
-        "model": asked["model"],
-        "output": [_message(setting, "completed")],
-        "usage": usage,
-        **RESPONSE_DEFAULTS,
+        "model": model,
+        "output": [item],
+        "usage": {
+            "input_tokens": usage["prompt_tokens"],
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": usage["completion_tokens"],
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": usage["total_tokens"],
+        },
+        **_RESPONSE_DEFAULTS,
     }
 
 
@@ -214,25 +218,22 @@ def _output_events(setting: Setting) -> Iterator[dict[str, object]]:
     yield {"type": "response.output_item.done", "output_index": 0, "item": done}
 
 
-def _response_usage(request: ReceivedRequest, setting: Setting) -> dict[str, object]:
-    counts = _usage(request, setting)
-    return {
-        "input_tokens": counts["prompt_tokens"],
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-        "output_tokens": counts["completion_tokens"],
-        "output_tokens_details": {"reasoning_tokens": 0},
-        "total_tokens": counts["total_tokens"],
-    }
+def response_stream(done: Document, output: Iterable[Document]) -> Reply:
+    """Stream a response: the events of its output between those that begin and end it."""
+    begun = {**done, "status": "in_progress", "output": [], "usage": None}
+    events: list[Document] = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.in_progress", "response": begun},
+        *output,
+        {"type": "response.completed", "response": done},
+    ]
+    numbered = ({**event, "sequence_number": number} for number, event in enumerate(events))
+    return stream_reply(*(f"event: {event['type']}\n{_event(event)}" for event in numbered))
 
 
 def sse(events: Iterable[Document | str]) -> Reply:
     """Stream events: documents, or texts as they are."""
     return stream_reply(*map(_event, events))
-
-
-def named_sse(events: Iterable[Document]) -> Reply:
-    """Stream events, each under its type's name."""
-    return stream_reply(*(f"event: {event['type']}\n{_event(event)}" for event in events))
 
 
 def _event(event: Document | str) -> str:

@@ -49,7 +49,7 @@ class Watcher(Protocol):
         ...
 
     def abandoned(self, close_inner: CloseInner) -> None:
-        """Nobody can read the body any more, and nobody closed it. Called by a finalizer."""
+        """Note that the body was dropped, neither read nor closed. Called by a finalizer."""
         ...
 
 
@@ -61,7 +61,7 @@ class Timekeeper(Protocol):
         ...
 
     def stalled(self) -> BaseException:
-        """Patience is over; the exception that the caller is to get."""
+        """Return the exception that the caller gets for a silence that was longer."""
         ...
 
 

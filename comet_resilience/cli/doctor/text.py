@@ -17,7 +17,6 @@ from .triage import (
     StepOutcome,
     StepResult,
     exit_status,
-    hide,
     hide_all,
     summary,
 )
@@ -89,25 +88,25 @@ class Printer:
         """Sum up, and show the report of the failure, if there was one."""
         status = exit_status(examination.final)
         self._line("")
-        for line in _lines(hide(summary(examination.final), self.redactor), _WIDTH):
+        for line in _lines(self.redactor.without_secrets(summary(examination.final)), _WIDTH):
             self._line(line, "bold green" if status == 0 else "bold red")
         if examination.error is not None:
             self._line("")
             self._line("Report of the last failure, for support", "bold")
             self._line("")
-            for line in hide(report_of(examination), self.redactor).splitlines():
+            for line in self.redactor.without_secrets(report_of(examination)).splitlines():
                 self._line(line)
         self._line("")
         self._line(f"Exit status {status}")
 
     def _wrapped(self, text: str) -> list[str]:
         """Wrap a text without its secrets: one that a line's end cuts in two would not be found."""
-        return _lines(hide(text, self.redactor), _WIDTH - len(_INDENT))
+        return _lines(self.redactor.without_secrets(text), _WIDTH - len(_INDENT))
 
     def _line(self, text: str, style: str = "", word: str = "") -> None:
         if self._silent:
             return
-        shown = hide(text, self.redactor)
+        shown = self.redactor.without_secrets(text)
         if self._console is None:
             print(shown)
             return

@@ -282,15 +282,10 @@ def may_be_the_fields(kind: Kind) -> bool:
     return kind not in _NOT_THE_FIELDS
 
 
-def hide(text: str, redactor: Redactor) -> str:
-    """Return a text without the known secrets, in whatever form they occur."""
-    return redactor.without_secrets(text)
-
-
 def hide_all(value: Any, redactor: Redactor) -> Any:
     """Return plain data without the known secrets."""
     if isinstance(value, str):
-        return hide(value, redactor)
+        return redactor.without_secrets(value)
     if isinstance(value, Mapping):
         return {name: hide_all(item, redactor) for name, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -14,7 +14,6 @@ from comet_resilience.cli.doctor.triage import (
     exit_status,
     explained,
     failed,
-    hide,
     hide_all,
     judge,
     judge_model,
@@ -130,5 +129,5 @@ def test_secrets_are_hidden_in_every_form() -> None:
     """As they are, within a URL and within JSON, at any depth."""
     known = redactor(['key"part/1'], "")
     text = 'a key"part/1 b key%22part%2F1 c key\\"part/1'
-    assert hide(text, known) == "a [secret] b [secret] c [secret]"
-    assert hide_all({"x": [text, 1, (text,)]}, known)["x"][2] == [hide(text, known)]
+    hidden = "a [secret] b [secret] c [secret]"
+    assert hide_all({"x": [text, 1, (text,)]}, known) == {"x": [hidden, 1, [hidden]]}
