@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
     from ..limits.eventloop import EventLoop
     from ..limits.partition import Lease, Partition
-    from ..verdict.vocabulary import Verdict
     from ..wire.http import Request, Response, Transport
     from ..wire.request import Outgoing
     from .engine import Engine
@@ -243,7 +242,10 @@ class RetryLoop:
             reason = reason if named is None else f"{reason}; the refusal names a limit of {named}"
             reason += log.words_on_account()
         log.note_give_up(failure, reason)
-        self._disprove(failure.verdict)
+        if log.number > 1 and failure.verdict.rests_on:
+            # One change of the world is met once, not for ever.
+            record, circumstance = context.engine.track_record, context.circumstance()
+            record.disprove(failure.verdict.rests_on, circumstance)
         context.engine.nesting.note_give_up(context.request, log.number, failure.verdict)
         diagnosis = log.diagnose(failure, reason, log.failed[-1])
         outcome = handed_on(failure, diagnosis, context.request, context.redactor())
@@ -266,14 +268,6 @@ class RetryLoop:
         """Give the caller what the bare SDK gives, where asking again brought no more."""
         self.log.note_hollow_answer(reason)
         return fallback
-
-    def _disprove(self, verdict: Verdict) -> None:
-        """Forget what the retries rested on: one change of the world is met once, not for ever."""
-        context = self.context
-        if self.log.number > 1 and verdict.rests_on == "model":
-            context.engine.track_record.disprove_model(context.circumstance())
-        elif self.log.number > 1 and verdict.rests_on == "place":
-            context.engine.track_record.disprove_place(context.circumstance())
 
     def _explain(self, error: ResilienceError) -> None:
         """Diagnose what this library itself refused: no slot, or no time."""

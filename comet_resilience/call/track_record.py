@@ -9,7 +9,7 @@ threads count at once a success may go uncounted; no decision rests on a count.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 from weakref import WeakSet
@@ -79,13 +79,12 @@ class TrackRecord:
             other=_sum((other_model[1],), now) if other_model else None,
         )
 
-    def disprove_model(self, circumstance: Circumstance) -> None:
-        """Forget that a model worked: the retries that rested on it failed as well."""
-        self._forget(lambda kept: _is_model(kept, circumstance))
-
-    def disprove_place(self, circumstance: Circumstance) -> None:
-        """Forget that the API answered here: the retries that rested on it failed as well."""
-        self._forget(lambda kept: _is_place(kept, circumstance))
+    def disprove(self, rests_on: str, circumstance: Circumstance) -> None:
+        """Forget that a ``model`` or a ``place`` worked: the retries that rested on it failed."""
+        is_same = _is_model if rests_on == "model" else _is_place
+        for kept in list(self._tallies):
+            if is_same(kept, circumstance):
+                self._tallies.pop(kept, None)
 
     def forget_all(self) -> None:
         """Begin again with nothing known."""
@@ -99,11 +98,6 @@ class TrackRecord:
             for stale, _ in oldest_first[: COMBINATIONS_KEPT // 4]:
                 self._tallies.pop(stale, None)
         self._tallies[circumstance] = _Tally(1, now)
-
-    def _forget(self, disproved: Callable[[Circumstance], bool]) -> None:
-        for kept in list(self._tallies):
-            if disproved(kept):
-                self._tallies.pop(kept, None)
 
 
 def _is_model(kept: Circumstance, asked: Circumstance) -> bool:

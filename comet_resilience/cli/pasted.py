@@ -15,6 +15,7 @@ from http import HTTPStatus
 from typing import Final
 
 from ..verdict.vocabulary import FailureKind, Fault
+from ..wire.family import FAULTS
 
 #: So much of a text is read, from its end: the last words of a traceback are the ones that count.
 MOST_READ: Final = 262_144
@@ -56,12 +57,9 @@ _SENTENCES: Final = (
                 re.IGNORECASE), Fault.READ),
 )  # fmt: skip
 _EXCEPTION: Final = re.compile(r"(?<![\w.])(?:[a-z_]\w{0,40}\.){0,6}([A-Z]\w{3,40})(?=:|\s*\Z|\()")
+#: Exceptions by name: the HTTP libraries', the SDK's, and ours.
 _FAULTS: Final = {
-    "ConnectTimeout": Fault.CONNECT_TIMEOUT, "ReadTimeout": Fault.READ_TIMEOUT,
-    "WriteTimeout": Fault.WRITE_TIMEOUT, "PoolTimeout": Fault.POOL_TIMEOUT,
-    "ConnectError": Fault.CONNECT, "ReadError": Fault.READ, "WriteError": Fault.WRITE,
-    "ProxyError": Fault.PROXY, "RemoteProtocolError": Fault.PROTOCOL,
-    "LocalProtocolError": Fault.LOCAL, "UnsupportedProtocol": Fault.LOCAL,
+    **FAULTS,
     "SSLCertVerificationError": Fault.TLS, "APITimeoutError": Fault.READ_TIMEOUT,
     "APIConnectionError": Fault.READ, "QueueFullError": Fault.QUEUE,
     "QueueTimeoutError": Fault.QUEUE, "GateClosedError": Fault.GATE,

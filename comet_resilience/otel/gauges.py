@@ -41,34 +41,17 @@ _GAUGES: Final = (
     _Gauge("queue.size", "{request}", "Requests that wait for a slot", lambda p: p.waiting),
     _Gauge("concurrency.limit", "{request}", "Requests permitted at once", lambda p: p.limit),
     _Gauge("concurrency.in_use", "{request}", "Slots that are held", lambda p: p.in_flight),
-    _Gauge(
-        "cooldown.remaining",
-        "s",
-        "Until a closed limit sends its next canary, 0 where it is open",
-        lambda p: p.closed_for or 0.0,
-        added_up=False,
-    ),
-    _Gauge(
-        "fleet.share",
-        "{request}",
-        "This process's part of the fleet's limit",
-        lambda p: None if p.fleet is None else p.fleet.share,
-    ),
-    _Gauge(
-        "fleet.limit",
-        "{request}",
-        "Requests permitted at once to the whole fleet, as last heard of",
-        lambda p: None if p.fleet is None else p.fleet.limit,
-        common=True,
-    ),
-    _Gauge(
-        "fleet.members",
-        "{process}",
-        "Processes that share a limit, as last heard of",
-        lambda p: None if p.fleet is None else p.fleet.members,
-        added_up=False,
-    ),
-)
+    _Gauge("cooldown.remaining", "s",
+           "Until a closed limit sends its next canary, 0 where it is open",
+           lambda p: p.closed_for or 0.0, added_up=False),
+    _Gauge("fleet.share", "{request}", "This process's part of the fleet's limit",
+           lambda p: None if p.fleet is None else p.fleet.share),
+    _Gauge("fleet.limit", "{request}",
+           "Requests permitted at once to the whole fleet, as last heard of",
+           lambda p: None if p.fleet is None else p.fleet.limit, common=True),
+    _Gauge("fleet.members", "{process}", "Processes that share a limit, as last heard of",
+           lambda p: None if p.fleet is None else p.fleet.members, added_up=False),
+)  # fmt: skip
 
 
 class _AccountGauge(NamedTuple):
@@ -80,30 +63,26 @@ class _AccountGauge(NamedTuple):
     reading: Callable[[PartitionSnapshot, Snapshot], float]
 
 
+def _waiting_for(account: PartitionSnapshot, found: Snapshot) -> int:
+    """Return how many requests wait for an account, and not for their own model."""
+    return sum(
+        below.waiting
+        for below in found.partitions
+        if below.account == account.partition and below.waits_for == "account"
+    )
+
+
 _OF_ACCOUNTS: Final = (
-    _AccountGauge(
-        "account.concurrency.limit",
-        "{request}",
-        "Requests permitted at once over all models of an account",
-        lambda account, _: account.limit,
-    ),
-    _AccountGauge(
-        "account.concurrency.in_use",
-        "{request}",
-        "Slots that are held over all models of an account",
-        lambda account, _: account.in_flight,
-    ),
-    _AccountGauge(
-        "account.queue.size",
-        "{request}",
-        "Requests that wait for the limit of their account, and not for that of their model",
-        lambda account, found: sum(
-            below.waiting
-            for below in found.partitions
-            if below.account == account.partition and below.waits_for == "account"
-        ),
-    ),
-)
+    _AccountGauge("account.concurrency.limit", "{request}",
+                  "Requests permitted at once over all models of an account",
+                  lambda account, _: account.limit),
+    _AccountGauge("account.concurrency.in_use", "{request}",
+                  "Slots that are held over all models of an account",
+                  lambda account, _: account.in_flight),
+    _AccountGauge("account.queue.size", "{request}",
+                  "Requests that wait for the limit of their account, and not for that of their"
+                  " model", _waiting_for),
+)  # fmt: skip
 
 
 class Gauges:

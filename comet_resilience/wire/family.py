@@ -24,7 +24,7 @@ from .forking import forget_in_children
 NAMES: Final = ("httpx2", "httpx")
 
 #: Exceptions of both families by name; a subclass is found before its base.
-_FAULTS: Final = {
+FAULTS: Final = {
     "ConnectTimeout": Fault.CONNECT_TIMEOUT,
     "ReadTimeout": Fault.READ_TIMEOUT,
     "WriteTimeout": Fault.WRITE_TIMEOUT,
@@ -156,7 +156,7 @@ def _family_name(cls: type) -> str | None:
 
 def fault_of(error: BaseException) -> Fault | None:
     """Return the fault that an exception stands for; ``None`` if it is something else."""
-    fault = _named(error, NAMES, _FAULTS)
+    fault = _named(error, NAMES, FAULTS)
     beneath = error if fault is None else error.__cause__
     fault = _named(beneath, ("aiohttp",), _AIOHTTP_FAULTS) or fault
     if fault is not None:

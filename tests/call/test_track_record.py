@@ -79,10 +79,10 @@ def test_what_was_disproved_is_forgotten() -> None:
     other = HERE._replace(model="other")
     for circumstance in (HERE, other):
         record.note_success(circumstance, 1.0)
-    record.disprove_model(HERE)
+    record.disprove("model", HERE)
     assert record.evidence(HERE, 2.0).model is None
     assert record.evidence(other, 2.0).model is not None
-    record.disprove_place(HERE)
+    record.disprove("place", HERE)
     assert record.evidence(other, 2.0) == NOTHING
 
 

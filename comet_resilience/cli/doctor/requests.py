@@ -137,31 +137,11 @@ def _as_before(step: str, error: Exception, examination: Examination) -> StepRes
     return judge_variation(step, diagnose(error), diagnose(examination.error))
 
 
-# -- requirements and previews --------------------------------------------------------------------
+# -- previews -------------------------------------------------------------------------------------
 
 
 def _named(names: list[str]) -> str:
     return ", ".join(printable(name) for name in names)
-
-
-def lacks_model(plan: Plan) -> str:
-    """Say what is missing if no model was named."""
-    return "" if plan.model else "no model was named: add --model ID"
-
-
-def lacks_request(plan: Plan) -> str:
-    """Say what is missing if no request was given."""
-    return "" if plan.request is not None else "no request was given: add --request FILE"
-
-
-def lacks_other_model(plan: Plan) -> str:
-    """Say what is missing if no other model was named."""
-    return "" if plan.alternate_model else "no other model was named: add --alternate-model ID"
-
-
-def lacks_other_key(plan: Plan) -> str:
-    """Say what is missing if no other key was named."""
-    return "" if plan.alternate_key_env else "no other key was named: add --alternate-key-env NAME"
 
 
 def preview_minimal(plan: Plan) -> str:

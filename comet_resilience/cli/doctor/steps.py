@@ -29,6 +29,13 @@ from .triage import (
     skipped,
 )
 
+#: What to say where a member of the plan is missing that a step asks for.
+_ASKED: Final = {
+    "model": "no model was named: add --model ID",
+    "request": "no request was given: add --request FILE",
+    "alternate_model": "no other model was named: add --alternate-model ID",
+    "alternate_key_env": "no other key was named: add --alternate-key-env NAME",
+}
 _RUN: Final = "To take this step, add --run (it may cost money)"
 
 
@@ -36,14 +43,14 @@ _RUN: Final = "To take this step, add --run (it may cost money)"
 class Step:
     """One row: ``needs`` are the steps without which this one can find nothing out.
 
-    ``lacks`` says what the step needs from the caller, ``preview`` what it would send.
+    ``asks`` names what the plan has to hold, ``preview`` says what would be sent.
     """
 
     name: str
     take: Callable[[Examination], Awaitable[StepResult]]
     needs: tuple[str, ...] = ()
     paid: bool = False
-    lacks: Callable[[Plan], str] = lambda _plan: ""
+    asks: str = ""
     preview: Callable[[Plan], str] = lambda _plan: ""
 
 
@@ -65,11 +72,11 @@ async def examine(
 
 async def _result_of(step: Step, examination: Examination) -> StepResult:
     barred = [name for name in step.needs if examination.results[name].bars]
-    lack = step.lacks(examination.plan)
+    is_lacking = step.asks and getattr(examination.plan, step.asks) in ("", None)
     if barred:
         return skipped(step.name, f"waits until '{TITLES[barred[0]]}' passes")
-    if lack:
-        return skipped(step.name, lack)
+    if is_lacking:
+        return skipped(step.name, _ASKED[step.asks])
     if step.paid and not examination.plan.run:
         return skipped(step.name, f"would send {step.preview(examination.plan)}", _RUN)
     return await step.take(examination)
@@ -172,28 +179,28 @@ STEPS: Final = (
     Step(name="model", take=_model, needs=_SERVED),
     Step(
         name="minimal", take=requests.send_minimal, needs=_SERVED, paid=True,
-        lacks=requests.lacks_model, preview=requests.preview_minimal,
+        asks="model", preview=requests.preview_minimal,
     ),
     Step(
         name="stream", take=requests.send_stream, needs=_SERVED, paid=True,
-        lacks=requests.lacks_model, preview=lambda _: "the same with stream=true",
+        asks="model", preview=lambda _: "the same with stream=true",
     ),
     Step(
         name="request", take=requests.send_request, needs=_SERVED, paid=True,
-        lacks=requests.lacks_request, preview=requests.preview_request,
+        asks="request", preview=requests.preview_request,
     ),
     Step(
         name="fields", take=requests.remove_fields, needs=_SERVED, paid=True,
-        lacks=requests.lacks_request, preview=requests.preview_fields,
+        asks="request", preview=requests.preview_fields,
     ),
     Step(
         name="other_model", take=requests.change_model, needs=_SERVED, paid=True,
-        lacks=requests.lacks_other_model,
+        asks="alternate_model",
         preview=lambda plan: f"what failed, with the model {printable(plan.alternate_model)}",
     ),
     # Free by itself: it costs money only where a paid request was sent, and failed, before.
     Step(
         name="other_key", take=requests.change_key,
-        needs=("base_url", "proxies", "reach", "tls", "redirects"), lacks=requests.lacks_other_key,
+        needs=("base_url", "proxies", "reach", "tls", "redirects"), asks="alternate_key_env",
     ),
 )  # fmt: skip
