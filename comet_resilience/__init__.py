@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         GaveUp,
         HollowAnswer,
         LimitChanged,
+        RateChanged,
         RetryScheduled,
         Standstill,
         StreamAbandoned,
@@ -105,6 +106,7 @@ __all__ = [
     "Progress",
     "QueueFullError",
     "QueueTimeoutError",
+    "RateChanged",
     "RateView",
     "RequestInfo",
     "ResilienceError",
@@ -142,8 +144,8 @@ _ROOMS: Final = {
     ),
     "events": (
         "AlgorithmRetired AttemptFinished Event FleetChanged FleetState GateClosed GateOpened "
-        "GaveUp HollowAnswer LimitChanged RetryScheduled Standstill StreamAbandoned StreamBroken "
-        "StreamFinished"
+        "GaveUp HollowAnswer LimitChanged RateChanged RetryScheduled Standstill StreamAbandoned "
+        "StreamBroken StreamFinished"
     ),
     "fleet.scope": "Fleet",
     "inquiry": "diagnose support_report",

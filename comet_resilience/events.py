@@ -96,6 +96,21 @@ class LimitChanged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateChanged:
+    """The rate that refusals have taught is learnt, has changed by a tenth, or is given up.
+
+    ``old`` and ``new`` are requests a minute, ``None`` where none is kept to.
+    """
+
+    partition: Hashable
+    old: int | None
+    new: int | None
+    reason: str
+    in_flight: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AlgorithmRetired:
     """A limit algorithm of the caller's raised or returned a meaningless value.
 
@@ -218,6 +233,7 @@ Event: TypeAlias = (
     | RetryScheduled
     | GaveUp
     | LimitChanged
+    | RateChanged
     | AlgorithmRetired
     | Standstill
     | FleetChanged

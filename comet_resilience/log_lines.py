@@ -18,6 +18,7 @@ from .events import (
     GaveUp,
     HollowAnswer,
     LimitChanged,
+    RateChanged,
     RetryScheduled,
     Standstill,
     StreamAbandoned,
@@ -79,7 +80,7 @@ def describe(event: Event) -> str:
 def _describe(event: Event) -> str:
     if isinstance(event, GateClosed | GateOpened):
         return _describe_outage(event)
-    if isinstance(event, LimitChanged | AlgorithmRetired | Standstill | FleetChanged):
+    if isinstance(event, LimitChanged | RateChanged | AlgorithmRetired | Standstill | FleetChanged):
         return _describe_limit(event)
     name = name_of(event.request)
     if isinstance(event, AttemptFinished):
@@ -128,13 +129,20 @@ def _describe_outage(event: GateClosed | GateOpened) -> str:
     return f"outage of {where}: {event.reason}; {waits}"
 
 
-def _describe_limit(event: LimitChanged | AlgorithmRetired | Standstill | FleetChanged) -> str:
+def _describe_limit(
+    event: LimitChanged | RateChanged | AlgorithmRetired | Standstill | FleetChanged,
+) -> str:
     """Return the line of an event that concerns no single request."""
     if isinstance(event, LimitChanged):
         return (
             f"limit of {name_of_key(event.partition)} {event.old} -> {event.new}: {event.reason}"
             f" ({event.in_flight} in flight, {event.waiting} waiting)"
         )
+    if isinstance(event, RateChanged):
+        rate = "no longer paced"
+        if event.new is not None:
+            rate = f"paced at about {event.new} requests a minute (learnt)"
+        return f"{name_of_key(event.partition)} is {rate}: {event.reason}"
     if isinstance(event, AlgorithmRetired):
         return (
             f"the limit algorithm of {name_of_key(event.partition)} failed in {event.reason};"

@@ -55,6 +55,7 @@ from comet_resilience import (
     Progress,
     QueueFullError,
     QueueTimeoutError,
+    RateChanged,
     RateView,
     RequestInfo,
     ResilienceError,
@@ -142,6 +143,8 @@ def heard(event: Event) -> object:
             return assert_type(event.request, RequestInfo)
         case LimitChanged():
             return assert_type(event.new, int)
+        case RateChanged():
+            return assert_type(event.new, int | None)
         case AlgorithmRetired():
             return assert_type(event.error, BaseException)
         case Standstill():

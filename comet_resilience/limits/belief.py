@@ -80,6 +80,7 @@ class Keeping:
     explore, the first of them at the rate ``struck``, sent at ``struck_at``.
     """
 
+    reason: str
     family: Family
     rate: float
     until: float
@@ -104,6 +105,11 @@ class Trying:
     since: float
 
     @property
+    def reason(self) -> str:
+        """Return why the rate moves, in words."""
+        return "nothing was refused for a while: a little more is tried"
+
+    @property
     def family(self) -> Family:
         """Return the kind of limit that is assumed."""
         return self.kept.family
@@ -125,7 +131,8 @@ def first(
         return state
     if (is_window and not is_open) or not _shows(log, found.family):
         return state
-    return Keeping(found.family, UNDER * found.rate, now, cool=state.cool)
+    reason = f"a {found.family} explains the refusals better than a cap on what is in flight"
+    return Keeping(reason, found.family, UNDER * found.rate, now, cool=state.cool)
 
 
 def _shows(log: Sequence[Attempt], family: Family) -> bool:
@@ -179,9 +186,9 @@ def after_refusal(
 
 def _counted(state: Spaced, refused: Attempt) -> Keeping:
     """Return the rate that was kept, with what a refusal tells of it."""
-    kept = state.kept
+    kept = replace(state.kept, reason=f"refused at about {60 * state.rate:.0f} a minute")
     if refused.explores:
-        return replace(kept, before=replace(kept, before=None), strikes=0)
+        return replace(kept, before=replace(state.kept, before=None), strikes=0)
     if kept.strikes:
         return replace(kept, strikes=kept.strikes + 1)
     return replace(kept, strikes=1, struck=state.rate, struck_at=refused.at)

@@ -20,6 +20,7 @@ from ..events import (
     GateClosed,
     GateOpened,
     LimitChanged,
+    RateChanged,
     Standstill,
 )
 from ..verdict.vocabulary import Signal
@@ -44,7 +45,13 @@ _LOOK_AGAIN: Final = 0.25
 
 #: What observers are told of a limiter, once its lock is free.
 LimiterEvent: TypeAlias = (
-    LimitChanged | GateClosed | GateOpened | FleetChanged | AlgorithmRetired | Standstill
+    LimitChanged
+    | RateChanged
+    | GateClosed
+    | GateOpened
+    | FleetChanged
+    | AlgorithmRetired
+    | Standstill
 )
 
 
@@ -378,9 +385,9 @@ class Scheduler:
             level.timer.set(wake_at, owner, loop, lambda: self._on_timer(level))
 
     def _note_change(self, level: Level, now: float) -> None:
-        change = level.slots.change()
-        if change is not None and level.slots.has_bound and self._is_observed():
-            self._events.append(change)
+        changes = (level.slots.change(), level.slots.rate_change())
+        if level.slots.has_bound and self._is_observed():
+            self._events.extend(change for change in changes if change is not None)
         if isinstance(level, Partition) and (level.gate.has_news or level.host.has_news):
             self._events.extend(self._gates.news(level, level.host, now))
 

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Final
 
-from ..events import LimitChanged, Standstill
+from ..events import LimitChanged, RateChanged, Standstill
 from .algorithm import LimitAlgorithm, StepBack, Ticket
 from .lookout import Lookout
 from .snapshot import Load
@@ -18,6 +18,8 @@ from .spacing import Spacing
 from .standstill import Holders, OpenAnswer, Stillness, standstill
 
 _CHANGES_KEPT: Final = 16
+#: The share of a learnt rate by which it moves before that is told.
+_RATE_STEP: Final = 0.1
 
 
 class Slots:
@@ -30,8 +32,8 @@ class Slots:
 
     __slots__ = (
         "algorithm", "began_at", "changes", "has_bound", "holders", "in_flight", "key", "limit",
-        "lookout", "ok", "other", "refused", "resting", "says_not_yet", "spacing", "stillness",
-        "waiting",
+        "lookout", "ok", "other", "per_minute", "refused", "resting", "says_not_yet", "spacing",
+        "stillness", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: Hashable, algorithm: LimitAlgorithm, *, has_bound: bool) -> None:
@@ -41,6 +43,7 @@ class Slots:
         self.has_bound: bool = has_bound
         self.began_at: float = -1.0
         self.spacing: Spacing | None = None  # from the first refusal on
+        self.per_minute: int | None = None  # as ``rate_change`` saw it last
         self.limit: int = algorithm.limit  # as ``change`` saw it last
         self.changes: deque[LimitChanged] = deque(maxlen=_CHANGES_KEPT)
         self.in_flight: int = 0
@@ -133,6 +136,23 @@ class Slots:
         self.limit = limit
         self.changes.append(change)
         return change
+
+    def rate_change(self) -> RateChanged | None:
+        """Return how the rate that was learnt has moved since the last call, if by a tenth."""
+        if self.spacing is None:
+            return None
+        old, new = self.per_minute, self.spacing.per_minute
+        if old == new or (old and new and abs(new - old) < _RATE_STEP * old):
+            return None
+        self.per_minute = new
+        return RateChanged(
+            partition=self.key,
+            old=old,
+            new=new,
+            reason=self.spacing.state.reason,
+            in_flight=self.in_flight,
+            waiting=self.waiting,
+        )
 
     def look(self, now: float, *, is_paced: bool) -> int | None:
         """Return which generation of objects to collect now, for the slots of dropped answers.

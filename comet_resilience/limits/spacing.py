@@ -81,6 +81,11 @@ class Spacing:
         """Return the rate (requests a second) that sends keep to, ``None`` if none is believed."""
         return None if isinstance(self.state, Listening) else self.state.rate
 
+    @property
+    def per_minute(self) -> int | None:
+        """Return the same in whole requests a minute."""
+        return None if self.rate is None else max(1, round(60 * self.rate))
+
     # -- When the next may go ---------------------------------------------------------------------
 
     def ready_at(self, now: float) -> float:

@@ -69,9 +69,9 @@ def _rates_of(told: Told, now: float) -> tuple[RateView, ...]:
 
 def _learnt_by(slots: Slots) -> tuple[RateView, ...]:
     """Return the rate that refusals have taught, if any."""
-    if slots.spacing is None or slots.spacing.rate is None:
+    limit = None if slots.spacing is None else slots.spacing.per_minute
+    if limit is None:
         return ()
-    limit = max(1, round(60 * slots.spacing.rate))
     return (
         RateView(
             source="learnt", counted="requests", limit=limit, left=None, per=60.0, state="kept"

@@ -34,6 +34,7 @@ from ..events import (
     GateClosed,
     GateOpened,
     LimitChanged,
+    RateChanged,
     Standstill,
 )
 from ..verdict.vocabulary import RequestInfo
@@ -99,7 +100,8 @@ class OpenTelemetry(Instrumentation):
             if span is not None:
                 span.note_limit(event)
         elif not isinstance(
-            event, FleetChanged | GateClosed | GateOpened | AlgorithmRetired | Standstill
+            event,
+            RateChanged | FleetChanged | GateClosed | GateOpened | AlgorithmRetired | Standstill,
         ):
             telemetry = self._requests.get(id(event.request))
             if telemetry is not None:

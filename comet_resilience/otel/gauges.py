@@ -44,6 +44,8 @@ _GAUGES: Final = (
     _Gauge("cooldown.remaining", "s",
            "Until a closed limit sends its next canary, 0 where it is open",
            lambda p: p.closed_for or 0.0, added_up=False),
+    _Gauge("rate.learnt", "{request}", "Requests a minute that are kept to, learnt from refusals",
+           lambda p: next((rate.limit for rate in p.rates if rate.source == "learnt"), None)),
     _Gauge("fleet.share", "{request}", "This process's part of the fleet's limit",
            lambda p: None if p.fleet is None else p.fleet.share),
     _Gauge("fleet.limit", "{request}",

@@ -61,7 +61,7 @@ def test_a_window_is_believed_once_it_has_opened_again() -> None:
 
 
 def test_a_rate_is_kept_to_before_more_is_tried() -> None:
-    kept = Keeping(BUCKET, 5.0, until=10.0)
+    kept = Keeping("", BUCKET, 5.0, until=10.0)
     assert faster(kept, 9.9) is kept
     state = faster(kept, 10.0)
     assert isinstance(state, Trying)
@@ -75,7 +75,7 @@ def test_a_rate_is_kept_to_before_more_is_tried() -> None:
 
 
 def test_a_window_is_tried_by_a_share_in_each_period() -> None:
-    state: Keeping | Trying = Keeping(WINDOW, 1.0, until=0.0)
+    state: Keeping | Trying = Keeping("", WINDOW, 1.0, until=0.0)
     for _ in range(200):
         state = faster(state, 59.0)
     assert state.rate == pytest.approx(1.08)
@@ -87,37 +87,37 @@ def test_a_window_is_tried_by_a_share_in_each_period() -> None:
 def test_a_refused_trial_that_the_log_explains_gives_a_new_rate() -> None:
     log = log_of(bucket(5.0, 4.0), 0.19, 200)
     now = log[-1].at
-    state = Trying(Keeping(BUCKET, 4.0, until=0.0), 5.5, since=0.0)
+    state = Trying(Keeping("", BUCKET, 4.0, until=0.0), 5.5, since=0.0)
     refused = refused_at(5.3, now, explores=True)
     found = after(state, refused, log)
     assert isinstance(found, Keeping)
     assert found.rate == pytest.approx(0.97 * 5.0, rel=0.05)
     assert now + 4 <= found.until <= now + 30
-    assert found.before == Keeping(BUCKET, 4.0, until=0.0)
+    assert found.before == Keeping("", BUCKET, 4.0, until=0.0)
 
 
 def test_where_nothing_is_known_a_refused_rate_is_taken_for_slightly_too_high() -> None:
-    state = after(Keeping(BUCKET, 5.0, until=0.0), refused_at(5.0, 7.0))
+    state = after(Keeping("", BUCKET, 5.0, until=0.0), refused_at(5.0, 7.0))
     assert isinstance(state, Keeping)
     assert state.rate == pytest.approx(0.96 * 5.0)
 
 
 def test_what_did_not_explore_and_is_refused_goes_back_to_what_held_once() -> None:
-    before = Keeping(BUCKET, 4.5, until=0.0)
-    state = after(Keeping(BUCKET, 5.0, until=9.0, before=before), refused_at(5.0, 7.0))
+    before = Keeping("", BUCKET, 4.5, until=0.0)
+    state = after(Keeping("", BUCKET, 5.0, until=9.0, before=before), refused_at(5.0, 7.0))
     assert isinstance(state, Keeping)
     assert (state.rate, state.before) == (4.5, None)
 
 
 def test_what_held_long_below_is_not_gone_back_to() -> None:
-    before = Keeping(BUCKET, 1.0, until=0.0)
-    state = after(Keeping(BUCKET, 5.0, until=9.0, before=before), refused_at(5.0, 7.0))
+    before = Keeping("", BUCKET, 1.0, until=0.0)
+    state = after(Keeping("", BUCKET, 5.0, until=9.0, before=before), refused_at(5.0, 7.0))
     assert isinstance(state, Keeping)
     assert state.rate == pytest.approx(0.96 * 5.0)
 
 
 def test_the_past_of_a_state_is_one_state_long() -> None:
-    state: Listening | Keeping | Trying = Keeping(BUCKET, 5.0, until=0.0)
+    state: Listening | Keeping | Trying = Keeping("", BUCKET, 5.0, until=0.0)
     for number in range(5):
         assert not isinstance(state, Listening)
         trial = faster(state, 100.0 * (number + 1))
@@ -129,7 +129,7 @@ def test_the_past_of_a_state_is_one_state_long() -> None:
 
 def test_a_cap_that_explains_more_ends_the_belief() -> None:
     log = log_of(cap(4), 0.1, 120)
-    state = after(Keeping(BUCKET, 5.0, until=0.0), refused_at(5.0, log[-1].at), log)
+    state = after(Keeping("", BUCKET, 5.0, until=0.0), refused_at(5.0, log[-1].at), log)
     assert isinstance(state, Listening)
     assert "cap" in state.reason
 
@@ -141,14 +141,14 @@ def test_noise_that_nothing_explains_ends_the_belief() -> None:
         refused = number % 14 == 7
         log.append(Attempt(at, random.randint(2, 5), not refused, not refused))
     refusal = refused_at(5.0, log[-1].at, explores=True)
-    state = after(Trying(Keeping(BUCKET, 5.0, until=0.0), 5.2, since=0.0), refusal, log)
+    state = after(Trying(Keeping("", BUCKET, 5.0, until=0.0), 5.2, since=0.0), refusal, log)
     assert isinstance(state, Listening)
     assert state.until == pytest.approx(log[-1].at + 60)
 
 
 def test_a_rate_that_fell_is_halved_where_little_is_taken() -> None:
     log = log_of(bucket(5.0, 4.0), 0.2, 120)
-    state: Listening | Keeping | Trying = Keeping(BUCKET, 4.8, until=0.0)
+    state: Listening | Keeping | Trying = Keeping("", BUCKET, 4.8, until=0.0)
     for _ in range(2):
         assert isinstance(state, Keeping)
         refusal = refused_at(state.rate, log[-1].at + 3.0)
@@ -162,7 +162,7 @@ def test_who_is_refused_again_and_again_believes_nothing_for_longer_each_time() 
     waits = []
     cool = 0.0
     for _ in range(5):
-        state: Listening | Keeping | Trying = Keeping(BUCKET, 5.0, until=0.0, cool=cool)
+        state: Listening | Keeping | Trying = Keeping("", BUCKET, 5.0, until=0.0, cool=cool)
         log = log_of(bucket(4.9, 1.0), 0.2, 120)
         now = log[-1].at
         while not isinstance(state, Listening):

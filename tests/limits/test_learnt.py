@@ -8,7 +8,7 @@ import anyio
 import pytest
 import trio.testing
 
-from comet_resilience import FixedLimit, Signal
+from comet_resilience import Event, FixedLimit, LimitChanged, RateChanged, RateView, Signal
 from comet_resilience.limits.algorithm import StepBack
 from comet_resilience.limits.belief import Keeping
 from comet_resilience.limits.eventloop import clock
@@ -16,6 +16,7 @@ from comet_resilience.limits.explanations import Family, Kind
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Partition
 from comet_resilience.limits.partitions import InAccount
+from comet_resilience.log_lines import describe, level_of
 from comet_resilience.observers import Observers
 
 from .test_explanations import Server, bucket, cap, sliding
@@ -29,11 +30,11 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
     return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
 
 
-def limiter_of(algorithm: Any = None) -> Limiter:
+def limiter_of(algorithm: Any = None, observers: Observers | None = None) -> Limiter:
     return Limiter(
         make_algorithm=algorithm or (lambda: StepBack(8, 1, 512)),
         max_queue=None,
-        observers=Observers(()),
+        observers=observers or Observers(()),
         jitter=lambda: 0.5,
         make_account_limit=lambda: StepBack(8, 1, 100_000),
     )
@@ -90,12 +91,34 @@ async def test_a_rate_is_learnt_and_kept_to() -> None:
     assert spacing is not None
     assert spacing.log.attempts
     assert took < 1.3 * 400 / 5
-    spacing.state = Keeping(Family(Kind.BUCKET, 4.0), 5.0, 0.0)
+    spacing.state = Keeping("", Family(Kind.BUCKET, 4.0), 5.0, 0.0)
     (shown,) = limiter.snapshot().partitions[0].rates
     assert (shown.source, shown.per) == ("learnt", 60.0)
     assert shown.limit == 300
     assert f"paced at about {shown.limit} requests a minute (learnt)" in str(limiter.snapshot())
     assert calls.refused < 300  # by the limit alone it is more, whatever order tasks run in
+
+
+async def test_a_rate_is_told_when_it_is_learnt_and_when_it_is_given_up() -> None:
+    """In the words of the snapshot, at the level that moves of the limit have."""
+    events: list[Event] = []
+    limiter = limiter_of(observers=Observers((events.append,)))
+    await Calls(limiter, bucket(5.0, 4.0)).run(300, "m")
+    told = [event for event in events if isinstance(event, RateChanged)]
+    assert told
+    assert told[0].old is None
+    assert told[0].new is not None
+    assert "than a cap" in told[0].reason
+    shown = RateView(
+        source="learnt", counted="requests", limit=told[0].new, left=None, per=60.0, state="kept"
+    )
+    assert f"m is {shown}: " in describe(told[0])
+    await anyio.sleep(300)
+    (await limiter.acquire("m")).release(Signal.SUCCESS)
+    last = [event for event in events if isinstance(event, RateChanged)][-1]
+    assert (last.partition, last.new, last.reason) == ("m", None, "nothing was held back")
+    assert "m is no longer paced: nothing was held back" in describe(last)
+    assert level_of(last) == level_of(next(e for e in events if isinstance(e, LimitChanged)))
 
 
 async def test_a_window_that_closes_is_waited_for() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("opentelemetry.sdk.metrics", reason="needs the packages of the extra `test`")
 
-from comet_resilience import FixedLimit, Snapshot, wrap
+from comet_resilience import FixedLimit, RateView, Snapshot, wrap
 from comet_resilience.events import FleetChanged, FleetState
 from comet_resilience.limits.snapshot import FleetView
 from tests.conftest import OK, Scripted, ask, bare_client, scripted
@@ -51,6 +51,20 @@ def test_a_closed_limit_says_for_how_long(telemetry: Telemetry) -> None:
         ({"route": ROUTE, "model": "c"}, 9.0),
     ]
     assert telemetry.total("concurrency.limit", model="other") == 5
+
+
+def test_a_rate_that_was_learnt_is_shown_while_it_is_kept_to(telemetry: Telemetry) -> None:
+    """Not what headers or words tell; nothing where nothing was learnt."""
+    rates = [
+        RateView(source=source, counted="requests", limit=limit, left=9, per=60.0, state="kept")
+        for source, limit in (("headers", 500), ("learnt", 290))
+    ]
+    shown: Any = Shown(
+        partition_of((ROUTE, "a"), rates=tuple(rates)), partition_of((ROUTE, "b"), rates=())
+    )
+    observer = telemetry.observer(models=["a", "b"])
+    observer.watch(shown)
+    assert telemetry.points("rate.learnt") == [({"route": ROUTE, "model": "a"}, 290)]
 
 
 async def test_several_clients_and_observers_add_up(telemetry: Telemetry) -> None:

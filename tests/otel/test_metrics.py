@@ -26,7 +26,7 @@ from comet_resilience.events import (
     GateOpened,
     StreamFinished,
 )
-from comet_resilience.limits.snapshot import FleetView
+from comet_resilience.limits.snapshot import FleetView, RateView
 from comet_resilience.otel import OpenTelemetry
 from tests.conftest import BROKEN, FAST, LIMITED, OK, ask, scripted
 
@@ -47,6 +47,7 @@ UNITS = {
     "account.concurrency.in_use": "{request}",
     "account.queue.size": "{request}",
     "cooldown.remaining": "s",
+    "rate.learnt": "{request}",
     "limit.decreases": "{decrease}",
     "gate.closures": "{closure}",
     "gate.closed.duration": "s",
@@ -101,8 +102,13 @@ async def test_every_instrument_has_its_name_and_unit(telemetry: Telemetry) -> N
     for event in told:
         observer(event)
     observer._metrics._reclaimed.add(1)
+    learnt = RateView(
+        source="learnt", counted="requests", limit=60, left=None, per=60.0, state="kept"
+    )
     view = FleetView(state=FleetState.SHARED, share=3, limit=9, members=2)
-    shown: Any = Shown(partition_of((ROUTE, "m"), fleet=view), accounts=[partition_of("account")])
+    shown: Any = Shown(
+        partition_of((ROUTE, "m"), fleet=view, rates=(learnt,)), accounts=[partition_of("account")]
+    )
     observer.watch(shown)
     found = telemetry.metrics()
     assert {name: metric.unit for name, metric in found.items()} == {
