@@ -1,4 +1,4 @@
-"""What happened to the fleet, second by second, and what is to be said of it."""
+"""The story of the fleet, second by second, and the words for it."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -71,7 +71,7 @@ class Story:
 
     @property
     def layers(self) -> Sequence[Sequence[int]]:
-        """What each process had in flight at these moments, by its own account."""
+        """Return what each process had in flight at these moments, by its own account."""
         return [list(in_flight_at(self.moments, reports)) for reports in self.processes]
 
     @property
@@ -85,7 +85,7 @@ class Story:
         return None
 
     def in_flight(self, begin: float, end: float) -> float:
-        """How many requests the gateway worked on between two moments, on average."""
+        """Return how many requests the gateway worked on between two moments, on average."""
         times = [sample.at for sample in self.samples]
         first = max(0, bisect_right(times, begin) - 1)
         last = bisect_left(times, end)
@@ -99,7 +99,7 @@ class Story:
 
 
 def in_flight_at(moments: Sequence[float], reports: Sequence[Report]) -> Iterator[int]:
-    """What was last reported at each moment; nothing once the process is dead."""
+    """Return what was last reported at each moment; nothing once the process is dead."""
     index = 0
     for moment in moments:
         while index < len(reports) and reports[index].at <= moment + STEP / 2:

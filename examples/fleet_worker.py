@@ -46,7 +46,7 @@ class Worker:
             await asyncio.sleep(REPORT_EVERY - time.time() % REPORT_EVERY)
 
     def standing(self) -> dict[str, object]:
-        """What `snapshot` shows of the one model that is called."""
+        """Return what `snapshot` shows of the one model that is called."""
         partitions = snapshot(self.client).partitions
         if not partitions or partitions[0].fleet is None:
             return {}

@@ -35,7 +35,7 @@ class Panel:
 
     @property
     def summary(self) -> str:
-        """What became of the calls, in one line."""
+        """Return what became of the calls, in one line."""
         last = f", the last after {self.answered[-1]:.1f} s" if self.answered else ""
         return (
             f"{self.name}: {len(self.answered)} of {self.calls} calls answered{last};"

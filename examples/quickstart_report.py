@@ -1,4 +1,4 @@
-"""What the quickstart keeps of a burst, and the tables that it prints."""
+"""The record that the quickstart keeps of a burst, and the tables that it prints."""
 
 import time
 from collections import Counter
@@ -73,7 +73,7 @@ class Run:
 
     @property
     def succeeded(self) -> int:
-        """How many calls brought an answer."""
+        """The number of calls that brought an answer."""
         return len(self.outcomes) - len(self.failures)
 
 

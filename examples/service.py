@@ -48,7 +48,7 @@ log = logging.getLogger("service")
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """What an endpoint promises: its model, how much it says, how long its callers wait."""
+    """The promise of an endpoint: its model, how much it says, how long its callers wait."""
 
     model: str
     max_tokens: int
@@ -69,7 +69,7 @@ GRACE = 70
 
 
 class Question(BaseModel):
-    """What a caller sends."""
+    """The body of a caller's request."""
 
     text: str = Field(min_length=1, max_length=20_000)
 
@@ -117,7 +117,7 @@ async def chat_stream(question: Question, request: Request) -> Response:
 
 @app.get("/health")
 async def health(request: Request) -> dict[str, Any]:
-    """What runs and waits now, for each model; "saturated" where the gateway refuses everything."""
+    """Return what runs and waits now, by model; "saturated" where the gateway refuses all."""
     partitions = snapshot(request.app.state.client).partitions
     is_open = all(partition.closed_for is None for partition in partitions)
     shown = [

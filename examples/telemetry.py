@@ -36,7 +36,7 @@ MODELS = ("gpt-5.4", "claude-sonnet-4-6")
 
 
 def set_up(port: int, spans: bool) -> None:
-    """What an application does once, at its start."""
+    """Set up telemetry, as an application does once at its start."""
     metrics.set_meter_provider(MeterProvider([PrometheusMetricReader()]))
     start_http_server(port, "127.0.0.1")
     if spans:

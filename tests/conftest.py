@@ -1,4 +1,4 @@
-"""What the tests share: event loops with virtual time, and the real SDK over scripted answers."""
+"""Event loops with virtual time, and the real SDK over scripted answers, for all tests."""
 
 from __future__ import annotations
 

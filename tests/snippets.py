@@ -57,7 +57,7 @@ class Block:
 
     @property
     def whole(self) -> bool:
-        """Whether it is a program of its own, which is followed by its output."""
+        """True for a program of its own, which is followed by its output."""
         return self.text.endswith("\nasyncio.run(main())\n")
 
     def in_a_notebook(self) -> Block:

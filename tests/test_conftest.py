@@ -1,4 +1,4 @@
-"""What a test leaves open is reported where it was made, and harms no other test."""
+"""Leftovers of a test are reported where they were made, and harm no other test."""
 
 from __future__ import annotations
 

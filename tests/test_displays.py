@@ -15,7 +15,7 @@ from .conftest import BROKEN, OK, ask, scripted
 
 
 class Printer:
-    """What IPython hands to ``_repr_pretty_``."""
+    """The printer that IPython hands to ``_repr_pretty_``."""
 
     def __init__(self) -> None:
         self.written = ""

@@ -37,7 +37,7 @@ INFO = RequestInfo(route=f"GET /{HOSTILE}", model=HOSTILE, operation=Operation.T
 
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    """What an application's log file would get: each record as a formatter shows it."""
+    """Yield what an application's log file would get: each record as a formatter shows it."""
     written: list[str] = []
     handler = logging.Handler()
     told = "%(comet_route)s %(comet_model)s %(comet_partition)s %(comet_reason)s"

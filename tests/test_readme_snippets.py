@@ -185,7 +185,7 @@ def check_own_command(command: str, options: list[str]) -> None:
 
 
 def help_of(command: str) -> str:
-    """What a command of ours says about itself."""
+    """Return what a command of ours says about itself."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
         main([command, "--help"])

@@ -35,7 +35,7 @@ words = st.text(st.characters(codec="utf-8"), max_size=20)
 
 @dataclass
 class Planted:
-    """What was planted."""
+    """The secrets that were planted."""
 
     key: str
     text: str

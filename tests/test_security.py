@@ -1,4 +1,4 @@
-"""What SECURITY.md promises and no other file shows: origins, files, connections of our own."""
+"""The promises of SECURITY.md that no other file shows: origins, files, connections of our own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def calls_of(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def writes(path: Path) -> bool:
-    """Whether a file of ours creates files."""
+    """Return True if a file of ours creates files."""
     return any(
         name in _MAKES_FILES
         or (

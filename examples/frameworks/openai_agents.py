@@ -33,7 +33,7 @@ set_tracing_disabled(True)  # traces would go to OpenAI, which has no use for th
 
 
 class Forecast(BaseModel):
-    """What the structured answer must look like."""
+    """The shape of the structured answer."""
 
     city: str
     degrees: int

@@ -30,7 +30,7 @@ from comet_resilience.testing import answer, tool_call
 
 
 class Forecast(BaseModel):
-    """What the structured answer must look like."""
+    """The shape of the structured answer."""
 
     city: str
     degrees: int

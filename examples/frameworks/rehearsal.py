@@ -1,4 +1,4 @@
-"""What the examples of this folder share: a gateway that follows a script, and two clients.
+"""The stage of this folder's examples: a gateway that follows a script, and two clients.
 
 Each example is a framework's own few lines, for three steps: a tool call, structured output, a
 stream. Here each step meets a gateway that fails and recovers as the step's script says; with

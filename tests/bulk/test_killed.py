@@ -58,7 +58,7 @@ def finish(folder: Path, backend: str, mode: str) -> None:
 
 
 def told(path: Path) -> tuple[set[int], set[int]]:
-    """What the file of finished calls says: answered and done."""
+    """Return what the file of finished calls says: answered and done."""
     events: list[Any] = [json.loads(line) for line in path.read_bytes().split(b"\n")[1:-1]]
     answered = {event["answered"] for event in events if "answered" in event}
     return answered, {event["done"] for event in events if "done" in event}

@@ -1,4 +1,4 @@
-"""How many calls may begin: by the limiter's figures alone, without a loop."""
+"""The pace of a run, by the limiter's figures alone, without a loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ IDLE = Load(0, 0, 0, 0)
 
 
 class Limits(dict[Hashable, Load]):
-    """What the limiter would say."""
+    """Return what the limiter would say."""
 
     def pace(self, max_queue: int | None = None, *, in_a_hurry: bool = False) -> Pace:
         """A pace that goes by it."""

@@ -1,4 +1,4 @@
-"""How far a run is: the rate of the last half minute, and what is left by it."""
+"""The progress of a run: the rate of the last half minute, and what is left by it."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def tasks_after(block: Callable[[], Awaitable[object]]) -> int:
-    """How many tasks more there are after a block, but for those of the event loop itself."""
+    """Return how many tasks more there are after a block, but for the event loop's own."""
     before = len(anyio.get_running_tasks())
     await block()
     await anyio.wait_all_tasks_blocked()

@@ -1,4 +1,4 @@
-"""What observers and the log are told of attempts."""
+"""The attempts of a request, as observers and the log hear of them."""
 
 from __future__ import annotations
 

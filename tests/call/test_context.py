@@ -1,4 +1,4 @@
-"""What is known of a request all along."""
+"""The context of a request all along."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request costs its budgets, before it is sent."""
+"""The cost of a request to its budgets, before it is sent."""
 
 from __future__ import annotations
 

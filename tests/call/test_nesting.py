@@ -41,7 +41,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> Any:
 
 
 async def ask_often(client: openai.AsyncOpenAI, times: int, wait: float = 0.0) -> None:
-    """What a retry decorator does: the same call again after each failure."""
+    """Make the same call again after each failure, as a retry decorator does."""
     for _ in range(times):
         with contextlib.suppress(openai.OpenAIError):
             await ask(client)

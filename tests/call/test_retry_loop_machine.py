@@ -86,7 +86,7 @@ class HeldStream(httpx.AsyncByteStream):  # type: ignore[misc]
 
 @dataclass
 class Call:
-    """What the model knows of one request."""
+    """The model's knowledge of one request."""
 
     task: asyncio.Task[Any]
     is_stream: bool

@@ -1,4 +1,4 @@
-"""What the tests of this folder share: real sockets, and the examples run as scripts."""
+"""Real sockets, and the examples run as scripts, for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ATTEMPTS = 2
 
 @dataclass(frozen=True)
 class Rehearsed:
-    """What an example printed: for each step whether it was answered, requests, and the words."""
+    """The output of an example: for each step whether it was answered, requests, and the words."""
 
     status: int
     steps: dict[str, tuple[bool, int, str]]

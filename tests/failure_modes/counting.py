@@ -142,7 +142,7 @@ class Case:
     journey: Callable[[openai.AsyncOpenAI], Awaitable[object]]
 
     def at_rest(self) -> bool:
-        """Whether no slot, place or connection is left, and no timer of the limiter armed."""
+        """Tell whether no slot, place or connection is left, and no timer of the limiter armed."""
         shown = snapshot(self.client).partitions
         partitions = limiter_of(self.client)._partitions.values()
         return (

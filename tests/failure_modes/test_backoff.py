@@ -69,7 +69,7 @@ def step(
     max_retries: int = 100,
     extra: tuple[Rule, ...] = (),
 ) -> RetryIn | GiveUp:
-    """What is done after a failed attempt."""
+    """Return what is done after a failed attempt."""
     observation = Observation(
         status=status, body=BodyKind.JSON, operation=Operation.TEXT, retry_after=hint
     )

@@ -65,13 +65,13 @@ class ByHand:
 
 
 def armed_timers() -> list[Any]:
-    """What the event loop still has to do at some time."""
+    """Return what the event loop still has to do at some time."""
     loop: Any = asyncio.get_running_loop()
     return [timer for timer in loop._scheduled if not timer.cancelled()]
 
 
 async def steps_of(make: Callable[[], Case]) -> int:
-    """How many await points the request has when nobody cancels it."""
+    """Return how many await points the request has when nobody cancels it."""
     case = make()
     driven = ByHand(case.journey(case.client))
     await driven.run()

@@ -30,7 +30,7 @@ pytestmark = [
 
 
 async def checkpoints_of(make: Callable[[], Case]) -> int:
-    """How many checkpoints of the wire a request passes when nobody cancels it."""
+    """Return how many checkpoints of the wire a request passes when nobody cancels it."""
     case = make()
     with suppress(openai.OpenAIError):
         await case.journey(case.client)
@@ -66,7 +66,7 @@ async def test_fm01_scope_cancelled_at_every_checkpoint(name: str) -> None:
 
 
 async def goes_on() -> int:
-    """How many tasks there are once what is over has ended."""
+    """Return how many tasks there are once what is over has ended."""
     for _ in range(3):
         await anyio.lowlevel.checkpoint()
     return len(anyio.get_running_tasks())

@@ -97,7 +97,7 @@ class Told:
         yield from self.locals_of_our_frames()
 
     def locals_of_our_frames(self) -> Iterator[str]:
-        """What an error tracker keeps of our own frames, of the error and of its causes."""
+        """Return what an error tracker keeps of our own frames, of the error and of its causes."""
         error: BaseException | None = self.error
         while error is not None:
             for frame, _ in traceback.walk_tb(error.__traceback__):

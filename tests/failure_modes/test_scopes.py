@@ -41,7 +41,7 @@ SHORT, LONG = 0.02, 60.0
 
 
 def at_rest(client: Any) -> bool:
-    """Whether no slot is held, nobody waits and no timer of the limiter is armed."""
+    """Tell whether no slot is held, nobody waits and no timer of the limiter is armed."""
     timers = [partition.timer.is_set for partition in limiter_of(client)._partitions.values()]
     return not any(timers) and all(
         shown.in_flight == shown.waiting == 0 for shown in snapshot(client).partitions

@@ -287,7 +287,7 @@ CODECS += ["zstd"] if ZSTD and find_spec("zstandard") else []
 
 
 async def events(client: Any) -> tuple[list[str], Exception | None]:
-    """What a caller sees of a stream, and how it ends."""
+    """Return what a caller sees of a stream, and how it ends."""
     seen: list[str] = []
     try:
         stream = await stream_from(client)

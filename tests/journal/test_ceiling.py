@@ -17,7 +17,7 @@ from .test_saturation import REFUSED, line
 
 
 def journal_of(refuses: Any, **changes: Any) -> Saturation:
-    """What is found where ``refuses`` decides by how many each of two models has in flight."""
+    """Return what is found where ``refuses`` decides by what each of two models has in flight."""
     draw, lines = Random(4), list[bytes]()
     for number in range(600):
         one, other = draw.randint(1, 9), draw.randint(0, 9)

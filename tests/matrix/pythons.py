@@ -29,7 +29,7 @@ def python_in(environment: Path) -> str:
 
 
 def _of_pyenv(minor: str) -> list[str]:
-    """What pyenv has of a version, its newest patch first."""
+    """Return what pyenv has of a version, its newest patch first."""
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     found = [path for path in root.glob(f"versions/{minor}.*/bin/python") if path.exists()]
     return [str(path) for path in sorted(found, key=_patch_of, reverse=True)]
@@ -40,7 +40,7 @@ def _patch_of(path: Path) -> list[int]:
 
 
 def _version_of(python: str) -> str:
-    """What an interpreter calls itself: pyenv's shims exist without being usable."""
+    """Return what an interpreter calls itself: pyenv's shims exist without being usable."""
     done = subprocess.run(  # noqa: S603 - an interpreter of this machine
         [python, "-c", _SAY_VERSION], capture_output=True, text=True, check=False
     )

@@ -36,7 +36,7 @@ print(json.dumps([versions, comet_resilience.__file__]))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of an environment; `problem` is empty where all went well.
+    """The outcome of an environment; `problem` is empty where all went well.
 
     `log` is everything that its commands printed. It was skipped where `ran` is false.
     """
@@ -131,7 +131,7 @@ class _Job:
             lay_out(self._home)
 
     def about(self) -> dict[str, str]:
-        """What is installed; checks what must be absent and where the package comes from."""
+        """Return what is installed; check what must be absent and where the package comes from."""
         asked = json.dumps([self._environment.absent, SHOWN])
         said = self._step(self._python, "-W", "error", "-c", _ABOUT, asked)
         versions, file = json.loads(said.strip().splitlines()[-1])
@@ -170,6 +170,6 @@ class _Job:
 
 
 def _count(word: str, log: str) -> int:
-    """How many tests passed or were skipped, as pytest's last line has it."""
+    """Return how many tests passed or were skipped, as pytest's last line has it."""
     found = re.findall(rf"(\d+) {word}", log.rstrip().rpartition("\n")[2])
     return int(found[-1]) if found else 0

@@ -1,4 +1,4 @@
-"""What the tests of the telemetry share: the real SDK of OpenTelemetry, exporting into memory."""
+"""The real SDK of OpenTelemetry, exporting into memory, for the tests of this folder."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Telemetry:
         }
 
     def observer(self, **keywords: Any) -> OpenTelemetry:
-        """What goes into ``on_event``."""
+        """Return what goes into ``on_event``."""
         from comet_resilience.otel import OpenTelemetry
 
         return OpenTelemetry(**self.providers, **keywords)

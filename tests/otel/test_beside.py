@@ -56,7 +56,7 @@ def id_of(span: ReadableSpan) -> int:
 
 
 def counted_by_the_instrumentation(telemetry: Telemetry) -> int:
-    """How many requests its histogram holds, under its old or its new name."""
+    """Return how many requests its histogram holds, under its old or its new name."""
     return sum(
         point.count
         for name, metric in telemetry.metrics().items()

@@ -282,7 +282,7 @@ TOKENS = {
 
 
 def tokens_of(telemetry: Telemetry) -> dict[str, Any]:
-    """What the only span says of tokens."""
+    """Return what the only span says of tokens."""
     attributes = telemetry.request_span().attributes or {}
     return {name: value for name, value in attributes.items() if name.startswith("gen_ai.")}
 

@@ -1,4 +1,4 @@
-"""What a model says in a script, as the real SDK reads it."""
+"""Answers of a model in a script, as the real SDK reads them."""
 
 from __future__ import annotations
 

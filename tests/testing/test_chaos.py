@@ -32,7 +32,7 @@ def chaos_of(rate: Any, seed: int = 1, **keywords: Any) -> tuple[Gateway, ChaosT
 
 
 async def outcomes(chaos: ChaosTransport, family: ModuleType, count: int) -> list[str]:
-    """What becomes of so many requests of a plain client."""
+    """Return what becomes of so many requests of a plain client."""
     seen = []
     async with family.AsyncClient(transport=chaos, timeout=5.0) as http:
         for _ in range(count):

@@ -1,4 +1,4 @@
-"""What the gateway decides."""
+"""The decisions of the gateway."""
 
 from __future__ import annotations
 

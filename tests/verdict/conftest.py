@@ -1,4 +1,4 @@
-"""What the tests of the verdict share."""
+"""Rows of the table, for the tests of this folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has worked before, as a value: what counts as recent, and how it is said."""
+"""Evidence of what has worked before: what counts as recent, and how it is said."""
 
 from __future__ import annotations
 

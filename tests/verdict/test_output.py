@@ -164,7 +164,7 @@ WHOLE: list[tuple[str, object, Fault | None]] = [
 
 
 def missing(route: str, body: bytes) -> Fault | None:
-    """What a body lacks, if it is worth a look at all."""
+    """Return what a body lacks, if it is worth a look at all."""
     suspect = suspect_fields(body)
     return None if suspect is None else what_is_missing(route, suspect)
 

@@ -9,7 +9,7 @@ from comet_resilience.verdict.vocabulary import Observation
 
 
 def topics(message: str, **facts: object) -> frozenset[Topic]:
-    """What the words of a message name."""
+    """Return what the words of a message name."""
     return read(Observation(status=429, message=message, **facts)).topics  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""What a request will take is estimated from what it asks, in bounded work."""
+"""The estimate of a request's tokens, from what it asks and in bounded work."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ PACKERS: dict[str, Pack] = {
 
 
 def unpacked(name: str, raw: bytes, size: int, **keywords: Any) -> bytes:
-    """What a body decodes to that comes in chunks of this size."""
+    """Return what a body decodes to that comes in chunks of this size."""
     decoder = decoder_of(name, **keywords)
     assert decoder is not None
     chunks = (raw[at : at + size] for at in range(0, len(raw), size))

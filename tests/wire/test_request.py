@@ -1,4 +1,4 @@
-"""What is read from a request before it is sent."""
+"""The reading of a request before it is sent."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def sliced(data: bytes, sizes: list[int]) -> list[bytes]:
 
 
 def held(watch: EventWatch) -> int:
-    """How many bytes a watch keeps."""
+    """Return how many bytes a watch keeps."""
     return len(watch._scanner.unfinished) + len(watch._scanner.stray)
 
 

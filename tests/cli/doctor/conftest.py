@@ -46,7 +46,7 @@ def examined(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
 
 
 def outcomes(document: dict[str, Any]) -> list[str]:
-    """How the steps ended, in order."""
+    """Return how the steps ended, in order."""
     return [step["outcome"] for step in document["steps"]]
 
 

@@ -36,7 +36,7 @@ class Seen(HTMLParser):
 
 
 def data_of(page: str) -> Any:
-    """What the script of a page draws."""
+    """Return what the script of a page draws."""
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     assert found is not None
     return json.loads(found[1])
@@ -79,7 +79,7 @@ def test_the_page(journal: Path, tmp_path: Path) -> None:
 
 
 def drawn(page: Path, profile: Path) -> str:
-    """What a browser makes of a page."""
+    """Return what a browser makes of a page."""
     ran = subprocess.run([  # noqa: S603 - a browser of ours
         str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
         "--no-first-run", "--disable-background-networking", "--disable-component-update",
