@@ -51,7 +51,7 @@ async def main() -> None:
         lines = [line for line in journal if line["model"] == model]
         seconds = sum(line["queued"] + line["latency"] for line in lines)
         tokens = sum(line["completion_tokens"] or 0 for line in lines)
-        print(f"{model}: {len(lines)} attempts, {seconds:.2f} s, {tokens} tokens")
+        print(f"{model}: attempts {len(lines)}, seconds {seconds:.2f}, tokens {tokens}")
 
 
 if __name__ == "__main__":

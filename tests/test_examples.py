@@ -173,8 +173,8 @@ def test_another_model_answers_where_the_first_cannot(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     answer, first, second = done.stdout.splitlines()
     assert answer.endswith("from claude-sonnet-4-6")
-    assert re.fullmatch(r"gpt-5\.4: 3 attempts, [\d.]+ s, 0 tokens", first)
-    assert re.fullmatch(r"claude-sonnet-4-6: 1 attempts, [\d.]+ s, [1-9]\d* tokens", second)
+    assert re.fullmatch(r"gpt-5\.4: attempts 3, seconds [\d.]+, tokens 0", first)
+    assert re.fullmatch(r"claude-sonnet-4-6: attempts 1, seconds [\d.]+, tokens [1-9]\d*", second)
 
 
 def test_an_outage_is_drawn_with_both_clients(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ async def _keep_synced(results: BulkResults[object, object], checkpoint: Checkpo
         try:
             await _in_thread(checkpoint.sync)
         except OSError as error:  # the next write tells the loop; what was paid for is handed over
-            logger.warning("the file of finished calls is not on the disk: %s", error)
+            logger.warning("the file of finished items could not be flushed to the disk: %s", error)
 
 
 async def _keep_shown(results: BulkResults[object, object], shown: Callable[[], None]) -> None:

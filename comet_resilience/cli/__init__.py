@@ -10,7 +10,7 @@ from .. import __version__
 from ..escaping import printable
 from . import doctor, explain, saturation
 
-_EPILOG = "Output is plain text except on a terminal. Start with: comet-resilience explain --help"
+_EPILOG = "Begin with: comet-resilience doctor, or comet-resilience explain --help"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

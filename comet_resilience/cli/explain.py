@@ -95,18 +95,24 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--status", type=int, help="the HTTP status")
     parser.add_argument("--body", help="the response body, '-' for stdin")
     parser.add_argument("--file", type=Path, help="a file that holds the response body")
-    parser.add_argument("--header", action="append", default=[], help="a response header 'name: x'")
     parser.add_argument(
-        "--fault", choices=[fault.value for fault in Fault], help="no response came"
+        "--header", action="append", default=[], help="a response header, 'name: value'"
+    )
+    parser.add_argument(
+        "--fault",
+        choices=[fault.value for fault in Fault],
+        help="what went wrong where no response came",
     )
     parser.add_argument(
         "--operation",
         choices=[operation.value for operation in Operation],
         default=Operation.TEXT.value,
-        help="what was asked for (default: text)",
+        help="the kind of request (default: text)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON; a list if several")
-    parser.add_argument("--rules", action="store_true", help="print the table that judges")
+    parser.add_argument(
+        "--json", action="store_true", help="print JSON: a list if there are several"
+    )
+    parser.add_argument("--rules", action="store_true", help="print the whole table")
     parser.set_defaults(run=run)
 
 

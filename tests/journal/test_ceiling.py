@@ -39,12 +39,15 @@ def test_models_refused_in_common_show_the_ceiling_of_their_account() -> None:
     assert ceiling.first.in_flight > 10
     assert ceiling.refused == found.refused
     said = details(found)
-    assert 'The ceiling of "account 2" itself was met: 2 of its routes and models' in said
+    assert (
+        'The ceiling of the account itself ("account 2") was met: 2 of its routes and models'
+        in said
+    )
     assert "up to 10 in flight over all of them" in said
     [row] = [row for row in as_text(found, "").splitlines() if row.startswith("   account 2")]
     assert row.split()[-1] == "10"
     assert len(row) <= 80
-    assert '<td class="word">account 2</td><td class="word">over all of it</td>' in page(found)
+    assert '<td class="word">account 2</td><td class="word">all of its models</td>' in page(found)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def _row_of_account(found: Saturation, ceiling: AccountCeiling) -> str:
         f"{level.share_above:.0%}",
         *("-", "-", "-"),
     )
-    return _laid_out("", (ceiling.account, "over all of it"), figures, first)
+    return _laid_out("", (ceiling.account, "all of its models"), figures, first)
 
 
 def _laid_out(

@@ -29,7 +29,7 @@ def headline(found: Saturation) -> str:
         return f"Nothing saturated: none of {found.attempts:,} attempts was refused with a 429."
     return (
         f"{name_of(series)} saturates first: its first 429 came at {moment(first.time)},"
-        f" {duration(round(first.time - found.start, 1))} after the first attempt of all, with"
+        f" {duration(round(first.time - found.start, 1))} after the first attempt, with"
         f" {first.in_flight} in flight (limit {first.limit})."
     )
 
@@ -39,29 +39,31 @@ def details(found: Saturation) -> str:
     if not found.refused:
         return ""
     accounts = "".join(f" {_account_in_words(each)}" for each in found.accounts)
-    return _limit_in_words(found.series[0]) + _next_in_words(found) + accounts
+    limit = _limit_in_words(found.series[0], is_shared=bool(found.accounts))
+    return limit + _next_in_words(found) + accounts
 
 
 def _account_in_words(ceiling: AccountCeiling) -> str:
     level, first = ceiling.level, ceiling.first
     return (
-        f'The ceiling of "{printable(ceiling.account)}" itself was met: {ceiling.models} of its'
-        f" routes and models were refused in common, {level.share_within:.1%} of the attempts with"
-        f" up to {level.holds} in flight over all of them, {level.share_above:.1%} of those with"
-        f" more; first with {first.in_flight} (limit {first.limit})."
+        f'The ceiling of the account itself ("{printable(ceiling.account)}") was met:'
+        f" {ceiling.models} of its routes and models were refused together,"
+        f" {level.share_within:.1%} of the attempts with up to {level.holds} in flight over all of"
+        f" them, {level.share_above:.1%} of those with more; the first with {first.in_flight}"
+        f" (limit {first.limit})."
     )
 
 
-def _limit_in_words(series: Series) -> str:
+def _limit_in_words(series: Series, *, is_shared: bool) -> str:
     refused = f"{series.refused:,} of its {series.attempts:,} attempts ({series.share:.1%})"
     level = series.level
     if series.rate is not None:
         return f"{refused} were refused, {_rate_in_words(series, series.rate)}"
     if level is None:
-        return (
-            f"{refused} were refused, at no particular concurrency: it may be a rate of tokens, or"
-            " a limit that is shared with other clients."
-        )
+        why = " of its own."
+        if not is_shared:
+            why = ": by a rate of tokens, perhaps, or by a limit that it shares with other clients."
+        return f"{refused} were refused, at no particular concurrency{why}"
     return (
         f"{refused} were refused: {level.share_within:.1%} of those with up to {level.holds} in"
         f" flight, {level.share_above:.1%} of those with more. {per_minute(series)}"
@@ -73,7 +75,7 @@ def _rate_in_words(series: Series, rate: Rate) -> str:
     took = per_minute(series)
     return (
         f"which a rate explains and a number in flight does not: about {rate_of(rate)}{burst}."
-        f" {took}If nobody else shares it, tell it: wrap(client,"
+        f" {took}If nobody else uses it, set a budget: wrap(client,"
         f" budget=Budget(requests={rate.requests}, per={rate.per:g}))."
     )
 
@@ -156,7 +158,7 @@ def _row_of_account(ceiling: AccountCeiling, start: float) -> tuple[str, ...]:
     return (
         "",
         _cut(printable(ceiling.account), 16),
-        "over all of it",
+        "all of its models",
         str(ceiling.attempts),
         str(ceiling.refused),
         f"{ceiling.share:.1%}",
