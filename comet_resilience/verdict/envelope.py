@@ -51,7 +51,7 @@ _STATUS_IN_TEXT = re.compile(r"bad response status code\D{0,3}([45]\d\d)\b", re.
 _INNER_ERROR = re.compile(r"\A\[?\{|\{(?=\s{0,9}[\"']error[\"']\s{0,9}:\s{0,9}[{\"'])")
 #: A provider's status in the words before, or instead of, its body.
 _INNER_STATUS = re.compile(
-    r"(?:error code|status(?: ?code)?|http(?: status)?(?: ?code)?|said|returned|responded)"
+    r"(?:error code|status(?:[ _-]?code)?|http(?: status)?(?: ?code)?|said|returned|responded)"
     r"[ :=(]{0,4}([45]\d\d)\b|\(([45]\d\d)\)",
     re.IGNORECASE,
 )

@@ -126,7 +126,7 @@ _NAMES: Final[Mapping[Topic, str]] = MappingProxyType(
         " sensitive_words_detected prompt_blocked content_blocked moderation_blocked hooks_failed"
         " data_inspection_failed sensitive_content_detected responsible_ai_policy_violation"
         " guardrail_violation guardrail_intervened image_content_policy_violation safety_violation"
-        " content_moderation_failed 1301",
+        " content_moderation_failed 1301 1026 1027",
         Topic.MONEY: "insufficient_quota insufficient_user_quota insufficient_balance 1113"
         " insufficient_credits insufficient_funds budget_exceeded budget_exceeded_error"
         " billing_not_active billing_hard_limit_reached billing_limit_reached payment_required"
@@ -146,7 +146,7 @@ _NAMES: Final[Mapping[Topic, str]] = MappingProxyType(
         Topic.EXPIRED: "expired_key key_expired token_expired expired_api_key api_key_expired",
         Topic.KEY: "invalid_api_key authentication_error invalid_authentication auth_error"
         " token_not_found_in_db unauthenticated invalid_authentication_error unauthorized"
-        " incorrect_api_key",
+        " incorrect_api_key 1004 2049",
         Topic.ACCESS: "permission_denied access_denied key_model_access_denied permission_error"
         " permission_denied_error access_denied_exception team_model_access_denied forbidden"
         " model_access_denied",
@@ -158,7 +158,7 @@ _NAMES: Final[Mapping[Topic, str]] = MappingProxyType(
         " missing_required_parameter invalid_argument validation_error validation_exception"
         " unprocessable_entity unprocessable_entity_error invalid_parameter invalid_input"
         " unsupported_params_error invalid_image invalid_prompt failed_precondition"
-        " invalid_parameter_error invalid_image_format image_parse_error",
+        " invalid_parameter_error invalid_image_format image_parse_error 2013",
         Topic.TIMEOUT: "timeout timeout_error api_timeout_error deadline_exceeded request_timeout"
         " gateway_timeout model_timeout_exception",
         Topic.SERVER: "server_error internal_error internal_server_error api_error"
@@ -222,6 +222,7 @@ _WORDS: Final[Mapping[Topic, re.Pattern[str]]] = MappingProxyType(
             r"(?:moderation|content|safety|sensitive|guardrail)|guardrail[^\n]{0,20}"
             r"(?:block|violat|fail|interven)|(?:input|prompt|content|request|output)"
             r" (?:was|is|were|has been|have been) flagged\b"
+            r"|\b(?:input|output) (?:new_)?sensitive\b"
             r"|\bcontains? (?:sensitive|inappropriate|unsafe) (?:content|information|text)\b"
             r"|敏感(?:词|内容|信息)|内容(?:违规|审核|安全)|不安全(?:的)?内容",
             Topic.MONEY: r"(?:quota|balance|credits?|funds|budget|allowance)[^\n.]{0,30}"
@@ -234,8 +235,12 @@ _WORDS: Final[Mapping[Topic, re.Pattern[str]]] = MappingProxyType(
             r"|(?:add|purchase|buy) (?:more )?credits|account is suspended"
             r"|\bapi usage limits?\b|\bkey limit (?:is )?(?:exceeded|reached)"
             r"|free tier[^\n.]{0,30} exhausted"
+            r"|(?:quota|solde|cr[ée]dits?) (?:est )?(?:insuffisant|épuisé)|saldo insuficiente"
+            r"|guthaben (?:ist )?(?:aufgebraucht|reicht nicht)|недостаточно (?:средств|квоты)"
+            r"|số dư không đủ|残高(?:が)?不足"
             r"|[余餘][额額](?:不足|[为為])|[额額]度(?:不足|已?用[尽盡完]|已?耗[尽盡])|欠[费費]|充值|[储儲]值|[预預]扣[费費]",
-            Topic.KEY: r"\bapi.?key (?:is )?not valid\b|\b(?:incorrect|invalid) api.?key\b",
+            Topic.KEY: r"\bapi.?key (?:is )?not valid\b|\b(?:incorrect|invalid) api.?key\b"
+            r"|\baccess token (?:is )?(?:invalid|not valid)\b|\blogin fail",
             Topic.EXPIRED: r"(?:key|token)\b[^\n.]{0,30} expired\b|expired (?:api )?(?:key|token)"
             r"|(?:令牌|密钥)已?过期",
             Topic.ACCESS: r"no access to model|not allowed to (?:access|use) (?:this |the )?model"
@@ -247,6 +252,7 @@ _WORDS: Final[Mapping[Topic, re.Pattern[str]]] = MappingProxyType(
             r"|maximum|reached)|(?:limit|too many|maximum)[^\n]{0,30}concurren(?:t|cy)|并发",
             Topic.LOAD: r"overload|\bat capacity\b|\bno capacity\b|(?:is|are) (?:currently )?busy"
             r"|^busy$|\bqueue is full\b|\bmaximum pending requests\b"
+            r"|перегруж|混雑"
             r"|high (?:demand|load|traffic)|[负負][载載]|繁忙|[过過][载載]|[拥擁]堵"
             r"|[访訪][问問]量[过過]大",
             Topic.RATE: r"rate.?limit|too many requests|\brequest limit (?:reached|exceeded)"

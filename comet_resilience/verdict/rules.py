@@ -422,11 +422,20 @@ RULES: Final[tuple[Rule, ...]] = (
                  r"|.*cannot unmarshal .{0,120}request"
                  r"|.*\binvalid_request(_error)?\b|.*\binvalid type for\b|validation error\b"
                  r"|.*\b(missing|unknown|unrecognized|unsupported|invalid)\W+((required|request) )?"
-                 r"(parameter|argument|field|value)s?\b|.*\bfield (is )?required\b"
+                 r"(param|parameter|argument|field|value)s?\b|.*\bfield (is )?required\b"
                  r"|.*\b(malformed|(?<!400 )bad) request\b|.*\b(parse|decode) (the )?request\b"
                  r"|.*\brequired field\b|.*\brequest( body)? is (invalid|malformed|missing|empty)\b"
                  r"|.*\b(messages|prompt|input|model) (is|are|(can|must) ?not be) (empty|missing)\b"
-                 r"|.*(不能为空|无效的请求|(请求|参数)(体|格式)?(错误|无效|不合法)|缺少.{0,20}参数|必须(是|为)))",
+                 r"|.*\b(could not|cannot|unable to) (parse|decode) (the |your )?"
+                 r"(image|audio|file|video)\b"
+                 r"|.*\b(image|audio|file|video)( url)? is (invalid|malformed|corrupt(ed)?)\b"
+                 r"|.*\bmodel does not support\b|.*\b(est|sont) (requis|obligatoire)s?\b"
+                 r"|.*\b(es|son) obligatori[oa]s?\b|.*\b(ist|sind) erforderlich\b"
+                 r"|.*обязател|.*bắt buộc"
+                 r"|.*(不能[为為]空|[无無]效的[请請]求"
+                 r"|([请請]求|[参參][数數])(体|格式)?([错錯][误誤]|[无無]效|不合法)"
+                 r"|缺少.{0,20}[参參][数數]|必[须須](是|[为為])|必[填須需]|模型不支持))"
+                 r"|^\W{0,3}messages? with role\b",
          action=FAIL, reason="the message names what is malformed in the request"),
     Rule(name="no-channel-for-the-moment", status={*_OK, 500, 503}, model_worked=True,
          message=r"no available channels? for|[无無]可用渠道", kind=Kind.UNAVAILABLE, action=RETRY,
@@ -452,7 +461,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="model-by-code", status={*_OK, 400, 404, 422, *_SERVER}, named={Topic.MODEL},
          by_type=False, kind=Kind.MODEL_UNAVAILABLE, action=FAIL, source="peer",
          reason="the code says that there is no such model, or no longer"),
-    Rule(name="key-message", status={400}, about={Topic.KEY}, kind=Kind.AUTHENTICATION,
+    Rule(name="key-message", status={*_OK, 400}, about={Topic.KEY}, kind=Kind.AUTHENTICATION,
          action=FAIL, source="peer",
          reason="the message says that the API key is not valid, whatever the status says"),
     Rule(name="provider-key-message", status={401}, message=r"incorrect api key provided",
@@ -462,6 +471,12 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="proxy-key-message", status={400}, message=r"no connected db",
          kind=Kind.AUTHENTICATION, action=FAIL, source="peer",
          reason="a proxy on the way does not accept the API key, and has no database of keys"),
+    Rule(name="key-under-success", status=_OK, label={"401"}, kind=Kind.AUTHENTICATION,
+         action=FAIL, reason="the answer says success but carries a refusal of the key",
+         source="peer"),
+    Rule(name="permission-under-success", status=_OK, label={"403"}, kind=Kind.PERMISSION,
+         action=FAIL, reason="the answer says success but carries a refusal of access",
+         source="peer"),
     Rule(name="invalid-by-code", status={*_OK, 400, 422, *_SERVER}, named={Topic.FIELD},
          by_type=False, kind=Kind.INVALID_REQUEST, action=FAIL, source="peer",
          section="500 Internal Server Error",
