@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Self, Unpack
+
+import backoff
 
 from .call.engine import Engine
 from .call.hooks import InstrumentedRequest
 from .call.retry_loop import RetryLoop
-from .config import Config, Options
-from .fleet.scope import account_of
+from .config import (
+    AlgorithmFactory,
+    Config,
+    IncompleteStream,
+    Journal,
+    Opening,
+    Options,
+    Partition,
+)
+from .events import Observer
+from .fleet.scope import Fleet, RedisSource, account_of
+from .keywords import implemented_by
+from .limits.budget import Budget
 from .limits.eventloop import running_loop
+from .limits.priority import Priority
 from .limits.snapshot import Snapshot
+from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
+from .verdict.rule import Rule
 from .wire.family import DefaultTransport, check_families
 from .wire.forking import forget_in_children
 from .wire.http import Request, Response, Transport
@@ -29,7 +45,50 @@ class ResilientTransport:
         inner: The transport that sends each attempt. By default a new one such as the SDK makes
             for itself, of httpx2 or httpx, whichever your http client is of; give one for a
             proxy, certificates, a local address or connection limits of your own.
-        **options: The keywords of ``wrap``, which explains each of them.
+        max_retries: Retries after the first attempt (retries, a whole number, 0 to 1000).
+        backoff_initial: Longest wait before the first retry; doubles with each further one (s, a
+            number, 0 to 3600).
+        backoff_max: Upper bound of the waits that the server does not ask for (s, a number, 0 to
+            86400).
+        max_retry_after: Give up at once if the server asks for a longer wait (s, a number, 0 to
+            86400).
+        wait: Wait generator as in the package ``backoff``: ``backoff.fibo``,
+            ``partial(backoff.constant, interval=2)``; ``backoff_initial`` applies to ``expo``
+            alone.
+        jitter: Function that turns the longest wait into the actual one, such as
+            ``backoff.random_jitter``; by default 75 to 100 % of it, or 40 to 100 % of waits up to
+            2 s.
+        retry_ambiguous: What is retried although the failed attempt may have been carried out and
+            billed: ``text`` (all but images, videos, speech), ``all``, ``none``.
+        deadline: Time for the whole request until its answer begins, with all attempts and waits
+            (s, a number, 0.001 to 86400, or None).
+        initial_concurrency: Limit that each partition and its account start at, within ``min_``
+            and ``max_concurrency`` (requests, a whole number, 1 to 100000).
+        min_concurrency: Lower bound of a partition's limit, unless refusals have closed it
+            (requests, a whole number, 1 to 100000).
+        max_concurrency: Upper bound of a partition's limit (requests, a whole number, 1 to
+            100000).
+        max_queue: How many requests may wait in one partition; further ones fail at once, unsent
+            (requests, a whole number, 0 to 10000000, or None).
+        queue_timeout: Longest wait for a slot (s, a number, 0 to 86400, or None).
+        priority: Place in the queue: ``high``, ``normal``, ``low``, ``bulk`` (the default of
+            ``run_all``), or a whole number from -10 (first) to 10 (last); nobody starves.
+        stall_timeout: Longest wait for the next event of a stream, the first included; keep-alives
+            do not count (s, a number, 0.001 to 86400, or None).
+        incomplete_stream: What to do where a stream ends without its terminal event: ``raise``, or
+            only ``warn``.
+        opening: Events before a stream's first output: ``hold`` them back, so that a failure among
+            them is retried, or ``pass`` them on at once.
+        partition: Function from a request to the key of the limit that it shares; by default
+            (route, model).
+        algorithm: Function that makes a partition's limit algorithm: ``lambda: FixedLimit(5)``.
+        budget: Requests and tokens allowed per period, ``Budget(requests=500, tokens=200_000,
+            per=60)``, or a mapping from models to budgets, ``*`` for all others.
+        fleet: Share each limit with other processes through Redis or Valkey: a URL, a function
+            that makes a client, or ``Fleet(...)``.
+        rules: Rules of your own, tried before those of the table.
+        on_event: Function, or several, called with each event.
+        journal: File or function that gets one line per attempt, without content.
 
     Raises:
         TypeError: If ``inner`` is no async transport, or a keyword is unknown; at the first
@@ -40,7 +99,7 @@ class ResilientTransport:
 
     """
 
-    def __init__(self, inner: Any = None, **options: Unpack[Options]) -> None:
+    def _set_up(self, inner: Any = None, **options: Unpack[Options]) -> None:
         self._is_fitting = inner is None  # of the HTTP library whose requests it gets
         inner = DefaultTransport() if inner is None else inner
         if not hasattr(inner, "handle_async_request"):
@@ -54,6 +113,38 @@ class ResilientTransport:
         self._engine = Engine(config, account_of("", "", fleet.account if fleet else None))
         #: Whether it serves one wrapped client and lets the requests of others pass.
         self.is_a_clients_own: bool = False
+
+    @implemented_by(_set_up)
+    def __init__(
+        self,
+        inner: Any = None,
+        *,
+        max_retries: int = 6,
+        backoff_initial: float = 0.5,
+        backoff_max: float = 30.0,
+        max_retry_after: float = 60.0,
+        wait: WaitGenerator = backoff.expo,
+        jitter: Jitter | None = None,
+        retry_ambiguous: RetryAmbiguous = "text",
+        deadline: float | None = None,
+        initial_concurrency: int = 8,
+        min_concurrency: int = 1,
+        max_concurrency: int = 512,
+        max_queue: int | None = 10000,
+        queue_timeout: float | None = None,
+        priority: Priority = "normal",
+        stall_timeout: float | None = None,
+        incomplete_stream: IncompleteStream = "raise",
+        opening: Opening = "hold",
+        partition: Partition | None = None,
+        algorithm: AlgorithmFactory | None = None,
+        budget: Budget | Mapping[str, Budget] | None = None,
+        fleet: RedisSource | Fleet | None = None,
+        rules: Sequence[Rule] = (),
+        on_event: Observer | Sequence[Observer] | None = None,
+        journal: Journal | None = None,
+    ) -> None:
+        raise NotImplementedError
 
     @classmethod
     def for_client(cls, inner: Transport, engine: Engine) -> ResilientTransport:
