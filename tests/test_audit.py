@@ -12,6 +12,7 @@ import pytest
 
 AUDIT: Final = Path(__file__).parents[1] / ".ci" / "audit"
 FOUND: Final = "Found 1 known vulnerability in 1 package"
+BUSY: Final = "requests.exceptions.HTTPError: 503 Server Error: Service Unavailable"
 OFFLINE: Final = "pip_audit._service.interface.ConnectionError: Could not connect"
 TWO: Final = "anyio==4.10\nopenai==3.0"
 
@@ -43,6 +44,7 @@ CASES: Final = {
     "vulnerable": ({"STATUS": "1", "ERRORS": FOUND}, 1, 1, "FAILED"),
     "broken": ({"STATUS": "2", "ERRORS": "Traceback"}, 1, 1, "FAILED"),
     "offline": ({"STATUS": "1", "ERRORS": OFFLINE}, 0, 1, "skipped: no database"),
+    "busy": ({"STATUS": "1", "ERRORS": BUSY}, 0, 1, "skipped: no database"),
     "no tool": ({"TOOL": "1"}, 0, 1, "skipped: no tool"),
     "nothing": ({"INSTALLED": ""}, 1, 1, "FAILED"),
 }

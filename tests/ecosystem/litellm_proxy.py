@@ -6,9 +6,12 @@ meets here is what a team meets that puts it in front of its providers.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -18,12 +21,12 @@ from typing import Any, Final
 
 import anyio
 import openai
-from anyio.abc import Process, SocketAttribute
+from anyio.abc import Process
 
 from comet_resilience.testing import Gateway
 
 KEY: Final = "sk-master-key-of-the-proxy-in-front"
-#: The address that a process has bound is told by a file; it needs seconds to import itself.
+#: It needs seconds to import itself.
 STARTS_WITHIN: Final = 120.0
 
 
@@ -47,7 +50,7 @@ async def litellm_proxy(
     *general* goes to ``general_settings``.
     """
     settings = _settings(models, general or {})
-    port = await _free_port()
+    port = _free_port()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.yaml"
         file.write_text(json.dumps(settings), encoding="utf-8")  # which is YAML, too
@@ -97,10 +100,16 @@ def _environment() -> dict[str, str]:
     return {**kept, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR"}
 
 
-async def _free_port() -> int:
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener:
-        port: int = listener.listeners[0].extra(SocketAttribute.local_port)  # noqa: S610
-        return port
+def _free_port() -> int:
+    """Return a port that stays free until the proxy binds it, many seconds later.
+
+    Those from 32,768 on the system gives to whoever connects without naming one.
+    """
+    for port in random.SystemRandom().sample(range(10_000, 20_000), 1_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 async def _started(process: Process, port: int, log: Path) -> None:
