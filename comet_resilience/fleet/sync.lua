@@ -19,6 +19,7 @@
 local ARGUMENTS = 13
 local TURN = 1000   -- how long a share lasts where there are more members than slots
 local MOST = 1000000
+local LONGEST = 600000
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -29,9 +30,14 @@ local function whole(text, most)
   return math.max(0, math.min(most, math.floor(number)))
 end
 
+-- Tells whether a time to live is not over, and is one of ours: the clock may have been set back.
+local function lasts(expires)
+  return expires and expires > now and expires <= now + LONGEST
+end
+
 local function renew(members_key, limit_key, arguments)
   local me = arguments[1]
-  local ttl = whole(arguments[7], 600000) or 0
+  local ttl = whole(arguments[7], LONGEST) or 0
   if ttl == 0 then
     redis.call('HDEL', members_key, me)
     return {}
@@ -71,11 +77,11 @@ local function renew(members_key, limit_key, arguments)
       string.match(entries[i + 1], '^(%d+):(%d+):(%d+):(%d+):(%d+):(%d+):(%d+):([%d.]+)$')
     expires = tonumber(expires)
     if name == me then
-      known = expires and expires > now
+      known = lasts(expires)
       if since and (tonumber(share) > 0) == (mine.share > 0) then
         mine.since = math.min(now, tonumber(since))
       end
-    elseif not expires or expires <= now or expires > now + 600000 then
+    elseif not lasts(expires) then
       redis.call('HDEL', members_key, name)
     else
       local other = {
@@ -128,14 +134,14 @@ local function renew(members_key, limit_key, arguments)
     return level + (before < extra and 1 or 0)
   end
 
-  -- Everybody has run out, as after a long silence of this server: they come back one by one and go
-  -- on with what they had meanwhile. Whoever comes first must not take it all.
+  -- Everybody has run out, as after a long silence of this server or where its clock has jumped:
+  -- they come back one by one and go on with what they had. Whoever is first must not take it all.
   if not known and #members == 1 and mine.share > 0 then
     born = now
     redis.call('HSET', limit_key, 'born', born)
   end
 
-  local learning = now - born < (whole(arguments[8], 600000) or 0)
+  local learning = now - born < (whole(arguments[8], LONGEST) or 0)
   local claim = math.max(mine.share, mine.in_use, math.min(1, mine.want))
   local share = learning and claim or fair_share()
   share = math.max(0, math.min(share, limit - others_hold))

@@ -306,6 +306,25 @@ def test_a_process_that_is_killed_returns_its_share(redis_server: RedisServer, d
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.timeout(120)
+def test_a_process_that_stood_still_for_long_gets_no_share_twice(
+    redis_server: RedisServer, db: Any
+) -> None:
+    """It goes to others; once the process is back they make room for what it has in flight."""
+
+    async def main(child: Any) -> None:
+        client = fleet_client(redis_server.url, Slow())
+        await ask(client)
+        os.kill(child.pid, signal.SIGCONT)
+        await until(lambda: share_of(client) == 0)
+
+    ready = SPAWN.Event()
+    with child_process(work_for_ever, redis_server.url, 6, ready) as child:
+        assert ready.wait(90)
+        os.kill(child.pid, signal.SIGSTOP)
+        asyncio.run(main(child))
+
+
+@pytest.mark.timeout(120)
 def test_one_client_in_consecutive_runs_and_in_loops_of_several_threads(
     redis_server: RedisServer, db: Any
 ) -> None:
