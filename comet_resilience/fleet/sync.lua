@@ -46,7 +46,7 @@ local function renew(members_key, limit_key, arguments)
   -- The fleet's limit. Lost or damaged, it begins again with what this member remembers.
   local kept = redis.call('HMGET', limit_key, 'limit', 'version', 'epoch', 'born', 'state')
   local limit, version = whole(kept[1], MOST), whole(kept[2], 1e15)
-  local epoch, born, state = whole(kept[3], 1e15), whole(kept[4], now), kept[5]
+  local epoch, born, state = whole(kept[3], 1e15), whole(kept[4], 1e15), kept[5]
   if not (limit and version and epoch and born and state) then
     limit, version, epoch, born, state = whole(arguments[9], MOST) or 1, now, 0, now, ''
     redis.call('HSET', limit_key, 'limit', limit, 'version', version, 'epoch', epoch,
@@ -136,7 +136,7 @@ local function renew(members_key, limit_key, arguments)
 
   -- Everybody has run out, as after a long silence of this server or where its clock has jumped:
   -- they come back one by one and go on with what they had. Whoever is first must not take it all.
-  if not known and #members == 1 and mine.share > 0 then
+  if born > now or (not known and #members == 1 and mine.share > 0) then
     born = now
     redis.call('HSET', limit_key, 'born', born)
   end
