@@ -1,4 +1,4 @@
-"""The attempts of one request, and what is told to observers of them.
+"""The attempts of one request, and the events about them.
 
 Texts of a failed attempt are redacted when they are asked for first, and only then: most failed
 attempts are followed by one that succeeds, and nobody listens.
@@ -101,7 +101,7 @@ class AttemptLog:
 
     @property
     def is_under_way(self) -> bool:
-        """Tell whether an attempt was sent that nobody has called failed."""
+        """Tell whether an attempt is under way: sent, and not yet called failed."""
         return self.number > len(self._shown) + len(self._unshown)
 
     def begin(self, lease: Lease) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class RequestContext:
-    """One request: what it asks for, under which keywords, and what must not be told of it.
+    """One request: what it asks for, its keywords, and the secrets to keep out of texts.
 
     ``key`` is the partition that it belongs to, below its account, ``flaw`` why that is not known.
     ``is_heard`` says that somebody hears of each attempt.

@@ -54,7 +54,7 @@ def diagnose_failure(
     reason: str,
     circumstances: Circumstances = _UNKNOWN,
 ) -> Diagnosis:
-    """Return what is to be said of a request whose last attempt was this failure.
+    """Return the diagnosis of a request whose last attempt was this failure.
 
     ``request`` is looked at for specific advice and for the report; ``None`` where nothing is
     known of it.
@@ -97,7 +97,7 @@ def diagnose_failure(
 
 @dataclass(frozen=True, slots=True)
 class ShownTexts:
-    """The texts of an observation as they may be shown: a server writes what it likes into them."""
+    """The texts of an observation, fit to be shown: a server writes what it likes into them."""
 
     code: str
     message: str

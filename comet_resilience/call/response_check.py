@@ -212,7 +212,7 @@ def _is_answer(context: RequestContext, response: Response, body: bytes) -> bool
 
 
 def _may_be_empty(context: RequestContext, response: Response) -> bool:
-    """Tell whether nothing may be all that an unknown route has to say: accepted, or done."""
+    """Tell whether an unknown route may answer without content: accepted, or done."""
     if response.status_code == _ACCEPTED:
         return True
     is_json = _IS_JSON.search(response.headers.get("content-type", ""))
@@ -354,7 +354,7 @@ def _hollow(
 
 
 def _undecodable(context: RequestContext, response: Response) -> Failure:
-    """Judge a body that nobody can read: the status alone tells, and a success holds no answer."""
+    """Judge a body that cannot be decoded by its status; a success without a body is no answer."""
     observation = observe(response, b"", context.info.operation)
     observation = replace(observation, body=BodyKind.BINARY, message=_UNDECODABLE)
     return context.failed(observation, response=response)

@@ -124,7 +124,7 @@ class RetryLoop:
             raise
 
     def _acquire_nowait(self) -> Lease | None:
-        """Return a slot if one is free: then nobody need know how long could be waited for it."""
+        """Return a slot if one is free, without working out how long one could wait for it."""
         context = self.context
         return context.engine.limiter.acquire_nowait(
             context.key, context.loop, self._order, request=self.log.standing, host=context.host

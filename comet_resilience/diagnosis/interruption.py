@@ -1,4 +1,4 @@
-"""The place of a request whose caller cancelled it, to be asked for afterwards.
+"""The stage at which a caller cancelled a request, to be asked for afterwards.
 
 A timeout of the caller's own (``asyncio.timeout``, ``asyncio.wait_for``, ``anyio.fail_after``,
 trio's scopes) is a cancellation, and its exception says nothing of the request. So the
@@ -25,7 +25,7 @@ _NOTE: Final = "__comet_resilience_interruption__"
 
 
 class Stage(StrEnum):
-    """The part of its way that a request was in."""
+    """The stage that a request had reached when it was cancelled."""
 
     QUEUE = "queue"
     BACKOFF = "backoff"

@@ -66,7 +66,7 @@ _PARTIES: Final[Mapping[Topic, Party]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """The meaning of one answer, whichever way it is said.
+    """The meaning of one answer, however it is expressed.
 
     ``named`` is the subject by code, class or type, ``None`` where these say nothing; ``by_type``
     tells that only the type says it, which is the weaker word, and ``explicit`` that a code says

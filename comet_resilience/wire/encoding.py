@@ -52,7 +52,7 @@ class UndecodableError(Exception):
 
 
 class OutOfReachError(Exception):
-    """A body may be sound, but looking into it takes more memory than is given to that."""
+    """Decoding a body takes more memory than is allowed; the body may be sound."""
 
 
 def is_undecodable(error: BaseException) -> bool:
