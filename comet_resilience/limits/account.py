@@ -1,13 +1,14 @@
 """The account above partitions: one more limit, which all of them share.
 
 Partitions that nothing but the account holds back stand in its ring, and a free slot goes to the
-most urgent, in turn. A refusal is blamed on the partition, on the account, or on both: see
-``blame``. The limiter calls every method under its lock.
+most urgent, of these to the one with the fewest in flight, in steps of ``FAIR_STEP``, and in turn.
+A refusal is blamed on the partition, on the account, or on both: see ``blame``. The limiter calls
+every method under its lock.
 """
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from ..verdict.vocabulary import Signal
 from .algorithm import StepBack, Ticket
@@ -18,6 +19,10 @@ from .slots import Slots
 from .timer import Timer
 from .told import Told
 
+#: Partitions whose requests in flight differ by less than this take turns: so each learns how many
+#: it may have, while slow answers of one do not take all slots.
+FAIR_STEP: Final = 4
+
 
 class Below(Blamed, Protocol):
     """A partition below the account."""
@@ -27,6 +32,11 @@ class Below(Blamed, Protocol):
     @property
     def loop(self) -> EventLoop:
         """Return the loop of the first who waits there."""
+        ...
+
+    @property
+    def urgency(self) -> int:
+        """Return the priority of the most urgent request that waits there."""
         ...
 
 
@@ -96,6 +106,10 @@ class Account(Generic[BelowT]):
     def is_paced(self) -> bool:
         """Tell whether a rate holds somebody back: it holds partitions, not their account."""
         return False
+
+    def place(self, partition: BelowT) -> None:
+        """Let a partition take its turn, or stand where it belongs now."""
+        self.ring.place(partition, partition.urgency, partition.slots.in_flight // FAIR_STEP)
 
     def accept(self, lease: HeldBelow, now: float) -> None:
         """Note that the answer to an attempt below has begun."""

@@ -139,7 +139,7 @@ class Blame:
         if signal is Signal.OVERLOAD_MODEL:
             return Judgement(partition=True)
         is_probe = self.limit.is_above(upper)
-        is_known = is_probe and self.ceiling is not None and not own.is_probe
+        is_known = is_probe and self.ceiling is not None and not _asks_more(own)
         has_own = partition.ceiling is not None and partition.ceiling.meet(own)
         if is_known != has_own:
             return Judgement(partition=True, account=(upper,) if is_known else ())
@@ -215,6 +215,11 @@ def _lower(partition: Blamed, own: Ticket, now: float) -> None:
     before = partition.ceiling
     in_flight = own.in_flight if before is None else min(before.in_flight, own.in_flight)
     partition.ceiling = Ceiling(in_flight, now)
+
+
+def _asks_more(own: Ticket) -> bool:
+    """Tell whether an attempt asked more of its partition than before; one it has always taken."""
+    return own.is_probe and own.in_flight > 1
 
 
 def _bears_witness(earlier: _Suspect, now: _Suspect) -> bool:

@@ -2,7 +2,8 @@
 
 1. A partition stands at the priority of its most urgent request. The more urgent goes first, and
    a priority that others overtook too often is next, by the rules of the ``Queue``.
-2. Partitions of one priority take turns: whoever was served stands behind the others.
+2. Of one priority those are next that hold less, and those that hold as much take turns: whoever
+   was served stands behind the others.
 3. Which of its requests a partition then sends is for its own queue to say.
 """
 
@@ -17,16 +18,17 @@ MemberT = TypeVar("MemberT")
 
 
 class _Turn(Generic[MemberT]):
-    __slots__ = ("left", "member", "priority", "serial")
+    __slots__ = ("held", "left", "member", "priority", "serial")
 
-    def __init__(self, member: MemberT, priority: int, serial: int) -> None:
+    def __init__(self, member: MemberT, priority: int, held: int, serial: int) -> None:
         self.member: MemberT = member
         self.priority: int = priority
+        self.held: int = held
         self.serial: int = serial
         self.left: bool = False
 
     def __lt__(self, other: _Turn[MemberT]) -> bool:
-        return self.serial < other.serial
+        return (self.held, self.serial) < (other.held, other.serial)
 
 
 class Ring(Generic[MemberT]):
@@ -46,15 +48,19 @@ class Ring(Generic[MemberT]):
         """Iterate over all members, in no order."""
         return iter(self._turns)
 
-    def place(self, member: MemberT, priority: int) -> None:
-        """Let a member stand behind those of a priority, unless it stands among them already."""
+    def place(self, member: MemberT, priority: int, held: int) -> None:
+        """Let a member stand among those of a priority, behind those that hold as much.
+
+        If it stands among them already it keeps its turn.
+        """
         turn = self._turns.get(member)
+        serial = self._serial = self._serial + 1
         if turn is not None:
-            if turn.priority == priority:
+            if (turn.priority, turn.held) == (priority, held):
                 return
             self._queue.leave(turn)
-        self._serial += 1
-        turn = self._turns[member] = _Turn(member, priority, self._serial)
+            serial = turn.serial if turn.priority == priority else serial
+        turn = self._turns[member] = _Turn(member, priority, held, serial)
         self._queue.push(turn)
 
     def head(self) -> MemberT:

@@ -259,7 +259,7 @@ class Scheduler:
         """Serve those who wait; below an account the partition takes its turn in the ring."""
         while (due := self._next_due(partition, now)) is not None:
             if partition.above is not None:
-                partition.above.ring.place(partition, partition.urgency)
+                partition.above.place(partition)
                 return
             self._serve(*due, now, loop)
 
@@ -276,12 +276,12 @@ class Scheduler:
                 ring.leave(partition)
                 self._settle(partition, now, loop)
             elif ring.priority_of(partition) != partition.urgency:
-                ring.place(partition, partition.urgency)
+                account.place(partition)
             elif slots.has_room:
                 ring.pop()
                 self._serve(*due, now, loop)
                 if self._next_due(partition, now) is not None:
-                    ring.place(partition, partition.urgency)
+                    account.place(partition)
                 self._settle(partition, now, loop)
             else:
                 slots.has_bound = True

@@ -33,7 +33,7 @@ def test_an_account_wants_no_more_than_its_models_could_send() -> None:
     assert not is_held_back(account)
     assert further_slots(account) == 0
     for partition in (free, other):
-        account.ring.place(partition, 0)
+        account.ring.place(partition, 0, 0)
     assert is_held_back(account)
     assert further_slots(account) == 3 + 2
     assert is_held_back(full)

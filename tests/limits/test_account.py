@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comet_resilience import Event, FixedLimit, LimitChanged, StepBack, snapshot
+from comet_resilience.limits.account import FAIR_STEP
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease
 from comet_resilience.limits.partitions import InAccount
@@ -72,6 +73,32 @@ async def test_partitions_that_the_account_holds_back_take_turns() -> None:
     (account,) = limiter.snapshot().accounts
     assert (account.partition, account.in_flight, account.waiting) == ("account", 0, 0)
     assert account.ok == 8
+
+
+@pytest.mark.anyio
+async def test_slow_answers_of_one_model_do_not_take_all_slots() -> None:
+    """In turn alone they would: each turn gives it a slot, and it gives none back."""
+    limiter = limiter_of(20)
+    first = [await limiter.acquire(key("x")) for _ in range(20)]
+    held = Counter[str]()
+    ended = list[Lease]()
+
+    async def wait(model: str) -> None:
+        lease = await limiter.acquire(key(model))
+        held[model] += 1
+        if model == "quick":
+            ended.append(lease)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(200):
+            tasks.start_soon(wait, "slow" if number % 2 else "quick")
+        await anyio.wait_all_tasks_blocked()
+        while first or ended:
+            (first or ended).pop().release(Signal.SUCCESS)
+            await anyio.wait_all_tasks_blocked()
+            assert held["slow"] <= 10 + FAIR_STEP or held["quick"] == 100
+        tasks.cancel_scope.cancel()
+    assert held["quick"] == 100
 
 
 @pytest.mark.anyio

@@ -1,4 +1,4 @@
-"""The ring of an account: the urgent first, then in turn, and nobody starves."""
+"""The ring of an account: the urgent first, then those that hold less, in turn; nobody starves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def ring_of(*members: tuple[str, int]) -> Ring[str]:
     """Members at their priorities, placed in this order."""
     ring: Ring[str] = Ring()
     for member, priority in members:
-        ring.place(member, priority)
+        ring.place(member, priority, 0)
     return ring
 
 
@@ -29,7 +29,7 @@ def turns(ring: Ring[str], priorities: dict[str, int], count: int) -> str:
     for _ in range(count):
         member = ring.pop()
         served += member
-        ring.place(member, priorities[member])
+        ring.place(member, priorities[member], 0)
     return served
 
 
@@ -48,10 +48,23 @@ def test_the_urgent_go_first_and_the_others_are_overtaken_eight_times() -> None:
 def test_who_has_something_urgent_now_stands_with_the_urgent() -> None:
     """Last among them; to be placed again at the same priority changes nothing."""
     ring = ring_of(("a", 10), ("b", 0), ("c", 0))
-    ring.place("b", 0)
-    ring.place("a", -5)
+    ring.place("b", 0, 0)
+    ring.place("a", -5, 0)
     assert [ring.pop(), ring.pop(), ring.pop()] == ["a", "b", "c"]
     assert not ring
+
+
+def test_who_holds_less_goes_first_and_keeps_its_turn() -> None:
+    """Those that hold as much take turns, in the order in which they came."""
+    ring = ring_of(("a", 0), ("b", 0), ("c", 0))
+    ring.place("a", 0, 1)
+    ring.place("b", 0, 2)
+    assert ring.head() == "c"
+    ring.place("c", 0, 1)
+    assert ring.head() == "a"
+    ring.place("d", 10, 0)
+    ring.place("b", 0, 1)
+    assert [ring.pop() for _ in range(4)] == ["a", "b", "c", "d"]
 
 
 def test_who_leaves_is_passed_over() -> None:
@@ -102,7 +115,7 @@ def test_any_sequence_keeps_order_and_loses_nobody(events: list[tuple[str, str, 
         if what == "place" and (member, priority) not in model:
             model = [one for one in model if one[0] != member] + [(member, priority)]
         if what == "place":
-            ring.place(member, priority)
+            ring.place(member, priority, 0)
         elif what == "leave":
             model = [one for one in model if one[0] != member]
             ring.leave(member)

@@ -67,6 +67,13 @@ def _beside(number: int, *, in_bursts: bool) -> Callable[[int], list[Job]]:
     return draw
 
 
+def _slow_beside_fast(seed: int) -> list[Job]:
+    """Answers of half a second from five models, and of a minute from another."""
+    fast = Workload(models=_models(5), median=0.5).draw(seed, 6_000, HORIZON)
+    slow = Workload(models=("slow",), service=60.0, streamed=0.0).draw(seed + 1_000, 100, HORIZON)
+    return fast + slow
+
+
 def _account(cap: int, models: int) -> Scenario:
     return Scenario(
         name=f"q_{cap}_{models}m",
@@ -105,6 +112,14 @@ ACCOUNT_SCENES: tuple[Scenario, ...] = (
     *(_burst(900, 35, 0.4, models) for models in (20, 60)),
     *(_saturation(number, in_bursts=False) for number in (2, 5, 10)),
     *(_saturation(number, in_bursts=True) for number in (2, 5, 10)),
+    Scenario(
+        name="q_slow",
+        gateway=_cap((0, 20)),
+        drawn=_slow_beside_fast,
+        others="m",
+        kinds=_SATURATED,
+        bars=Bars(goodput=0.97, refused=3, wait=200, nobody_fails=True),
+    ),
     Scenario(
         name="t_models",
         gateway=_model_caps,
