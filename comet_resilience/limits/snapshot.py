@@ -15,6 +15,8 @@ from .priority import priority_name
 _HEAD: Final = ("partition", "limit", "in flight", "waiting", "ok", "refused", "other", "gate")
 #: Columns of words, which begin at the left: the first and those from the gate on.
 _WORDS: Final = frozenset({0, 7, 8})
+#: What an open gate's column says of those who wait for something else than a slot.
+_WAITS: Final = {"account": "open, waits for the account", "rate": "open, waits for a rate"}
 
 
 class Load(NamedTuple):
@@ -129,8 +131,9 @@ class PartitionSnapshot:
     answers that their callers have open and do not read while requests wait, else ``None``.
     ``account`` is the name of the account above, ``None`` where there is none; ``waits_for`` says
     what those who wait need: ``"gate"``, ``"limit"`` (a slot here), ``"account"`` (one there) or
-    ``"rate"``, ``""`` where nobody waits. An account ``has_bound`` once it held anybody back or
-    was refused. ``rates`` are those that the server has told, or refusals have taught.
+    ``"rate"`` (a budget, or a known rate), ``""`` where nobody waits. An account ``has_bound``
+    once it held anybody back or was refused. ``rates`` are those that the server has told, or
+    refusals have taught.
     ``waiting_by_priority`` are pairs of a priority's number and how many wait with it, the first to
     go first; empty while all have the usual one.
     """
@@ -252,7 +255,7 @@ def _gate_of(shown: PartitionSnapshot) -> str:
         )
     if shown.closed_for is not None:
         return f"closed {shown.closed_for:.1f} s"
-    return "open, waits for the account" if shown.waits_for == "account" else "open"
+    return _WAITS.get(shown.waits_for, "open")
 
 
 def _fleet_of(shown: PartitionSnapshot) -> str:

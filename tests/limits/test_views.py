@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from comet_resilience.events import FleetState
@@ -11,7 +13,7 @@ from comet_resilience.limits.snapshot import FleetView, InFleet, Snapshot
 from comet_resilience.limits.views import view_of
 from comet_resilience.verdict.rates import Counted, RateInWords, RateReading
 
-from .test_partition import Told, partition_of
+from .test_partition import Loop, Told, partition_of
 
 
 @pytest.mark.parametrize(("now", "closed_for"), [(4.0, 1.5), (5.0, 0.5), (9.0, 0.0)])
@@ -71,3 +73,21 @@ def test_rates_that_the_server_told_are_shown_with_what_is_left() -> None:
     shown = Snapshot(partitions=(view_of(partition, 5.0),))
     assert str(shown).splitlines()[-1] == "rate of key: 3 requests in 60 s by a refusal, kept"
     assert "rate of key: 57 of 60 requests left by headers" in shown._repr_markdown_()
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "opens_at", "waits_for", "words"),
+    [(7, None, "limit", "open"), (0, 9.0, "rate", "open, waits for a rate")],
+)
+def test_what_those_who_wait_need_is_shown(
+    in_flight: int, opens_at: float | None, waits_for: str, words: str
+) -> None:
+    """A slot of their own limit, or time by a rate."""
+    partition, _ = partition_of(7)
+    partition.slots.in_flight = in_flight
+    loop: Any = Loop()
+    partition.push(loop, None)
+    partition.opens_at = opens_at
+    shown = view_of(partition, 0.0)
+    assert shown.waits_for == waits_for
+    assert str(Snapshot(partitions=(shown,))).endswith(f"  {words}")
