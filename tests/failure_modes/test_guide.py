@@ -92,6 +92,8 @@ SENTENCES = [
     Says("400_invalid_json_shape", _json(400, "invalid JSON"), Kind.INVALID_REQUEST, False),
     Says("400_wrong_type", _json(400, "messages must be an array"), Kind.INVALID_REQUEST, False,
          ("endpoint's schema",)),
+    Says("400_provider_specific_parameter", _json(400, "unknown parameter: top_k"),
+         Kind.INVALID_REQUEST, False, ("back one by one", "endpoint's schema")),
     Says("400_not_every_malformed_request_is_one", _json(500, "bad field", "invalid_request"),
          Kind.INVALID_REQUEST, False),
     # 500 Internal Server Error
@@ -105,7 +107,13 @@ SENTENCES = [
     Says("401_example", _json(401, INVALID_TOKEN, param=False), Kind.AUTHENTICATION, False,
          ("Authorization: Bearer <COMETAPI_KEY>", ".env", "another key works"), ID,
          openai.AuthenticationError),
+    Says("401_missing", _json(401, "no token was provided"), Kind.AUTHENTICATION, False,
+         ("Authorization: Bearer <COMETAPI_KEY>",)),
+    Says("401_malformed", _json(401, "malformed Authorization header"), Kind.AUTHENTICATION, False,
+         ("Authorization: Bearer <COMETAPI_KEY>",)),
     # 403 Forbidden
+    Says("403_model_rejects_an_advanced_parameter", _json(403, "this model refuses logit_bias"),
+         Kind.PERMISSION, False, ("Remove advanced", "gradually")),
     Says("403_waf", (403, b"<html><head><title>403 Forbidden</title></head></html>", WEB),
          Kind.EDGE_BLOCKED, False, ("simple text request",), error=openai.PermissionDeniedError),
     Says("403_token_may_not_use_the_model",
@@ -117,6 +125,8 @@ SENTENCES = [
     # Wrong base URL or wrong path
     Says("path_redirect", (302, b"", {"location": "/login"}), Kind.WRONG_PATH, False, (EXACT,)),
     Says("path_permanent", (308, b"", {"location": "/x"}), Kind.WRONG_PATH, False, (EXACT,)),
+    Says("path_parsing_error_inside_the_sdk", (200, HTML, {"content-type": "application/json"}),
+         Kind.WRONG_PATH, False, (EXACT,)),
     Says("path_html_not_json", (404, HTML, WEB), Kind.WRONG_PATH, False,
          (EXACT, "path matches the documentation"), error=openai.NotFoundError),
     # 413 Request Entity Too Large
@@ -127,6 +137,8 @@ SENTENCES = [
     # 429 Too Many Requests
     Says("429_backs_off_and_reduces_the_burst", _json(429, "too many"), Kind.RATE_LIMITED, True,
          ("backoff with jitter", "burst concurrency", "route and model")),
+    Says("429_temporary_saturation", _json(429, "upstream load is saturated, try again later"),
+         Kind.RATE_LIMITED, True, ("backoff with jitter",)),
     # 503, 504, and 524
     Says("503_route_or_provider_unavailable", _json(503, f"down (request id: {ID})"),
          Kind.UNAVAILABLE, True, ("temporarily unavailable", "endpoint, model and timestamp",
