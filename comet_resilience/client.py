@@ -364,14 +364,11 @@ class _Resilient(AsyncOpenAI):
     def _build_request(self, options: Any, **keywords: Any) -> Any:
         unprepared = _unprepared.take(self, options)
         request = super()._build_request(options, **keywords)
-        model, stream, choices = of_json(options.json_data)
         request.extensions[EXTENSION] = Call(
             max_retries=options.get_max_retries(self.max_retries),
             base_url=str(self.base_url),
             url=request.url,
-            model=model,
-            stream=stream,
-            choices=choices,
+            asked=of_json(options.json_data),
             as_bytes=_wants_bytes(options.headers),
             credential=_credential_of(self, options.headers, request),
             renew=None if unprepared is None else self._renewal(unprepared),

@@ -199,7 +199,8 @@ def _is_answer(context: RequestContext, response: Response, body: bytes) -> bool
     if context.outgoing.expected:
         return is_answer(body, context.outgoing.expected)
     if context.outgoing.form is AnswerForm.TRANSCRIPT:
-        return is_transcript(body)
+        is_json = _IS_JSON.search(response.headers.get("content-type", ""))
+        return is_transcript(body) and bool(body.strip() or not is_json)
     if response.status_code in _WITHOUT_BODY:
         return True
     if not body.strip():
@@ -223,7 +224,8 @@ def _says_something(body: bytes) -> bool:
     """Tell whether a body that does not call itself JSON is neither a web page nor an error."""
     envelope = parse_envelope(body[:PARSED_UP_TO])
     is_error = envelope.is_error and body.lstrip()[:1] == b"{"
-    return envelope.kind is not BodyKind.HTML and not is_error
+    is_page = envelope.kind is BodyKind.HTML and body.lstrip()[:1] == b"<"
+    return not (is_page or is_error)
 
 
 class _Start:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from ..verdict.vocabulary import Operation, RequestInfo
@@ -38,12 +38,21 @@ class AnswerForm(StrEnum):
     ANY = "any"
 
 
+class Asked(NamedTuple):
+    """The parts of a request's data that matter here: ``choices`` is how many answers it wants."""
+
+    model: str = ""
+    stream: bool = False
+    choices: int = 1
+    in_background: bool = False
+
+
 @dataclass(slots=True)
 class Call:
     """The wrapped client's knowledge of a request, which the transport cannot see.
 
-    ``url`` is where it was to go at first; ``choices`` how many answers were asked for,
-    and ``as_bytes`` says that the caller wants the body as it comes (``with_streaming_response``).
+    ``url`` is where it was to go at first, and ``as_bytes`` says that the caller wants the body as
+    it comes (``with_streaming_response``).
     ``credential`` is a number that stands for the key that is used, or for its source.
     ``is_download`` is set once a download was redirected, on the way to where the file is.
     ``renew`` asks the client's key function or token provider again and returns the request as
@@ -53,9 +62,7 @@ class Call:
     max_retries: int
     base_url: str = field(repr=False)  # it may hold a name and a password
     url: Any = field(repr=False)
-    model: str
-    stream: bool
-    choices: int
+    asked: Asked
     as_bytes: bool
     credential: int
     renew: Callable[[], Awaitable[Any]] | None
@@ -143,19 +150,21 @@ def read_request(request: Any, call: Call | None) -> Outgoing:
     base_url = "" if call is None else call.base_url
     route, expected, operation, deployment = _read_path(request.method, request.url.path, base_url)
     if call is not None:
-        model, stream, choices = call.model, call.stream, call.choices
-        as_bytes = call.as_bytes
+        asked, as_bytes = call.asked, call.as_bytes
         operation = Operation.DOWNLOAD if call.is_download else operation
     else:
         as_bytes = request.headers.get("x-stainless-raw-response") == "stream"
         content_type = request.headers.get("content-type", "")
-        model, stream, choices = _read_body(content_type, loaded_body(request) or b"")
-    info = RequestInfo(route=route, model=model or deployment, operation=operation, stream=stream)
+        asked = _read_body(content_type, loaded_body(request) or b"")
+    if asked.in_background:  # it is done whoever hears of it
+        operation = Operation.JOB
+    model = asked.model or deployment
+    info = RequestInfo(route=route, model=model, operation=operation, stream=asked.stream)
     return Outgoing(
         info=info,
         form=_form_of(info, expected, as_bytes, request),
         expected=expected,
-        choices=choices,
+        choices=asked.choices,
         call=call,
     )
 
@@ -209,30 +218,31 @@ def _form_of(
     return AnswerForm.ANY
 
 
-def _read_body(content_type: str, body: bytes) -> tuple[str, bool, int]:
+def _read_body(content_type: str, body: bytes) -> Asked:
     if "multipart/" in content_type:
         found = _MODEL_IN_FORM.search(body[:_PARSED_UP_TO])
-        return (found.group(1).decode("utf-8", "replace") if found else ""), False, 1
+        return Asked(found.group(1).decode("utf-8", "replace") if found else "")
     if len(body) <= _PARSED_UP_TO:
         try:
             data = json.loads(body)
         except (ValueError, RecursionError):
-            return "", False, 1
+            return Asked()
         return of_json(data)
     found = _MODEL_IN_JSON.search(body)
     name = found.group(1).decode("utf-8", "replace") if found else ""
-    return name, _STREAM_IN_JSON.search(body) is not None, 1
+    return Asked(name, _STREAM_IN_JSON.search(body) is not None)
 
 
-def of_json(data: object) -> tuple[str, bool, int]:
-    """Model, stream flag and number of choices of a request's JSON data."""
+def of_json(data: object) -> Asked:
+    """Return what a request's JSON data ask for."""
     if not isinstance(data, Mapping):
-        return "", False, 1
-    model, stream, choices = data.get("model"), data.get("stream"), data.get("n")
-    return (
+        return Asked()
+    model, choices = data.get("model"), data.get("n")
+    return Asked(
         model if isinstance(model, str) else "",
-        stream is True,
+        data.get("stream") is True,
         choices if isinstance(choices, int) and choices > 0 else 1,
+        data.get("background") is True,
     )
 
 

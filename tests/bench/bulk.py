@@ -23,7 +23,7 @@ from typing import Any
 
 from comet_resilience import FixedLimit, run_all, wrap
 from comet_resilience.wire.family import transport_of
-from comet_resilience.wire.request import EXTENSION, Call
+from comet_resilience.wire.request import EXTENSION, Asked, Call
 
 from .waiting import BODY, MESSAGES, Gate, _client, httpx
 
@@ -61,9 +61,8 @@ class Service:
 
     async def send(self, _item: int) -> object:
         """The same without the SDK."""
-        call = Call(
-            0, "http://x.test/v1", httpx.URL("http://x.test/v1"), "m", False, 1, False, 1, None
-        )
+        url = "http://x.test/v1"
+        call = Call(0, url, httpx.URL(url), Asked("m"), False, 1, None)
         request = httpx.Request(
             "POST", "http://x.test/v1/chat/completions", content=b"{}", extensions={EXTENSION: call}
         )

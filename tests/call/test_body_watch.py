@@ -57,6 +57,7 @@ pytestmark = [
 
 PING = b": PING\n\n"
 TEXT = "Hello"
+TAGGED = "Write the <title> first."
 
 
 async def read(client: Any, **keywords: Any) -> str:
@@ -597,13 +598,14 @@ async def test_what_is_no_event_stream_passes() -> None:
         (200, b'"ok"', JSON),
         (200, b"3", JSON),
         (200, b"null", JSON),
+        (200, TAGGED.encode(), {"content-type": "text/markdown"}),
     ],
 )
 async def test_an_unknown_route_may_have_little_to_say(answer: Answer) -> None:
     """Nothing, or a single value, is what the SDK makes of it; the request may have been billed."""
     client, inner = scripted(answer, **FAST)
     said = await client.post("/suno/submit/music", body={}, cast_to=object)
-    assert said in ("", " ", None, "ok", 3)
+    assert said in ("", " ", None, "ok", 3, TAGGED)
     assert len(inner.sent) == 1
     assert at_rest(client)
 

@@ -29,6 +29,7 @@ from ..conftest import (
     BROKEN,
     COMPLETION,
     FAST,
+    JSON,
     KEY,
     LIMITED,
     MESSAGES,
@@ -288,6 +289,26 @@ async def test_transcripts_may_be_text(body: Any, passes: bool) -> None:
         with pytest.raises(openai.APIStatusError):
             await call
     assert len(inner.sent) == 1
+
+
+async def test_a_transcript_that_should_be_json_is_not_empty() -> None:
+    """Silence has its JSON, too; without any the SDK would raise an error of the JSON parser."""
+    client, inner = scripted((200, b"", JSON), (200, {"text": ""}, JSON), **FAST)
+    answer = await client.audio.transcriptions.create(model="w", file=("a.wav", b"RIFF"))
+    assert answer.text == ""
+    assert len(inner.sent) == 2
+
+
+async def test_what_was_begun_in_the_background_is_not_begun_twice() -> None:
+    """A broken connection does not stop it; a refusal proves that it has not begun."""
+    whole = {"id": "r", "output": [], "status": "queued"}
+    client, inner = scripted(httpx.ReadError("gone"), (200, whole, JSON), **FAST)
+    with pytest.raises(openai.APIConnectionError):
+        await client.responses.create(model="m", input="x", background=True)
+    assert len(inner.sent) == 1
+    client, inner = scripted(LIMITED, (200, whole, JSON), **FAST)
+    await client.responses.create(model="m", input="x", background=True)
+    assert len(inner.sent) == 2
 
 
 async def test_sound_that_is_json_is_an_error() -> None:

@@ -11,6 +11,7 @@ from comet_resilience.verdict.vocabulary import Operation
 from comet_resilience.wire.request import (
     EXTENSION,
     AnswerForm,
+    Asked,
     Call,
     base_url_of,
     call_of,
@@ -84,9 +85,7 @@ def test_a_wrapped_client_tells_more() -> None:
         max_retries=3,
         base_url="https://api.cometapi.com/custom/base/",
         url=httpx.URL("https://api.cometapi.com/custom/base/chat/completions"),
-        model="told",
-        stream=True,
-        choices=2,
+        asked=Asked("told", stream=True, choices=2),
         as_bytes=False,
         credential=1,
         renew=None,
@@ -102,6 +101,14 @@ def test_a_wrapped_client_tells_more() -> None:
     assert (outgoing.form, outgoing.choices) == (AnswerForm.STREAM, 2)
     assert base_url_of(sent) == "https://api.cometapi.com/custom/base"
     assert not is_elsewhere(sent, call)
+
+
+@pytest.mark.parametrize("background", [True, False, None, 1])
+def test_what_runs_in_the_background_is_a_job(background: object) -> None:
+    """It is done, and billed, whether or not its answer arrives."""
+    data = {"model": "m", "input": "x", "background": background}
+    info = read_request(request("POST", "/responses", json=data), None).info
+    assert info.operation is (Operation.JOB if background is True else Operation.TEXT)
 
 
 @pytest.mark.parametrize(
