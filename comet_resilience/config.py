@@ -403,8 +403,11 @@ def described(declared: Field[Any]) -> str:
     bounds: Number | None = declared.metadata["bounds"]
     unit: str = declared.metadata["unit"]
     meaning: str = declared.metadata["meaning"].replace("`", "``")
-    limits = ", ".join(filter(None, [unit, bounds.describe() if bounds else ""]))
-    return meaning[0].upper() + meaning[1:] + (f" ({limits})." if limits else ".")
+    limits = ""
+    if bounds is not None:
+        none = ", or None" if bounds.optional else ""
+        limits = f" ({bounds.bounds()} {'seconds' if unit == 's' else unit}{none})"
+    return f"{meaning[0].upper()}{meaning[1:]}{limits}."
 
 
 def _named(default: object) -> str:

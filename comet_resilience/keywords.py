@@ -30,8 +30,12 @@ class Number:
     def describe(self) -> str:
         """In words, for messages and the README."""
         kind = "a whole number" if self.whole else "a number"
+        return f"{kind}, {self.bounds()}" + (", or None" if self.optional else "")
+
+    def bounds(self) -> str:
+        """Return both bounds in words."""
         upper = f"to {_plain(self.high)}" if self.high < math.inf else "or more"
-        return f"{kind}, {_plain(self.low)} {upper}" + (", or None" if self.optional else "")
+        return f"{_plain(self.low)} {upper}"
 
     def accepts(self, value: object) -> bool:
         """Tell whether a value is such a number and within the bounds."""

@@ -45,13 +45,12 @@ class ResilientTransport:
         inner: The transport that sends each attempt. By default a new one such as the SDK makes
             for itself, of httpx2 or httpx, whichever your http client is of; give one for a
             proxy, certificates, a local address or connection limits of your own.
-        max_retries: Retries after the first attempt (retries, a whole number, 0 to 1000).
-        backoff_initial: Longest wait before the first retry; doubles with each further one (s, a
-            number, 0 to 3600).
-        backoff_max: Upper bound of the waits that the server does not ask for (s, a number, 0 to
-            86400).
-        max_retry_after: Give up at once if the server asks for a longer wait (s, a number, 0 to
-            86400).
+        max_retries: Retries after the first attempt (0 to 1000 retries).
+        backoff_initial: Longest wait before the first retry; doubles with each further one (0 to
+            3600 seconds).
+        backoff_max: Upper bound of the waits that the server does not ask for (0 to 86400
+            seconds).
+        max_retry_after: Give up at once if the server asks for a longer wait (0 to 86400 seconds).
         wait: Wait generator as in the package ``backoff``: ``backoff.fibo``,
             ``partial(backoff.constant, interval=2)``; ``backoff_initial`` applies to ``expo``
             alone.
@@ -61,20 +60,19 @@ class ResilientTransport:
         retry_ambiguous: What is retried although the failed attempt may have been carried out and
             billed: ``text`` (all but images, videos, speech), ``all``, ``none``.
         deadline: Time for the whole request until its answer begins, with all attempts and waits
-            (s, a number, 0.001 to 86400, or None).
+            (0.001 to 86400 seconds, or None).
         initial_concurrency: Limit that each partition and its account start at, within ``min_``
-            and ``max_concurrency`` (requests, a whole number, 1 to 100000).
-        min_concurrency: Lower bound of a partition's limit, unless refusals have closed it
-            (requests, a whole number, 1 to 100000).
-        max_concurrency: Upper bound of a partition's limit (requests, a whole number, 1 to
-            100000).
+            and ``max_concurrency`` (1 to 100000 requests).
+        min_concurrency: Lower bound of a partition's limit, unless refusals have closed it (1 to
+            100000 requests).
+        max_concurrency: Upper bound of a partition's limit (1 to 100000 requests).
         max_queue: How many requests may wait in one partition; further ones fail at once, unsent
-            (requests, a whole number, 0 to 10000000, or None).
-        queue_timeout: Longest wait for a slot (s, a number, 0 to 86400, or None).
+            (0 to 10000000 requests, or None).
+        queue_timeout: Longest wait for a slot (0 to 86400 seconds, or None).
         priority: Place in the queue: ``high``, ``normal``, ``low``, ``bulk`` (the default of
             ``run_all``), or a whole number from -10 (first) to 10 (last); nobody starves.
         stall_timeout: Longest wait for the next event of a stream, the first included; keep-alives
-            do not count (s, a number, 0.001 to 86400, or None).
+            do not count (0.001 to 86400 seconds, or None).
         incomplete_stream: What to do where a stream ends without its terminal event: ``raise``, or
             only ``warn``.
         opening: Events before a stream's first output: ``hold`` them back, so that a failure among
