@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from ..events import GateClosed, GateOpened
 from ..verdict.vocabulary import Signal
-from .gate import Gate, Passage
+from .gate import Gate, Passage, Standing
 
 if TYPE_CHECKING:
-    from .partition import Lease, Partition, Waiter
+    from .partition import Lease, Outcome, Partition, Waiter
 
 #: Seconds for which a request waits at a closed gate: as long as the SDK waits for one answer by
 #: itself; less where nothing was ever answered, for then the address may be wrong.
@@ -76,56 +76,50 @@ class Gates:
         """Let all partitions leave the line for a host: each is asked by itself."""
         self._in_line.pop(host, None)
 
-    def present(self, host: Gate) -> int:
-        """Count the requests that want something of a host, all of them while it is closed."""
-        if not host.is_closed:
-            return 1
-        return sum(one.slots.present for one in self._of(host))
+    def sent(
+        self, partition: Partition, host: Gate, request: Standing, now: float
+    ) -> tuple[Passage, Passage]:
+        """Return the passages of an attempt at both of its gates."""
+        own = partition.gate
+        if not (own.is_closed or host.is_closed):
+            return own.sent(now, request), host.sent(now, request)
+        jitter = self._jitter()
+        return (
+            own.sent(now, request, partition.slots.present, jitter),
+            host.sent(now, request, self._present(host), jitter),
+        )
 
-    def judge(
-        self,
-        lease: Lease,
-        signal: Signal,
-        now: float,
-        *,
-        what: str,
-        answered: bool,
-        retry_after: float | None,
-    ) -> None:
+    def judge(self, lease: Lease, outcome: Outcome, now: float) -> None:
         """Tell both gates what an attempt came to."""
-        own, host = lease.partition.gate, lease.host
+        own, host, signal = lease.partition.gate, lease.host, outcome.signal
         at_own, at_host = lease.passages
         if signal is Signal.SUCCESS or signal.is_overload:
             own.answered(at_own, now)
             host.answered(at_host, now)
         elif signal is Signal.OUTAGE:
-            self._service_failed(lease, now, what, answered, retry_after)
+            self._service_failed(lease, outcome, now)
         elif signal.is_outage:
-            unreachable = signal is Signal.UNREACHABLE
-            self._fail(host, lease, at_host, now, what, None, unreachable=unreachable)
+            self._fail(host, lease, at_host, outcome._replace(retry_after=None), now)
             own.passed(at_own, now)
         else:
             own.passed(at_own, now)
-            host.answered(at_host, now) if answered else host.passed(at_host, now)
+            host.answered(at_host, now) if outcome.answered else host.passed(at_host, now)
         if signal.is_outage:
             lease.request.failed_at = at_own.sent_at
 
-    def _service_failed(
-        self, lease: Lease, now: float, what: str, answered: bool, retry_after: float | None
-    ) -> None:
+    def _service_failed(self, lease: Lease, outcome: Outcome, now: float) -> None:
         own, host = lease.partition.gate, lease.host
         at_own, at_host = lease.passages
         was_closed = own.is_closed
-        self._fail(own, lease, at_own, now, what, retry_after, unreachable=False)
+        self._fail(own, lease, at_own, outcome, now)
         if host.is_closed and host.of_service:
-            self._fail(host, lease, at_host, now, what, retry_after, unreachable=False)
-        elif answered:
+            self._fail(host, lease, at_host, outcome, now)
+        elif outcome.answered:
             host.answered(at_host, now, well=False)
         else:
             host.passed(at_host, now)
         if own.is_closed and not was_closed and self._is_the_hosts(lease):
-            present = sum(one.slots.present for one in self._of(host))
-            host.close(now, what, present, self._jitter(), of_service=True)
+            host.close(now, outcome.what, self._present(host), self._jitter(), of_service=True)
 
     def _is_the_hosts(self, lease: Lease) -> bool:
         """Tell whether another partition of the host fails as well, and nothing went well since."""
@@ -136,26 +130,18 @@ class Gates:
         return any(gate.is_closed and host.well_at < gate.began_at for gate in others)
 
     def _fail(
-        self,
-        gate: Gate,
-        lease: Lease,
-        passage: Passage,
-        now: float,
-        what: str,
-        retry_after: float | None,
-        *,
-        unreachable: bool,
+        self, gate: Gate, lease: Lease, passage: Passage, outcome: Outcome, now: float
     ) -> None:
         present = 0  # as a closed gate need not know it
         if not gate.is_closed:
-            around = self._of(gate) if gate is lease.host else [lease.partition]
-            present = sum(one.slots.present for one in around)
+            is_host = gate is lease.host
+            present = self._present(gate) if is_host else lease.partition.slots.present
         gate.failed(
             passage,
             now,
-            unreachable=unreachable,
-            seen=what,
-            retry_after=retry_after,
+            unreachable=outcome.signal is Signal.UNREACHABLE,
+            seen=outcome.what,
+            retry_after=outcome.retry_after,
             present=present,
             jitter=self._jitter(),
         )
@@ -205,6 +191,10 @@ class Gates:
                 waiter.turned_away = gate
                 return True
         return False
+
+    def _present(self, host: Gate) -> int:
+        """Count the requests that want something of a host."""
+        return sum(one.slots.present for one in self._of(host))
 
     def _of(self, host: Gate) -> list[Partition]:
         return [one for one in self._partitions.values() if one.host is host]

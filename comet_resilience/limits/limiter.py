@@ -52,7 +52,7 @@ from .gates import Gates
 from .guarded import Retired, contained, words_of
 from .holding import held_here, note_open
 from .pacer import Pacer
-from .partition import Lease, Level, Partition, Waiter
+from .partition import Lease, Level, Outcome, Partition, Waiter
 from .partitions import Partitions
 from .priority import NORMAL, Priority, priority_number
 from .scheduler import LimiterEvent, Scheduler
@@ -211,7 +211,7 @@ class Limiter:
             self._emit()
         except BaseException:  # an observer may end the whole program, but not keep the slot
             if lease is not None:
-                self.release(lease, Signal.IGNORED, None)
+                self.release(lease, Outcome(Signal.IGNORED))
             raise
         return lease
 
@@ -224,23 +224,12 @@ class Limiter:
                 self._scheduler.accept(lease, now, loop)
         self._emit()
 
-    def release(
-        self,
-        lease: Lease,
-        signal: Signal,
-        retry_after: float | None,
-        loop: EventLoop | None = None,
-        *,
-        what: str = "",
-        answered: bool = False,
-    ) -> None:
+    def release(self, lease: Lease, outcome: Outcome, loop: EventLoop | None = None) -> None:
         """Give a slot back: see ``Lease.release``."""
         now, loop = time_and_loop(loop)
         with self._lock:
             if not lease.released:
-                self._scheduler.release(
-                    lease, signal, retry_after, now, loop, what=what, answered=answered
-                )
+                self._scheduler.release(lease, outcome, now, loop)
         self._emit()
 
     def rest(self, partition: Partition, requests: int) -> None:
@@ -401,7 +390,7 @@ class Limiter:
         while self._abandoned:
             lease = self._abandoned.popleft()
             if not lease.released:
-                self._scheduler.release(lease, Signal.IGNORED, None, now, loop)
+                self._scheduler.release(lease, Outcome(Signal.IGNORED), now, loop)
 
     def _on_timer(self, level: Level) -> None:
         now, loop = time_and_loop()

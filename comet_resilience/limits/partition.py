@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Hashable
-from typing import Final, Protocol, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 from weakref import ref
 
 from ..verdict.rates import RateInWords, RateReading
@@ -42,22 +42,26 @@ class Body(Protocol):
     turns: int
 
 
+class Outcome(NamedTuple):
+    """The outcome of an attempt, as limits, rates and gates learn of it.
+
+    ``retry_after`` is the server's hint (seconds), ``what`` was seen, in words, and ``answered``
+    says that something came back from the host, whatever it was.
+    """
+
+    signal: Signal
+    retry_after: float | None = None
+    what: str = ""
+    answered: bool = False
+
+
 class Origin(Protocol):
     """The limiter that a lease comes from."""
 
     def accept(self, lease: Lease) -> None:
         """Note that an answer has begun."""
 
-    def release(
-        self,
-        lease: Lease,
-        signal: Signal,
-        retry_after: float | None,
-        loop: EventLoop | None = None,
-        *,
-        what: str = "",
-        answered: bool = False,
-    ) -> None:
+    def release(self, lease: Lease, outcome: Outcome, loop: EventLoop | None) -> None:
         """Take the slot back."""
 
     def abandon(self, lease: Lease) -> None:
@@ -133,12 +137,11 @@ class Lease:
         what: str = "",
         answered: bool = False,
     ) -> None:
-        """Give the slot back, and tell the limit and the gates what the attempt taught.
+        """Give the slot back with the ``Outcome`` of the attempt.
 
-        ``loop`` is the running loop, where the caller knows it. ``what`` was seen, in words, and
-        ``answered`` says that something came back from the host, whatever it was.
+        ``loop`` is the running loop, where the caller knows it.
         """
-        self.limiter.release(self, signal, retry_after, loop, what=what, answered=answered)
+        self.limiter.release(self, Outcome(signal, retry_after, what, answered), loop)
 
     def took(self, tokens: int, output_tokens: int | None = None) -> None:
         """Note what the answer has taken; a budget counts it once the slot is given back."""
@@ -423,16 +426,11 @@ class Partition:
         now: float,
         order: int,
         loop: EventLoop | None,
-        request: Standing | None = None,
-        host: Gate | None = None,
-        *,
-        present: int,
-        jitter: float,
+        request: Standing,
+        host: Gate,
+        passages: tuple[Passage, Passage],
     ) -> Lease:
-        """Give a slot out; ``present`` is how many want something of the host."""
-        request, host = request or Standing(), host or self.host
-        own = self.gate.sent(now, request, self.slots.present, jitter)
-        passages = (own, host.sent(now, request, present, jitter))
+        """Give a slot out for an attempt that passes its own gate and the host's."""
         request.sent += 1
         self.host = host
         ticket = self.slots.take(now)
@@ -451,14 +449,7 @@ class Partition:
         lease.host.answered(lease.passages[1], now)
 
     def release(
-        self,
-        lease: Lease,
-        signal: Signal,
-        retry_after: float | None,
-        now: float,
-        jitter: float,
-        *,
-        is_explained: bool = False,
+        self, lease: Lease, outcome: Outcome, now: float, jitter: float, *, is_explained: bool
     ) -> None:
         """Take a slot back and tell the limits what the attempt taught.
 
@@ -466,11 +457,13 @@ class Partition:
         """
         lease.released = True
         self.used_at = now
-        slots, is_told = self.slots, True
+        slots, signal, is_told = self.slots, outcome.signal, True
+        # That evidence was right which it went against says nothing of calls at once.
+        is_foretold = lease.is_pressed and signal.is_overload
         if self.above is not None:
-            learnt = Signal.IGNORED if self._is_foretold(lease, signal) else signal
+            learnt = Signal.IGNORED if is_foretold else signal
             is_told = self.above.release(
-                lease, learnt, retry_after, now, jitter, is_explained=is_explained
+                lease, learnt, outcome.retry_after, now, jitter, is_explained=is_explained
             )
         slots.free(lease)
         if signal is Signal.SUCCESS:
@@ -482,16 +475,11 @@ class Partition:
             slots.refused += 1
             if is_explained:
                 lease.ticket.decided = True
-            elif is_told and not lease.is_pressed:
-                slots.refuse(lease.ticket, now, retry_after, jitter)
+            elif is_told and not is_foretold:
+                slots.refuse(lease.ticket, now, outcome.retry_after, jitter)
         else:
             slots.other += 1
         slots.algorithm.ended(lease.ticket, now, slots.in_flight)
-
-    @staticmethod
-    def _is_foretold(lease: Lease, signal: Signal) -> bool:
-        """Tell whether a rate explains a refusal: it says nothing of calls at once."""
-        return lease.is_pressed and signal.is_overload
 
     def release_unsent(self, lease: Lease, now: float) -> None:
         """Take back a slot whose owner went before sending anything."""

@@ -23,7 +23,6 @@ from ..events import (
     RateChanged,
     Standstill,
 )
-from ..verdict.vocabulary import Signal
 from .account import Account
 from .eventloop import EventLoop
 from .gate import Gate, Prospect, Standing
@@ -33,6 +32,7 @@ from .partition import (
     Lease,
     Level,
     Origin,
+    Outcome,
     Partition,
     Waiter,
     borrower,
@@ -121,25 +121,13 @@ class Scheduler:
         self._pacer.accepted(lease, now)
         self._pump_around(lease, now, loop, before)
 
-    def release(
-        self,
-        lease: Lease,
-        signal: Signal,
-        retry_after: float | None,
-        now: float,
-        loop: EventLoop | None,
-        *,
-        what: str = "",
-        answered: bool = False,
-    ) -> None:
+    def release(self, lease: Lease, outcome: Outcome, now: float, loop: EventLoop | None) -> None:
         """Take a slot back, tell all what the attempt taught, and give out what is free now."""
-        before = lease.host.prospect
+        before, signal = lease.host.prospect, outcome.signal
         is_explained = signal.is_overload and self._pacer.explains(lease, signal, now)
-        lease.partition.release(
-            lease, signal, retry_after, now, self._jitter(), is_explained=is_explained
-        )
+        lease.partition.release(lease, outcome, now, self._jitter(), is_explained=is_explained)
         self._pacer.ended(lease, signal, now)
-        self._gates.judge(lease, signal, now, what=what, answered=answered, retry_after=retry_after)
+        self._gates.judge(lease, outcome, now)
         self._pump_around(lease, now, loop, before)
 
     def release_unsent(self, lease: Lease, now: float) -> None:
@@ -157,11 +145,8 @@ class Scheduler:
         host: Gate,
         pace: Pace,
     ) -> Lease:
-        present = self._gates.present(host)
-        jitter = self._jitter() if host.is_closed or partition.gate.is_closed else 0.0
-        lease = partition.grant(
-            self._limiter, now, order, loop, request, host, present=present, jitter=jitter
-        )
+        passages = self._gates.sent(partition, host, request, now)
+        lease = partition.grant(self._limiter, now, order, loop, request, host, passages)
         self._pacer.sent(lease, pace, now)
         return lease
 
@@ -228,6 +213,17 @@ class Scheduler:
         partition.slots.algorithm.tick(now)
         partition.gate.tick(now)
         host.tick(now)
+        if partition.slots.waiting:
+            self._serve_waiting(partition, host, now, loop)
+        else:
+            self._pacer.let_go(partition)
+        if partition.above is not None:
+            self._go_round(partition.above, now, loop)
+        self._settle(partition, now, loop)
+
+    def _serve_waiting(
+        self, partition: Partition, host: Gate, now: float, loop: EventLoop | None
+    ) -> None:
         if host.is_closed:
             self._send_canaries(partition, host, now, loop)
         self._turn_away_unpaid(partition, now, loop)
@@ -238,9 +234,6 @@ class Scheduler:
             self._lend(partition, now, loop)
         if partition.gate.is_closed or host.is_closed:
             self._turn_away(partition, now, loop)
-        if partition.above is not None:
-            self._go_round(partition.above, now, loop)
-        self._settle(partition, now, loop)
 
     def _next_due(self, partition: Partition, now: float) -> tuple[Waiter, Pace] | None:
         """Return who of a partition may go next, and how, whatever the account says."""

@@ -9,7 +9,8 @@ import pytest
 
 from comet_resilience import FixedLimit
 from comet_resilience.limits.algorithm import Ticket
-from comet_resilience.limits.partition import Lease, Partition
+from comet_resilience.limits.gate import Standing
+from comet_resilience.limits.partition import Lease, Outcome, Partition
 from comet_resilience.limits.views import view_of
 from comet_resilience.verdict.vocabulary import Signal
 
@@ -73,7 +74,9 @@ def grant(partition: Partition, now: float = 1.0) -> Lease:
     """A slot, for the next in order."""
     limiter: Any = None
     order = partition.next_order()
-    return partition.grant(limiter, now, order, None, present=1, jitter=0.5)
+    request, host = Standing(), partition.host
+    passages = (partition.gate.sent(now, request), host.sent(now, request))
+    return partition.grant(limiter, now, order, None, request, host, passages)
 
 
 @pytest.mark.parametrize(
@@ -92,11 +95,11 @@ def test_what_an_attempt_taught_is_told_with_its_ticket(
     leases = [grant(partition), grant(partition), grant(partition)]
     assert algorithm.told == [("sent", 1.0, 1), ("sent", 1.0, 2), ("sent", 1.0, 3)]
     algorithm.told.clear()
-    partition.release(leases[0], signal, 30.0, 7.0, 0.25)
+    partition.release(leases[0], Outcome(signal, 30.0), 7.0, 0.25, is_explained=False)
     assert algorithm.told == [*said, ("ended", 1, 7.0, 2)]
     assert leases[0].released
     assert partition.used_at == 7.0
-    partition.release(leases[1], signal, None, 8.0, 0.5)
+    partition.release(leases[1], Outcome(signal), 8.0, 0.5, is_explained=False)
     shown = view_of(partition, 8.0)
     assert (shown.ok, shown.refused, shown.other) == counts
     assert (shown.in_flight, partition.slots.is_idle) == (1, False)
