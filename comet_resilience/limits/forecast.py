@@ -306,6 +306,11 @@ class Forecast:
             return self.bucket.is_shared
         return self.window.drift < -_SHARED * self.limit / max(1.0, self.window.period)
 
+    @property
+    def is_kept(self) -> bool:
+        """Tell whether it is known and proved."""
+        return self.trust.is_confirmed and self.is_believed
+
     def ready_at(self, now: float, cost: float) -> float:
         """Return when an attempt of such a cost may go: ``now`` if at once."""
         self.trust.tick(now)
@@ -363,6 +368,14 @@ class Forecast:
         if not (is_refusal and self.window.was_early(sent.at, reading)):
             self.window.read(reading, sent.at)
         self._remaining, self._at, self._number = reading.remaining, sent.at, sent.number
+
+    def accepted(self, sent: Sent, now: float) -> None:
+        """Note that an attempt was not refused."""
+        self.trust.accepted(sent.number, now)
+
+    def withdrawn(self, sent: Sent) -> None:
+        """Note that an attempt was neither accepted nor refused."""
+        self.trust.withdrawn(sent.number)
 
     def refused(self, sent: Sent, cost: float, reading: RateReading | None) -> None:
         """Note that an attempt was refused, by an answer that tells the same limit or none."""

@@ -12,7 +12,6 @@ from ..verdict.rates import Counted, RateReading
 from ..verdict.vocabulary import Signal
 from .forecast import Sent
 from .gate import Standing
-from .told import Told
 
 if TYPE_CHECKING:
     from .partition import Lease, Partition
@@ -32,9 +31,10 @@ class Forecasts:
 
     def ready_at(self, partition: Partition, request: Standing, now: float) -> float:
         """Return when what the server has told lets a request go: ``now`` if at once."""
-        at = partition.told.ready_at(request, now)
-        above = partition.above
-        return at if above is None else max(at, above.told.ready_at(request, now))
+        at = now
+        for told in partition.all_told:
+            at = max(at, told.ready_at(request, now))
+        return at
 
     def sent(self, lease: Lease, now: float) -> None:
         """Count an attempt that goes out."""
@@ -45,7 +45,7 @@ class Forecasts:
         else:
             sent = Sent(self._number, now, cost.prompt_tokens, cost.output_tokens)
         lease.foretold = sent
-        for told in _told(lease):
+        for told in lease.partition.all_told:
             told.sent(sent, now)
 
     def accepted(self, lease: Lease, now: float) -> None:
@@ -68,14 +68,14 @@ class Forecasts:
             self._refused(lease, sent, was, readings, now)
         elif not sent.is_accepted:
             sent.is_accepted = signal is Signal.SUCCESS
-            for told in _told(lease):
+            for told in lease.partition.all_told:
                 told.accepted(sent, now) if sent.is_accepted else told.withdrawn(sent)
 
     def withdrawn(self, lease: Lease, now: float) -> None:
         """Count an attempt no longer that was never sent."""
         if lease.foretold is not None:
             self._settle(lease.foretold, lease, is_free=True)
-            for told in _told(lease):
+            for told in lease.partition.all_told:
                 told.withdrawn(lease.foretold)
 
     def _settle(self, sent: Sent, lease: Lease, *, is_free: bool) -> Sent:
@@ -90,7 +90,7 @@ class Forecasts:
             if output is not None:
                 sent.output_tokens = float(output)
             sent.prompt_tokens = tokens - sent.output_tokens
-        for told in _told(lease):
+        for told in lease.partition.all_told:
             told.changed(sent, was)
         return was
 
@@ -112,16 +112,10 @@ class Forecasts:
             left = [one.remaining for one in readings if one.counted is Counted.TOKENS]
             lease.request.takes_more_than = max((lease.request.takes_more_than, *left))
         words, above = lease.words, lease.partition.above
-        for told in _told(lease):
+        for told in lease.partition.all_told:
             for named in told.named.values():
                 named.refused(words, now)
         if words is not None:
             self.count_tokens |= words.counted is not Counted.REQUESTS
             of_account = words.of_account and above is not None
             (above if of_account and above is not None else lease.partition).told.name(words, now)
-
-
-def _told(lease: Lease) -> tuple[Told, ...]:
-    """Return what was told of all that an attempt belongs to."""
-    partition = lease.partition
-    return (partition.told,) if partition.above is None else (partition.told, partition.above.told)

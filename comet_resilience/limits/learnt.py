@@ -33,7 +33,7 @@ class Learnt:
     def ready_at(self, partition: Partition, request: Standing, now: float) -> float:
         """Return when what was learnt lets a request go: ``now`` if at once."""
         spacing = partition.slots.spacing
-        if spacing is None or partition.told.binds(now):
+        if spacing is None or partition.told.binds:
             return now
         return spacing.ready_at(now)
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..verdict.rates import RateInWords
+from ..verdict.rates import Counted, RateInWords
 from .forecast import LONGEST, Sent
 from .trust import SILENCE, Trust
 
@@ -58,6 +58,16 @@ class NamedLimit:
         named._bind(now)
         return named
 
+    @property
+    def counted(self) -> Counted:
+        """Return the unit."""
+        return self.words.counted
+
+    @property
+    def is_kept(self) -> bool:
+        """Tell whether it is known and proved."""
+        return self.trust.is_confirmed
+
     def ready_at(self, now: float, cost: float) -> float:
         """Return when an attempt of such a cost may go: ``now`` if at once."""
         if not self.trust.is_confirmed:
@@ -92,6 +102,9 @@ class NamedLimit:
         if self.trust.is_confirmed and self._is_beyond(now):
             self.trust.disprove(now)
             self._probe_at = None
+
+    def withdrawn(self, sent: Sent) -> None:
+        """Learn nothing."""
 
     def refused(self, words: RateInWords | None, now: float) -> None:
         """Note that an attempt was refused, with the same words or with others."""

@@ -207,12 +207,13 @@ class Partition:
     """The mutable state of one partition; ``above`` is its account, where there is one.
 
     ``ceiling`` belongs to the evidence of the account's, ``told`` and ``opens_at`` to the rates:
-    what the server has told of them, and the time at which they let the first go who waits.
+    what the server has told of them (``all_told`` has that of the account as well), and the time
+    at which they let the first go who waits.
     """
 
     __slots__ = (
-        "__weakref__", "_arrivals", "_queue", "above", "answers", "ceiling", "gate", "host", "key",
-        "opens_at", "pressed", "slots", "timer", "told", "used_at",
+        "__weakref__", "_arrivals", "_queue", "above", "all_told", "answers", "ceiling", "gate",
+        "host", "key", "opens_at", "pressed", "slots", "timer", "told", "used_at",
     )  # fmt: skip
 
     def __init__(
@@ -229,6 +230,7 @@ class Partition:
         self.gate: Gate = gate or Gate()
         self.host: Gate = Gate()  # the gate of the host that was asked last
         self.told: Told = Told()
+        self.all_told: tuple[Told, ...] = (self.told,) if above is None else (self.told, above.told)
         self.opens_at: float | None = None
         self.pressed: Pressed[Waiter] = Pressed()
         self.answers: QuickestAnswers = QuickestAnswers()

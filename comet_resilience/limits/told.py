@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Final, Protocol
 
 from ..verdict.rates import Counted, RateInWords, RateReading
 from .forecast import Forecast, Sent
@@ -20,65 +20,79 @@ _FORECASTS: Final = 12
 _MORE: Final = 1.25
 
 
+class ToldLimit(Protocol):
+    """One limit, as headers tell it (``Forecast``) or words (``NamedLimit``)."""
+
+    @property
+    def counted(self) -> Counted:
+        """Return the unit."""
+        ...
+
+    @property
+    def is_kept(self) -> bool:
+        """Tell whether it is known and proved."""
+        ...
+
+    def ready_at(self, now: float, cost: float) -> float:
+        """Return when an attempt of such a cost may go: ``now`` if at once."""
+        ...
+
+    def sent(self, sent: Sent, now: float) -> None:
+        """Count an attempt that goes out."""
+
+    def correct(self, sent: Sent, by: float) -> None:
+        """Count so much more of an attempt."""
+
+    def accepted(self, sent: Sent, now: float) -> None:
+        """Note that an attempt was not refused."""
+
+    def withdrawn(self, sent: Sent) -> None:
+        """Note that an attempt was neither accepted nor refused."""
+
+
 class Told:
     """The rates that servers have told of one partition, or of one account."""
 
-    __slots__ = ("forecasts", "named", "recent")
+    __slots__ = ("_limits", "forecasts", "named", "recent")
 
     def __init__(self) -> None:
         self.recent: deque[Sent] = deque(maxlen=_RECENT)
         self.forecasts: dict[tuple[Counted, str], Forecast] = {}
         self.named: dict[tuple[Counted, float], NamedLimit] = {}
+        self._limits: tuple[ToldLimit, ...] = ()  # both
 
     def ready_at(self, request: Standing, now: float) -> float:
         """Return when all of it lets a request go: ``now`` if at once."""
         at = now
-        if self.forecasts or self.named:
-            for forecast in self.forecasts.values():
-                at = max(at, forecast.ready_at(now, _cost(request, forecast.counted)))
-            for named in self.named.values():
-                at = max(at, named.ready_at(now, _cost(request, named.words.counted)))
+        for limit in self._limits:
+            at = max(at, limit.ready_at(now, _cost(request, limit.counted)))
         return at
 
-    def binds(self, now: float) -> bool:
+    @property
+    def binds(self) -> bool:
         """Tell whether a limit on requests is known by it, and proved."""
-        return any(
-            forecast.counted is Counted.REQUESTS
-            and forecast.is_believed
-            and forecast.trust.is_confirmed
-            and not forecast.trust.is_off(now)
-            for forecast in self.forecasts.values()
-        ) or any(
-            named.words.counted is Counted.REQUESTS and named.trust.is_confirmed
-            for named in self.named.values()
-        )
+        return any(one.counted is Counted.REQUESTS and one.is_kept for one in self._limits)
 
     def sent(self, sent: Sent, now: float) -> None:
         """Count an attempt that goes out."""
         self.recent.append(sent)
-        for forecast in self.forecasts.values():
-            forecast.sent(sent, now)
-        for named in self.named.values():
-            named.sent(sent, now)
+        for limit in self._limits:
+            limit.sent(sent, now)
 
     def changed(self, sent: Sent, was: Sent) -> None:
         """Count what an attempt costs otherwise than was thought."""
-        for forecast in self.forecasts.values():
-            forecast.correct(sent, sent.cost(forecast.counted) - was.cost(forecast.counted))
-        for named in self.named.values():
-            named.correct(sent, sent.cost(named.words.counted) - was.cost(named.words.counted))
+        for limit in self._limits:
+            limit.correct(sent, sent.cost(limit.counted) - was.cost(limit.counted))
 
     def accepted(self, sent: Sent, now: float) -> None:
         """Note that an attempt was not refused."""
-        for forecast in self.forecasts.values():
-            forecast.trust.accepted(sent.number, now)
-        for named in self.named.values():
-            named.accepted(sent, now)
+        for limit in self._limits:
+            limit.accepted(sent, now)
 
     def withdrawn(self, sent: Sent) -> None:
         """Note that an attempt was neither accepted nor refused."""
-        for forecast in self.forecasts.values():
-            forecast.trust.withdrawn(sent.number)
+        for limit in self._limits:
+            limit.withdrawn(sent)
 
     def hear(self, sent: Sent, reading: RateReading, *, is_refusal: bool) -> None:
         """Read what the headers of an answer tell of one limit."""
@@ -90,6 +104,7 @@ class Told:
                 forecast.count(each)
             while len(self.forecasts) > _FORECASTS:
                 del self.forecasts[next(iter(self.forecasts))]
+            self._limits = (*self.forecasts.values(), *self.named.values())
         forecast.hear(sent, reading, is_refusal=is_refusal)
 
     def name(self, words: RateInWords, now: float) -> None:
@@ -99,6 +114,7 @@ class Told:
             self.named[key] = NamedLimit.said(words, self.recent, now)
             while len(self.named) > _NAMED:
                 del self.named[next(iter(self.named))]
+            self._limits = (*self.forecasts.values(), *self.named.values())
 
 
 def _cost(request: Standing, counted: Counted) -> float:
