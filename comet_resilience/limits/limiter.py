@@ -344,18 +344,10 @@ class Limiter:
         return waiter.unpaid is not None
 
     def _leave(self, waiter: Waiter) -> None:
-        """Let a waiter go without its slot, which goes to the next: cancelled, or out of time."""
+        """Let a waiter go without its slot: cancelled, or out of time."""
         now, loop = time_and_loop()
         with self._lock:
-            partition = waiter.partition
-            if waiter.lease is not None:
-                self._scheduler.release_unsent(waiter.lease, now)
-            elif not waiter.left:  # it may have been turned away in the same moment
-                waiter.turned_away = partition.shut_by(waiter)
-                waiter.request.held_by_account = partition.account_awaited
-                waiter.unpaid = self._pacer.unpaid(waiter, now)
-                partition.leave(waiter)
-            self._scheduler.pump(partition, now, loop)
+            self._scheduler.leave(waiter, now, loop)
         self._emit()
 
     def _collect(self) -> None:

@@ -119,7 +119,7 @@ class Scheduler:
         before = lease.host.prospect
         lease.partition.accept(lease, now)
         self._pacer.accepted(lease, now)
-        self._pump_around(lease, now, loop, before)
+        self._pump_around(lease.partition, lease.host, now, loop, before)
 
     def release(self, lease: Lease, outcome: Outcome, now: float, loop: EventLoop | None) -> None:
         """Take a slot back, tell all what the attempt taught, and give out what is free now."""
@@ -128,7 +128,19 @@ class Scheduler:
         lease.partition.release(lease, outcome, now, self._jitter(), is_explained=is_explained)
         self._pacer.ended(lease, signal, now)
         self._gates.judge(lease, outcome, now)
-        self._pump_around(lease, now, loop, before)
+        self._pump_around(lease.partition, lease.host, now, loop, before)
+
+    def leave(self, waiter: Waiter, now: float, loop: EventLoop | None) -> None:
+        """Let a waiter go without its slot, which goes to the next: cancelled, or out of time."""
+        partition, before = waiter.partition, waiter.host.prospect
+        if waiter.lease is not None:
+            self.release_unsent(waiter.lease, now)
+        elif not waiter.left:  # it may have been turned away in the same moment
+            waiter.turned_away = partition.shut_by(waiter)
+            waiter.request.held_by_account = partition.account_awaited
+            waiter.unpaid = self._pacer.unpaid(waiter, now)
+            partition.leave(waiter)
+        self._pump_around(partition, waiter.host, now, loop, before)
 
     def release_unsent(self, lease: Lease, now: float) -> None:
         """Take a slot back whose owner went before sending anything."""
@@ -173,14 +185,18 @@ class Scheduler:
             self._pump_alone(partition, now, loop)
 
     def _pump_around(
-        self, lease: Lease, now: float, loop: EventLoop | None, before: Prospect
+        self,
+        partition: Partition,
+        host: Gate,
+        now: float,
+        loop: EventLoop | None,
+        before: Prospect,
     ) -> None:
         """Pump what an attempt's end may have made free, and no more.
 
         Where the gate of the host has moved that concerns all of its partitions. Where it only
         lets some more through, those in line for it have their turn, as many as may pass.
         """
-        partition, host = lease.partition, lease.host
         if host.prospect != before:
             self._pump_host(partition, host, now, loop, was_closed=before.is_closed)
             return

@@ -95,3 +95,25 @@ def test_a_host_that_opens_step_by_step_lets_all_through_with_a_few_looks_each()
     assert not host.waiting
     assert all(late <= 2 * early + OPENING_WINDOW for early, late in pairwise(at_once[:5]))
     assert looks < LOOKS * waited
+
+
+def test_a_slot_whose_owner_left_before_sending_goes_to_the_next_in_line_of_the_host() -> None:
+    """However that stands below another partition: a host that opens lets so many through."""
+    host = Host()
+    host.end(Signal.UNREACHABLE)
+    while not host.held:
+        host.do(lambda: None, 0.1)
+    host.end(Signal.SUCCESS)
+    gate = host.held[0].host
+    assert not gate.has_room(host.loop.time())
+
+    def both() -> None:
+        host.held.pop().release(Signal.SUCCESS)
+        served = [waiter for waiter in host.waiting if waiter.lease is not None]
+        assert served
+        for waiter in served:
+            host.waiting.remove(waiter)
+            host.limiter._leave(waiter)
+
+    host.do(both)
+    assert not gate.has_room(host.loop.time())
