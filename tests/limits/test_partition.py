@@ -185,7 +185,7 @@ def _answered_in(seconds: float, times: int = 4) -> Partition:
     partition = Partition("p", FixedLimit(1))
     for _ in range(times):
         lease = grant(partition, 0.0)
-        partition.release(lease, Signal.SUCCESS, None, seconds, 0.0)
+        partition.release(lease, Outcome(Signal.SUCCESS), seconds, 0.0, is_explained=False)
     return partition
 
 
@@ -220,6 +220,6 @@ def test_nobody_stands_back_for_what_is_not_known() -> None:
     quick = _answered_in(1.0)
     lease = grant(quick, 0.0)
     quick.accept(lease, 0.2)
-    quick.release(lease, Signal.SUCCESS, None, 9.0, 0.0)
+    quick.release(lease, Outcome(Signal.SUCCESS), 9.0, 0.0, is_explained=False)
     first, _ = _waiting(quick, 0.5, 60.0)
     assert quick.next_up(0.0) is first
