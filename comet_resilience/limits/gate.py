@@ -202,7 +202,7 @@ class Gate:
             self._widens_at = now + OPENING_STEP
             self._widen(2 * self._window)
 
-    def sent(self, now: float, request: Standing, present: int = 1, jitter: float = 0.0) -> Passage:
+    def sent(self, now: float, request: Standing, present: int, jitter: float) -> Passage:
         """Return the passage of an attempt; while closed it is a canary.
 
         Only a closed gate needs to know how many are ``present``.

@@ -82,7 +82,7 @@ class Gates:
         """Return the passages of an attempt at both of its gates."""
         own = partition.gate
         if not (own.is_closed or host.is_closed):
-            return own.sent(now, request), host.sent(now, request)
+            return own.sent(now, request, 1, 0.0), host.sent(now, request, 1, 0.0)
         jitter = self._jitter()
         return (
             own.sent(now, request, partition.slots.present, jitter),

@@ -75,7 +75,7 @@ def grant(partition: Partition, now: float = 1.0) -> Lease:
     limiter: Any = None
     order = partition.next_order()
     request, host = Standing(), partition.host
-    passages = (partition.gate.sent(now, request), host.sent(now, request))
+    passages = (partition.gate.sent(now, request, 1, 0.5), host.sent(now, request, 1, 0.5))
     return partition.grant(limiter, now, order, None, request, host, passages)
 
 
