@@ -111,7 +111,7 @@ class RequestContext:
     def failed(self, observation: Observation, **remains: Unpack[Remains]) -> Failure:
         """Judge an outcome by itself and by what has worked before; return the failure.
 
-        ``remains`` is what is left of the exchange.
+        ``remains`` is what is left of the exchange. The evidence is kept for the diagnosis.
         """
         track_record = self.engine.track_record
         self.evidence = track_record.evidence(self.circumstance(), self.loop.now())
