@@ -36,7 +36,7 @@ from .limits.budget import Budget
 from .limits.priority import Priority
 from .limits.snapshot import Snapshot
 from .transport import ResilientTransport
-from .verdict.advice import CORRECT_BASE_URL
+from .verdict.advice import CORRECT_BASE_URL, is_own_host
 from .verdict.retry import Jitter, RetryAmbiguous, WaitGenerator
 from .verdict.rule import Rule
 from .wire.family import transport_of, with_transport
@@ -245,7 +245,7 @@ def _warn_of_base_url(base_url: str) -> None:
     """Name a base URL on CometAPI's own hosts that is not the right one; others are left alone."""
     url = urlsplit(base_url)
     host = url.hostname or ""
-    if host != "cometapi.com" and not host.endswith(".cometapi.com"):
+    if not is_own_host(host):
         return
     shown = f"{url.scheme}://{host}{f':{url.port}' if url.port else ''}{url.path.rstrip('/')}"
     if shown != CORRECT_BASE_URL:

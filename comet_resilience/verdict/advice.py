@@ -178,7 +178,12 @@ _DONE_HERE: Final = " (this client did)"
 def is_home(base_url: str, *, speaks: bool) -> bool:
     """Return True where CometAPI's own words fit: its hosts, and hosts that speak as it does."""
     host = urlsplit(base_url).hostname or ""
-    return speaks or not host or host == _HOME or host.endswith(f".{_HOME}")
+    return speaks or not host or is_own_host(host)
+
+
+def is_own_host(host: str) -> bool:
+    """Return True for CometAPI's own hosts."""
+    return host == _HOME or host.endswith(f".{_HOME}")
 
 
 def elsewhere(words: str, base_url: str) -> str | None:

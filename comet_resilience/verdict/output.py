@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Final, cast
 
-from .answer import parsed
+from .answer import PARSED_UP_TO, parsed
 from .envelope import has_error
 from .vocabulary import Fault
 
@@ -56,7 +56,6 @@ _SUSPECT = re.compile(  # all begin with the quote: such a search takes half the
     rb'|(?:message|delta)"\s{0,9}:\s{0,9}(?:\{\s{0,9}\}|null)'
     rb'|(?:base_resp|error_code|error_msg)"\s{0,9}:)'
 )
-_PARSED_UP_TO: Final = 65_536
 #: Arguments of tool calls are put together up to this many characters.
 _ARGUMENTS_CAP: Final = 262_144
 
@@ -163,7 +162,7 @@ def is_plainly_answered(route: str, body: bytes) -> bool:
 
     Nearly every one is, and needs no further look; of any other nothing is known yet.
     """
-    if route not in _CHAT or len(body) > _PARSED_UP_TO:
+    if route not in _CHAT or len(body) > PARSED_UP_TO:
         return False
     data = parsed(body)
     if not isinstance(data, dict):
@@ -186,7 +185,7 @@ def _says_something(choice: object) -> bool:
 
 def suspect_fields(body: bytes) -> Fields | None:
     """Return the members of a body that may hold nothing, or a failure; ``None`` for all others."""
-    if len(body) > _PARSED_UP_TO or not _SUSPECT.search(body):
+    if len(body) > PARSED_UP_TO or not _SUSPECT.search(body):
         return None
     try:
         data = json.loads(body)

@@ -15,7 +15,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
-from .retry_after import parse_moment
+from .retry_after import LONGEST, parse_moment
 
 
 class Counted(StrEnum):
@@ -60,7 +60,6 @@ class RateInWords:
         return f"{self.limit} {self.counted.value} in {self.per:g} s"
 
 
-_LONGEST: Final = 31 * 86_400.0
 _MOST: Final = 1e12
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,9})?", re.ASCII)
 #: Families of names: prefix, then the quantity before or behind the member.
@@ -114,7 +113,7 @@ def _named(name: str) -> tuple[str, str, str] | None:
 def _amount(member: str, value: str, date: str, now: float) -> float | None:
     if member == "reset":
         seconds = parse_moment(value.strip(), date, now)
-        return None if seconds is None or not 0 <= seconds <= _LONGEST else seconds
+        return None if seconds is None or not 0 <= seconds <= LONGEST else seconds
     first = value.partition(",")[0].partition(";")[0].strip()
     return float(first) if _NUMBER.fullmatch(first) else None
 
@@ -154,7 +153,7 @@ def _parts(value: str) -> list[tuple[str, dict[str, float]]]:
 def _reading(name: str, unit: str, fields: Mapping[str, float]) -> RateReading | None:
     limit, remaining, reset = (fields.get(member) for member in ("limit", "remaining", "reset"))
     period = fields.get("renewalperiod")
-    if period is not None and not 0 < period <= _LONGEST:
+    if period is not None and not 0 < period <= LONGEST:
         period = None
     if limit is None or remaining is None or (reset is None and period is None):
         return None
@@ -227,6 +226,6 @@ def _in_words(
     if "token" in kind:
         counted = Counted(kind if kind.endswith("s") else kind + "s")
     limit, per = int(count.replace(",", "")), times * _UNITS[unit.lower()]
-    if limit < 1 or not 0 < per <= _LONGEST:
+    if limit < 1 or not 0 < per <= LONGEST:
         return None
     return RateInWords(counted, limit, per, of_account)

@@ -19,7 +19,7 @@ _SECONDS_HEADERS: Final = ("retry-after", "llm_provider-retry-after")
 _NUMBER = re.compile(r"\d{1,13}(\.\d{1,9})?", re.ASCII)
 _UNITS: Final = (("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))
 #: Longer waits than a month are nonsense in a header that names the end of a budget.
-_LONGEST: Final = 31 * 86_400.0
+LONGEST: Final = 31 * 86_400.0
 _EPOCH: Final = 1e9
 _EPOCH_MS: Final = 1e11
 _DURATION = re.compile(
@@ -89,7 +89,7 @@ def parse_reset(headers: Mapping[str, str], now: float) -> float | None:
             continue
         reset = headers.get(name.lower().replace("remaining", "reset"), "")
         wait = parse_moment(reset.strip(), headers.get("date", ""), now)
-        if wait is not None and 0 <= wait <= _LONGEST:
+        if wait is not None and 0 <= wait <= LONGEST:
             waits.append(wait)
     return max(waits, default=None)
 

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple, cast
 
-_BYTES_PER_TOKEN: Final = 4
+BYTES_PER_TOKEN: Final = 4
 #: Around each message stand a few tokens of its own.
 _PER_MESSAGE: Final = 4
 #: A picture by its ``detail``: the least is a fixed price, the most so many tiles.
@@ -80,7 +80,7 @@ def estimate_request(body: bytes, expected_output: int, *, has_output: bool) -> 
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
-        return Estimate(len(body) // _BYTES_PER_TOKEN, 0, is_bound=False)
+        return Estimate(len(body) // BYTES_PER_TOKEN, 0, is_bound=False)
     if not isinstance(data, dict):
         return Estimate(0, 0, is_bound=False)
     fields = cast("Mapping[str, object]", data)
@@ -102,14 +102,14 @@ def _estimate_large(body: bytes, expected_output: int) -> Estimate:
         images += 1
     bound = _LIMIT.search(body)
     output = expected_output if bound is None or not expected_output else int(bound[1])
-    prompt = (len(body) - media) // _BYTES_PER_TOKEN + images * _IMAGE_AUTO
+    prompt = (len(body) - media) // BYTES_PER_TOKEN + images * _IMAGE_AUTO
     return Estimate(prompt, output, is_bound=bound is not None)
 
 
 def _parts(value: object, depth: int) -> Iterator[int]:
     """Yield the tokens of each part that a model reads."""
     if isinstance(value, str):
-        yield -(-_length(value) // _BYTES_PER_TOKEN)
+        yield -(-_length(value) // BYTES_PER_TOKEN)
     elif depth > _DEPTH:
         return
     elif isinstance(value, list):
@@ -129,7 +129,7 @@ def _members(fields: Mapping[str, object], depth: int) -> Iterator[int]:
         yield _OTHER_MEDIA
         return
     if kind == "function":
-        yield -(-len(json.dumps(fields, default=str)) // _BYTES_PER_TOKEN)
+        yield -(-len(json.dumps(fields, default=str)) // BYTES_PER_TOKEN)
         return
     if "role" in fields:
         yield _PER_MESSAGE

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
+from .token_estimate import BYTES_PER_TOKEN
+
 Fields = Mapping[str, object]
 
 #: A quotation mark inside of a JSON text is escaped: this is never a part of content.
@@ -117,7 +119,6 @@ _TEXT = re.compile(
     rb'"(?:content|text|delta|arguments|reasoning_content|reasoning|refusal)"\s{0,9}:\s{0,9}'
     rb'"((?:[^"\\]|\\.)*+)'
 )
-_BYTES_PER_TOKEN: Final = 4
 
 
 class UsageWatch:
@@ -156,5 +157,5 @@ class UsageWatch:
         usage = find_usage(b"".join(self._chunks))
         if usage is not None or not self._counts_text:
             return usage
-        counted = -(-self._text // _BYTES_PER_TOKEN)
+        counted = -(-self._text // BYTES_PER_TOKEN)
         return Usage(prompt_tokens=prompt_tokens, completion_tokens=counted, is_estimate=True)

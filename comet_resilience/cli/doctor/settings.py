@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from ...diagnosis.hints import SentRequest, hints
 from ...diagnosis.redaction import path_secrets, query_secrets
 from ...escaping import printable
-from ...verdict.advice import CORRECT_BASE_URL
+from ...verdict.advice import CORRECT_BASE_URL, is_own_host
 from ...verdict.vocabulary import FailureKind, Observation
 from .triage import StepResult, failed, passed, warned
 
@@ -160,7 +160,7 @@ def check_base_url(source: str, url: str, environment: Mapping[str, str]) -> Ste
 
 def _doubts(parts: SplitResult) -> Iterator[str]:
     host = parts.hostname or ""
-    if _is_comet(host) and host != urlsplit(CORRECT_BASE_URL).hostname:
+    if is_own_host(host) and host != urlsplit(CORRECT_BASE_URL).hostname:
         yield f"{host} is not the API's host"
     if host == "api.openai.com":
         yield "it is OpenAI's, which does not accept a key for CometAPI"
@@ -183,15 +183,11 @@ def _doubts_about_path(path: str) -> Iterator[str]:
 
 
 def _normalised(parts: SplitResult) -> str:
-    if _is_comet(parts.hostname or ""):
+    if is_own_host(parts.hostname or ""):
         return CORRECT_BASE_URL
     path = _ENDPOINT.sub("", parts.path.rstrip("/")).rstrip("/")
     path = path if re.search(r"/v\d", path) else f"{path}/v1"
     return shown_url(parts._replace(path=path))
-
-
-def _is_comet(host: str) -> bool:
-    return host == "cometapi.com" or host.endswith(".cometapi.com")
 
 
 def proxy_for(
