@@ -48,7 +48,8 @@ async def run(gateway: Gateway, file: Path, kill_after: int | None) -> int:
         if handled == kill_after:
             process.kill()
     code = await process.wait()
-    print(f"{'killed' if code else 'finished'}: {handled} results, {gateway.answered} answers sent")
+    how = "killed after" if code else "resumed, and finished with"
+    print(f"{how} {handled} results; answers of the gateway so far: {gateway.answered}")
     return handled
 
 
@@ -59,7 +60,8 @@ async def show() -> None:
         with tempfile.TemporaryDirectory() as folder:
             first = await run(gateway, Path(folder, "finished.jsonl"), len(ITEMS) // 3)
             second = await run(gateway, Path(folder, "finished.jsonl"), None)
-        print(f"{len(ITEMS)} items, {first} + {second} results handed over")
+        twice = gateway.answered - len(ITEMS)
+        print(f"{len(ITEMS)} items: {first} + {second} results, {twice} answers paid for twice")
 
 
 if __name__ == "__main__":

@@ -28,9 +28,9 @@ def test_the_example_survives_being_killed() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     told = re.fullmatch(
-        r"killed: (\d+) results, \d+ answers sent\n"
-        r"finished: (\d+) results, (\d+) answers sent\n"
-        r"400 items, \1 \+ \2 results handed over\n",
+        r"killed after (\d+) results; answers of the gateway so far: \d+\n"
+        r"resumed, and finished with (\d+) results; answers of the gateway so far: (\d+)\n"
+        r"400 items: \1 \+ \2 results, \d+ answers paid for twice\n",
         done.stdout,
     )
     assert told, done.stdout
