@@ -437,6 +437,24 @@ RULES: Final[tuple[Rule, ...]] = (
                  r"|缺少.{0,20}[参參][数數]|必[须須](是|[为為])|必[填須需]|模型不支持))"
                  r"|^\W{0,3}messages? with role\b",
          action=FAIL, reason="the message names what is malformed in the request"),
+    Rule(name="value-refused", code=_SAYS_LITTLE, kind=Kind.INVALID_REQUEST,
+         status={*_OK, 400, 422, 500}, passing=False, source="peer",
+         section="500 Internal Server Error",
+         message=r"^(?!(?s:.*)(\b(upstream|provider|response|returned|received)\b|上游))"
+                 r"(\W?[\w.\[\]-]{1,60}\W{1,2}(must|should) (not be|contain|have at|be (at (least"
+                 r"|most)|between|one of|less|greater|an? |valid|in |positive|non|unique|[<>=\d]))"
+                 r"|(\W?[\w.\[\]-]{1,60}: required|you must provide)\b"
+                 r"|.{0,80}\b(field|parameter|property|argument) is (missing|invalid|not allowed)\b"
+                 r"|.*\bis (a required|not a valid) (property|parameter|field|argument|value)\b"
+                 r"|.*\bvalid json\b|unexpected token .{1,9} in json|.*\bunmarshal (the )?request\b"
+                 r"|\W?\w+[.\[][\w.\[\]-]{1,60} is invalid\b|schema is invalid"
+                 r"|.*\bextra (field|input)s? (is |are )?not (permitted|allowed)\b"
+                 r"|.*\b(unsupported|invalid) ((image|audio|video|media)\b|base64|schema|role)"
+                 r"|.*\bcannot both be\b|.*\bmutually exclusive\b"
+                 r"|.*\bcan(not|'t) be (used|combined|set) (together|with)\b)"
+                 r"|^invalid schema for response_format"
+                 r"|^\W?expected (an? )?(array|string|object|list|number|integer|boolean)\b",
+         action=FAIL, reason="the message names a value that the request may not have"),
     Rule(name="no-channel-for-the-moment", status={*_OK, 500, 503}, model_worked=True,
          message=r"no available channels? for|[无無]可用渠道", kind=Kind.UNAVAILABLE, action=RETRY,
          at_most=2, ambiguous=False, wait=5.0, source="family", advice=_AWAY_ADVICE,
