@@ -50,17 +50,9 @@ _LOST: Final = {
 _BODY: Final = ("cut", "slow", "stall")
 #: Answers in place of the server's, by their names in `FAILURES`.
 _ANSWERS: Final = (
-    "rate_limited",
-    "saturated",
-    "server_error",
-    "bad_gateway",
-    "unavailable",
-    "overloaded",
-    "gateway_timeout",
-    "edge_timeout",
-    "error_under_200",
-    "empty_200",
-)
+    "rate_limited", "saturated", "server_error", "bad_gateway", "unavailable", "overloaded",
+    "gateway_timeout", "edge_timeout", "error_under_200", "empty_200",
+)  # fmt: skip
 
 #: What there is, besides the names in `FAILURES` and statuses.
 DISTURBANCES: Final = (*_UNSENT, *_LOST, *_BODY)

@@ -114,16 +114,10 @@ class Fault(StrEnum):
 
 _BEFORE_SENDING = frozenset(
     {
-        Fault.CONNECT,
-        Fault.CONNECT_TIMEOUT,
-        Fault.POOL_TIMEOUT,
-        Fault.PROXY,
-        Fault.TLS,
-        Fault.QUEUE,
-        Fault.GATE,
-        Fault.LOCAL,
+        Fault.CONNECT, Fault.CONNECT_TIMEOUT, Fault.POOL_TIMEOUT, Fault.PROXY, Fault.TLS,
+        Fault.QUEUE, Fault.GATE, Fault.LOCAL,
     }
-)
+)  # fmt: skip
 
 
 class BodyKind(StrEnum):
