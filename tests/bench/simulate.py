@@ -33,6 +33,7 @@ SHORT = (
     "l_open90",
     "m_ra60_200",
     "o_cap1",
+    "t_together",
 )
 SHORT_SEEDS = (1, 2)
 

@@ -6,6 +6,7 @@ import pytest
 import trio.testing
 
 from .sim.many import compare
+from .sim.oracle import Oracle
 from .sim.policies import PRODUCT, Policy, product_retry
 from .sim.rivals import Aimd, Gradient2
 from .sim.run import Run
@@ -36,6 +37,13 @@ def test_same_seed_same_trace() -> None:
 
     assert trace(1) == trace(1)
     assert trace(1) != trace(2)
+
+
+def test_the_oracle_goes_on_after_an_outage() -> None:
+    """Nobody serves more than it does."""
+    scenario = BY_NAME["i_outage"]
+    best = Oracle(scenario, 1, Kind.SATURATED).play()
+    assert Run(scenario, PRODUCT, 1, Kind.SATURATED).play().successes <= best.successes
 
 
 @pytest.mark.parametrize("make", [Aimd, Gradient2])

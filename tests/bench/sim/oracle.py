@@ -32,6 +32,8 @@ class Oracle:
         """Run to the end, or to the horizon."""
         for job in self._jobs:
             self._loop.at(job.arrival, self._arrive, job)
+        if self._scenario.outage[1] < math.inf:
+            self._loop.at(self._scenario.outage[1], self._go_round)
         self._loop.run(self._scenario.horizon(self._kind))
         return self._result()
 
@@ -46,9 +48,7 @@ class Oracle:
             pass
         queue, now = self._queues[model], self._loop.time()
         if queue:
-            out = self._scenario.is_out(now)
-            when = self._scenario.outage[1] if out else self._gateway.opens_at(now, queue[0])
-            self._look_again(model, when)
+            self._look_again(model, self._gateway.opens_at(now, queue[0]))
 
     def _look_again(self, model: str, when: float) -> None:
         if when < math.inf and self._next_look.get(model) != when:
