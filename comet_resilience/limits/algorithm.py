@@ -325,7 +325,8 @@ class StepBack:
         probes = self._probes
         while probes and (probes[0].decided or probes[0].sent_at + self._verdict_time <= now):
             self._take(probes.popleft(), now)
-        self._end_hold(now)
+        if self._hold_until is not None:
+            self._end_hold(now)
 
     @property
     def _haste(self) -> float:

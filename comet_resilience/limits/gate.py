@@ -228,7 +228,8 @@ class Gate:
         if passage.number > self._answered:
             self._answered = passage.number
         if self.closed_since is None:
-            self._widen(self._window + 1)
+            if self._window < math.inf:
+                self._widen(self._window + 1)
         elif passage.is_canary or passage.number > max(self._row, default=0):
             self._open(now)
 

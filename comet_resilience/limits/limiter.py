@@ -200,7 +200,8 @@ class Limiter:
         if request is not None and request.cost is not None:
             self._pacer.check(request)
         now, loop = time_and_loop(loop)
-        latest = _latest(now, latest, queue_timeout)
+        if queue_timeout is not None:
+            latest = min(latest, now + queue_timeout)
         with self._lock:
             if self._abandoned:
                 self._release_abandoned(now, loop)
@@ -315,7 +316,9 @@ class Limiter:
     ) -> Waiter:
         loop = running_loop()
         now, holds = loop.now(), held_here(self)
-        useful_until, latest = latest, _latest(now, latest, queue_timeout)
+        useful_until = latest
+        if queue_timeout is not None:
+            latest = min(latest, now + queue_timeout)
         with self._lock:
             partition = self._partitions.touch(key, now)
             partition.host = self._gates.of_host(host)
@@ -410,10 +413,6 @@ def _gate_closed(key: Hashable, gate: Gate, now: float) -> GateClosedError:
         f" goes out in {closed_for:.1f} s, and this request cannot wait that long",
         closed_for,
     )
-
-
-def _latest(now: float, latest: float, queue_timeout: float | None) -> float:
-    return latest if queue_timeout is None else min(latest, now + queue_timeout)
 
 
 def _in_vain(waiter: Waiter, queue_timeout: float | None) -> QueueTimeoutError:

@@ -114,6 +114,12 @@ def _amount(member: str, value: str, date: str, now: float) -> float | None:
     if member == "reset":
         seconds = parse_moment(value.strip(), date, now)
         return None if seconds is None or not 0 <= seconds <= LONGEST else seconds
+    return _count(value)
+
+
+@lru_cache(maxsize=1_024)
+def _count(value: str) -> float | None:
+    """Return the first number of a header; most were read before."""
     first = value.partition(",")[0].partition(";")[0].strip()
     return float(first) if _NUMBER.fullmatch(first) else None
 
