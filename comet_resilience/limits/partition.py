@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Hashable
+from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeAlias
 from weakref import ref
 
@@ -68,49 +69,32 @@ class Origin(Protocol):
         """Take the slot of a dropped answer back."""
 
 
+@dataclass(slots=True, weakref_slot=True, eq=False, repr=False)
 class Lease:
     """The right to one slot, to be released exactly once; further releases do nothing."""
 
-    __slots__ = (
-        "__weakref__", "begun", "begun_after", "body", "charge", "foretold", "host", "is_pressed",
-        "limiter", "loop", "met_account", "order", "output_tokens", "partition", "passages",
-        "rates", "released", "request", "spaced", "ticket", "tokens", "upper", "words",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        limiter: Origin,
-        partition: Partition,
-        ticket: Ticket,
-        upper: Ticket | None,
-        order: int,
-        loop: EventLoop | None,
-        request: Standing,
-        host: Gate,
-        passages: tuple[Passage, Passage],
-    ) -> None:
-        self.limiter: Origin = limiter
-        self.partition: Partition = partition
-        self.ticket: Ticket = ticket
-        self.upper: Ticket | None = upper  # of the account
-        self.order: int = order
-        self.loop: EventLoop | None = loop
-        self.request: Standing = request
-        self.host: Gate = host
-        self.passages: tuple[Passage, Passage] = passages  # at the partition's gate, at the host's
-        self.begun: bool = False
-        self.released: bool = False
-        self.met_account: bool = False  # refused, and at the account's limit
-        self.body: ref[Body] | None = None
-        self.charge: Charge | None = None  # what it takes of a budget
-        self.foretold: Sent | None = None  # as the forecast of the server's own limit counts it
-        self.rates: tuple[RateReading, ...] = ()  # what the answer's headers tell of limits
-        self.words: RateInWords | None = None  # and what a refusal's message does
-        self.begun_after: float = 0.0  # seconds that its answer took to begin, 0 while unknown
-        self.is_pressed: bool = False  # although evidence would have held it back
-        self.spaced: Attempt | None = None  # as what was learnt of a rate counts it
-        self.tokens: int | None = None  # what the answer has taken, once it is known
-        self.output_tokens: int | None = None  # and what of it was written
+    limiter: Origin
+    partition: Partition
+    ticket: Ticket
+    upper: Ticket | None  # of the account
+    order: int
+    loop: EventLoop | None
+    request: Standing
+    host: Gate
+    passages: tuple[Passage, Passage]  # at the partition's gate, at the host's
+    begun: bool = False
+    released: bool = False
+    met_account: bool = False  # refused, and at the account's limit
+    body: ref[Body] | None = None
+    charge: Charge | None = None  # what it takes of a budget
+    foretold: Sent | None = None  # as the forecast of the server's own limit counts it
+    rates: tuple[RateReading, ...] = ()  # what the answer's headers tell of limits
+    words: RateInWords | None = None  # and what a refusal's message does
+    begun_after: float = 0.0  # seconds that its answer took to begin, 0 while unknown
+    is_pressed: bool = False  # although evidence would have held it back
+    spaced: Attempt | None = None  # as what was learnt of a rate counts it
+    tokens: int | None = None  # what the answer has taken, once it is known
+    output_tokens: int | None = None  # and what of it was written
 
     @property
     def is_canary(self) -> bool:
@@ -152,45 +136,30 @@ class Lease:
         self.limiter.abandon(self)
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Waiter:
     """A request in the queue: its place in the order, and how to wake it."""
 
-    __slots__ = (
-        "holds", "host", "latest", "lease", "left", "loop", "order", "paced_until", "parking",
-        "partition", "priority", "request", "serial", "since", "turned_away", "unpaid",
-        "useful_until",
-    )  # fmt: skip
+    partition: Partition
+    loop: EventLoop
+    order: int
+    request: Standing
+    host: Gate
+    since: float
+    latest: float  # after which a slot would be of no use
+    serial: int  # decides between those of one order
+    holds: tuple[Lease, ...]  # slots of answers that its task has open
+    priority: int  # the lower number goes first; see ``Queue``
+    parking: Parking
+    useful_until: float = math.inf  # when its caller gives up, the answer included
+    paced_until: float = math.inf  # by evidence alone
+    turned_away: Gate | None = None
+    unpaid: Shortage | None = None  # of the budget for which it waited in vain
+    lease: Lease | None = None
+    left: bool = False
 
-    def __init__(
-        self,
-        partition: Partition,
-        loop: EventLoop,
-        order: int,
-        request: Standing,
-        host: Gate,
-        since: float,
-        latest: float,
-        serial: int,
-        holds: tuple[Lease, ...],
-        priority: int,
-    ) -> None:
-        self.serial: int = serial  # decides between those of one order
-        self.priority: int = priority  # the lower number goes first; see ``Queue``
-        self.holds: tuple[Lease, ...] = holds  # slots of answers that its task has open
-        self.partition: Partition = partition
-        self.loop: EventLoop = loop
-        self.order: int = order
-        self.parking: Parking = loop.park()
-        self.request: Standing = request
-        self.host: Gate = host
-        self.latest: float = latest  # after which a slot would be of no use
-        self.useful_until: float = math.inf  # when its caller gives up, the answer included
-        self.paced_until: float = half_way(since, latest)  # by evidence alone
-        self.since: float = since
-        self.turned_away: Gate | None = None
-        self.unpaid: Shortage | None = None  # of the budget for which it waited in vain
-        self.lease: Lease | None = None
-        self.left: bool = False
+    def __post_init__(self) -> None:
+        self.paced_until = half_way(self.since, self.latest)
 
     def __lt__(self, other: Waiter) -> bool:
         return (self.order, self.serial) < (other.order, other.serial)
@@ -328,8 +297,9 @@ class Partition:
             order = serial
         request, host = request or Standing(), host or self.host
         request.ahead = self._queue.ahead_of(priority) if order == serial else None
+        since, parking = self.used_at, loop.park()
         waiter = Waiter(
-            self, loop, order, request, host, self.used_at, latest, serial, holds, priority
+            self, loop, order, request, host, since, latest, serial, holds, priority, parking
         )
         self._block(waiter)
         self._queue.push(waiter)
