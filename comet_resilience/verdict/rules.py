@@ -452,7 +452,6 @@ RULES: Final[tuple[Rule, ...]] = (
                  r"|.*\b(unsupported|invalid) ((image|audio|video|media)\b|base64|schema|role)"
                  r"|.*\bcannot both be\b|.*\bmutually exclusive\b"
                  r"|.*\bcan(not|'t) be (used|combined|set) (together|with)\b)"
-                 r"|^invalid schema for response_format"
                  r"|^\W?expected (an? )?(array|string|object|list|number|integer|boolean)\b",
          action=FAIL, reason="the message names a value that the request may not have"),
     Rule(name="no-channel-for-the-moment", status={*_OK, 500, 503}, model_worked=True,
