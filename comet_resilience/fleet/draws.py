@@ -64,25 +64,20 @@ class DrawRequest:
 
     def arguments(self) -> list[str]:
         """Return them as the script takes them."""
-        budget, corrections = self.budget, self.corrections
+        budget, more, paid_for, held = self.budget, self.corrections, self.paid_for, self.held
+        wants = ";".join(f"{want.requests:.3f}:{want.tokens:.3f}" for want in self.wants)
         return [
-            self.member,
-            str(round(self.ttl * 1000)),
-            str(self.serial),
-            str(round(budget.per * 1000)),
-            str(round(budget.burst * 1000)),
-            str(int(self.has_unused)),
-            str(round(self.age * 1000)),
-            ";".join(f"{want.requests:.3f}:{want.tokens:.3f}" for want in self.wants),
+            self.member, _ms(self.ttl), str(self.serial), _ms(budget.per), _ms(budget.burst),
+            str(int(self.has_unused)), _ms(self.age), wants,
+            *_meter(budget.requests, 0, 0, more.requests, paid_for.requests, held.requests),
             *_meter(
-                budget.requests, 0, 0, corrections.requests, self.paid_for.requests,
-                self.held.requests,
-            ),
-            *_meter(
-                budget.tokens, self.depth, self.kept_back, corrections.tokens,
-                self.paid_for.tokens, self.held.tokens,
+                budget.tokens, self.depth, self.kept_back, more.tokens, paid_for.tokens, held.tokens
             ),
         ]  # fmt: skip
+
+
+def _ms(seconds: float) -> str:
+    return str(round(seconds * 1000))
 
 
 def _meter(

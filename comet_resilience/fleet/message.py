@@ -56,23 +56,11 @@ class ShareRequest:
 
     def arguments(self) -> list[str]:
         """Return them as the script takes them."""
-        commit = self.commit
-        return [
-            self.member,
-            str(self.in_use),
-            str(self.want),
-            str(self.share),
-            str(self.epoch),
-            f"{self.rate:.3f}",
-            str(round(self.ttl * 1000)),
-            str(round(self.learn * 1000)),
-            str(self.limit),
-            *(
-                ("", "", "", "")
-                if commit is None
-                else (str(commit.version), str(commit.limit), str(commit.epoch), commit.state)
-            ),
-        ]
+        one = self.commit
+        commit = (one.version, one.limit, one.epoch, one.state) if one else ("", "", "", "")
+        times = (f"{self.rate:.3f}", round(self.ttl * 1000), round(self.learn * 1000))
+        slots = (self.in_use, self.want, self.share, self.epoch)
+        return [self.member, *map(str, (*slots, *times, self.limit, *commit))]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 #: Seconds between two renewals, if nothing happens; and how long a share lasts without one.
@@ -30,27 +29,6 @@ LEARN_RENEWALS: Final = 1.5
 IDLE: Final = 30.0
 
 
-@dataclass(slots=True)
-class Need:
-    """A member's use and wants, as far as its pace depends on them.
-
-    ``is_held_back`` says that somebody waits for a slot of this limit, and not for another's;
-    ``is_new`` says that somebody began to wait since the last renewal, ``is_urgent`` that there
-    is something to report at once, ``owes`` that a share was lowered and others wait for the rest.
-    """
-
-    in_use: int
-    waiting: int
-    share: int
-    limit: int
-    members: int
-    contended: bool
-    is_held_back: bool
-    is_new: bool
-    is_urgent: bool
-    owes: bool
-
-
 def renew_every(members: int) -> float:
     """Return the seconds between two renewals in a fleet of so many."""
     return max(RENEW_EVERY, members * PER_MEMBER)
@@ -61,15 +39,27 @@ def time_to_live(members: int) -> float:
     return max(TTL, TTL_RENEWALS * renew_every(members))
 
 
-def next_renewal(need: Need, jitter: float) -> float:
-    """Return the seconds from the last renewal to the next one; ``jitter`` is in [0, 1)."""
-    regular = renew_every(need.members) * (1 + RENEW_SPREAD * (2 * jitter - 1))
-    soon = max(GAP, need.members * GAP_PER_MEMBER)
-    if need.is_urgent or need.owes:
+def next_renewal(
+    members: int,
+    jitter: float,
+    *,
+    is_urgent: bool,
+    is_hungry: bool,
+    is_new: bool,
+    has_surplus: bool,
+) -> float:
+    """Return the seconds from the last renewal to the next one; ``jitter`` is in [0, 1).
+
+    ``is_urgent`` says that there is something to tell at once, ``is_hungry`` that somebody waits
+    for a slot, ``is_new`` not since before the last renewal, and ``has_surplus`` that half of a
+    share which others want is not used.
+    """
+    regular = renew_every(members) * (1 + RENEW_SPREAD * (2 * jitter - 1))
+    soon = max(GAP, members * GAP_PER_MEMBER)
+    if is_urgent or (is_hungry and is_new):
         return soon
-    if need.is_held_back and need.share <= need.in_use and need.share < need.limit:
-        again = max(HUNGRY_GAP, need.members * PER_MEMBER) * (0.5 + jitter)
-        return soon if need.is_new else min(regular, again)
-    if need.contended and 0 < need.share >= 2 * (need.in_use + need.waiting):
-        return min(regular, max(SURPLUS_GAP, need.members * SURPLUS_PER_MEMBER))
+    if is_hungry:
+        return min(regular, max(HUNGRY_GAP, members * PER_MEMBER) * (0.5 + jitter))
+    if has_surplus:
+        return min(regular, max(SURPLUS_GAP, members * SURPLUS_PER_MEMBER))
     return regular

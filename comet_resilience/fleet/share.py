@@ -26,7 +26,6 @@ from .pace import (
     KEPT,
     LEARN_RENEWALS,
     SOON,
-    Need,
     next_renewal,
     renew_every,
     time_to_live,
@@ -219,20 +218,16 @@ class FleetShare(InFleet):
         regular = renew_every(self._members) * (0.5 + self._jitter)
         if self.state in (FleetState.DEGRADED, FleetState.LOCAL):
             return self._asked_at + regular
+        limit, contended = (reply.limit, reply.contended) if (reply := self._reply) else (1, False)
         is_held_back = self._is_held_back
-        need = Need(
-            in_use=self._in_use,
-            waiting=self._waiting,
-            share=self._share,
-            limit=self._reply.limit if self._reply is not None else 1,
-            members=self._members,
-            contended=self._reply is not None and self._reply.contended,
-            is_held_back=is_held_back,
+        due_at = self._asked_at + next_renewal(
+            self._members,
+            self._jitter,
+            is_urgent=self._sampler.is_urgent or self._owes,
+            is_hungry=is_held_back and self._share <= self._in_use and self._share < limit,
             is_new=not self._was_hungry,
-            is_urgent=self._sampler.is_urgent,
-            owes=self._owes,
+            has_surplus=contended and 0 < self._share >= 2 * (self._in_use + self._waiting),
         )
-        due_at = self._asked_at + next_renewal(need, self._jitter)
         return min(due_at, self._fleet_moves_at) if is_held_back else due_at
 
     def is_due_soon(self, now: float) -> bool:

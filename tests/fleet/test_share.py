@@ -12,7 +12,7 @@ from comet_resilience.events import FleetState
 from comet_resilience.fleet.memory import Count
 from comet_resilience.fleet.merge import Understanding, understand
 from comet_resilience.fleet.message import ShareReply
-from comet_resilience.fleet.pace import HUNGRY_GAP, IDLE, KEPT, RENEW_EVERY, TTL
+from comet_resilience.fleet.pace import HUNGRY_GAP, IDLE, KEPT, RENEW_EVERY, SURPLUS_GAP, TTL
 from comet_resilience.fleet.renewal import MOST_SCOPES, Renewal
 from comet_resilience.fleet.share import JOIN_WITHIN, FleetShare, alone, due_together
 from comet_resilience.limits.account import Account
@@ -245,6 +245,30 @@ def test_it_asks_soon_when_somebody_waits_and_when_it_holds_too_much() -> None:
     assert member.share.due_at() == pytest.approx(member.now + 0.1)
     member.renew(share=2)
     assert member.share.due_at() == pytest.approx(member.now + 0.02)  # confirms what it gave up
+
+
+@pytest.mark.parametrize(
+    ("in_flight", "waiting", "reply", "seconds"),
+    [
+        (3, 4, {"share": 5}, RENEW_EVERY),  # there are slots: nobody need be asked
+        (5, 4, {"share": 5}, HUNGRY_GAP),
+        (5, 4, {"share": 5, "limit": 5}, RENEW_EVERY),  # it has all
+        (2, 0, {"share": 5}, SURPLUS_GAP),
+        (3, 0, {"share": 5}, RENEW_EVERY),
+        (2, 4, {"share": 5}, RENEW_EVERY),  # it will use them itself
+        (0, 0, {"share": 5, "contended": False}, RENEW_EVERY),  # nobody else wants it
+        (0, 0, {"share": 0}, RENEW_EVERY),  # nothing to give back
+    ],
+)
+def test_when_a_share_is_too_small_or_too_large(
+    in_flight: int, waiting: int, reply: dict[str, Any], seconds: float
+) -> None:
+    member = Member()
+    member.renew(**reply)
+    member.send(in_flight)
+    member.wait(waiting)
+    member.renew(**reply)  # so that nobody's wait is new
+    assert member.share.due_at() == pytest.approx(member.now + seconds)
 
 
 def test_idle_shares_are_given_back_and_asked_for_again() -> None:
