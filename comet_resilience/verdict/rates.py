@@ -62,6 +62,8 @@ class RateInWords:
 
 _MOST: Final = 1e12
 _NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,9})?", re.ASCII)
+#: Units as headers write them.
+_COUNTED: Final = {counted.value.replace(" ", "-"): counted for counted in Counted}
 #: Families of names: prefix, then the quantity before or behind the member.
 _NAME = re.compile(
     r"(?P<family>(?:x-)?ratelimit|anthropic-ratelimit)-"
@@ -157,15 +159,15 @@ def _parts(value: str) -> list[tuple[str, dict[str, float]]]:
 
 
 def _reading(name: str, unit: str, fields: Mapping[str, float]) -> RateReading | None:
-    limit, remaining, reset = (fields.get(member) for member in ("limit", "remaining", "reset"))
-    period = fields.get("renewalperiod")
+    limit, remaining = fields.get("limit"), fields.get("remaining")
+    reset, period = fields.get("reset"), fields.get("renewalperiod")
     if period is not None and not 0 < period <= LONGEST:
         period = None
     if limit is None or remaining is None or (reset is None and period is None):
         return None
     if not (0 < limit <= _MOST and 0 <= remaining <= limit):
         return None
-    return RateReading(Counted(unit.replace("-", " ")), limit, remaining, reset, period, name)
+    return RateReading(_COUNTED[unit], limit, remaining, reset, period, name)
 
 
 _UNITS: Final = {
