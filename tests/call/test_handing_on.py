@@ -33,7 +33,7 @@ async def test_the_last_response_goes_to_the_sdk(status: int) -> None:
     assert caught.body == envelope("", "it failed")["error"]
     assert len(inner.sent) == 3
     assert len(diagnose(caught).attempts) == 3
-    assert "2 of 2 retries" in diagnose(caught).reason
+    assert "all 2 retries" in diagnose(caught).reason
     assert any("First:" in note for note in caught.__notes__)
 
 
