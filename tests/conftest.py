@@ -265,6 +265,12 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("suite")
 
 
+def pytest_collection_finish() -> None:
+    """Have the collector look at what tests make, and not at the tests each time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _same_every_time(request: pytest.FixtureRequest) -> None:
     """Begin each test with the same randomness: that of backoff, and of trio's order of tasks.

@@ -41,7 +41,7 @@ async def gateway() -> AsyncIterator[Gateway]:
 @pytest.fixture
 async def client(gateway: Gateway) -> AsyncIterator[openai.AsyncOpenAI]:
     """A wrapped client over aiohttp."""
-    async with openai.DefaultAioHttpClient(timeout=5.0) as http_client:
+    async with openai.DefaultAioHttpClient(timeout=60.0) as http_client:
         bare = openai.AsyncOpenAI(
             base_url=gateway.base_url, api_key=gateway.api_key, http_client=http_client
         )

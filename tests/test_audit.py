@@ -66,7 +66,7 @@ def test_how_an_audit_ends(case: str, options: list[str], tmp_path: Path) -> Non
         env={**os.environ, **usual, **told, "PATH": path},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
         check=False,
     )
     assert ran.returncode == (required_status if options else status), ran.stderr

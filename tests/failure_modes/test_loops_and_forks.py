@@ -25,7 +25,7 @@ from tests.conftest import LIMITED, MESSAGES, OK, ask, at_rest, envelope, script
 
 from .counting import ClosedAtFirst, limiter_of
 
-pytestmark = pytest.mark.timeout(40)
+pytestmark = pytest.mark.timeout(120)
 KEY = ("POST /chat/completions", "m")
 
 
@@ -100,8 +100,8 @@ def test_fm07_two_loops_that_take_turns_in_one_thread() -> None:
         first.run_until_complete(asyncio.sleep(0.01))
         other = second.create_task(ask(client))
         second.run_until_complete(asyncio.sleep(0.01))
-        assert first.run_until_complete(asyncio.wait_for(waiting, 10)) == "Hi"
-        assert second.run_until_complete(asyncio.wait_for(other, 10)) == "Hi"
+        assert first.run_until_complete(asyncio.wait_for(waiting, 100)) == "Hi"
+        assert second.run_until_complete(asyncio.wait_for(other, 100)) == "Hi"
     finally:
         first.close()
         second.close()
@@ -136,7 +136,7 @@ def test_fm07_loops_in_threads_share_one_limit() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=100)
         assert not thread.is_alive()
     assert (most, len(inner.sent)) == (2, 100)
     assert at_rest(client)
@@ -201,7 +201,7 @@ def test_fm08_forked_child_shares_no_socket_with_its_parent() -> None:
 
         async def parent() -> None:
             assert await ask(client)
-            assert in_a_child(lambda: asyncio.run(asyncio.wait_for(ask(client), 10)))
+            assert in_a_child(lambda: asyncio.run(asyncio.wait_for(ask(client), 100)))
             assert await ask(client)
             await client.close()
 

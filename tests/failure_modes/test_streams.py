@@ -111,7 +111,7 @@ async def test_fm04_dropped_stream_lets_the_next_in_line_go() -> None:
 async def test_fm04_ten_dropped_streams_over_two_connections() -> None:
     """Real sockets, a pool of two: after ten dropped streams ten calls succeed."""
     async with Gateway(chunk_delay=0.001) as gateway:
-        pool = httpx.AsyncClient(limits=httpx.Limits(max_connections=2), timeout=10)
+        pool = httpx.AsyncClient(limits=httpx.Limits(max_connections=2), timeout=60)
         bare = openai.AsyncOpenAI(
             base_url=gateway.base_url, api_key=gateway.api_key, http_client=pool
         )

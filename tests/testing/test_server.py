@@ -58,7 +58,7 @@ async def _read_all(stream: SocketStream) -> bytes:
 
 
 async def _until(gateway: Gateway, in_flight: int) -> None:
-    with anyio.fail_after(30):
+    with anyio.fail_after(100):
         while gateway.in_flight != in_flight:  # noqa: ASYNC110 - the gateway has no event for it
             await anyio.sleep(0.001)
 
@@ -257,7 +257,7 @@ async def test_leaving_closes_everything(family: ModuleType) -> None:
                 await http.get(url)
 
         url = ""
-        with anyio.fail_after(30):
+        with anyio.fail_after(100):
             async with anyio.create_task_group() as tasks, server:
                 url = server.base_url
                 tasks.start_soon(wait, url)

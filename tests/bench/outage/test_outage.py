@@ -17,7 +17,7 @@ from .server import Counts, Kind, Server, failure
 from .weather import REFUSED, Crowd, Rolling, in_virtual_time
 
 httpx: Any = family_of_sdk()
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(120)
 MESSAGES: Any = [{"role": "user", "content": "x"}]
 
 

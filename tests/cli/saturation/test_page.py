@@ -84,7 +84,7 @@ def drawn(page: Path, profile: Path) -> str:
         str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
         "--no-first-run", "--disable-background-networking", "--disable-component-update",
         "--disable-sync", f"--user-data-dir={profile}", "--dump-dom", page.as_uri(),
-    ], capture_output=True, text=True, timeout=50, check=True)  # fmt: skip
+    ], capture_output=True, text=True, timeout=100, check=True)  # fmt: skip
     return ran.stdout
 
 
