@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from ..events import FleetState
 from ..limits.account import Account
-from ..limits.algorithm import REFUSALS_KEPT, LimitAlgorithm, Mark, StepBack, Ticket
+from ..limits.algorithm import REFUSALS_KEPT, LimitAlgorithm, StepBack, Ticket
 from ..limits.fixed import FixedLimit
 from ..limits.guarded import Retired, contained, words_of
 from ..limits.snapshot import FleetView, InFleet
@@ -128,13 +128,6 @@ class FleetShare(InFleet):
     def has_heard_of(self, ticket: Ticket) -> bool:
         """Tell whether this was told of an attempt's refusal."""
         return ticket.number in self._heard
-
-    @property
-    def mark(self) -> None:
-        """Return nothing: what the fleet was told cannot be taken back."""
-
-    def resume(self, mark: Mark, level: int) -> None:
-        """Take nothing back."""
 
     @property
     def view(self) -> FleetView:

@@ -101,15 +101,6 @@ class Ticket:
     is_probe: bool = False
 
 
-@dataclass(slots=True, frozen=True)
-class Mark:
-    """The state of a limit before steps back that may have to be undone."""
-
-    level: int
-    allowance: int
-    hold: float
-
-
 class LimitAlgorithm(Protocol):
     """The seam: bring your own by ``wrap(algorithm=...)``, one instance per partition.
 
@@ -226,20 +217,6 @@ class StepBack:
     def has_heard_of(self, ticket: Ticket) -> bool:
         """Tell whether this was told of an attempt's refusal."""
         return ticket.number in self.refused_numbers
-
-    @property
-    def mark(self) -> Mark:
-        """Return where the limit stands, for ``resume``."""
-        return Mark(self.level, self.allowance, self.hold)
-
-    def resume(self, mark: Mark, level: int) -> None:
-        """Take back the steps since then: as many as ``level`` were accepted all the same."""
-        self.level = max(self.level, mark.level, level)
-        self.allowance = max(1, mark.allowance)
-        self.hold = mark.hold
-        self._hold_until = self.closed_until = None
-        self.refused_numbers.clear()
-        self.reason = "the ceiling was another's: as many were accepted after all"
 
     @property
     def wake_at(self) -> float | None:

@@ -13,18 +13,15 @@
    within ``WITNESS`` seconds, from three where far fewer were in flight than the account is known
    to take, with nothing accepted between that was sent later and with more really in flight. Then
    all of them are the account's. A partition's routine probe of its own ceiling is none.
-6. Refusals are heard before answers. Where one that was sent then clears too many of the
-   witnesses, the account is taken to stand where it stood before. (Not in a fleet, where the
-   others have been told.)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from ..verdict.vocabulary import Signal
-from .algorithm import LimitAlgorithm, Mark, Ticket
+from .algorithm import LimitAlgorithm, Ticket
 from .evidence import Ceiling, Refusals
 
 #: Seconds within which refusals of several partitions bear witness against the account, and how
@@ -60,14 +57,6 @@ class AccountLimit(LimitAlgorithm, Protocol):
         """Tell whether this was told of an attempt's refusal."""
         ...
 
-    @property
-    def mark(self) -> Mark | None:
-        """Return what ``resume`` needs to take steps back that come now, ``None`` if it cannot."""
-        ...
-
-    def resume(self, mark: Mark, level: int) -> None:
-        """Take back the steps since then: as many as ``level`` were accepted all the same."""
-
 
 class Blamed(Protocol):
     """A partition below the account; ``ceiling`` is where it was refused by itself."""
@@ -90,18 +79,6 @@ class _Suspect:
     at: float
 
 
-@dataclass(slots=True, frozen=True)
-class _Conviction:
-    """The account's ceiling, found by witnesses, and how things stood before."""
-
-    suspects: tuple[_Suspect, ...]
-    needed: int
-    at: float
-    ceiling: int | None
-    refused_at: int
-    mark: Mark
-
-
 @dataclass(slots=True)
 class Blame:
     """The evidence on one account, whose own limit is ``limit``.
@@ -113,15 +90,13 @@ class Blame:
     ceiling: int | None = None
     _refused_at: int = 0
     _suspects: tuple[_Suspect, ...] = ()
-    _conviction: _Conviction | None = None
     _refusals: Refusals = field(default_factory=Refusals)
 
     def accepted(self, partition: Blamed, own: Ticket, upper: Ticket) -> None:
         """Take an acceptance for proof of as many in flight, there and in the account."""
         if self._suspects:
-            self._suspects = self._left_by(upper, self._suspects)
-        if self._conviction is not None:
-            self._review(self._conviction, upper)
+            clears = self._refusals.clears
+            self._suspects = tuple(one for one in self._suspects if not clears(upper, one.ticket))
         if self.ceiling is not None and _is_above(upper, self.ceiling + BEYOND, self._refused_at):
             self.ceiling = None
         if partition.ceiling is not None and partition.ceiling.is_disproved_by(own):
@@ -156,38 +131,11 @@ class Blame:
         needed = WITNESSES if is_near else WITNESSES_BELOW
         if len(self._suspects) < needed:
             return Judgement(partition=True)
-        self._convict(needed, suspect.at)
         tickets = (one.ticket for one in self._suspects)
         return Judgement(
             partition=True,
             account=tuple(one for one in tickets if not self.limit.has_heard_of(one)),
         )
-
-    def _convict(self, needed: int, now: float) -> None:
-        earlier, mark = self._conviction, self.limit.mark
-        if earlier is not None and now - earlier.at <= WITNESS:
-            self._conviction = replace(earlier, suspects=self._suspects)
-        elif mark is not None:
-            self._conviction = _Conviction(
-                self._suspects, needed, now, self.ceiling, self._refused_at, mark
-            )
-
-    def _review(self, conviction: _Conviction, upper: Ticket) -> None:
-        """Quash a conviction whose witnesses an acceptance proves wrong, sent not much later."""
-        if upper.sent_at > conviction.at + WITNESS:
-            self._conviction = None
-            return
-        suspects = self._left_by(upper, conviction.suspects)
-        if len(suspects) >= conviction.needed:
-            self._conviction = replace(conviction, suspects=suspects)
-            return
-        self._conviction, self._suspects = None, ()
-        self.ceiling, self._refused_at = conviction.ceiling, conviction.refused_at
-        self.limit.resume(conviction.mark, self._refusals.really_in_flight(upper))
-
-    def _left_by(self, upper: Ticket, suspects: tuple[_Suspect, ...]) -> tuple[_Suspect, ...]:
-        """Return the suspects that an acceptance does not clear."""
-        return tuple(one for one in suspects if not self._refusals.clears(upper, one.ticket))
 
     def stepped_back(self, upper: Ticket) -> None:
         """Note where the account was refused, once its limit was told."""
@@ -218,7 +166,7 @@ def _lower(partition: Blamed, own: Ticket, now: float) -> None:
 
 
 def _asks_more(own: Ticket) -> bool:
-    """Tell whether an attempt asked more of its partition than before; one it has always taken."""
+    """Tell whether an attempt asked more of its partition than before: more than one at least."""
     return own.is_probe and own.in_flight > 1
 
 

@@ -22,7 +22,6 @@ from comet_resilience.limits.algorithm import (
     START_SHARE,
     VERDICT_TIME,
     LimitAlgorithm,
-    Mark,
     StepBack,
     Ticket,
 )
@@ -657,31 +656,6 @@ def test_a_start_below_an_account_is_quick_where_that_takes_twice_as_many() -> N
     algorithm.note_account(16)
     desk.begin(*desk.fill())
     assert algorithm.limit == 12 + int(12 * START_SHARE) - 1  # as many more as were gained: 8
-
-
-# -- Steps that have to be taken back ----------------------------------------------------------
-
-
-def test_steps_back_can_be_taken_back() -> None:
-    """The limit goes on where it stood, above what is known to be accepted."""
-    algorithm, desk = quick()
-    desk.begin(*desk.out)
-    sent, mark = desk.fill(), algorithm.mark
-    desk.refuse(*sent[-4:])
-    assert algorithm.holds_still
-    algorithm.resume(mark, 14)
-    assert (algorithm.level, algorithm.allowance) == (14, mark.allowance)
-    assert "another's" in algorithm.reason
-    desk.refuse(desk.send())  # it continues no row that was taken back
-    assert algorithm.closed_until is None
-
-
-def test_a_closed_gate_is_opened_by_taking_back() -> None:
-    """At least one probe is allowed."""
-    algorithm, desk = closed_at(5)
-    algorithm.resume(Mark(5, 0, HOLD_MIN), len(desk.out))
-    assert (algorithm.closed_until, algorithm.limit) == (None, 6)
-    assert "another's" in algorithm.reason
 
 
 def test_a_probe_may_be_due_sooner_than_the_hold_ends() -> None:
