@@ -11,18 +11,18 @@
 5. Where neither is known, an attempt that asked more of its partition than before, but no more of
    the account, is the partition's. Otherwise witnesses are needed: refusals from two partitions
    within ``WITNESS`` seconds, from three where far fewer were in flight than the account is known
-   to take, with nothing accepted between that was sent later and with more really in flight. Then
+   to take, with nothing accepted between that was sent later and with more in flight. Then
    all of them are the account's. A partition's routine probe of its own ceiling is none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ..verdict.vocabulary import Signal
 from .algorithm import LimitAlgorithm, Ticket
-from .evidence import Ceiling, Refusals
+from .evidence import Ceiling
 
 #: Seconds within which refusals of several partitions bear witness against the account, and how
 #: many it takes: more below this share of its level, which is what saturated models look like.
@@ -32,6 +32,8 @@ WITNESSES_BELOW: Final = 3
 BELOW: Final = 0.9
 #: The latest witnesses are enough, however many partitions are refused at once.
 SUSPECTS_KEPT: Final = 8
+#: How many more than were in flight at a refusal show that it was not the account's.
+MORE: Final = 1
 #: How far above the account's ceiling an acceptance disproves it.
 BEYOND: Final = 2
 
@@ -78,6 +80,10 @@ class _Suspect:
     ticket: Ticket
     at: float
 
+    def is_cleared_by(self, upper: Ticket) -> bool:
+        """Tell whether an acceptance shows that this refusal did not meet the account's ceiling."""
+        return _is_above(upper, self.ticket.in_flight + MORE, self.ticket.number)
+
 
 @dataclass(slots=True)
 class Blame:
@@ -90,13 +96,11 @@ class Blame:
     ceiling: int | None = None
     _refused_at: int = 0
     _suspects: tuple[_Suspect, ...] = ()
-    _refusals: Refusals = field(default_factory=Refusals)
 
     def accepted(self, partition: Blamed, own: Ticket, upper: Ticket) -> None:
         """Take an acceptance for proof of as many in flight, there and in the account."""
         if self._suspects:
-            clears = self._refusals.clears
-            self._suspects = tuple(one for one in self._suspects if not clears(upper, one.ticket))
+            self._suspects = tuple(one for one in self._suspects if not one.is_cleared_by(upper))
         if self.ceiling is not None and _is_above(upper, self.ceiling + BEYOND, self._refused_at):
             self.ceiling = None
         if partition.ceiling is not None and partition.ceiling.is_disproved_by(own):
@@ -106,7 +110,6 @@ class Blame:
         self, partition: Blamed, own: Ticket, upper: Ticket, signal: Signal, now: float
     ) -> Judgement:
         """Say whose ceiling a refusal met."""
-        self._refusals.note(upper, now)
         if signal is Signal.OVERLOAD_ACCOUNT or (
             signal is not Signal.OVERLOAD_MODEL and self.limit.closed_until is not None
         ):

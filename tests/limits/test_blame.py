@@ -190,18 +190,6 @@ def test_a_burst_is_one_piece_of_news() -> None:
     assert len(court.hear(court.other, *burst[3]).account) == 1
 
 
-def test_what_was_refused_meanwhile_was_never_in_flight() -> None:
-    """An attempt that seems to have gone out with more clears nobody if those were refused."""
-    court = Court()
-    first, second = (court.tickets(1, upper) for upper in (11, 12))
-    later = court.tickets(1, 12)
-    court.now += 0.1
-    court.hear(court.one, *first)
-    court.blame.judge(court.one, *second, Signal.OVERLOAD, court.now)
-    court.blame.accepted(court.one, *later)
-    assert court.refuse(court.other, 4, 12).account
-
-
 def test_a_closed_account_explains_every_refusal() -> None:
     """Partitions learn nothing from what was under way when it closed."""
     court = Court()

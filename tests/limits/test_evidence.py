@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from comet_resilience.limits.algorithm import REFUSALS_KEPT, Ticket
-from comet_resilience.limits.evidence import Ceiling, Refusals
+from comet_resilience.limits.algorithm import Ticket
+from comet_resilience.limits.evidence import Ceiling
 
 
 def test_a_ceiling_explains_what_was_sent_since_it_is_known() -> None:
@@ -41,29 +41,3 @@ def test_a_refusal_in_between_renews_a_ceiling() -> None:
     for number in range(5):
         assert not ceiling.is_disproved_by(Ticket(number, 3, 1.0))
         assert ceiling.meet(Ticket(number, 3, 1.0))
-
-
-def test_those_refused_by_then_were_not_in_flight() -> None:
-    """Sent before and heard of after; what was refused earlier had left by then, and later ones."""
-    refusals = Refusals()
-    refusals.note(Ticket(1, 1, 0.0), 0.5)
-    refusals.note(Ticket(2, 2, 0.0), 1.5)
-    refusals.note(Ticket(4, 4, 1.2), 1.6)
-    assert refusals.really_in_flight(Ticket(3, 3, 1.0)) == 2
-
-
-def test_clearing_takes_one_more_and_a_later_attempt() -> None:
-    """As many may be by an answer whose end is under way, and what was sent earlier is old."""
-    refusals, refused = Refusals(), Ticket(5, 4, 1.0)
-    refusals.note(refused, 1.1)
-    assert refusals.clears(Ticket(6, 5, 1.2), refused)
-    assert not refusals.clears(Ticket(6, 4, 1.2), refused)
-    assert not refusals.clears(Ticket(4, 5, 1.2), refused)
-
-
-def test_few_refusals_are_remembered() -> None:
-    """A flood of them costs neither memory nor time."""
-    refusals = Refusals()
-    for number in range(1000):
-        refusals.note(Ticket(number, 1, 0.0), 1.0)
-    assert refusals.really_in_flight(Ticket(1000, 1000, 0.5)) == 1000 - REFUSALS_KEPT
