@@ -47,9 +47,17 @@ def _collected_when_told() -> Iterator[None]:
     gc.enable()
 
 
+def bare_of(gateway: Gateway | GatewayInThread, **keywords: Any) -> openai.AsyncOpenAI:
+    """A bare client whose http client the SDK makes; a slow machine's connections stay open."""
+    bare = openai.AsyncOpenAI(base_url=gateway.base_url, api_key="k", **keywords)
+    transport: Any = bare._client._transport
+    transport._pool._keepalive_expiry = 600.0  # five seconds are the usual
+    return bare
+
+
 def client_of(gateway: Gateway | GatewayInThread, **keywords: Any) -> openai.AsyncOpenAI:
-    """A wrapped client whose http client the SDK makes."""
-    return wrap(openai.AsyncOpenAI(base_url=gateway.base_url, api_key="k", **keywords))
+    """A wrapped one."""
+    return wrap(bare_of(gateway, **keywords))
 
 
 def pooled(client: openai.AsyncOpenAI) -> list[Any]:
@@ -118,7 +126,7 @@ async def test_a_copy_keeps_the_connections_of_the_client() -> None:
 async def test_the_bare_client_keeps_them_too() -> None:
     """Nothing of a bare client ends with the wrapped one; afterwards it ends as well as that."""
     async with Gateway() as gateway:
-        bare = openai.AsyncOpenAI(base_url=gateway.base_url, api_key="k")
+        bare = bare_of(gateway)
         client = wrap(bare)
         await ask(client)
         those = sockets(client)
