@@ -23,7 +23,7 @@ from .explanations import Explanation, Family, explain, share_unexplained_by_cap
 #: the share of it that the rate may leave. Less for a window, which holds back for long.
 GAIN_LEAST: Final = 1.2
 _SHARE: Final = 0.25
-_SHARE_EARLY: Final = 0.1
+_SHARE_WINDOW: Final = 0.1
 #: Of each refusal in all of the log, what a cap has to leave.
 _SHARE_OF_RATE: Final = 0.25
 #: How many refusals it takes, and how often the depth of a bucket has to be accepted: a process
@@ -37,10 +37,9 @@ _CUT: Final = 0.96
 _NEAR: Final = 1.5
 #: What a rate has to explain more than a cap if the log is to know more than the last refusal.
 _NEWS: Final = 0.5
-#: A rate is kept to for the time of so many sends, within so many seconds, or a window's length:
+#: A rate is kept to for the time of so many sends, so many seconds at most, or a window's length:
 #: one or two refusals for each such time are 2 in 100.
 _KEEP: Final = 70
-_KEEP_LEAST: Final = 4.0
 _KEEP_MOST: Final = 30.0
 #: A trial gains with each send a share of the rate that was kept and of what was gained, and no
 #: more than some requests a second; in a window, which is refused for the rest of its length, a
@@ -51,13 +50,12 @@ _GROW_MOST: Final = 0.15
 _GROW_WINDOW: Final = 0.08
 #: A rate is given up where a cap leaves less than such a share of all refusals; where a rate, too,
 #: leaves so much of what a cap does, that is so much at least, and few are refused: noise; where
-#: what did not explore was refused more than so often in turn, down to such a share of the rate.
+#: what did not explore was refused more than so often in turn.
 _SHARE_OF_CAP: Final = 0.1
 _NOISE_LEFT: Final = 0.5
 _NOISE_LEAST: Final = 2.8
 _NOISE_REFUSED: Final = 0.1
 _STRIKES: Final = 3
-_STRUCK: Final = 0.92
 #: Seconds for which no rate is believed then, doubled each time.
 COOL: Final = 60.0
 _COOL_MOST: Final = 480.0
@@ -77,7 +75,7 @@ class Keeping:
     """Sends keep to a rate (requests a second) of some family ``until`` then.
 
     ``before`` held before the last trial. ``strikes`` counts refusals in turn of what did not
-    explore, the first of them at the rate ``struck``, sent at ``struck_at``.
+    explore, the first of them sent at ``struck_at``.
     """
 
     reason: str
@@ -86,7 +84,6 @@ class Keeping:
     until: float
     before: Keeping | None = None
     strikes: int = 0
-    struck: float = 0.0
     struck_at: float = 0.0
     cool: float = 0.0
 
@@ -119,17 +116,14 @@ Spaced: TypeAlias = Keeping | Trying
 State: TypeAlias = Listening | Spaced
 
 
-def first(
-    log: Sequence[Attempt], state: Listening, now: float, *, is_complete: bool, is_open: bool
-) -> State:
-    """Return the state after a look at the log; ``is_open`` if it was answered after refusals."""
+def first(log: Sequence[Attempt], state: Listening, now: float, *, is_complete: bool) -> State:
+    """Return the state after a look at the log of a limit that is open."""
     by_cap = unexplained_by_cap(log)
     found = explain(log, is_complete=is_complete)
-    is_window = found.family.period > 0
-    share = _SHARE if is_open and not is_window else _SHARE_EARLY
+    share = _SHARE_WINDOW if found.family.period else _SHARE
     if by_cap - found.unexplained < GAIN_LEAST or found.unexplained > share * by_cap:
         return state
-    if (is_window and not is_open) or not _shows(log, found.family):
+    if not _shows(log, found.family):
         return state
     reason = f"a {found.family} explains the refusals better than a cap on what is in flight"
     return Keeping(reason, found.family, UNDER * found.rate, now, cool=state.cool)
@@ -172,7 +166,7 @@ def after_refusal(
     if log is None:
         return _keep(kept, kept.family, cut, now)
     found = explain(log, tried, kept.family, is_complete=is_complete)
-    if given_up := _gives_up(kept, state.rate, log, found.unexplained, now):
+    if given_up := _gives_up(kept, log, found.unexplained, now):
         return given_up
     if tried <= _NEAR * kept.rate and unexplained_by_cap(log) - found.unexplained < _NEWS:
         found = Explanation(cut / UNDER, kept.family, found.unexplained)
@@ -181,7 +175,7 @@ def after_refusal(
         since = [one for one in log if one.at > kept.struck_at]
         taken = sum(one.is_accepted for one in since) / max(now - kept.struck_at, 1e-3)
         rate = min(rate, max(taken, state.rate / 2))
-    return _keep(kept, found.family, rate if refused.explores else min(rate, state.rate), now)
+    return _keep(kept, found.family, min(rate, tried), now)
 
 
 def _counted(state: Spaced, refused: Attempt) -> Keeping:
@@ -191,18 +185,15 @@ def _counted(state: Spaced, refused: Attempt) -> Keeping:
         return replace(kept, before=replace(state.kept, before=None), strikes=0)
     if kept.strikes:
         return replace(kept, strikes=kept.strikes + 1)
-    return replace(kept, strikes=1, struck=state.rate, struck_at=refused.at)
+    return replace(kept, strikes=1, struck_at=refused.at)
 
 
 def _keep(kept: Keeping, family: Family, rate: float, now: float) -> Keeping:
-    least, most = max(_KEEP_LEAST, family.period), max(_KEEP_MOST, family.period)
-    until = now + min(most, max(least, _KEEP / rate))
+    until = now + max(family.period, min(_KEEP_MOST, _KEEP / rate))
     return replace(kept, family=family, rate=rate, until=until)
 
 
-def _gives_up(
-    kept: Keeping, rate: float, log: Sequence[Attempt], left: float, now: float
-) -> Listening | None:
+def _gives_up(kept: Keeping, log: Sequence[Attempt], left: float, now: float) -> Listening | None:
     """Return the state in which a rate is believed no more, if it explains too little."""
     refused = sum(not one.is_accepted for one in log)
     if refused >= _LEAST_REFUSALS and share_unexplained_by_cap(log) < _SHARE_OF_CAP:
@@ -212,7 +203,7 @@ def _gives_up(
     is_left = by_cap >= _NOISE_LEAST and left > _NOISE_LEFT * by_cap
     if kept.strikes < 2 and is_rare and is_left:
         return _cooling("neither a rate nor a cap explains the refusals", kept, now)
-    if kept.strikes > _STRIKES and rate < _STRUCK * kept.struck:
+    if kept.strikes > _STRIKES:
         return _cooling(
             "refused again and again below the rate: it is shared with others", kept, now
         )

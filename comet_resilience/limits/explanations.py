@@ -41,7 +41,7 @@ _CLOSURES: Final = 2
 #: No window is believed in that would allow so many times what was taken on average.
 _TOO_FAST: Final = 3.0
 #: An explanation of the kind that was believed is kept while it is within this of the best.
-_TIE: Final = 1.0
+_TIE: Final = 1.5
 #: Refusals that show a ceiling beside a rate, and the least that is taken for one.
 _CEILING_REFUSALS: Final = 2
 _CEILING_LEAST: Final = 4

@@ -6,8 +6,8 @@ when the next may go:
 
 1. Where a rate is believed, a bucket in debt spaces sends: each may go while the level is not below
    zero, and costs one. Of a window no more is sent than it was seen to take.
-2. A refusal costs one more. From the second in a row on one canary at a time is sent, after as long
-   as it has been refused.
+2. A refusal costs one more. From the second in a row on the next goes after as long again as it has
+   been refused.
 3. Before that, in the early days, the first sends after the first refusal are spread a little:
    several at once that are refused but for the first look alike for a cap of one and for a rate
    without burst. Where a first closure cannot be a cap's the canaries are spaced: a window has to
@@ -135,8 +135,6 @@ class Spacing:
         if isinstance(state, Listening):
             self._paused_until = max(self._paused_until, now + self._spread)
             return attempt
-        if self._row > 1:  # one canary at a time
-            self._paused_until = now + max(1 / state.rate, self.log.silence)
         if was_held_back:
             attempt.rate = state.rate
             if self._row == 0:
@@ -154,7 +152,7 @@ class Spacing:
         is_early = self._row == 0 and self.log.numbered < self._early_until
         if is_early and now >= self._looked_at + _LOOK_EVERY:
             self._looked_at = now
-            self._ask(is_open=True)
+            self._ask()
 
     def refused(self, attempt: Attempt, now: float) -> bool:
         """Note a refusal for load; return whether the rate alone explains it."""
@@ -172,7 +170,7 @@ class Spacing:
         if self._row == 1:
             self._refused_since = attempt.at
         if isinstance(self.state, Listening):
-            self._refused_unspaced(now)
+            self._refused_unspaced(self.state, now)
             return False
         return self._refused_spaced(attempt, self.state, now)
 
@@ -214,11 +212,10 @@ class Spacing:
     def _is_of_cap(self, attempt: Attempt) -> bool:
         return attempt.in_flight >= ceiling_of(self.log.decided(self._now)[-JUDGED:])
 
-    def _refused_unspaced(self, now: float) -> None:
+    def _refused_unspaced(self, state: Listening, now: float) -> None:
         if self.log.numbered < self._early_until and self._doubts:
             self._doubts, self._doubt_at = self._doubts - 1, now + self.log.silence
-        self._ask(is_open=False)
-        if self.rate is not None or self._row < _CLOSED or not self.log.is_complete:
+        if self._row < _CLOSED or now < state.until or not self.log.is_complete:
             return
         if unexplained_by_cap(self.log.decided(now)) >= GAIN_LEAST:
             wait = min(_CLOSED_MOST, max(self.log.silence, 2 * (now - self._refused_since)))
@@ -226,14 +223,11 @@ class Spacing:
             self._paused_until = min(at for at in (*usual, now + wait) if at > now)
 
     def _refused_spaced(self, attempt: Attempt, state: Spaced, now: float) -> bool:
+        self._held_back_at = now
         if self._row > 1:
             wait = max(1 / state.rate, now - self._refused_since)
             self._paused_until = now + min(_PAUSE_MOST, wait)
-            self._held_back_at = now
             return True
-        if attempt.rate == 0.0:
-            return False
-        self._held_back_at = now
         log = None
         if now >= self._asked_at + ASK_EVERY:
             self._asked_at, log = now, self.log.decided(now)
@@ -247,9 +241,9 @@ class Spacing:
 
     def _reopen(self) -> None:
         self._candidate, self._row = None, 0
-        self._ask(is_open=True)
+        self._ask()
 
-    def _ask(self, *, is_open: bool) -> None:
+    def _ask(self) -> None:
         """Ask the log for a rate, where none is believed and a cap leaves much unexplained."""
         state, now = self.state, self._now
         if not isinstance(state, Listening) or now < max(state.until, self._asked_at + ASK_EVERY):
@@ -258,7 +252,7 @@ class Spacing:
         if unexplained_by_cap(log) < GAIN_LEAST:
             return
         self._asked_at = now
-        after = belief.first(log, state, now, is_complete=self.log.is_complete, is_open=is_open)
+        after = belief.first(log, state, now, is_complete=self.log.is_complete)
         if isinstance(after, Listening):
             return
         self.state, self._held_back_at = after, now

@@ -27,8 +27,8 @@ def log_of(server: Server, gap: float, count: int) -> list[Attempt]:
     return log
 
 
-def believed(log: list[Attempt], *, is_open: bool = True) -> Listening | Keeping | Trying:
-    return first(log, Listening(), log[-1].at, is_complete=True, is_open=is_open)
+def believed(log: list[Attempt]) -> Listening | Keeping | Trying:
+    return first(log, Listening(), log[-1].at, is_complete=True)
 
 
 def refused_at(rate: float, now: float, *, explores: bool = False) -> Attempt:
@@ -52,10 +52,8 @@ def test_a_cap_and_few_refusals_are_no_rate() -> None:
     assert isinstance(believed(log_of(bucket(9.0, 30.0), 0.1, 40)), Listening)
 
 
-def test_a_window_is_believed_once_it_has_opened_again() -> None:
-    log = log_of(sliding(10, 10.0), 0.2, 120)
-    assert isinstance(believed(log, is_open=False), Listening)
-    state = believed(log)
+def test_a_window_is_believed_where_closures_show_it() -> None:
+    state = believed(log_of(sliding(10, 10.0), 0.2, 120))
     assert isinstance(state, Keeping)
     assert state.family.period == 10.0
 
@@ -92,7 +90,7 @@ def test_a_refused_trial_that_the_log_explains_gives_a_new_rate() -> None:
     found = after(state, refused, log)
     assert isinstance(found, Keeping)
     assert found.rate == pytest.approx(0.97 * 5.0, rel=0.05)
-    assert now + 4 <= found.until <= now + 30
+    assert found.until == pytest.approx(now + 70 / found.rate)
     assert found.before == Keeping("", BUCKET, 4.0, until=0.0)
 
 
