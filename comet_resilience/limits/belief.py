@@ -7,7 +7,7 @@
 * ``Trying``: then each send goes a little faster than the one before (``faster``).
 
 A refusal leads from the last two to ``Keeping`` a rate that the log gives, or to ``Listening``
-(``after_refusal``). What the log cannot tell is taken for a rate slightly too high.
+(``after_refusal``): one slightly lower than was refused, at most.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from .attempt_log import JUDGED, Attempt
-from .explanations import Explanation, Family, explain, share_unexplained_by_cap, unexplained_by_cap
+from .explanations import Family, explain, share_unexplained_by_cap, unexplained_by_cap
 
 #: What a cap has to leave unexplained at least, and more than a rate does, if that is believed; and
 #: the share of it that the rate may leave. Less for a window, which holds back for long.
@@ -30,13 +30,10 @@ _SHARE_OF_RATE: Final = 0.25
 #: that hardly sends, because others take what there is, sees a deep bucket that fills slowly.
 _LEAST_REFUSALS: Final = 4
 _DEPTHS: Final = 2
-#: The share of a rate that is used, as an explanation is good to some percent; of one that was
-#: refused where the log knows no more; and how far above the last one known that is at most.
+#: The share of a rate that is used, as an explanation is good to some percent; and of one that was
+#: refused, at most.
 UNDER: Final = 0.97
 _CUT: Final = 0.96
-_NEAR: Final = 1.5
-#: What a rate has to explain more than a cap if the log is to know more than the last refusal.
-_NEWS: Final = 0.5
 #: A rate is kept to for the time of so many sends, so many seconds at most, or a window's length:
 #: one or two refusals for each such time are 2 in 100.
 _KEEP: Final = 70
@@ -168,14 +165,12 @@ def after_refusal(
     found = explain(log, tried, kept.family, is_complete=is_complete)
     if given_up := _gives_up(kept, log, found.unexplained, now):
         return given_up
-    if tried <= _NEAR * kept.rate and unexplained_by_cap(log) - found.unexplained < _NEWS:
-        found = Explanation(cut / UNDER, kept.family, found.unexplained)
-    rate = UNDER * found.rate
+    rate = min(cut, UNDER * found.rate)
     if kept.strikes > 1:
         since = [one for one in log if one.at > kept.struck_at]
         taken = sum(one.is_accepted for one in since) / max(now - kept.struck_at, 1e-3)
         rate = min(rate, max(taken, state.rate / 2))
-    return _keep(kept, found.family, min(rate, tried), now)
+    return _keep(kept, found.family, rate, now)
 
 
 def _counted(state: Spaced, refused: Attempt) -> Keeping:
