@@ -338,7 +338,7 @@ async def test_a_copy_of_a_wrapped_client_will_do() -> None:
 
 @on_asyncio
 @pytest.mark.timeout(180)
-async def test_a_hundred_thousand_items_take_no_memory() -> None:
+async def test_thirty_thousand_items_take_no_memory() -> None:
     """Through the real limiter, with a lease in place of a call of the SDK."""
     service = Service()
     limiter = service.client._client._transport._engine.limiter  # type: ignore[attr-defined]
@@ -353,15 +353,15 @@ async def test_a_hundred_thousand_items_take_no_memory() -> None:
         return item
 
     blocks, count = [], 0
-    async with run_all(take_a_slot, range(100_000), client=service.client) as results:
+    async with run_all(take_a_slot, range(30_000), client=service.client) as results:
         async for _ in results:
             count += 1
-            if count % 10_000 == 0:
+            if count % 3_000 == 0:
                 blocks.append(sys.getallocatedblocks())
-            if count == 90_000:  # it slows everything down
+            if count == 27_000:  # it slows everything down
                 tracemalloc.start()
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert count == 100_000
-    assert max(blocks) - blocks[0] < 20_000
-    assert peak < 500_000
+    assert count == 30_000
+    assert max(blocks) - blocks[0] < 1_000
+    assert peak < 300_000
