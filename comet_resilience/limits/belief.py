@@ -40,7 +40,7 @@ _KEEP: Final = 70
 _KEEP_MOST: Final = 30.0
 #: A trial gains with each send a share of the rate that was kept and of what was gained, and no
 #: more than some requests a second; in a window, which is refused for the rest of its length, a
-#: share in the first one, and twice as much in each that follows.
+#: share in the first one, and four times as much in each that follows.
 _GROW: Final = 0.01
 _GROW_GAINED: Final = 0.08
 _GROW_MOST: Final = 0.15
@@ -127,7 +127,14 @@ def first(log: Sequence[Attempt], state: Listening, now: float, *, is_complete: 
 
 
 def _shows(log: Sequence[Attempt], family: Family) -> bool:
-    """Tell whether there is enough in a log to show a rate at all."""
+    """Tell whether there is enough in a log to show a rate at all.
+
+    It has to reach back well beyond the time of an answer: within that, the slots of a cap that
+    come free one by one look like a bucket that fills.
+    """
+    in_flight = sorted(one.in_flight for one in log[-JUDGED:])
+    if 2 * in_flight[len(in_flight) // 2] > len(in_flight):
+        return False
     accepted = sum(one.is_accepted for one in log)
     if len(log) - accepted < _LEAST_REFUSALS or share_unexplained_by_cap(log) < _SHARE_OF_RATE:
         return False
@@ -141,12 +148,11 @@ def faster(state: Spaced, now: float) -> Spaced:
             return state
         state = Trying(state, state.rate, now)
     kept = state.kept.rate
-    gained = min(_GROW * kept + _GROW_GAINED * (state.rate - kept), _GROW_MOST)
-    rate = state.rate + gained
     if period := state.family.period:
         windows = min(20.0, (now - state.since) // period)
-        rate = max(state.rate, min(rate, kept * (1 + _GROW_WINDOW * 4.0**windows)))
-    return replace(state, rate=rate)
+        return replace(state, rate=kept * (1 + _GROW_WINDOW * 4.0**windows))
+    gained = min(_GROW * kept + _GROW_GAINED * (state.rate - kept), _GROW_MOST)
+    return replace(state, rate=state.rate + gained)
 
 
 def after_refusal(

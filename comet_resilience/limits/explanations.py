@@ -115,8 +115,8 @@ def explain(
     """Return the rate that explains a log best, if need be together with a cap.
 
     ``near`` is the rate that was tried, where one was; ``family`` is what was believed. A window
-    is thought of if some rate was believed, or after two closures; after one if the log
-    ``is_complete``, from the first attempt on.
+    is thought of if it was believed, or after two closures; after one if some rate was believed, or
+    the log ``is_complete``, from the first attempt on.
     """
     is_complete = is_complete and len(log) <= _COMPLETE
     found = _rate_alone(log, near, family, is_complete)
@@ -139,7 +139,9 @@ def _rate_alone(
     span = max(last[-1].at - last[0].at, 1e-3)
     centre = near or sum(one.is_accepted for one in last) / span
     found = _buckets(last, weights, centre, _WIDE if near is None else _NARROW)
-    if family is not None or _closures(last) >= (1 if is_complete else _CLOSURES):
+    is_window = family is not None and family.period > 0
+    one_is_enough = is_complete or family is not None
+    if is_window or _closures(last) >= (1 if one_is_enough else _CLOSURES):
         found += _windows(log, last, weights, is_complete)
     least = min(one.unexplained for one in found)
     for one in found:

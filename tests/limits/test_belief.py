@@ -52,6 +52,13 @@ def test_a_cap_and_few_refusals_are_no_rate() -> None:
     assert isinstance(believed(log_of(bucket(9.0, 30.0), 0.1, 40)), Listening)
 
 
+def test_a_log_no_longer_than_what_is_in_flight_shows_no_rate() -> None:
+    log = log_of(bucket(5.0, 4.0), 0.1, 120)
+    for one in log:
+        one.in_flight += 60
+    assert isinstance(believed(log), Listening)
+
+
 def test_a_window_is_believed_where_closures_show_it() -> None:
     state = believed(log_of(sliding(10, 10.0), 0.2, 120))
     assert isinstance(state, Keeping)
@@ -80,6 +87,12 @@ def test_a_window_is_tried_by_a_share_in_each_period() -> None:
     for _ in range(200):
         state = faster(state, 59.0 + 61.0)
     assert state.rate == pytest.approx(1.32)
+
+
+def test_a_window_that_was_taken_for_far_too_small_is_soon_found_out() -> None:
+    """However few sends it lets through: it takes time, not sends."""
+    slow = Trying(Keeping("", WINDOW, 2 / 60, until=0.0), 2 / 60, since=0.0)
+    assert faster(slow, 5 * 60.0).rate > 50 * slow.rate
 
 
 def test_a_refused_trial_that_the_log_explains_gives_a_new_rate() -> None:
