@@ -101,6 +101,9 @@ class _JumpingLoop:
         return self._loop.start(function)
 
     async def sleep(self, seconds: float) -> None:
+        if not _time.jumping:  # in the same order as had there never been a block
+            await self._loop.sleep(seconds)
+            return
         parking = self.park()
         cancel = self.call_at(self.now() + seconds, parking.go)
         try:

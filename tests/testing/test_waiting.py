@@ -161,6 +161,28 @@ async def test_afterwards_time_passes_again_and_never_goes_back() -> None:
 
 
 @pytest.mark.anyio
+async def test_afterwards_a_short_wait_is_as_short_as_ever() -> None:
+    """One turn of the loop, or another task would be served first that came later."""
+    order: list[str] = []
+
+    async def wait() -> None:
+        await running_loop().sleep(0)
+        order.append("a wait")
+
+    async def two_turns() -> None:
+        await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        order.append("two turns")
+
+    with no_waiting():
+        await running_loop().sleep(1_000)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        tasks.start_soon(two_turns)
+    assert order == ["a wait", "two turns"]
+
+
+@pytest.mark.anyio
 async def test_a_block_without_a_wait_leaves_nothing_behind() -> None:
     """A limiter's timer that is set when waiting is back fires in real time."""
     fired = anyio.Event()
