@@ -19,17 +19,20 @@ from typing import Final, TypeAlias
 from .attempt_log import JUDGED, Attempt
 from .explanations import Family, explain, share_unexplained_by_cap, unexplained_by_cap
 
-#: What a cap has to leave unexplained at least, and more than a rate does, if that is believed; and
-#: the share of it that the rate may leave. Less for a window, which holds back for long.
-GAIN_LEAST: Final = 1.2
+#: What a cap has to leave unexplained at least, and more than a rate does, if that is believed (a
+#: cap that wanders leaves some, too); and the share of it that the rate may leave. Less for a
+#: window, which holds back for long.
+GAIN_LEAST: Final = 5.0
 _SHARE: Final = 0.25
 _SHARE_WINDOW: Final = 0.1
-#: Of each refusal in all of the log, what a cap has to leave.
+#: Of each refusal in all of the log, what a cap has to leave. A window is refused in bursts, of
+#: which a cap explains most.
 _SHARE_OF_RATE: Final = 0.25
+_SHARE_OF_WINDOW: Final = 0.1
 #: How many refusals it takes, and how often the depth of a bucket has to be accepted: a process
 #: that hardly sends, because others take what there is, sees a deep bucket that fills slowly.
-_LEAST_REFUSALS: Final = 4
-_DEPTHS: Final = 2
+_LEAST_REFUSALS: Final = 8
+_DEPTHS: Final = 4
 #: The share of a rate that is used, as an explanation is good to some percent; and of one that was
 #: refused, at most.
 UNDER: Final = 0.97
@@ -136,7 +139,8 @@ def _shows(log: Sequence[Attempt], family: Family) -> bool:
     if 2 * in_flight[len(in_flight) // 2] > len(in_flight):
         return False
     accepted = sum(one.is_accepted for one in log)
-    if len(log) - accepted < _LEAST_REFUSALS or share_unexplained_by_cap(log) < _SHARE_OF_RATE:
+    least = _SHARE_OF_WINDOW if family.period else _SHARE_OF_RATE
+    if len(log) - accepted < _LEAST_REFUSALS or share_unexplained_by_cap(log) < least:
         return False
     return family.period > 0 or family.size <= 1 or accepted >= _DEPTHS * family.size
 

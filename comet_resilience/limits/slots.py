@@ -12,6 +12,7 @@ from typing import Final
 
 from ..events import LimitChanged, RateChanged, Standstill
 from .algorithm import LimitAlgorithm, StepBack, Ticket
+from .belief import Listening
 from .lookout import Lookout
 from .snapshot import Load
 from .spacing import Spacing
@@ -144,12 +145,14 @@ class Slots:
         old, new = self.per_minute, self.spacing.per_minute
         if old == new or (old and new and abs(new - old) < _RATE_STEP * old):
             return None
-        self.per_minute = new
+        self.per_minute, state = new, self.spacing.state
+        if old is None and not isinstance(state, Listening):
+            state = state.kept  # a trial may have begun since it was learnt
         return RateChanged(
             partition=self.key,
             old=old,
             new=new,
-            reason=self.spacing.state.reason,
+            reason=state.reason,
             in_flight=self.in_flight,
             waiting=self.waiting,
         )
