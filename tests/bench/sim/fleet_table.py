@@ -88,7 +88,7 @@ class RatesRun(rates.Run):
         return coordinator.limiter
 
 
-def rates_table(seeds: Sequence[int] = rates.HELD_OUT) -> Iterator[str]:
+def rates_table(seeds: Sequence[int] = (31, 32, 33)) -> Iterator[str]:
     """One line for each seed: four processes that share 300 a minute, with headers and without."""
     scene = next(scene for scene in rates.SCENES if scene.processes > 1)
     policies = {policy.name: policy for policy in rates.POLICIES if policy.is_ours}
