@@ -104,6 +104,7 @@ async def _behind_another_model(patience: float, queue_timeout: float | None = N
         return await inner.answer(request)
 
     inner.behave = answer
+    raised: Any = None
     async with anyio.create_task_group() as tasks:
         for number in range(4):  # an account starts with three at most
             tasks.start_soon(partial(ask, client, model=f"m{number}"))
@@ -114,8 +115,9 @@ async def _behind_another_model(patience: float, queue_timeout: float | None = N
             anyio.fail_after(patience),
         ):
             await ask(client, model="another")
+        raised = caught.value
         tasks.cancel_scope.cancel()
-    return caught.value
+    return raised
 
 
 @in_virtual_time

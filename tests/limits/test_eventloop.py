@@ -112,7 +112,6 @@ async def test_a_task_of_nobody_runs_to_its_end_and_fails_quietly() -> None:
     gc.collect()
     for event in tuple(waited_for):
         event.set()
-    del event
     await anyio.wait_all_tasks_blocked()
     await anyio.lowlevel.checkpoint()
     assert ran == ["done", "done"]
