@@ -67,7 +67,8 @@ class FleetShare(InFleet):
         jitter: Callable[[], float],
     ) -> None:
         self.member = member
-        self.make, self.maximum = make, ceiling(make())
+        self.make: MakeAlgorithm = make
+        self.maximum: int = ceiling(make())
         self.partition: Level | None = None
         self.retired: Retired = lambda *_: None
         self.keys: Keys = ("", "")

@@ -47,6 +47,8 @@ class SharedSpending(Spending):
         jitter: Callable[[], float],
     ) -> None:
         super().__init__(budget)
+        self.requests: int
+        self.tokens: int
         self.member: str = member
         self.key: str = key
         self._waiting, self._wake, self._next_jitter = waiting, wake, jitter

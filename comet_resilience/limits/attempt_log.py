@@ -54,9 +54,9 @@ class AttemptLog:
             for number in range(first, numbered + 1)
         }
         self.attempts: deque[Attempt] = deque(self._early.values())
-        self.born = born
-        self.numbered = numbered
-        self.is_complete = first == 1
+        self.born: float = born
+        self.numbered: int = numbered
+        self.is_complete: bool = first == 1
         self._refusal_time = _REFUSAL_TIME
 
     def sent_before(self, number: int, at: float, in_flight: int) -> Attempt:

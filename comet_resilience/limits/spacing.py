@@ -65,7 +65,7 @@ class Spacing:
 
     def __init__(self, numbered: int, level: int, born: float, now: float) -> None:
         self.state: State = Listening()
-        self.log = AttemptLog(numbered, level, born, now)
+        self.log: AttemptLog = AttemptLog(numbered, level, born, now)
         self._now = now
         self._early_until = numbered + _EARLY_DAYS
         self._doubts = _DOUBTS

@@ -7,39 +7,28 @@ anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
 from .gateway import Gateway
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import Unpack
 
     import openai
 
     from ..config import Options
+    from .capacity import Capacity
     from .received import ReceivedRequest
-    from .statistics import Sample
+    from .script import Scripted
+    from .statistics import Sample, Statistics
 
-P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def _on_its_loop(
-    method: Callable[Concatenate[Gateway, P], T],
-) -> Callable[Concatenate[GatewayInThread, P], T]:
-    """Return a method of a gateway as one to be called from anywhere, between two of its steps."""
-
-    @wraps(method)
-    def call(self: GatewayInThread, /, *args: P.args, **keywords: P.kwargs) -> T:
-        return self._portal.call(partial(method, self._gateway, *args, **keywords))
-
-    return call
 
 
 class GatewayInThread:
@@ -68,14 +57,60 @@ class GatewayInThread:
     ) -> None:
         self._stack.__exit__(exc_type, exc, traceback)
 
-    script = _on_its_loop(Gateway.script)
-    fail = _on_its_loop(Gateway.fail)
-    cut_streams = _on_its_loop(Gateway.cut_streams)
-    always = _on_its_loop(Gateway.always)
-    recover = _on_its_loop(Gateway.recover)
-    limit = _on_its_loop(Gateway.limit)
-    change = _on_its_loop(Gateway.change)
-    statistics = _on_its_loop(Gateway.statistics)
+    def script(self, *replies: Scripted, path: str | None = None, model: str | None = None) -> None:
+        """See `Gateway.script`."""
+        self._call(partial(self._gateway.script, *replies, path=path, model=model))
+
+    def fail(
+        self,
+        /,
+        name: str | int | None = None,
+        times: int = 1,
+        *,
+        status: int | None = None,
+        retry_after: float | str | None = None,
+        path: str | None = None,
+        model: str | None = None,
+        **changes: Any,
+    ) -> None:
+        """See `Gateway.fail`."""
+        fail = partial(self._gateway.fail, name, times, status=status, retry_after=retry_after)
+        self._call(partial(fail, path=path, model=model, **changes))
+
+    def cut_streams(
+        self, times: int = 1, *, path: str | None = None, model: str | None = None
+    ) -> None:
+        """See `Gateway.cut_streams`."""
+        self._call(partial(self._gateway.cut_streams, times, path=path, model=model))
+
+    def always(self, reply: Scripted, *, path: str | None = None, model: str | None = None) -> None:
+        """See `Gateway.always`."""
+        self._call(partial(self._gateway.always, reply, path=path, model=model))
+
+    def recover(self) -> None:
+        """See `Gateway.recover`."""
+        self._call(self._gateway.recover)
+
+    def limit(
+        self,
+        capacity: Capacity | Mapping[str, Capacity] | int | None,
+        *,
+        retry_after: float | None = None,
+    ) -> None:
+        """See `Gateway.limit`."""
+        self._call(partial(self._gateway.limit, capacity, retry_after=retry_after))
+
+    def change(self, /, **settings: Any) -> None:
+        """See `Gateway.change`."""
+        self._call(partial(self._gateway.change, **settings))
+
+    def statistics(self) -> Statistics:
+        """See `Gateway.statistics`."""
+        return self._call(self._gateway.statistics)
+
+    def _call(self, method: Callable[[], T]) -> T:
+        """Call a method of the gateway on its event loop, between two of its steps."""
+        return self._portal.call(method)
 
     @property
     def in_flight(self) -> int:
