@@ -258,7 +258,8 @@ class StepBack:
         sent_since = ticket.number > self.last_step
         if sent_since and ticket.in_flight > self.level and self.allowance > 0:
             self._grow(ticket.in_flight)
-        self._end_hold(now)
+        if self._hold_until is not None:
+            self._end_hold(self._hold_until, now)
 
     def refused(
         self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, jitter: float
@@ -303,7 +304,7 @@ class StepBack:
         while probes and (probes[0].decided or probes[0].sent_at + self._verdict_time <= now):
             self._take(probes.popleft(), now)
         if self._hold_until is not None:
-            self._end_hold(now)
+            self._end_hold(self._hold_until, now)
 
     @property
     def _haste(self) -> float:
@@ -376,8 +377,8 @@ class StepBack:
             return at_the_earliest
         return self._hold_latest
 
-    def _end_hold(self, now: float) -> None:
-        if self._hold_until is None or now < self._hold_ends(self._hold_until):
+    def _end_hold(self, at_the_earliest: float, now: float) -> None:
+        if now < self._hold_ends(at_the_earliest):
             return
         self._hold_until = None
         self.allowance = 1

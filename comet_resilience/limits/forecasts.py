@@ -33,7 +33,8 @@ class Forecasts:
         """Return when what the server has told lets a request go: ``now`` if at once."""
         at = now
         for told in partition.all_told:
-            at = max(at, told.ready_at(request, now))
+            if told.limits:
+                at = max(at, told.ready_at(request, now))
         return at
 
     def sent(self, lease: Lease, now: float) -> None:
@@ -69,7 +70,8 @@ class Forecasts:
         elif not sent.is_accepted:
             sent.is_accepted = signal is Signal.SUCCESS
             for told in lease.partition.all_told:
-                told.accepted(sent, now) if sent.is_accepted else told.withdrawn(sent)
+                if told.limits:
+                    told.accepted(sent, now) if sent.is_accepted else told.withdrawn(sent)
 
     def withdrawn(self, lease: Lease, now: float) -> None:
         """Count an attempt no longer that was never sent."""

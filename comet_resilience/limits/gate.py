@@ -134,6 +134,7 @@ class Gate:
     host: str = ""
     well_at: float = -math.inf
     told_since: float | None = None
+    is_wide_open: bool = True
     _window: float = math.inf
     _widens_at: float = math.inf
     _under_way: int = 0
@@ -152,21 +153,11 @@ class Gate:
         return self.closed_since is not None
 
     @property
-    def is_open_wide(self) -> bool:
-        """Tell whether it holds nobody."""
-        return self.closed_since is None and self._window == math.inf
-
-    @property
     def prospect(self) -> Prospect:
         """Return what those who wait here have to expect."""
         if self.closed_since is None:
-            return _WIDE_OPEN if self._window == math.inf else _OPENING
+            return _WIDE_OPEN if self.is_wide_open else _OPENING
         return Prospect(self.closed_since, self.next_at, len(self._canaries))
-
-    @property
-    def has_news(self) -> bool:
-        """Tell whether it has closed or opened since that was told."""
-        return self.closed_since != self.told_since
 
     @property
     def is_proven(self) -> bool:
@@ -187,7 +178,7 @@ class Gate:
     def wake_at(self) -> float | None:
         """Return when an attempt may pass without any event, ``None`` if time changes nothing."""
         if self.closed_since is None:
-            return self._widens_at if self._window < math.inf else None
+            return None if self.is_wide_open else self._widens_at
         times = [canary.sent_at + self._silence for canary in self._canaries[:1]]
         if len(self._canaries) < CANARIES_MOST:
             times.append(self.next_at)
@@ -228,7 +219,7 @@ class Gate:
         if passage.number > self._answered:
             self._answered = passage.number
         if self.closed_since is None:
-            if self._window < math.inf:
+            if not self.is_wide_open:
                 self._widen(self._window + 1)
         elif passage.is_canary or passage.number > max(self._row, default=0):
             self._open(now)
@@ -284,6 +275,7 @@ class Gate:
     ) -> None:
         """Close the gate, whatever was counted."""
         self.closed_since, self.seen, self.of_service = now, seen, of_service
+        self.is_wide_open = False
         self._window = self._widens_at = math.inf
         self._hint_tested = False
         self._plan(now, present, jitter)
@@ -306,7 +298,8 @@ class Gate:
         self._hint_until, self._hint_tested = 0.0, False
 
     def _widen(self, window: float) -> None:
-        self._window = window if window < OPENED_WIDE else math.inf
+        self.is_wide_open = window >= OPENED_WIDE
+        self._window = math.inf if self.is_wide_open else window
 
     def _plan(self, now: float, present: int, jitter: float) -> None:
         """Set the time of the next canary."""

@@ -81,7 +81,7 @@ class Gates:
     ) -> tuple[Passage, Passage]:
         """Return the passages of an attempt at both of its gates."""
         own = partition.gate
-        if not (own.is_closed or host.is_closed):
+        if own.closed_since is None and host.closed_since is None:
             return own.sent(now, request, 1, 0.0), host.sent(now, request, 1, 0.0)
         jitter = self._jitter()
         return (

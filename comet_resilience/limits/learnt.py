@@ -65,6 +65,8 @@ class Learnt:
 
     def ended(self, lease: Lease, signal: Signal, now: float) -> None:
         """Note that an attempt is over, and the limit has learnt what it taught."""
+        if lease.partition.slots.spacing is None:
+            return
         if signal is Signal.SUCCESS:
             self.accepted(lease, now)
         elif signal.is_overload:

@@ -145,7 +145,8 @@ class Pacer:
         pace = Pace.FREE
         if at > max(now, paced_until) and not partition.pressed.is_paused(now):
             pace, at = Pace.PRESSED, now
-        at = max(at, self.paid_at(partition, request, now))
+        if self._has_budgets:
+            at = max(at, self.paid_at(partition, request, now))
         return (pace, at) if at <= now else (Pace.HELD, at)
 
     def paid_at(self, partition: Partition, request: Standing, now: float) -> float:

@@ -95,24 +95,24 @@ class Scheduler:
     ) -> Lease | None:
         """Return a slot if one is free and nobody waits for it, else ``None``."""
         host, above = partition.host, partition.above
-        partition.slots.algorithm.tick(now)
-        partition.gate.tick(now)
-        host.tick(now)
+        _tick(partition, now)
         self._note_change(partition, now)
         if above is not None:
             above.slots.algorithm.tick(now)
+            if above.ring or not above.slots.has_room:
+                return None
         if (
-            partition.may_send
-            and not partition.slots.waiting
-            and not (above is not None and above.ring)
-            and _may_pass(partition, host, now)
-            and (order is None or partition.lets_retries_pass)
+            partition.slots.waiting
+            or not partition.slots.has_room
+            or not _may_pass(partition, host, now)
+            or not (order is None or partition.lets_retries_pass)
         ):
-            pace = self._pacer.pace(partition, request, now, latest)
-            if pace is not Pace.HELD:
-                order = order or partition.next_order()
-                return self._grant(partition, now, order, loop, request, host, pace)
-        return None
+            return None
+        pace = self._pacer.pace(partition, request, now, latest)
+        if pace is Pace.HELD:
+            return None
+        order = order or partition.next_order()
+        return self._grant(partition, now, order, loop, request, host, pace)
 
     def accept(self, lease: Lease, now: float, loop: EventLoop | None) -> None:
         """Note that an answer has begun, and give out what that made free."""
@@ -226,9 +226,7 @@ class Scheduler:
 
     def _pump_alone(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
         host = partition.host
-        partition.slots.algorithm.tick(now)
-        partition.gate.tick(now)
-        host.tick(now)
+        _tick(partition, now)
         if partition.slots.waiting:
             self._serve_waiting(partition, host, now, loop)
         else:
@@ -276,7 +274,7 @@ class Scheduler:
         """Give the account's free slots to the partitions below that need no more, in turn."""
         slots, ring = account.slots, account.ring
         slots.algorithm.tick(now)
-        if not ring and not account.timer.is_set and slots.limit == slots.algorithm.limit:
+        if not ring and account.timer.at is None and slots.limit == slots.algorithm.limit:
             return
         while ring:
             partition = ring.head()
@@ -386,7 +384,7 @@ class Scheduler:
     def _settle(self, level: Level, now: float, loop: EventLoop | None) -> None:
         """Note what has changed, and when to look at it next."""
         self._note_change(level, now)
-        if level.slots.waiting or level.timer.is_set:
+        if level.slots.waiting or level.timer.at is not None:
             wake_at = level.wake_at
             if wake_at is not None and wake_at <= now:
                 wake_at = _look_again(level, now)
@@ -394,11 +392,15 @@ class Scheduler:
             level.timer.set(wake_at, owner, loop, lambda: self._on_timer(level))
 
     def _note_change(self, level: Level, now: float) -> None:
-        changes = (level.slots.change(), level.slots.rate_change())
-        if level.slots.has_bound and self._is_observed():
-            self._events.extend(change for change in changes if change is not None)
-        if isinstance(level, Partition) and (level.gate.has_news or level.host.has_news):
-            self._events.extend(self._gates.news(level, level.host, now))
+        slots = level.slots
+        if slots.limit != slots.algorithm.limit or slots.spacing is not None:
+            changes = (slots.change(), slots.rate_change())
+            if slots.has_bound and self._is_observed():
+                self._events.extend(change for change in changes if change is not None)
+        if isinstance(level, Partition):
+            gate, host = level.gate, level.host
+            if gate.closed_since != gate.told_since or host.closed_since != host.told_since:
+                self._events.extend(self._gates.news(level, host, now))
 
 
 def _look_again(level: Level, now: float) -> float:
@@ -407,8 +409,19 @@ def _look_again(level: Level, now: float) -> float:
     As at a closed gate where it is time for a canary, while the account has no slot for it.
     """
     soon, at = now + _LOOK_AGAIN, level.timer.at
-    return at if level.timer.is_set and now < at <= soon else soon
+    return at if at is not None and now < at <= soon else soon
+
+
+def _tick(partition: Partition, now: float) -> None:
+    """Do what time has made due in a partition: at its limit, and at gates that are not wide."""
+    partition.slots.algorithm.tick(now)
+    for gate in (partition.gate, partition.host):
+        if not gate.is_wide_open:
+            gate.tick(now)
 
 
 def _may_pass(partition: Partition, host: Gate, now: float) -> bool:
-    return partition.gate.has_room(now) and host.has_room(now)
+    own = partition.gate
+    if own.is_wide_open and host.is_wide_open:
+        return True
+    return own.has_room(now) and host.has_room(now)

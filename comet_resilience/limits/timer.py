@@ -14,13 +14,8 @@ class Timer:
 
     def __init__(self) -> None:
         self._cancel: Callable[[], object] | None = None
-        self.at: float = 0.0  # when it goes off, if it is set
+        self.at: float | None = None  # when it goes off, ``None`` if it is not set
         self._loop: EventLoop | None = None
-
-    @property
-    def is_set(self) -> bool:
-        """Tell whether it will go off."""
-        return self._cancel is not None
 
     def set(
         self,
@@ -53,9 +48,9 @@ class Timer:
                 self._cancel()
             else:
                 self._loop.call_soon(self._cancel)
-        self._cancel = None
+        self.at = self._cancel = None
 
     def went_off(self, running: EventLoop | None) -> None:
         """Note that it went off, on the loop that is running."""
         if self._loop is running:
-            self._cancel = None
+            self.at = self._cancel = None

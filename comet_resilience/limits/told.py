@@ -53,45 +53,45 @@ class ToldLimit(Protocol):
 class Told:
     """The rates that servers have told of one partition, or of one account."""
 
-    __slots__ = ("_limits", "forecasts", "named", "recent")
+    __slots__ = ("forecasts", "limits", "named", "recent")
 
     def __init__(self) -> None:
         self.recent: deque[Sent] = deque(maxlen=_RECENT)
         self.forecasts: dict[tuple[Counted, str], Forecast] = {}
         self.named: dict[tuple[Counted, float], NamedLimit] = {}
-        self._limits: tuple[ToldLimit, ...] = ()  # both
+        self.limits: tuple[ToldLimit, ...] = ()  # both
 
     def ready_at(self, request: Standing, now: float) -> float:
         """Return when all of it lets a request go: ``now`` if at once."""
         at = now
-        for limit in self._limits:
+        for limit in self.limits:
             at = max(at, limit.ready_at(now, _cost(request, limit.counted)))
         return at
 
     @property
     def binds(self) -> bool:
         """Tell whether a limit on requests is known by it, and proved."""
-        return any(one.counted is Counted.REQUESTS and one.is_kept for one in self._limits)
+        return any(one.counted is Counted.REQUESTS and one.is_kept for one in self.limits)
 
     def sent(self, sent: Sent, now: float) -> None:
         """Count an attempt that goes out."""
         self.recent.append(sent)
-        for limit in self._limits:
+        for limit in self.limits:
             limit.sent(sent, now)
 
     def changed(self, sent: Sent, was: Sent) -> None:
         """Count what an attempt costs otherwise than was thought."""
-        for limit in self._limits:
+        for limit in self.limits:
             limit.correct(sent, sent.cost(limit.counted) - was.cost(limit.counted))
 
     def accepted(self, sent: Sent, now: float) -> None:
         """Note that an attempt was not refused."""
-        for limit in self._limits:
+        for limit in self.limits:
             limit.accepted(sent, now)
 
     def withdrawn(self, sent: Sent) -> None:
         """Note that an attempt was neither accepted nor refused."""
-        for limit in self._limits:
+        for limit in self.limits:
             limit.withdrawn(sent)
 
     def hear(self, sent: Sent, reading: RateReading, *, is_refusal: bool) -> None:
@@ -104,7 +104,7 @@ class Told:
                 forecast.count(each)
             while len(self.forecasts) > _FORECASTS:
                 del self.forecasts[next(iter(self.forecasts))]
-            self._limits = (*self.forecasts.values(), *self.named.values())
+            self.limits = (*self.forecasts.values(), *self.named.values())
         forecast.hear(sent, reading, is_refusal=is_refusal)
 
     def name(self, words: RateInWords, now: float) -> None:
@@ -114,7 +114,7 @@ class Told:
             self.named[key] = NamedLimit.said(words, self.recent, now)
             while len(self.named) > _NAMED:
                 del self.named[next(iter(self.named))]
-            self._limits = (*self.forecasts.values(), *self.named.values())
+            self.limits = (*self.forecasts.values(), *self.named.values())
 
 
 def _cost(request: Standing, counted: Counted) -> float:

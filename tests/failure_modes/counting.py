@@ -148,7 +148,7 @@ class Case:
         return (
             self.wire.connections == 0
             and all(p.in_flight == p.waiting == 0 for p in shown)
-            and not any(p.timer.is_set for p in partitions)
+            and not any(p.timer.at is not None for p in partitions)
         )
 
 

@@ -42,7 +42,9 @@ SHORT, LONG = 0.02, 60.0
 
 def at_rest(client: Any) -> bool:
     """Tell whether no slot is held, nobody waits and no timer of the limiter is armed."""
-    timers = [partition.timer.is_set for partition in limiter_of(client)._partitions.values()]
+    timers = [
+        partition.timer.at is not None for partition in limiter_of(client)._partitions.values()
+    ]
     return not any(timers) and all(
         shown.in_flight == shown.waiting == 0 for shown in snapshot(client).partitions
     )

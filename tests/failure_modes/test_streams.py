@@ -218,7 +218,7 @@ def test_fm17_cut_at_every_byte_offset(cut: Exception | None, backend: str) -> N
             assert await _text_or_error(client) in ("Hello", "an error")
             assert len(inner.sent) == sent + 1
             assert at_rest(client)
-        assert not any(p.timer.is_set for p in limiter_of(client)._partitions.values())
+        assert not any(p.timer.at is not None for p in limiter_of(client)._partitions.values())
 
     anyio.run(sweep, backend=backend)
 

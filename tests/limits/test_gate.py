@@ -167,4 +167,4 @@ def test_it_always_opens_when_the_outage_has_ended(
     for _ in range(300):
         assert gate.has_room(now)
         gate.answered(send(gate, now), now)
-    assert gate.is_open_wide
+    assert gate.is_wide_open

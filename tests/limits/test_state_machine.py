@@ -166,7 +166,7 @@ class LimiterMachine(RuleBasedStateMachine):
         assert partition.slots.waiting == len(self.queue)
         if self.queue:
             assert not partition.slots.has_room
-            assert partition.slots.in_flight or partition.timer.is_set
+            assert partition.slots.in_flight or partition.timer.at is not None
 
 
 LimiterMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
@@ -383,9 +383,11 @@ class WholeMachine(RuleBasedStateMachine):
             if not slots.waiting:
                 continue
             in_flight = slots.in_flight or (above is not None and above.slots.in_flight)
-            timed = partition.timer.is_set or (above is not None and above.timer.is_set)
+            timed = partition.timer.at is not None or (
+                above is not None and above.timer.at is not None
+            )
             assert in_flight or timed
-            assert not partition.timer.is_set or partition.timer.at > self.loop.time()
+            assert partition.timer.at is None or partition.timer.at > self.loop.time()
 
     @invariant()
     def nobody_waits_who_may_go(self) -> None:

@@ -42,7 +42,7 @@ def test_it_is_set_once_for_one_time_and_anew_for_another() -> None:
     timer.set(5.0, loop, loop, nothing)
     timer.set(5.0, loop, loop, nothing)
     assert loop.later == [(5.0, nothing)]
-    assert timer.is_set
+    assert timer.at == 5.0
     timer.set(4.0, loop, loop, nothing)
     assert loop.later == [(5.0, nothing), (4.0, nothing)]
     assert loop.cancelled == 1
@@ -55,7 +55,7 @@ def test_it_is_cancelled_where_nobody_waits() -> None:
     for at, owner in ((None, loop), (6.0, None)):
         timer.set(5.0, loop, loop, nothing)
         timer.set(at, owner, loop, nothing)
-        assert not timer.is_set
+        assert timer.at is None
     assert loop.cancelled == 2
 
 
@@ -67,7 +67,7 @@ def test_another_loop_is_asked_to_look_itself() -> None:
     timer.set(5.0, owner, running, nothing)
     assert owner.soon == [nothing]
     assert not owner.later
-    assert not timer.is_set
+    assert timer.at is None
 
 
 def test_it_is_cancelled_on_its_own_loop() -> None:
@@ -96,6 +96,6 @@ def test_one_that_went_off_is_not_set_any_more() -> None:
     timer = Timer()
     timer.set(5.0, here, here, nothing)
     timer.went_off(there)
-    assert timer.is_set
+    assert timer.at == 5.0
     timer.went_off(here)
-    assert not timer.is_set
+    assert timer.at is None
