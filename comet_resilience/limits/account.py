@@ -19,8 +19,8 @@ from .slots import Slots
 from .timer import Timer
 from .told import Told
 
-#: Partitions whose requests in flight differ by less than this take turns: so each learns how many
-#: it may have, while slow answers of one do not take all slots.
+#: Partitions whose requests in flight differ by less than this take turns: each can find its own
+#: limit, and slow answers of one do not take all slots.
 FAIR_STEP: Final = 4
 
 
@@ -62,7 +62,7 @@ BelowT = TypeVar("BelowT", bound=Below)
 
 
 class Account(Generic[BelowT]):
-    """The slots of an account, the evidence about its ceiling, and whose turn it is."""
+    """The slots of an account, the evidence about its ceiling, and the ring of its partitions."""
 
     __slots__ = (
         "__weakref__",
@@ -86,7 +86,7 @@ class Account(Generic[BelowT]):
 
     @property
     def wake_at(self) -> float | None:
-        """Return when time alone may free a slot for one who waits, ``None`` if nobody does."""
+        """Return when time alone may free a slot for a waiter, ``None`` if there is none."""
         if not self.slots.waiting or not self.ring:
             return None
         at = self.slots.algorithm.wake_at
@@ -99,16 +99,16 @@ class Account(Generic[BelowT]):
 
     @property
     def is_open(self) -> bool:
-        """Tell whether only slots are wanting."""
+        """Tell whether its limit is not closed."""
         return not self.slots.is_closed
 
     @property
     def is_paced(self) -> bool:
-        """Tell whether a rate holds somebody back: it holds partitions, not their account."""
+        """Return ``False``: rates hold back partitions, not their account."""
         return False
 
     def place(self, partition: BelowT) -> None:
-        """Let a partition take its turn, or stand where it belongs now."""
+        """Put a partition into the ring, or where it belongs there now."""
         self.ring.place(partition, partition.urgency, partition.slots.in_flight // FAIR_STEP)
 
     def accept(self, lease: HeldBelow, now: float) -> None:
@@ -126,7 +126,7 @@ class Account(Generic[BelowT]):
         *,
         is_explained: bool = False,
     ) -> bool:
-        """Take back a slot of a partition below; return whether that is to learn of it."""
+        """Take back a slot of a partition below; tell whether that is to learn of the outcome."""
         slots, upper, is_told = self.slots, lease.upper, True
         slots.free(lease)
         if upper is None:
@@ -150,7 +150,7 @@ class Account(Generic[BelowT]):
         return is_told
 
     def _note_acceptance(self, lease: HeldBelow, now: float) -> None:
-        """Take the acceptance of an attempt below for one of as many in the account."""
+        """Report an accepted attempt to the evidence and the limit of the account."""
         if lease.upper is not None:
             self.blame.accepted(lease.partition, lease.ticket, lease.upper)
             self.slots.algorithm.accepted(lease.upper, now)

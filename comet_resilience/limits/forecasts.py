@@ -1,7 +1,7 @@
-"""The rates that servers tell, in headers and in words, for each partition and each account.
+"""The rates that servers report, in headers and in words, for each partition and each account.
 
-One source of the ``Pacer``. How a forecast is made of headers is in ``forecast``, what is made of
-words in ``named``, and when either binds in ``trust``.
+One source of the ``Pacer``. ``forecast`` makes a forecast of headers, ``named`` a limit of words,
+and ``trust`` says when either is binding.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from .gate import Standing
 if TYPE_CHECKING:
     from .partition import Lease, Partition
 
-#: Tokens are counted from where less than this share of their limit is left.
+#: Tokens are counted once less than this share of their limit is left.
 _SCARCE: Final = 0.5
 
 
 class Forecasts:
-    """The limits that servers have told of; each partition and each account keeps its own."""
+    """The limits that servers have reported; each partition and each account keeps its own."""
 
     __slots__ = ("_number", "count_tokens")
 
@@ -30,7 +30,7 @@ class Forecasts:
         self.count_tokens: bool = False  # since tokens were scarce first
 
     def ready_at(self, partition: Partition, request: Standing, now: float) -> float:
-        """Return when what the server has told lets a request go: ``now`` if at once."""
+        """Return when the reported limits let a request go: ``now`` if at once."""
         at = now
         for told in partition.all_told:
             if told.limits:
@@ -54,7 +54,7 @@ class Forecasts:
         self.ended(lease, Signal.SUCCESS, now)
 
     def ended(self, lease: Lease, signal: Signal, now: float) -> None:
-        """Read the headers of an attempt, unless they are read, and note whether it was refused."""
+        """Read the headers of an attempt, unless that was done, and note whether it was refused."""
         sent = lease.foretold
         if sent is None:
             return
@@ -74,14 +74,14 @@ class Forecasts:
                     told.accepted(sent, now) if sent.is_accepted else told.withdrawn(sent)
 
     def withdrawn(self, lease: Lease, now: float) -> None:
-        """Count an attempt no longer that was never sent."""
+        """Uncount an attempt that was never sent."""
         if lease.foretold is not None:
             self._settle(lease.foretold, lease, is_free=True)
             for told in lease.partition.all_told:
                 told.withdrawn(lease.foretold)
 
     def _settle(self, sent: Sent, lease: Lease, *, is_free: bool) -> Sent:
-        """Note what an attempt has really cost; return what was thought."""
+        """Note what an attempt has really cost; return the estimate that counted until now."""
         was = Sent(sent.number, sent.at, sent.prompt_tokens, sent.output_tokens, sent.is_free)
         tokens, output = lease.tokens, lease.output_tokens
         if sent.is_free or not (is_free or tokens is not None):
@@ -100,13 +100,13 @@ class Forecasts:
         if reading.counted is not Counted.REQUESTS:
             self.count_tokens |= reading.remaining < _SCARCE * reading.limit
             if lease.request.cost is None or not self.count_tokens:
-                return  # nobody knows what it cost
+                return  # its cost is unknown
         lease.partition.told.hear(sent, reading, is_refusal=is_refusal)
 
     def _refused(
         self, lease: Lease, sent: Sent, was: Sent, readings: tuple[RateReading, ...], now: float
     ) -> None:
-        """Compare a refusal with what was told."""
+        """Compare a refusal with the limits that were reported."""
         by = {(reading.counted, reading.name): reading for reading in readings}
         for key, forecast in lease.partition.told.forecasts.items():
             forecast.refused(sent, was.cost(forecast.counted), by.get(key))

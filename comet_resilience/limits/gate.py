@@ -1,21 +1,25 @@
-"""The gate that an outage closes, apart from the limit. Pure: time and jitter are arguments.
+"""The gate that an outage closes: a circuit breaker. Pure: time and jitter are arguments.
 
-1. It closes when failures that are neither load nor their request's fault come in a row, as
-   numbered when sent, from different requests: five, or three where no connection could be made;
-   of a request that failed while others were answered since, each counts half.
-2. While it is closed requests wait, which costs them no retry and holds nothing, and canaries go
-   out one by one: after 0.4 s, then after half the time that it has been closed (less where more
-   than twenty wait), up to 5 s or ``backoff_max``, times 1 - 1/present, so that a request that is
-   alone is never held: its own backoff is its gate.
-3. A server's ``Retry-After`` takes the place of that time once one canary has tested it early and
-   was refused.
-4. The first canary that is answered opens the gate, and so does one that has been out for three
-   times as long as the failures took, and for a second at least.
-5. Then four may be under way at once, one more for each that is answered and twice as many after
-   each second, so that the first breath of a service is no burst.
+An open gate lets requests pass, a closed one holds them back (of a circuit breaker one says it the
+other way round). The limit on concurrency is no part of it, and an outage does not move the limit.
 
-There is one for each partition, which failures of the service close, and one for each host, which
-broken and refused connections close, and two partitions whose gates closed with no answer between.
+1. It closes after a row of failures, in the order in which the attempts were sent, that were due
+   neither to load nor to their requests, and that came from different requests: five, or three
+   where no connection could be made. A failure counts half if its request had failed before and
+   others were answered since.
+2. While it is closed requests wait, use up no retries and hold nothing. Canaries go out one by
+   one: after 0.4 s, then after half the time that the gate has been closed (less where more than
+   twenty requests wait), up to 5 s or ``backoff_max``. All of this times 1 - 1/present, so that a
+   single request is never held back: it has its own backoff.
+3. A server's ``Retry-After`` replaces these times once a canary that did not wait for it has
+   failed.
+4. The first canary that is answered opens the gate. So does one that is still under way after
+   three times as long as the failures took, and at least one second.
+5. It opens step by step, so that a service that has just come back meets no burst: four attempts
+   at once, one more for each answer, and twice as many after each second.
+
+Each partition has a gate, which failures of the service close. Each host has one, which failed
+connections close, and so do two of its partitions whose gates close without an answer in between.
 """
 
 from __future__ import annotations
@@ -27,26 +31,26 @@ from typing import Final, NamedTuple
 from .budget import Cost
 from .snapshot import Load
 
-#: Points of a failure, of one where no connection was made, and those in a row that close.
+#: Points of a failure, of one where no connection was made, and the sum in a row that closes.
 POINTS: Final = 6
 POINTS_UNREACHABLE: Final = 10
 POINTS_TO_CLOSE: Final = 30
 #: How many outcomes are remembered, to find rows among failures that overtake each other.
 OUTCOMES_KEPT: Final = 64
-#: Seconds before the first canary, the share of the time closed before each later one, the most,
-#: and the random share by which clients fall out of step.
+#: Seconds before the first canary; for later ones the share of the time that the gate has been
+#: closed, and the most seconds; and the random share that keeps clients from going in step.
 FIRST_CANARY: Final = 0.4
 CANARY_SHARE: Final = 0.5
 CLOSED_MAX: Final = 5.0
 CANARY_SPREAD: Final = 0.1
-#: Above so many requests the most shrinks, with their root: each second is lost by more of them.
+#: Above so many requests the longest wait shrinks with their square root: more of them lose time.
 MANY_PRESENT: Final = 20
 #: Canaries that may be under way at once, where failures take longer than the time between them.
 CANARIES_MOST: Final = 3
-#: A canary without news for so many times the failures' time, and so many seconds, is good news.
+#: A canary counts as answered after so many times the failures' time, and at least so many seconds.
 SILENCE_SHARE: Final = 3.0
 SILENCE_LEAST: Final = 1.0
-#: Requests under way at once after the gate has opened, and from how many on it is wide open.
+#: Attempts at once when the gate has just opened, and how many at once mean that it is wide open.
 OPENING_WINDOW: Final = 4
 OPENED_WIDE: Final = 256
 OPENING_STEP: Final = 1.0
@@ -57,13 +61,13 @@ RETRY_AFTER_SPREAD: Final = 0.05
 
 @dataclass(slots=True, eq=False)
 class Standing:
-    """One request as the gates and the budgets know it, over all its attempts.
+    """One request as gates and budgets know it, over all its attempts.
 
     ``sent`` counts attempts; ``failed_at`` is when the last one that met an outage was sent.
-    ``ahead`` is how many waited when it joined the tail of a queue, ``None`` if it went elsewhere.
-    ``held_by_account`` are the account's figures where nothing else held it back when it left a
-    queue. ``cost`` is what an attempt takes of a budget, where there is one; ``takes_more_than`` so
-    many tokens were left by a server that refused it all the same.
+    ``ahead`` is the length of the queue when it joined the tail, ``None`` if it did not.
+    ``held_by_account`` are the account's figures, if only its limit held the request back when it
+    left the queue. ``cost`` is what an attempt takes of a budget; ``takes_more_than`` is the number
+    of tokens that a server had left when it refused the request all the same.
     """
 
     sent: int = 0
@@ -86,9 +90,9 @@ class Passage:
 
 
 class Prospect(NamedTuple):
-    """The prospects of all who wait at a gate, equal as long as they stay the same.
+    """The state of a gate as far as waiters depend on it; equal while nothing changes for them.
 
-    Since when it is closed, the time of the next canary, and how many are under way.
+    ``canaries`` is the number under way.
     """
 
     closed_since: float | None
@@ -116,12 +120,13 @@ class _Failed:
 
 @dataclass(slots=True, eq=False)
 class Gate:
-    """Open, closed, or opening; see the module's head.
+    """One gate: open, closed, or opening; the rules are in the module's docstring.
 
-    ``longest`` bounds its own waits, ``seen`` is the failure that it knows last, in words.
-    ``began_at`` is when the first attempt of the row was sent that closed it, ``answered_at`` when
-    the latest one was that anything came back for, ``well_at`` the latest that was no failure.
-    ``of_service`` says of a host that its service fails, not its connections.
+    ``longest`` bounds the waits that it names itself, ``seen`` is the latest failure, in words.
+    Three times at which attempts were sent: ``began_at`` is that of the first failure in the row
+    that closed it, ``answered_at`` that of the latest attempt that got a response, ``well_at`` that
+    of the latest success. ``of_service`` says that a host's service fails, not its connections.
+    ``told_since`` is ``closed_since`` as observers know it.
     """
 
     longest: float = CLOSED_MAX
@@ -154,7 +159,7 @@ class Gate:
 
     @property
     def prospect(self) -> Prospect:
-        """Return what those who wait here have to expect."""
+        """Return the state as far as waiters depend on it."""
         if self.closed_since is None:
             return _WIDE_OPEN if self.is_wide_open else _OPENING
         return Prospect(self.closed_since, self.next_at, len(self._canaries))
@@ -165,7 +170,7 @@ class Gate:
         return self.answered_at > -math.inf
 
     def opens_at(self, now: float) -> float:
-        """Return when it may open at the earliest: now, unless closed with no canary under way."""
+        """Return when it may open at the earliest: now, if open or with a canary under way."""
         return now if self.closed_since is None or self._canaries else max(now, self.next_at)
 
     def has_room(self, now: float) -> bool:
@@ -185,7 +190,7 @@ class Gate:
         return min(times)
 
     def tick(self, now: float) -> None:
-        """Do what is due by now: silence is good news."""
+        """Do what is due by now: open after a canary's silence, or open a step wider."""
         if self.closed_since is not None:
             if self._canaries and now >= self._canaries[0].sent_at + self._silence:
                 self._open(now)
@@ -194,9 +199,9 @@ class Gate:
             self._widen(2 * self._window)
 
     def sent(self, now: float, request: Standing, present: int, jitter: float) -> Passage:
-        """Return the passage of an attempt; while closed it is a canary.
+        """Return the passage of an attempt, which is a canary if the gate is closed.
 
-        Only a closed gate needs to know how many are ``present``.
+        ``present`` and ``jitter`` matter only then: they set the time of the next canary.
         """
         self._numbered += 1
         passage = Passage(self._numbered, now, request)
@@ -209,7 +214,7 @@ class Gate:
         return passage
 
     def answered(self, passage: Passage, now: float, *, well: bool = True) -> None:
-        """Note that its answer has begun, or that what came shows the other side to be there."""
+        """Note an answer, or (not ``well``) a response that shows the other side to be there."""
         if not self._decide(passage):
             return
         if well and passage.sent_at > self.well_at:
@@ -264,7 +269,7 @@ class Gate:
             self.close(now, seen, present, jitter)
 
     def passed(self, passage: Passage, now: float, *, unsent: bool = False) -> None:
-        """Note an end that teaches nothing; one that was never sent leaves its turn to another."""
+        """Note an end that proves nothing; the turn of an ``unsent`` canary goes to another."""
         if self._decide(passage):
             self._keep(passage.number, None)
             if unsent and passage.is_canary:
@@ -281,7 +286,7 @@ class Gate:
         self._plan(now, present, jitter)
 
     def test_now(self, now: float) -> None:
-        """Let the next canary go at once: there is news from elsewhere."""
+        """Let the next canary go at once: another gate of the host has opened."""
         self.next_at = min(self.next_at, now)
 
     @property
@@ -331,7 +336,7 @@ class Gate:
             del self._row[next(iter(self._row))]
 
     def _row_with(self, number: int) -> list[_Failed]:
-        """Return the failures sent one after the other, the one with this number among them."""
+        """Return the row of failures, by consecutive numbers, that contains this number."""
         row, first, last = self._row, number, number
         while first - 1 in row and first - 1 > self._opened:
             first -= 1

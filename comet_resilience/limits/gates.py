@@ -1,7 +1,7 @@
-"""The gates of one limiter: whose failure it was, who waits, and who is told. Nothing here waits.
+"""The gates of one limiter: which of them a failure counts for, and who passes next.
 
-Each partition has a gate of its own, each host one for all of its partitions. The limiter calls
-every method under its lock.
+Each partition has a gate of its own, each host one for all of its partitions. Nothing here waits;
+the limiter calls every method under its lock.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .gate import Gate, Passage, Standing
 if TYPE_CHECKING:
     from .partition import Lease, Outcome, Partition, Waiter
 
-#: Seconds for which a request waits at a closed gate: as long as the SDK waits for one answer by
-#: itself; less where nothing was ever answered, for then the address may be wrong.
+#: Seconds for which a request waits at a closed gate: as long as the SDK's default read timeout;
+#: less where nothing was ever answered, since the address may be wrong.
 PATIENCE: Final = 600.0
 PATIENCE_UNPROVEN: Final = 60.0
 #: Hosts remembered before those whose gate is open are forgotten.
@@ -25,7 +25,7 @@ HOSTS_KEPT: Final = 64
 
 
 class Gates:
-    """The gates of hosts, and what the outcome of an attempt means for both of its gates."""
+    """The gates of hosts, and the effect of each outcome on both of its attempt's gates."""
 
     def __init__(
         self,
@@ -53,16 +53,16 @@ class Gates:
         return gate
 
     def at(self, host: Gate) -> list[Partition]:
-        """Return the partitions of a host, by how long their first request has waited."""
+        """Return the partitions of a host, the one whose first request waits longest first."""
         found = self._of(host)
         return sorted(found, key=lambda one: one.head().since if one.slots.waiting else 0.0)
 
     def queue_up(self, partition: Partition, host: Gate) -> None:
-        """Let a partition stand in line for a host that opens step by step, and has no room."""
+        """Put a partition in line for a host's gate that is opening and has no room."""
         self._in_line.setdefault(host, {})[partition] = None
 
     def next_in_line(self, host: Gate, now: float) -> Partition | None:
-        """Take the next out of the line for a host, ``None`` if none is there or may pass."""
+        """Remove the next partition from the line for a host; ``None`` if none may pass."""
         line = self._in_line.get(host) if self._in_line else None
         if line is None or not host.has_room(now):
             return None
@@ -73,7 +73,7 @@ class Gates:
         return partition
 
     def dissolve_line(self, host: Gate) -> None:
-        """Let all partitions leave the line for a host: each is asked by itself."""
+        """Drop the line for a host: its gate has moved, and each partition is looked at."""
         self._in_line.pop(host, None)
 
     def sent(
@@ -90,7 +90,7 @@ class Gates:
         )
 
     def judge(self, lease: Lease, outcome: Outcome, now: float) -> None:
-        """Tell both gates what an attempt came to."""
+        """Report the outcome of an attempt to both of its gates."""
         own, host, signal = lease.partition.gate, lease.host, outcome.signal
         at_own, at_host = lease.passages
         if signal is Signal.SUCCESS or signal.is_overload:
@@ -122,7 +122,7 @@ class Gates:
             host.close(now, outcome.what, self._present(host), self._jitter(), of_service=True)
 
     def _is_the_hosts(self, lease: Lease) -> bool:
-        """Tell whether another partition of the host fails as well, and nothing went well since."""
+        """Tell whether another partition of the host fails too, without a success since."""
         host = lease.host
         if host.is_closed:
             return False
@@ -147,7 +147,7 @@ class Gates:
         )
 
     def news(self, partition: Partition, host: Gate, now: float) -> list[GateClosed | GateOpened]:
-        """Return events for what has changed at these two gates since the last call."""
+        """Return the events for what has changed at these two gates since the last call."""
         events: list[GateClosed | GateOpened] = []
         for gate in (partition.gate, host):
             if gate.closed_since == gate.told_since:
@@ -174,13 +174,13 @@ class Gates:
         return events
 
     def hopeless(self, partition: Partition, now: float) -> list[Waiter]:
-        """Return those who wait at a closed gate that cannot open in time, or wait too long."""
+        """Return the waiters whose closed gate cannot open in time, or has kept them too long."""
         return [
             waiter for waiter in partition.waiters() if self.holds_for_good(waiter, partition, now)
         ]
 
     def holds_for_good(self, waiter: Waiter, partition: Partition, now: float) -> bool:
-        """Tell whether to turn a waiter away; ``turned_away`` then names the gate."""
+        """Tell whether to turn a waiter away, and set its ``turned_away`` to the gate."""
         for gate in (partition.gate, waiter.host):
             if gate.closed_since is None:
                 continue
@@ -193,7 +193,7 @@ class Gates:
         return False
 
     def _present(self, host: Gate) -> int:
-        """Count the requests that want something of a host."""
+        """Count the requests to a host: waiting, under way, or between two attempts."""
         return sum(one.slots.present for one in self._of(host))
 
     def _of(self, host: Gate) -> list[Partition]:

@@ -1,9 +1,9 @@
 """The rates that are learnt from refusals: one source of the ``Pacer``.
 
-The limit of each partition has a ``Spacing`` of its own from its first refusal on, if it is one of
-ours. Partitions that share a rate cannot see it, and whoever gives way to the others starves: where
-another partition of the same account was refused within a minute, nobody's rate is believed. For
-the same reason limits of a fleet and of the user have no spacing.
+Each ``StepBack`` limit has a ``Spacing`` from its first refusal on. Partitions that share one rate
+cannot see it, and one that slows down would starve beside the others. So no rate is believed while
+another partition of the same account was refused within a minute. For the same reason the limits
+of a fleet, and algorithms of the user's own, have no spacing.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .partition import Lease, Partition
     from .slots import Slots
 
-#: Seconds for which a partition's refusal counts: two that are refused may share one rate. The
-#: latest few are enough: those before them know already that they share it.
+#: Seconds for which a refusal shows that a rate may be shared, and how many partitions are
+#: remembered for it: those before them know already.
 _WITNESS: Final = 60.0
 _WITNESSES: Final = 8
 
@@ -31,7 +31,7 @@ class Learnt:
     __slots__ = ()
 
     def ready_at(self, partition: Partition, request: Standing, now: float) -> float:
-        """Return when what was learnt lets a request go: ``now`` if at once."""
+        """Return when the learnt rate lets a request go: ``now`` if at once."""
         spacing = partition.slots.spacing
         if spacing is None or partition.told.binds:
             return now
@@ -50,7 +50,7 @@ class Learnt:
             spacing.accepted(lease.spaced, now)
 
     def explains(self, lease: Lease, signal: Signal, now: float) -> bool:
-        """Note a refusal, before the limits are told; return whether a rate alone explains it."""
+        """Note a refusal, before the limits learn of it; tell whether a rate alone explains it."""
         partition, above = lease.partition, lease.partition.above
         spacing = _spacing_of(partition.slots, now)
         if above is not None and _has_witnesses(partition, above.witnesses, now):
@@ -64,7 +64,7 @@ class Learnt:
         return spacing.refused(sent, now)
 
     def ended(self, lease: Lease, signal: Signal, now: float) -> None:
-        """Note that an attempt is over, and the limit has learnt what it taught."""
+        """Note that an attempt has ended; called after the limit has learnt of it."""
         if lease.partition.slots.spacing is None:
             return
         if signal is Signal.SUCCESS:
@@ -91,7 +91,7 @@ def _has_witnesses(partition: Partition, witnesses: dict[Partition, float], now:
 
 
 def _spacing_of(slots: Slots, now: float) -> Spacing | None:
-    """Return the spacing of a limit, which begins with its first refusal, if it is one of ours."""
+    """Return the spacing of a limit, made at its first refusal, if it is a ``StepBack``."""
     algorithm = slots.algorithm
     if slots.spacing is None and isinstance(algorithm, StepBack):
         slots.spacing = Spacing(algorithm.numbered, algorithm.level, slots.began_at, now)
@@ -99,7 +99,7 @@ def _spacing_of(slots: Slots, now: float) -> Spacing | None:
 
 
 def _doubt(slots: Slots) -> None:
-    """Let the next probe go soon where what was refused may have been sent too close."""
+    """Bring the next probe forward if a refusal may be due to a rate instead of a ceiling."""
     at = None if slots.spacing is None else slots.spacing.take_doubt()
     if at is not None and isinstance(slots.algorithm, StepBack):
         slots.algorithm.probe_at(at)

@@ -1,17 +1,17 @@
-"""Slots, the queue for them, one partition per kind of request, and the account above them.
+"""The limiter of one client: its lock, its waits, and what its observers are told.
 
-Seven facts hold at any time:
+Seven invariants hold at any time:
 
-1. A slot is given out only while ``in_flight < limit`` (but see 5) and neither a budget, nor the
-   server's own headers, nor the algorithm says *not yet*, and given back exactly once.
+1. A slot is given out only while ``in_flight < limit`` (but see 5) and no rate says *not yet*, and
+   it is given back exactly once.
 2. Waiters of one priority are served in FIFO order; a retry keeps the order of its request.
-3. A freed slot wakes one waiter, which owns the slot before it runs: nobody can overtake it, and
-   if it is cancelled the slot goes on to the next.
-4. If a queue is not empty, something is in flight or a timer is armed.
-5. One attempt may be sent beyond the limit, where nothing else could ever give a slot back: a
-   call whose task has open answers that hold slots, while all slots are held in that way.
-6. A slot of a partition is one of its account as well, where there is one. Partitions that only
-   the account holds back stand in a ring there, and a free slot goes to the next in turn.
+3. A freed slot wakes one waiter, which owns the slot before it runs: no other request can overtake
+   it, and if it is cancelled the slot goes to the next.
+4. If a queue is not empty, something is in flight or a timer is set.
+5. One attempt may be sent beyond the limit if nothing else could ever free a slot: all slots are
+   held by answers whose own tasks wait for a slot.
+6. A slot of a partition is also one of its account, if there is one. Partitions that only the
+   account holds back are in its ring, and a free slot goes to the next in turn.
 7. The lock is never held while anything waits or an observer runs.
 """
 
@@ -61,7 +61,7 @@ from .views import view_of
 
 T = TypeVar("T")
 
-#: Seconds that an answer takes are told from so many on.
+#: The least seconds until an answer begins that an error mentions.
 _WORTH_TELLING: Final = 0.05
 _NO_BUDGETS: Final[Mapping[str, Budget]] = MappingProxyType({})
 
@@ -131,17 +131,16 @@ class Limiter:
         latest: float = math.inf,
         priority: Priority = NORMAL,
     ) -> Lease:
-        """Wait for a slot. ``order`` is that of an earlier lease, for a retry.
+        """Wait for a slot. For a retry, ``order`` is that of an earlier lease.
 
-        ``priority`` decides whose turn it is among those who wait; see ``Queue``.
-
-        ``queue_timeout`` (seconds) bounds the wait, ``None`` leaves it unbounded; ``loop`` is the
-        running loop, where the caller knows it. ``request`` is the same for all attempts of one
-        request. A slot after ``latest`` would be of no use.
+        ``priority`` orders the waiters; see ``Queue``. ``queue_timeout`` (seconds) bounds the wait,
+        ``None`` leaves it unbounded; ``loop`` is the running loop, if the caller knows it.
+        ``request`` is the same for all attempts of one request. A slot after ``latest`` would be of
+        no use.
 
         Raises:
-            BudgetExceededError: If it takes more than the whole of its budget; ``BudgetSpentError``
-                if the budget has no room for it in time.
+            BudgetExceededError: If it takes more than its whole budget.
+            BudgetSpentError: If its budget has no room for it in time.
             QueueFullError: If ``max_queue`` requests wait already (never for a retry).
             GateClosedError: If an outage keeps the gate closed for longer than can be waited.
             QueueTimeoutError: If none was free within ``queue_timeout``.
@@ -189,12 +188,12 @@ class Limiter:
         latest: float = math.inf,
         queue_timeout: float | None = None,
     ) -> Lease | None:
-        """Return a slot if one is free and nobody waits for it, else ``None``.
+        """Return a lease if a slot is free and nobody waits for it, else ``None``.
 
-        ``order`` is that of an earlier lease, for a retry: at a closed gate it takes its turn.
+        For a retry, ``order`` is that of an earlier lease: at a closed gate it takes its turn.
 
         Raises:
-            BudgetExceededError: If it takes more than the whole of its budget.
+            BudgetExceededError: If it takes more than its whole budget.
 
         """
         if request is not None and request.cost is not None:
@@ -241,16 +240,16 @@ class Limiter:
                 partition.above.slots.resting += requests
 
     def abandon(self, lease: Lease) -> None:
-        """Take an abandoned slot back: it is counted free as soon as its loop turns."""
+        """Take back the slot of a dropped answer, as soon as its loop runs; takes no lock."""
         if not lease.released:
             self._abandoned.append(lease)
             if lease.loop is not None:
                 lease.loop.call_soon(self._collect)
 
     def adjust(self, level: Level | None, step: Callable[[float], T]) -> T:
-        """Run ``step(now)`` under the lock, from any thread, and give out what it made free.
+        """Run ``step(now)`` under the lock, from any thread, and give out the slots it freed.
 
-        ``level`` is what it may have changed, ``None`` for budgets alone.
+        ``level`` is the limit that it may have changed, ``None`` if only budgets.
         """
         now, loop = time_and_loop()
         with self._lock:
@@ -260,11 +259,11 @@ class Limiter:
         return result
 
     def note(self, event: FleetChanged | AlgorithmRetired) -> None:
-        """Tell the observers once the lock is free; called under it."""
+        """Keep an event for the observers until the lock is free; called under it."""
         self._events.append(event)
 
     def note_retired(self, key: Hashable) -> Retired:
-        """Return what is told of an algorithm that failed, under the lock; see ``note``."""
+        """Return a function that notes the failure of a partition's algorithm; see ``note``."""
 
         def retired(reason: str, error: BaseException, limit: int) -> None:
             self.note(AlgorithmRetired(partition=key, reason=reason, error=error, limit=limit))
@@ -284,12 +283,12 @@ class Limiter:
 
     @property
     def counts_requests(self) -> bool:
-        """Tell whether a budget or a server's own limit asks what requests cost."""
+        """Tell whether a budget or a server's own limit counts what requests cost."""
         return self._pacer.counts_requests
 
     @property
     def counts_tokens(self) -> bool:
-        """Tell whether a budget asks for tokens as well."""
+        """Tell whether a budget or a server's own limit counts tokens."""
         return self._pacer.counts_tokens
 
     def load_of(self, key: Hashable) -> Load:
@@ -298,7 +297,7 @@ class Limiter:
         return Load(0, 0, 0, 0) if partition is None else partition.slots.load
 
     def account_of(self, key: Hashable) -> Load | None:
-        """Return the figures of a partition's account, ``None`` where its limit was never met."""
+        """Return the figures of a partition's account, ``None`` if its limit was never met."""
         partition = self._partitions.get(key)
         above = None if partition is None else partition.above
         return above.slots.load if above is not None and above.slots.has_bound else None
@@ -340,14 +339,14 @@ class Limiter:
         return waiter
 
     def _is_in_vain(self, waiter: Waiter, now: float) -> bool:
-        """Tell whether a gate or a budget holds a new waiter back for longer than it can wait."""
+        """Tell whether a gate or a budget will hold a new waiter for longer than it can wait."""
         if self._gates.holds_for_good(waiter, waiter.partition, now):
             return True
         waiter.unpaid = self._pacer.shortage(waiter, now, waiter.request.ahead or 0)
         return waiter.unpaid is not None
 
     def _leave(self, waiter: Waiter) -> None:
-        """Let a waiter go without its slot: cancelled, or out of time."""
+        """Let a waiter leave, cancelled or out of time."""
         now, loop = time_and_loop()
         with self._lock:
             self._scheduler.leave(waiter, now, loop)
@@ -416,7 +415,7 @@ def _gate_closed(key: Hashable, gate: Gate, now: float) -> GateClosedError:
 
 
 def _in_vain(waiter: Waiter, queue_timeout: float | None) -> QueueTimeoutError:
-    """Return the error that says what a request has waited for in vain, or would have."""
+    """Return the error that says what a request has waited for, or would have, in vain."""
     key, now = waiter.partition.key, clock()
     if waiter.turned_away is not None:
         return _gate_closed(key, waiter.turned_away, now)

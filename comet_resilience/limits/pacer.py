@@ -1,20 +1,22 @@
-"""The pacer: when the next attempt of a partition may go, by all that is known about rates.
+"""The pacer: when the next attempt of a partition may go, by all known rates.
 
-Limits say how many at once; rates say *not yet*. Each ``RateSource`` knows one kind of rate: what
-the user told (``budgets``), what the server's headers tell (``forecasts``), what refusals have
-taught (``learnt``). The scheduler asks the pacer alone, and tells it of each attempt that is sent,
-accepted, ended or withdrawn. A further source is one more class with these methods, made in
-``__init__``.
+A limit bounds concurrency; a rate says *not yet*. Each ``RateSource`` knows one kind of rate: the
+user's budgets (``budgets``), the limits that the server reports (``forecasts``), and the rates
+learnt from refusals (``learnt``). The scheduler asks the pacer alone, and reports to it each
+attempt that is sent, accepted, ended or withdrawn. A further source is one more class with these
+methods, made in ``__init__``.
 
-A budget is the user's word, all else is evidence, and may be wrong. Where a caller cannot wait for
-long (a deadline, a cancel scope, ``queue_timeout``), this decides:
+A budget is binding. The other rates are evidence and may be wrong, which matters if a caller cannot
+wait for long (a deadline, a cancel scope, ``queue_timeout``):
 
-* What a budget cannot let go in time fails at once, with the time that it would have taken.
-* What evidence alone holds back is held for half of the time that the caller leaves, and only if
-  that helps; then it goes, as it would without this library. Where it is refused the evidence was
-  right: the next goes so only a second later, then two, and so on. The limit on calls at once
-  learns nothing of it. What the server asks for itself, by a ``Retry-After`` or by refusing what
-  evidence did not hold back, is no evidence but its word, and not a rate.
+* A request for which a budget has no room in time fails at once, with the time that it would take.
+* A request that evidence alone holds back waits for at most half of the time that its caller
+  leaves, and only if that helps. Then it is sent, as it would be without this library. If it is
+  refused the evidence was right: the next one is sent in this way a second later at the earliest,
+  then two, and so on. The limit on concurrency does not learn from it.
+
+A ``Retry-After``, and a refusal that no evidence predicted, are no rates: retries and the limit
+obey them.
 """
 
 from __future__ import annotations
@@ -35,14 +37,14 @@ from .snapshot import BudgetView
 if TYPE_CHECKING:
     from .partition import Lease, Partition, Waiter
 
-#: No timer for a rate is set sooner than in so many seconds.
+#: The least seconds for which a timer for a rate is set.
 _LEAST_WAIT: Final = 0.001
 
 
 class Pace(Enum):
-    """The word of all rates on a request that wants to go now: ``HELD`` says *not yet*.
+    """The decision of all rates on a request that could go now: ``HELD`` says *not yet*.
 
-    One that is ``PRESSED`` goes although evidence would hold it back: its caller cannot wait.
+    ``PRESSED`` lets it go although evidence would hold it back, since its caller cannot wait.
     """
 
     HELD = auto()
@@ -53,8 +55,8 @@ class Pace(Enum):
 class RateSource(Protocol):
     """One kind of knowledge about rates.
 
-    What it knows of one partition it keeps there (as ``Partition.told``), what it has to
-    remember of one attempt on its lease (as ``Lease.charge``): both end by themselves.
+    It keeps the state of a partition there (as ``Partition.told``) and that of an attempt on its
+    lease (as ``Lease.charge``), so that both end by themselves.
     """
 
     def ready_at(self, partition: Partition, request: Standing, now: float) -> float:
@@ -68,14 +70,14 @@ class RateSource(Protocol):
         """Note that an answer has begun, and is no refusal."""
 
     def ended(self, lease: Lease, signal: Signal, now: float) -> None:
-        """Note that an attempt is over: the slot came back with a signal."""
+        """Note that an attempt has ended with a signal."""
 
     def withdrawn(self, lease: Lease, now: float) -> None:
-        """Note that an attempt was never sent: whoever had the slot went before."""
+        """Note that an attempt was never sent: the owner of the slot left before."""
 
 
 class Pacer:
-    """All that one limiter knows about rates. Its methods are called under the limiter's lock."""
+    """The rates of one limiter. It calls every method under its lock."""
 
     __slots__ = ("_budgets", "_evidence", "_forecasts", "_has_budgets", "_learnt", "_sources")
 
@@ -92,16 +94,16 @@ class Pacer:
 
     @property
     def counts_requests(self) -> bool:
-        """Tell whether anybody asks what requests cost."""
+        """Tell whether any rate counts what requests cost."""
         return self._has_budgets or self._forecasts.count_tokens
 
     @property
     def counts_tokens(self) -> bool:
-        """Tell whether anybody asks for tokens as well."""
+        """Tell whether any rate counts tokens."""
         return self._budgets.count_tokens or self._forecasts.count_tokens
 
     def check(self, request: Standing) -> None:
-        """Refuse what no budget could ever pay for; needs no lock.
+        """Refuse a request that no budget could ever pay for; needs no lock.
 
         Raises:
             BudgetExceededError: If a request takes more tokens than its whole budget.
@@ -110,17 +112,17 @@ class Pacer:
         self._budgets.check(request.cost)
 
     def pace(self, partition: Partition, request: Standing, now: float, latest: float) -> Pace:
-        """Return how a request may go that has not waited, and is of use until ``latest``."""
+        """Decide on a request that has not waited; a slot is of use to it until ``latest``."""
         return self._pace(partition, request, now, half_way(now, latest))[0]
 
     def pace_of(self, waiter: Waiter, now: float) -> Pace:
-        """Return how one who waits may go."""
+        """Decide on a waiter."""
         return self._pace(waiter.partition, waiter.request, now, waiter.paced_until)[0]
 
     def pace_of_first(self, waiter: Waiter, now: float) -> Pace:
-        """Return how the first of a partition may go.
+        """Decide on the first waiter of a partition.
 
-        Where it is held the partition knows until when, and stands in line for a budget.
+        If it is held, set the partition's ``opens_at`` and put it in line for the budget.
         """
         partition, request = waiter.partition, waiter.request
         pace, at = self._pace(partition, request, now, waiter.paced_until)
@@ -134,10 +136,10 @@ class Pacer:
     def _pace(
         self, partition: Partition, request: Standing, now: float, paced_until: float
     ) -> tuple[Pace, float]:
-        """Return how a request may go, and when: ``now`` if at once.
+        """Decide on a request; return also when it may go, ``now`` if at once.
 
-        What is evidence alone holds it back until ``paced_until`` or not at all, unless others
-        that it would have held back were refused just now.
+        Evidence holds it back until ``paced_until`` or, if that is not enough, not at all, unless
+        one that went in this way was refused just now.
         """
         at = now
         for source in self._evidence:
@@ -155,16 +157,16 @@ class Pacer:
         return at if at <= now else max(at, now + _LEAST_WAIT)
 
     def shortage(self, waiter: Waiter, now: float, ahead: int) -> Shortage | None:
-        """Return what is missing where a budget cannot let a request go in time.
+        """Return what is missing if a budget has no room for a request in time.
 
-        ``ahead`` of it so many wait in its partition.
+        ``ahead`` is the number of waiters before it in its partition.
         """
         if not self._has_budgets:
             return None
         return self._budgets.shortage(waiter, now, ahead)
 
     def let_go(self, partition: Partition) -> None:
-        """Note that something other than a rate holds a partition back, or nobody waits there."""
+        """Note that no rate holds a partition back: something else does, or it has no waiters."""
         partition.opens_at = None
         if self._has_budgets:
             self._budgets.leave(partition)
@@ -174,13 +176,13 @@ class Pacer:
         return self._budgets.in_turn() if self._has_budgets else iter(())
 
     def unpaid(self, waiter: Waiter, now: float) -> Shortage | None:
-        """Return what is missing of the budget for which alone a request has waited in vain."""
+        """Return what is missing of the budget if it alone kept a waiter from its slot."""
         if waiter.partition.opens_at is None or not self._has_budgets:
             return None
         return self._budgets.missing(waiter, now)
 
     def sent(self, lease: Lease, pace: Pace, now: float) -> None:
-        """Note that an attempt goes out, and how."""
+        """Note that an attempt goes out, and by which decision."""
         if pace is Pace.PRESSED:
             lease.is_pressed = True
             lease.partition.pressed.went(now)
@@ -193,7 +195,7 @@ class Pacer:
             source.accepted(lease, now)
 
     def explains(self, lease: Lease, signal: Signal, now: float) -> bool:
-        """Tell, before the limits are told of a refusal, whether a rate alone explains it."""
+        """Tell whether a rate alone explains a refusal; asked before the limits learn of it."""
         return self._learnt.explains(lease, signal, now)
 
     def ended(self, lease: Lease, signal: Signal, now: float) -> None:

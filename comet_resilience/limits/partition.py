@@ -1,8 +1,8 @@
-"""One partition: who waits in it and who holds one of its slots. Nothing here waits or locks.
+"""One partition: its waiters, and the leases on its slots. Nothing here waits or locks.
 
-A ``Waiter`` stands in the queue of its partition until it is given a ``Lease``, the right to one
-slot of the partition and of its account. The limiter calls every method under its lock and does
-what has to be done outside of it.
+A ``Waiter`` is in the queue of its partition until it gets a ``Lease``, the right to one slot of
+the partition and of its account. The three refer to each other and stand in one file. The limiter
+calls every method under its lock.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from .timer import Timer
 from .told import Told
 from .too_late import QuickestAnswers
 
-#: The order of those who stand back.
+#: The order of waiters that stand back.
 _BEHIND_ALL: Final = sys.maxsize
 
 
 class Body(Protocol):
-    """The body of an answer in its reader's hand; ``turns`` as in ``Lease.turns``."""
+    """The body of an answer that is being read; ``turns`` as in ``Lease.turns``."""
 
     turns: int
 
 
 class Outcome(NamedTuple):
-    """The outcome of an attempt, as limits, rates and gates learn of it.
+    """The outcome of an attempt, for limits, rates and gates.
 
-    ``retry_after`` is the server's hint (seconds), ``what`` was seen, in words, and ``answered``
-    says that something came back from the host, whatever it was.
+    ``retry_after`` is the server's hint (seconds), ``what`` describes the outcome in words, and
+    ``answered`` says that the host sent a response, whatever it was.
     """
 
     signal: Signal
@@ -87,24 +87,24 @@ class Lease:
     met_account: bool = False  # refused, and at the account's limit
     body: ref[Body] | None = None
     charge: Charge | None = None  # what it takes of a budget
-    foretold: Sent | None = None  # as the forecast of the server's own limit counts it
-    rates: tuple[RateReading, ...] = ()  # what the answer's headers tell of limits
-    words: RateInWords | None = None  # and what a refusal's message does
+    foretold: Sent | None = None  # as forecasts of the server's own limits count it
+    rates: tuple[RateReading, ...] = ()  # limits that the answer's headers report
+    words: RateInWords | None = None  # the limit that a refusal's message names
     begun_after: float = 0.0  # seconds that its answer took to begin, 0 while unknown
-    is_pressed: bool = False  # although evidence would have held it back
-    spaced: Attempt | None = None  # as what was learnt of a rate counts it
+    is_pressed: bool = False  # sent although evidence would have held it back
+    spaced: Attempt | None = None  # as the learnt rate counts it
     tokens: int | None = None  # what the answer has taken, once it is known
     output_tokens: int | None = None  # and what of it was written
 
     @property
     def is_canary(self) -> bool:
-        """Tell whether it was given out through a closed gate."""
+        """Tell whether it passed a closed gate."""
         own, host = self.passages
         return own.is_canary or host.is_canary
 
     @property
     def turns(self) -> int:
-        """Count the reads of its answer that began or ended: odd while one is under way."""
+        """Count the reads of its answer that began or ended: odd during a read."""
         body = None if self.body is None else self.body()
         return 0 if body is None else body.turns
 
@@ -128,7 +128,7 @@ class Lease:
         self.limiter.release(self, Outcome(signal, retry_after, what, answered), loop)
 
     def took(self, tokens: int, output_tokens: int | None = None) -> None:
-        """Note what the answer has taken; a budget counts it once the slot is given back."""
+        """Note the tokens of the answer; a budget counts them when the slot is given back."""
         self.tokens, self.output_tokens = tokens, output_tokens
 
     def abandon(self) -> None:
@@ -138,7 +138,7 @@ class Lease:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Waiter:
-    """A request in the queue: its place in the order, and how to wake it."""
+    """A request in the queue: its order, and how to wake it."""
 
     partition: Partition
     loop: EventLoop
@@ -146,9 +146,9 @@ class Waiter:
     request: Standing
     host: Gate
     since: float
-    latest: float  # after which a slot would be of no use
-    serial: int  # decides between those of one order
-    holds: tuple[Lease, ...]  # slots of answers that its task has open
+    latest: float  # a slot after this time would be of no use
+    serial: int  # the order of arrival, among waiters of one ``order``
+    holds: tuple[Lease, ...]  # leases of answers that its task has open
     priority: int  # the lower number goes first; see ``Queue``
     parking: Parking
     useful_until: float = math.inf  # when its caller gives up, the answer included
@@ -173,11 +173,11 @@ class Waiter:
 
 
 class Partition:
-    """The mutable state of one partition; ``above`` is its account, where there is one.
+    """The mutable state of one partition; ``above`` is its account, if there is one.
 
-    ``ceiling`` belongs to the evidence of the account's, ``told`` and ``opens_at`` to the rates:
-    what the server has told of them (``all_told`` has that of the account as well), and the time
-    at which they let the first go who waits.
+    ``ceiling`` is where it was refused by itself. ``told`` holds the rates that the server has
+    reported for it, ``all_told`` those of its account as well. ``opens_at`` is the time at which
+    rates let the first waiter go, ``None`` while they hold nobody back.
     """
 
     __slots__ = (
@@ -215,24 +215,24 @@ class Partition:
 
     @property
     def account_awaited(self) -> Load | None:
-        """Return the account's figures where only its limit holds back the first who waits."""
+        """Return the account's figures if only its limit holds back the first waiter."""
         if self.above is None or not self.slots.waiting or self.is_paced:
             return None
         return self.above.slots.load if self.is_open and self.slots.has_room else None
 
     @property
     def may_send(self) -> bool:
-        """Tell whether the limit, and that of the account, leave room for another attempt."""
+        """Tell whether the limits of partition and account leave room for another attempt."""
         return self.slots.has_room and self.account_has_room
 
     @property
     def is_open(self) -> bool:
-        """Tell whether no gate is closed, so that only slots are wanting."""
+        """Tell whether no gate is closed."""
         return not (self.gate.is_closed or self.host.is_closed or self.slots.is_closed)
 
     @property
     def is_paced(self) -> bool:
-        """Tell whether a rate holds back the first who waits."""
+        """Tell whether a rate holds back the first waiter."""
         return self.opens_at is not None
 
     @property
@@ -248,7 +248,7 @@ class Partition:
 
     @property
     def wake_at(self) -> float | None:
-        """Return when time alone may free a slot for one who waits, ``None`` if nobody does."""
+        """Return when time alone may free a slot for a waiter, ``None`` if there is none."""
         if not self.slots.waiting:
             return None
         if self.opens_at is not None:
@@ -261,13 +261,13 @@ class Partition:
 
     @property
     def loop(self) -> EventLoop:
-        """Return the loop of the first who waits; there must be one."""
+        """Return the loop of the first waiter; there must be one."""
         return self.head().loop
 
-    # -- Those who wait ---------------------------------------------------------------------------
+    # -- Waiters ----------------------------------------------------------------------------------
 
     def next_order(self) -> int:
-        """Return the place of a new arrival: behind everybody."""
+        """Return the order of a new arrival: last."""
         self._arrivals += 1
         return self._arrivals
 
@@ -281,13 +281,13 @@ class Partition:
         holds: tuple[Lease, ...] = (),
         priority: int = NORMAL,
     ) -> Waiter:
-        """Queue a request among those of its priority: by its old order if it has one, else last.
+        """Queue a request by its earlier order if it has one, else last of its priority.
 
-        One that ``holds`` slots here by answers which its task has open stands where they stood:
-        they come back only after it.
+        One whose task has answers open that hold slots here (``holds``) gets the order of those:
+        their slots come back only after it.
 
-        While the limit's own gate is closed a retry goes to the tail too: the canaries rotate, and
-        no request burns all its retries in one outage.
+        While the limit is closed a retry goes to the tail, too: canaries rotate, and no request
+        uses up all its retries in one outage.
         """
         if order is None:
             order = min((lease.order for lease in holds if lease.partition is self), default=None)
@@ -310,11 +310,11 @@ class Partition:
         return waiter
 
     def head(self) -> Waiter:
-        """Return the next who waits; there must be one."""
+        """Return the first waiter; there must be one."""
         return self._queue.head()
 
     def waiters(self) -> list[Waiter]:
-        """Return all who still wait, in no order."""
+        """Return all waiters, in no order."""
         return list(self._queue)
 
     def next_up(self, now: float) -> Waiter:
@@ -339,7 +339,7 @@ class Partition:
         return self.answers.are_too_late(head.useful_until - now)
 
     def pop(self, waiter: Waiter | None = None) -> Waiter:
-        """Take one who still waits out of the queue, the first if none is named."""
+        """Remove a waiter from the queue, by default the first."""
         if waiter is None or waiter is self.head():
             waiter = self._queue.pop()
             waiter.left = True
@@ -349,7 +349,7 @@ class Partition:
         return waiter
 
     def leave(self, waiter: Waiter) -> None:
-        """Let one who waits go without a slot."""
+        """Remove a waiter that goes without a slot."""
         self._queue.leave(waiter)
         self._wait_no_more(waiter)
 
@@ -359,21 +359,21 @@ class Partition:
         return next((gate for gate in gates if gate.is_closed), None)
 
     def look_by(self, at: float, now: float) -> None:
-        """Look at those whom a rate holds back by a time that is to come."""
+        """Have waiters that a rate holds back looked at by ``at``, if that is still to come."""
         if self.opens_at is not None and now < at:
             self.opens_at = min(self.opens_at, at)
 
     @property
     def urgency(self) -> int:
-        """Return the priority of the most urgent request that waits; somebody must."""
+        """Return the priority of the most urgent waiter; there must be one."""
         return self._queue.most_urgent()
 
     def by_priority(self) -> tuple[tuple[int, int], ...]:
-        """Return how many wait for each priority, empty where all are of the usual one."""
+        """Return the number of waiters by priority, empty if all have the default one."""
         return self._queue.by_priority()
 
     def _block(self, waiter: Waiter) -> None:
-        """Note that slots wait for their holder's own request."""
+        """Note that slots come back only after this request of their own holder."""
         for lease in waiter.holds:
             if lease.partition is self:
                 self.slots.holders.block(lease)
@@ -390,7 +390,7 @@ class Partition:
             if self.above is not None and lease.partition.above is self.above:
                 self.above.slots.holders.unblock(lease)
 
-    # -- Those who hold a slot --------------------------------------------------------------------
+    # -- Leases -----------------------------------------------------------------------------------
 
     def grant(
         self,
@@ -402,7 +402,7 @@ class Partition:
         host: Gate,
         passages: tuple[Passage, Passage],
     ) -> Lease:
-        """Give a slot out for an attempt that passes its own gate and the host's."""
+        """Return a lease for an attempt, which passes the partition's gate and the host's."""
         request.sent += 1
         self.host = host
         ticket = self.slots.take(now)
@@ -410,7 +410,7 @@ class Partition:
         return Lease(limiter, self, ticket, upper, order, loop, request, host, passages)
 
     def accept(self, lease: Lease, now: float) -> None:
-        """Note that the answer to an attempt has begun, and is handed to the caller."""
+        """Note that the answer to an attempt has begun and goes to the caller."""
         lease.begun = True
         self.answers.note(now - lease.passages[0].sent_at)
         self.slots.holders.answers.add(lease)
@@ -423,14 +423,14 @@ class Partition:
     def release(
         self, lease: Lease, outcome: Outcome, now: float, jitter: float, *, is_explained: bool
     ) -> None:
-        """Take a slot back and tell the limits what the attempt taught.
+        """Take a slot back and report the outcome to the limits.
 
-        A refusal that a rate alone explains (``is_explained``) teaches them nothing.
+        A refusal that a rate alone explains (``is_explained``) does not move them.
         """
         lease.released = True
         self.used_at = now
         slots, signal, is_told = self.slots, outcome.signal, True
-        # That evidence was right which it went against says nothing of calls at once.
+        # It went against evidence, which was right: that says nothing about concurrency.
         is_foretold = lease.is_pressed and signal.is_overload
         if self.above is not None:
             learnt = Signal.IGNORED if is_foretold else signal
@@ -454,7 +454,7 @@ class Partition:
         slots.algorithm.ended(lease.ticket, now, slots.in_flight)
 
     def release_unsent(self, lease: Lease, now: float) -> None:
-        """Take back a slot whose owner went before sending anything."""
+        """Take back a slot whose owner left before sending anything."""
         lease.released = True
         lease.request.sent -= 1
         self.slots.put_back(lease.ticket, now)
@@ -464,12 +464,12 @@ class Partition:
         lease.host.passed(lease.passages[1], now, unsent=True)
 
 
-#: One limit that requests wait for, as the scheduler serves it.
+#: A limit that requests wait for.
 Level: TypeAlias = Partition | Account[Partition]
 
 
 def borrower(level: Level) -> Waiter | None:
-    """Return the first who waits and holds slots by answers that it has open."""
+    """Return the first waiter whose task holds slots by open answers."""
     waiting = (
         level.waiters()
         if isinstance(level, Partition)
@@ -479,11 +479,11 @@ def borrower(level: Level) -> Waiter | None:
 
 
 def is_deadlocked(level: Level) -> bool:
-    """Tell whether whoever holds a slot waits for one here: no slot will ever come back."""
+    """Tell whether every holder of a slot waits for another one here, so that none comes back."""
     return level.slots.holders.all_wait(level.slots.in_flight) and level.is_open
 
 
 def is_entangled(level: Level, now: float) -> bool:
-    """Tell whether nothing has moved for so long that slots may wait for those of others."""
+    """Tell whether nothing has moved for so long that holders may wait for each other."""
     slots = level.slots
     return bool(slots.waiting) and level.is_open and slots.stillness.lasts(now) is not None

@@ -13,8 +13,8 @@ from weakref import WeakValueDictionary
 from .account import Account
 from .partition import Partition
 
-#: Partitions that nobody used for this many seconds are forgotten, and the longest idle ones
-#: above this number, so that a service which sees ten thousand model names stays small.
+#: Partitions are forgotten after so many idle seconds, and above this number the longest idle ones
+#: are, so that memory stays bounded in a service that sees ten thousand model names.
 FORGET_AFTER: Final = 300.0
 IDLE_KEPT: Final = 1_024
 _FIRST_SWEEP: Final = 128
@@ -49,7 +49,7 @@ class Partitions(dict[Hashable, Partition]):
         return list({partition.above: None for partition in self.values() if partition.above})
 
     def touch(self, key: Hashable, now: float) -> Partition:
-        """Return the partition of a key, which is used now."""
+        """Return the partition of a key, made if need be, and mark it as used."""
         partition = self.get(key)
         if partition is None:
             if len(self) >= self._sweep_at:

@@ -1,9 +1,9 @@
-"""Requests whose callers cannot wait for ever, by how long evidence may hold each back. Pure.
+"""Waiters with a latest time, by how long evidence may hold each back. Pure.
 
-A rate that nobody told is evidence: headers that may be about somebody else, a rate that was
-learnt. It may hold a request back for half of the time that its caller leaves it; then the request
-goes, out of turn if need be. So it has the other half for its answer, and nothing is lost that
-would have been answered without this library.
+A rate that the user did not set is evidence: it was learnt, or read from headers that may be about
+somebody else. It may hold a request back for half of the time that the caller leaves; then the
+request is sent, out of turn if need be. The other half is left for the answer, so that no call is
+lost that would be answered without this library.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import math
 from heapq import heapify, heappop, heappush
 from typing import Final, Generic, Protocol, TypeVar
 
-#: A heap is rid of those who left once it has so many times their number, and a few more.
+#: Waiters that have left stay in the heap until it is twice as large as after the last sweep, and
+#: this much larger.
 _LEFT_KEPT: Final = 64
-#: Seconds for which nobody goes out of turn after one who did was refused, doubled each time.
+#: Seconds without a request out of turn after one was refused; they double each time.
 _PAUSE: Final = 1.0
 _PAUSE_MOST: Final = 16.0
 
 
 class Hurried(Protocol):
-    """One who waits: until when evidence may hold it back, and if it ``left``."""
+    """A waiter: until when evidence may hold it back, and whether it has ``left``."""
 
     serial: int
     paced_until: float
@@ -31,7 +32,7 @@ HurriedT = TypeVar("HurriedT", bound=Hurried)
 
 
 class Pressed(Generic[HurriedT]):
-    """Those of one partition who have a latest time, the most pressed first."""
+    """The waiters of one partition that have a latest time, the most pressed first."""
 
     __slots__ = ("_heap", "_next_look", "_pause", "_paused_until")
 
@@ -42,11 +43,11 @@ class Pressed(Generic[HurriedT]):
         self._paused_until = -math.inf
 
     def __len__(self) -> int:
-        """Count the places that are kept, those of a few who left included."""
+        """Return the size of the heap, which includes some waiters that have left."""
         return len(self._heap)
 
     def look_at(self, opens_at: float) -> float:
-        """Return when the next may go, of whom evidence says ``opens_at``; infinity if nobody."""
+        """Return when the next may be sent that evidence holds until ``opens_at``, or infinity."""
         self._forget_left()
         if not self._heap:
             return math.inf
@@ -56,7 +57,7 @@ class Pressed(Generic[HurriedT]):
         )
 
     def push(self, one: HurriedT) -> None:
-        """Note one who waits; one who can wait for ever is never pressed."""
+        """Add a waiter, unless it can wait for ever."""
         if one.paced_until == math.inf:
             return
         heappush(self._heap, (one.paced_until, one.serial, one))
@@ -66,7 +67,7 @@ class Pressed(Generic[HurriedT]):
             self._next_look = 2 * len(self._heap) + _LEFT_KEPT
 
     def due(self, now: float, opens_at: float) -> HurriedT | None:
-        """Return one who has to go: its time is up, or would be before anything opens."""
+        """Return a waiter to send now: its time is up, or will be before ``opens_at``."""
         self._forget_left()
         if not self._heap or self.is_paused(now):
             return None
@@ -74,16 +75,16 @@ class Pressed(Generic[HurriedT]):
         return one if paced_until <= now or paced_until < opens_at else None
 
     def is_paused(self, now: float) -> bool:
-        """Tell whether evidence was right just now: one who went against it was refused."""
+        """Tell whether evidence has just proved right: a request sent against it was refused."""
         return now < self._paused_until
 
     def went(self, now: float) -> None:
-        """Note that one goes against the evidence: where others were refused, one at a time."""
+        """Note a request sent against evidence; if earlier ones were refused, pause after each."""
         if self._pause > _PAUSE:
             self._pause_from(now)
 
     def ended(self, now: float, *, is_refused: bool) -> None:
-        """Note how one ended that went against the evidence."""
+        """Note the end of a request that was sent against evidence."""
         if not is_refused:
             self._pause, self._paused_until = _PAUSE, -math.inf
         elif not self.is_paused(now):
@@ -99,5 +100,5 @@ class Pressed(Generic[HurriedT]):
 
 
 def half_way(now: float, latest: float) -> float:
-    """Return until when evidence may hold a request back that is of use until ``latest``."""
+    """Return until when evidence may hold back a request that is of use until ``latest``."""
     return latest if latest == math.inf else now + max(0.0, latest - now) / 2

@@ -1,10 +1,10 @@
-"""The ring of an account: whose turn it is among partitions that only the account holds back. Pure.
+"""The ring of an account: the order among partitions that only the account holds back. Pure.
 
-1. A partition stands at the priority of its most urgent request. The more urgent goes first, and
-   a priority that others overtook too often is next, by the rules of the ``Queue``.
-2. Of one priority those are next that hold less, and those that hold as much take turns: whoever
-   was served stands behind the others.
-3. Which of its requests a partition then sends is for its own queue to say.
+1. A partition has the priority of its most urgent request. The highest priority goes first, except
+   that one which was overtaken too often is next, by the rules of the ``Queue``.
+2. Within a priority the partition that holds less goes first, and partitions that hold the same
+   take turns: the one just served goes last.
+3. The partition's own queue says which of its requests is then sent.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Turn(Generic[MemberT]):
 
 
 class Ring(Generic[MemberT]):
-    """Those who take turns, each of them once."""
+    """The members that take turns, each of them once."""
 
     __slots__ = ("_queue", "_serial", "_turns")
 
@@ -49,9 +49,9 @@ class Ring(Generic[MemberT]):
         return iter(self._turns)
 
     def place(self, member: MemberT, priority: int, held: int) -> None:
-        """Let a member stand among those of a priority, behind those that hold as much.
+        """Put a member among those of a priority, behind those that hold as much.
 
-        If it stands among them already it keeps its turn.
+        If it is among them already it keeps its turn.
         """
         turn = self._turns.get(member)
         serial = self._serial = self._serial + 1
@@ -64,21 +64,21 @@ class Ring(Generic[MemberT]):
         self._queue.push(turn)
 
     def head(self) -> MemberT:
-        """Return whose turn it is; there must be one."""
+        """Return the next member; there must be one."""
         return self._queue.head().member
 
     def priority_of(self, member: MemberT) -> int:
-        """Return the priority at which a member stands; it must be in the ring."""
+        """Return the priority of a member; it must be in the ring."""
         return self._turns[member].priority
 
     def pop(self) -> MemberT:
-        """Take out whose turn it is, to be served: all lower priorities are overtaken once more."""
+        """Remove the next member, to serve it: lower priorities are overtaken once more."""
         turn = self._queue.pop()
         del self._turns[turn.member]
         return turn.member
 
     def leave(self, member: MemberT) -> None:
-        """Let a member go out of its turn, if it is there: it needs no slot of the account's."""
+        """Remove a member, if it is there: it needs no slot of the account."""
         turn = self._turns.pop(member, None)
         if turn is not None:
             self._queue.leave(turn)

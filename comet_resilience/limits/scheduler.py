@@ -1,7 +1,7 @@
-"""The scheduler: who gets a free slot next. Nothing here waits or locks.
+"""The scheduler: which waiter gets a free slot next. Nothing here waits or locks.
 
-Whatever may have made a slot free ends in ``pump``: it gives slots to those who wait while there
-is room, and sets the timer if time alone will make more. Four things may hold a request back: its
+Whatever may have freed a slot ends in ``pump``, which gives slots to waiters while there is room,
+and sets the timer if time alone will free more. Four things may hold a request back: its
 partition's limit, a gate, a rate, and the account's limit. ``_next_due`` asks the first three;
 below an account, a partition that is ready then takes its turn in the ring.
 
@@ -40,10 +40,10 @@ from .partition import (
     is_entangled,
 )
 
-#: Seconds until the next look at what is due and yet has to wait.
+#: Seconds until the next look at something that is due and still has to wait.
 _LOOK_AGAIN: Final = 0.25
 
-#: What observers are told of a limiter, once its lock is free.
+#: The events of a limiter; observers get them once its lock is free.
 LimiterEvent: TypeAlias = (
     LimitChanged
     | RateChanged
@@ -56,11 +56,11 @@ LimiterEvent: TypeAlias = (
 
 
 class Scheduler:
-    """Gives the slots of all partitions of one limiter out, and takes them back.
+    """Gives out the slots of all partitions of one limiter, and takes them back.
 
-    ``limiter`` is where its leases come from, ``note`` keeps what the observers are to be told,
-    where ``is_observed`` says that somebody would hear it. ``on_timer`` is called, without the
-    lock, when the timer of a partition or an account goes off.
+    ``limiter`` is the origin of its leases. ``events`` collects what observers will get, where
+    ``is_observed`` says that there are any. ``on_timer`` is called, without the lock, when the
+    timer of a partition or an account goes off.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Scheduler:
         request: Standing,
         latest: float,
     ) -> Lease | None:
-        """Return a slot if one is free and nobody waits for it, else ``None``."""
+        """Return a lease if a slot is free and nobody waits for it, else ``None``."""
         host, above = partition.host, partition.above
         _tick(partition, now)
         self._note_change(partition, now)
@@ -115,14 +115,14 @@ class Scheduler:
         return self._grant(partition, now, order, loop, request, host, pace)
 
     def accept(self, lease: Lease, now: float, loop: EventLoop | None) -> None:
-        """Note that an answer has begun, and give out what that made free."""
+        """Note that an answer has begun, and give out the slots that this freed."""
         before = lease.host.prospect
         lease.partition.accept(lease, now)
         self._pacer.accepted(lease, now)
         self._pump_around(lease.partition, lease.host, now, loop, before)
 
     def release(self, lease: Lease, outcome: Outcome, now: float, loop: EventLoop | None) -> None:
-        """Take a slot back, tell all what the attempt taught, and give out what is free now."""
+        """Take a slot back, report the outcome to limits, rates and gates, and give out slots."""
         before, signal = lease.host.prospect, outcome.signal
         is_explained = signal.is_overload and self._pacer.explains(lease, signal, now)
         lease.partition.release(lease, outcome, now, self._jitter(), is_explained=is_explained)
@@ -131,7 +131,7 @@ class Scheduler:
         self._pump_around(lease.partition, lease.host, now, loop, before)
 
     def leave(self, waiter: Waiter, now: float, loop: EventLoop | None) -> None:
-        """Let a waiter go without its slot, which goes to the next: cancelled, or out of time."""
+        """Let a waiter leave, cancelled or out of time; a slot it was given goes to the next."""
         partition, before = waiter.partition, waiter.host.prospect
         if waiter.lease is not None:
             self.release_unsent(waiter.lease, now)
@@ -143,7 +143,7 @@ class Scheduler:
         self._pump_around(partition, waiter.host, now, loop, before)
 
     def release_unsent(self, lease: Lease, now: float) -> None:
-        """Take a slot back whose owner went before sending anything."""
+        """Take back a slot whose owner left before sending anything."""
         lease.partition.release_unsent(lease, now)
         self._pacer.withdrawn(lease, now)
 
@@ -170,12 +170,12 @@ class Scheduler:
         if not waiter.wake(loop):
             self.release_unsent(waiter.lease, now)
 
-    # -- Whose turn it is -------------------------------------------------------------------------
+    # -- The next in turn -------------------------------------------------------------------------
 
     def pump(self, level: Level | None, now: float, loop: EventLoop | None) -> None:
-        """Give free slots to those who wait, and set the timer if time alone will free more.
+        """Give free slots to waiters, and set the timer if time alone will free more.
 
-        Without a level only those whom a budget held back are looked at.
+        Without a level, look only at partitions that a budget held back.
         """
         if isinstance(level, Account):
             self._go_round(level, now, loop)
@@ -192,10 +192,10 @@ class Scheduler:
         loop: EventLoop | None,
         before: Prospect,
     ) -> None:
-        """Pump what an attempt's end may have made free, and no more.
+        """Pump the partitions for which the end of an attempt may have freed something.
 
-        Where the gate of the host has moved that concerns all of its partitions. Where it only
-        lets some more through, those in line for it have their turn, as many as may pass.
+        If the host's gate has moved, that is all of its partitions. If it only has room for more,
+        it is those in line for it, as many as may pass.
         """
         if host.prospect != before:
             self._pump_host(partition, host, now, loop, was_closed=before.is_closed)
@@ -250,7 +250,7 @@ class Scheduler:
             self._turn_away(partition, now, loop)
 
     def _next_due(self, partition: Partition, now: float) -> tuple[Waiter, Pace] | None:
-        """Return who of a partition may go next, and how, whatever the account says."""
+        """Return the next waiter of a partition that may go, and how, the account's limit aside."""
         slots = partition.slots
         if slots.waiting and slots.has_room and not partition.host.is_closed:
             waiter = partition.next_up(now)
@@ -263,7 +263,7 @@ class Scheduler:
         return None
 
     def _give_out(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
-        """Serve those who wait; below an account the partition takes its turn in the ring."""
+        """Serve the waiters; below an account, let the partition take its turn in the ring."""
         while (due := self._next_due(partition, now)) is not None:
             if partition.above is not None:
                 partition.above.place(partition)
@@ -271,7 +271,7 @@ class Scheduler:
             self._serve(*due, now, loop)
 
     def _go_round(self, account: Account[Partition], now: float, loop: EventLoop | None) -> None:
-        """Give the account's free slots to the partitions below that need no more, in turn."""
+        """Give the account's free slots, in turn, to the partitions that need nothing else."""
         slots, ring = account.slots, account.ring
         slots.algorithm.tick(now)
         if not ring and account.timer.at is None and slots.limit == slots.algorithm.limit:
@@ -300,9 +300,9 @@ class Scheduler:
     def _send_canaries(
         self, partition: Partition, host: Gate, now: float, loop: EventLoop | None
     ) -> None:
-        """Send as canaries the requests of a host's partitions that were sent least often.
+        """Send canaries to a host: of all its partitions, the requests sent least often.
 
-        Where this one has none to send nothing is done: each partition is asked by itself.
+        Does nothing unless this partition has one to send; each partition is asked in turn.
         """
         while host.has_room(now) and self._next_canary(partition, now) is not None:
             canaries = [self._next_canary(one, now) for one in self._gates.at(host)]
@@ -312,9 +312,9 @@ class Scheduler:
             self._serve(*due, now, loop)
 
     def _next_canary(self, partition: Partition, now: float) -> tuple[Waiter, Pace] | None:
-        """Return who of a partition may pass the closed gate of its host next, and how.
+        """Return the next waiter of a partition that may pass its host's closed gate, and how.
 
-        For a budget it does not stand in line, which it could not leave in its turn.
+        It does not join the line for a budget, which it could not leave in its turn.
         """
         if not (partition.slots.waiting and partition.may_send and partition.gate.has_room(now)):
             return None
@@ -323,13 +323,13 @@ class Scheduler:
         return None if pace is Pace.HELD else (waiter, pace)
 
     def _turn_away(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
-        """Wake those whom no slot could reach in time."""
+        """Wake the waiters whom no slot could reach in time."""
         for waiter in self._gates.hopeless(partition, now):
             partition.leave(waiter)
             waiter.wake(loop)
 
     def _turn_away_unpaid(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
-        """Wake the first, and the next, for whom a budget has no room in time."""
+        """Wake waiters at the head for whom a budget has no room in time."""
         while partition.slots.waiting:
             waiter = partition.head()
             shortage = self._pacer.shortage(waiter, now, 0)
@@ -340,7 +340,7 @@ class Scheduler:
             waiter.wake(loop)
 
     def _serve_pressed(self, partition: Partition, now: float, loop: EventLoop | None) -> None:
-        """Send those whom evidence alone would hold back for too long, out of turn."""
+        """Send, out of turn, waiters whom evidence alone would hold back for too long."""
         while (opens_at := partition.opens_at) is not None and partition.may_send:
             waiter = partition.pressed.due(now, opens_at)
             if waiter is None or not _may_pass(partition, waiter.host, now):
@@ -354,9 +354,9 @@ class Scheduler:
             partition.look_by(partition.pressed.look_at(partition.opens_at), now)
 
     def _lend(self, level: Level, now: float, loop: EventLoop | None) -> None:
-        """Give one request a slot beyond the limit whose task holds slots that wait for it.
+        """Lend a slot beyond the limit to a request whose own task holds the slots.
 
-        One at a time: the others follow as it ends, so never more than one attempt is beyond.
+        One at a time: the others follow when it ends, so at most one attempt is beyond the limit.
         """
         while (waiter := borrower(level)) is not None:
             pace = self._pacer.pace_of_first(waiter, now)
@@ -369,7 +369,7 @@ class Scheduler:
     # -- Time -------------------------------------------------------------------------------------
 
     def look(self, level: Level, now: float, loop: EventLoop | None) -> int | None:
-        """Do what time alone makes due; return the generation of objects to collect, if any."""
+        """Do what time has made due; return the generation of objects to collect, if any."""
         slots = level.slots
         level.timer.went_off(loop)
         generation = slots.look(now, is_paced=level.is_paced)
@@ -382,7 +382,7 @@ class Scheduler:
         return generation
 
     def _settle(self, level: Level, now: float, loop: EventLoop | None) -> None:
-        """Note what has changed, and when to look at it next."""
+        """Note what has changed, and set the timer for the next look."""
         self._note_change(level, now)
         if level.slots.waiting or level.timer.at is not None:
             wake_at = level.wake_at
@@ -404,16 +404,16 @@ class Scheduler:
 
 
 def _look_again(level: Level, now: float) -> float:
-    """Return when to look again where something is due, and something without a time holds it up.
+    """Return when to look again at something due that is held up for an unknown time.
 
-    As at a closed gate where it is time for a canary, while the account has no slot for it.
+    An example is a canary that is due while its account has no free slot.
     """
     soon, at = now + _LOOK_AGAIN, level.timer.at
     return at if at is not None and now < at <= soon else soon
 
 
 def _tick(partition: Partition, now: float) -> None:
-    """Do what time has made due in a partition: at its limit, and at gates that are not wide."""
+    """Do what time has made due: at a partition's limit, and at gates that are not wide open."""
     partition.slots.algorithm.tick(now)
     for gate in (partition.gate, partition.host):
         if not gate.is_wide_open:

@@ -1,7 +1,7 @@
-"""The slots of one limit: how many there are, who holds them, and what became of each.
+"""The slots of one limit: how many there are, who holds them, and how they came back.
 
-A partition has such slots, and its account has; a lease holds one of both. Nothing here waits,
-locks or wakes: the limiter calls every method under its lock.
+A partition has slots and so has its account; a lease holds one of each. Nothing here waits, locks
+or wakes: the limiter calls every method under its lock.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .spacing import Spacing
 from .standstill import Holders, OpenAnswer, Stillness, standstill
 
 _CHANGES_KEPT: Final = 16
-#: The share of a learnt rate by which it moves before that is told.
+#: The share by which a learnt rate has to move to be worth an event.
 _RATE_STEP: Final = 0.1
 
 
@@ -27,8 +27,8 @@ class Slots:
     """The slots that one algorithm allows.
 
     ``waiting`` requests wait for one, ``resting`` ones are between two attempts; ``ok``,
-    ``refused`` and ``other`` count the slots that came back. ``has_bound`` says whether the limit
-    is worth telling of: an account's is once it held anybody back.
+    ``refused`` and ``other`` count the slots that came back. ``has_bound`` says whether events tell
+    of the limit: those of an account do once it has held a request back.
     """
 
     __slots__ = (
@@ -59,19 +59,19 @@ class Slots:
 
     @property
     def load(self) -> Load:
-        """Return the figures."""
+        """Return the limit, and how many are in flight, waiting and refused."""
         return Load(self.algorithm.limit, self.in_flight, self.waiting, self.refused)
 
     @property
     def has_room(self) -> bool:
-        """Tell whether the limit leaves room for another attempt, and the algorithm lets it go."""
+        """Tell whether the limit has room for an attempt and the algorithm is ready for it."""
         if self.in_flight >= self.algorithm.limit:
             return False
         return not self.says_not_yet or bool(self.algorithm.ready)  # type: ignore[attr-defined]
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether the limit itself is closed, and lets canaries out at most."""
+        """Tell whether the limit is closed and lets only canaries out."""
         return self.algorithm.closed_until is not None
 
     @property
@@ -86,7 +86,7 @@ class Slots:
 
     @property
     def hints_disproved(self) -> bool:
-        """Tell whether the times that the server names were found to be wrong."""
+        """Tell whether the server's retry-after hints were found to be wrong."""
         return isinstance(self.algorithm, StepBack) and self.algorithm.hints_disproved
 
     def take(self, now: float) -> Ticket:
@@ -103,19 +103,19 @@ class Slots:
         self.algorithm.ended(ticket, now, self.in_flight)
 
     def free(self, answer: OpenAnswer) -> None:
-        """Take a slot back. Before the algorithm is told: it counts without this one."""
+        """Take a slot back; called before the algorithm learns of the outcome."""
         self.in_flight -= 1
         if self.holders.answers:
             self.holders.forget(answer)
 
     def refuse(self, ticket: Ticket, now: float, retry_after: float | None, jitter: float) -> None:
-        """Tell the algorithm that an attempt was refused for load."""
+        """Report to the algorithm that an attempt was refused for load."""
         if isinstance(self.algorithm, StepBack):
             self.algorithm.present = self.present + 1
         self.algorithm.refused(ticket, now, self.in_flight, retry_after, jitter)
 
     def wait(self, now: float) -> None:
-        """Count one more who waits."""
+        """Count one more waiter."""
         if not self.waiting:
             self.lookout.begin(now, self._moved)
             self.stillness.begin(now, self.holders.turns(self._moved))
@@ -139,7 +139,7 @@ class Slots:
         return change
 
     def rate_change(self) -> RateChanged | None:
-        """Return how the rate that was learnt has moved since the last call, if by a tenth."""
+        """Return how the learnt rate moved since the last call, ``None`` if less than a tenth."""
         if self.spacing is None:
             return None
         old, new = self.per_minute, self.spacing.per_minute
@@ -158,9 +158,10 @@ class Slots:
         )
 
     def look(self, now: float, *, is_paced: bool) -> int | None:
-        """Return which generation of objects to collect now, for the slots of dropped answers.
+        """Watch for a standstill; return the generation of objects to collect now, if any.
 
-        Where a rate holds the first back (``is_paced``) it is no standstill.
+        Collecting finds dropped answers, which hold slots. While a rate holds back the first waiter
+        (``is_paced``) nothing counts as a standstill.
         """
         if not self.waiting:
             return None
@@ -170,7 +171,7 @@ class Slots:
         return self.lookout.look(now, self._moved, len(self.holders.answers))
 
     def standstill(self) -> Standstill | None:
-        """Return the event for a standstill that nobody was told of yet."""
+        """Return the event for a standstill, once for each."""
         seconds = self.stillness.untold()
         if seconds is None:
             return None

@@ -1,4 +1,4 @@
-"""The one timer of a partition or an account, on the event loop of the first who waits there."""
+"""The timer of a partition or an account, on the event loop of its first waiter."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .eventloop import EventLoop
 
 
 class Timer:
-    """A timer that is set anew as the time moves. The limiter calls every method under its lock."""
+    """A timer that can be moved. The limiter calls every method under its lock."""
 
     __slots__ = ("_cancel", "_loop", "at")
 
@@ -24,10 +24,10 @@ class Timer:
         running: EventLoop | None,
         go_off: Callable[[], object],
     ) -> None:
-        """Set it on the loop ``owner``, or cancel it where there is no time or nobody waits.
+        """Set it on the loop ``owner``; cancel it if there is no time or no owner.
 
-        Only a loop itself can set its timers: where another one is ``running``, the owner is asked
-        to look at once.
+        Only a loop itself can set its timers: if another one is ``running``, the owner is asked to
+        look at once.
         """
         if self._cancel is not None:
             if owner is self._loop and at == self.at:

@@ -1,4 +1,4 @@
-"""All that servers have told of the rates of one partition, or of one account. Pure."""
+"""The rates that servers have reported for one partition, or for one account. Pure."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from .forecast import Forecast, Sent
 from .gate import Standing
 from .named import NamedLimit
 
-#: Attempts that are remembered of a partition of which nothing was told yet.
+#: The latest attempts, from which a limit that is reported for the first time is counted.
 _RECENT: Final = 256
-#: Limits in words that are kept to at once: so many requests a minute, and so many an hour.
+#: The most limits that are kept of words: so many requests a minute, and so many an hour.
 _NAMED: Final = 4
 #: And in headers.
 _FORECASTS: Final = 12
-#: So much more than was left takes a request that was refused although it should have fitted.
+#: A request that was refused although it should have fitted takes this many times what was left.
 _MORE: Final = 1.25
 
 
 class ToldLimit(Protocol):
-    """One limit, as headers tell it (``Forecast``) or words (``NamedLimit``)."""
+    """One limit, as headers (``Forecast``) or words (``NamedLimit``) report it."""
 
     @property
     def counted(self) -> Counted:
@@ -30,7 +30,7 @@ class ToldLimit(Protocol):
 
     @property
     def is_kept(self) -> bool:
-        """Tell whether it is known and proved."""
+        """Tell whether it is known and has proved right."""
         ...
 
     def ready_at(self, now: float, cost: float) -> float:
@@ -41,7 +41,7 @@ class ToldLimit(Protocol):
         """Count an attempt that goes out."""
 
     def correct(self, sent: Sent, by: float) -> None:
-        """Count so much more of an attempt."""
+        """Count an attempt for so much more."""
 
     def accepted(self, sent: Sent, now: float) -> None:
         """Note that an attempt was not refused."""
@@ -51,7 +51,7 @@ class ToldLimit(Protocol):
 
 
 class Told:
-    """The rates that servers have told of one partition, or of one account."""
+    """The rates that servers have reported for one partition, or for one account."""
 
     __slots__ = ("forecasts", "limits", "named", "recent")
 
@@ -62,7 +62,7 @@ class Told:
         self.limits: tuple[ToldLimit, ...] = ()  # both
 
     def ready_at(self, request: Standing, now: float) -> float:
-        """Return when all of it lets a request go: ``now`` if at once."""
+        """Return when all of the limits let a request go: ``now`` if at once."""
         at = now
         for limit in self.limits:
             at = max(at, limit.ready_at(now, _cost(request, limit.counted)))
@@ -70,7 +70,7 @@ class Told:
 
     @property
     def binds(self) -> bool:
-        """Tell whether a limit on requests is known by it, and proved."""
+        """Tell whether a limit on requests is known and has proved right."""
         return any(one.counted is Counted.REQUESTS and one.is_kept for one in self.limits)
 
     def sent(self, sent: Sent, now: float) -> None:
@@ -80,7 +80,7 @@ class Told:
             limit.sent(sent, now)
 
     def changed(self, sent: Sent, was: Sent) -> None:
-        """Count what an attempt costs otherwise than was thought."""
+        """Correct the count of an attempt by what it really costs."""
         for limit in self.limits:
             limit.correct(sent, sent.cost(limit.counted) - was.cost(limit.counted))
 
@@ -95,7 +95,7 @@ class Told:
             limit.withdrawn(sent)
 
     def hear(self, sent: Sent, reading: RateReading, *, is_refusal: bool) -> None:
-        """Read what the headers of an answer tell of one limit."""
+        """Take in a reading of one limit from the headers of an answer."""
         key = (reading.counted, reading.name)
         forecast = self.forecasts.get(key)
         if forecast is None:
@@ -108,7 +108,7 @@ class Told:
         forecast.hear(sent, reading, is_refusal=is_refusal)
 
     def name(self, words: RateInWords, now: float) -> None:
-        """Keep to a limit that a refusal names; another one of its kind replaces it."""
+        """Keep a limit that a refusal names, in place of an earlier one of its kind."""
         key = (words.counted, words.per)
         if key not in self.named or self.named[key].words != words:
             self.named[key] = NamedLimit.said(words, self.recent, now)
