@@ -261,9 +261,10 @@ def _after_fork() -> None:
 
 def _at_exit() -> None:
     ending = [coordinator.close() for coordinator in tuple(_coordinators)]
+    until = clock() + FAREWELL  # for all of them together
     for thread in ending:
         if thread is not None:
-            thread.join(FAREWELL)
+            thread.join(max(0.0, until - clock()))
 
 
 atexit.register(_at_exit)

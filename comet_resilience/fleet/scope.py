@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from hashlib import sha256
+from inspect import iscoroutinefunction
 from typing import Any, Final
 
 #: All keys begin with this; the braces keep those of one account in one slot of a cluster.
@@ -42,10 +43,12 @@ class Fleet:
     account: str | None = None
 
     def __post_init__(self) -> None:
-        if not callable(self.redis) and not _is_url(self.redis):
+        is_async = iscoroutinefunction(self.redis)
+        if is_async or not (callable(self.redis) or _is_url(self.redis)):
             raise ValueError(
                 "fleet: expected a URL (redis://, rediss://, unix://), a function that makes a"
-                f" client, or Fleet(...), got {type(self.redis).__name__}"
+                " synchronous client, or Fleet(...), got"
+                f" {'an async function' if is_async else type(self.redis).__name__}"
             )
         if self.account is not None and (not isinstance(self.account, str) or not self.account):
             raise ValueError("fleet: expected account to be a text that is not empty")

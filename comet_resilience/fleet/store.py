@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
+from inspect import isawaitable, iscoroutine
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from ..escaping import printable
 from .draws import DrawReply, DrawRequest, parse_draw_reply
@@ -40,11 +43,11 @@ def script(name: str = "sync") -> Script:
 
 
 def client_maker(redis: RedisSource) -> Callable[[], Any]:
-    """Return what makes the client.
+    """Return a function that makes the client.
 
     Raises:
         ImportError: If ``redis`` is a URL and redis-py is not installed.
-        ValueError: If the URL cannot be read.
+        ValueError: If the URL is malformed, or has an option that redis-py does not know.
 
     """
     if callable(redis):
@@ -66,12 +69,24 @@ def client_maker(redis: RedisSource) -> Callable[[], Any]:
         )
 
     try:
-        make().close()  # connects to nothing, but reads the URL
-    except ValueError:  # its words may hold a part of the password
+        with closing(make()) as client:  # parses the URL and its options, without connecting
+            client.connection_pool.make_connection()
+        is_sound = not _has_stray_password(url)
+    except Exception:  # noqa: BLE001 - its text may contain a part of the password
+        is_sound = False
+    if not is_sound:
         raise ValueError(
-            "fleet: the URL cannot be read; are special characters of the password quoted?"
-        ) from None
+            "fleet: expected a URL that redis-py can read; are special characters of the password"
+            " quoted, and does redis-py know all options after the question mark?"
+        )
     return make
+
+
+def _has_stray_password(url: str) -> bool:
+    """Return True if an unquoted password has spilled over: the host would be a part of it."""
+    parts = urlsplit(url)
+    option = parts.query.partition("=")[0]
+    return parts.scheme != "unix" and "@" in f"{parts.path}{option}{parts.fragment}"
 
 
 class Store:
@@ -128,10 +143,23 @@ class Store:
     def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[str]) -> object:
         try:
             if self._client is None:
-                self._client = self._make()
+                self._client = self._connect()
             return self._evaluate(script, len(keys), (*keys, *arguments))
+        except StoreError:
+            raise
         except BaseException as error:  # noqa: BLE001 - whatever a client raises: no answer
             raise StoreError(f"{type(error).__name__}: {_words(error)}") from None
+
+    def _connect(self) -> Any:
+        try:
+            client = self._make()
+        except ValueError:  # what a malformed URL is quoted in, password and all
+            raise StoreError("the function that makes the client raised ValueError") from None
+        if isawaitable(client):
+            if iscoroutine(client):
+                client.close()
+            raise StoreError("the function that makes the client made an asynchronous one")
+        return client
 
     def _evaluate(self, script: Script, keys: int, arguments: tuple[str, ...]) -> object:
         client = self._client

@@ -391,6 +391,27 @@ def test_a_process_that_ends_says_farewell(redis_server: RedisServer, db: Any) -
     assert not db.keys("*:members")  # an empty hash is no key
 
 
+def test_the_end_of_the_process_waits_once_for_all_clients_that_hang(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many they are: the wait is one for all of them."""
+    now, waited = [100.0], []
+
+    class Hanging:
+        def close(self) -> Hanging:
+            return self
+
+        def join(self, seconds: float) -> None:
+            waited.append(seconds)
+            now[0] += seconds
+
+    monkeypatch.setattr(coordinator, "_coordinators", [Hanging() for _ in range(100)])
+    monkeypatch.setattr(coordinator, "clock", lambda: now[0])
+    coordinator._at_exit()
+    assert len(waited) == 100
+    assert sum(waited) == pytest.approx(coordinator.FAREWELL)
+
+
 def ask_once(url: str) -> None:
     """A process that asks once and ends."""
     asyncio.run(ask(fleet_client(url, Slow())))
@@ -468,7 +489,10 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.Mo
     [
         ("localhost", "expected a URL"),
         (5, "expected a URL"),
-        ("redis://:hunter2@localhost:notaport", "cannot be read"),
+        (ask, "got an async function"),
+        ("redis://:hunter2@localhost:notaport", "redis-py can read"),
+        ("redis://localhost?timeout=hunter2", "all options"),
+        ("rediss://localhost?ssl_cert_reqs=hunter2", "all options"),
         (Fleet("redis://localhost:1"), None),
     ],
 )

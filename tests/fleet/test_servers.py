@@ -414,6 +414,9 @@ def assert_unseen(*texts: str) -> None:
         "redis://:{}@localhost/0",  # everything breaks at the slash
         "redis://user:{}@localhost:1/0",
         "redis://localhost:{}/0",
+        "redis://:55/{}@localhost/0",  # digits before the slash could be a port, on no host
+        "redis://user:55#{}@localhost/0",
+        "redis://user:55?{}@localhost/0",
         "redis://[{}@localhost/0",
         "redis://localhost/0?socket_timeout={}",
         "http://user:{}@localhost/0",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from typing import Any
 
 import pytest
+import redis.asyncio
+import valkey.asyncio
 
 from comet_resilience.fleet.message import Addressed, ShareReply, ShareRequest, StoreError
-from comet_resilience.fleet.store import Store, script
+from comet_resilience.fleet.store import Store, client_maker, script
 
 ASK = Addressed(("members", "limit"), ShareRequest(member="m"), maximum=100)
 REPLY: list[Any] = [[4, 20, "7", "3", 2, 10, 0, "1.5", "1000", 0, 1, "{}"]]
@@ -91,6 +94,34 @@ def test_whatever_a_client_raises_is_one_error_in_words(error: BaseException) ->
     with pytest.raises(StoreError, match=rf"^{type(error).__name__}: {error}$") as caught:
         store.send([ASK])
     assert caught.value.__cause__ is None
+
+
+async def make_later() -> Client:
+    """A client's maker that a user may hide in a function."""
+    return Client()
+
+
+@pytest.mark.parametrize("make", [make_later, redis.asyncio.Redis, valkey.asyncio.Valkey])
+def test_an_asynchronous_client_is_named_and_leaves_no_coroutine(make: Any) -> None:
+    """A warning about one that was never awaited would be an error here."""
+    store = Store(make)
+    with pytest.raises(StoreError, match="asynchronous"):
+        store.send([ASK])
+    store.close()
+    gc.collect()
+
+
+def test_a_url_that_a_users_function_cannot_parse_is_not_shown() -> None:
+    """The parser quotes what it cannot read, and that may be a password."""
+    store = Store(lambda: redis.Redis.from_url("redis://:hunter/2@localhost"))
+    with pytest.raises(StoreError, match="raised ValueError") as caught:
+        store.send([ASK])
+    assert "hunter" not in str(caught.value)
+
+
+def test_an_unquoted_at_sign_is_a_fault_only_where_it_moves_the_host() -> None:
+    for url in ("redis://localhost?username=a@b", "unix:///tmp/a@b.sock"):
+        client_maker(url)
 
 
 def test_a_closed_store_makes_another_client() -> None:
