@@ -19,6 +19,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from comet_resilience import GaveUp, ResilientTransport, RetryScheduled, diagnose
+from comet_resilience.verdict.rules import classify
+from comet_resilience.verdict.vocabulary import Observation
+from comet_resilience.wire.family import fault_of
 
 from ..conftest import BASE_URL, COMPLETION, ClosingStream, envelope, httpx
 
@@ -31,6 +34,7 @@ TURNS = 12
 ROUNDING = 1e-6
 EVENT = b'data: {"choices": [{"index": 0, "delta": {"content": "x"}, "finish_reason": null}]}\n\n'
 LAST = b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}\n\n'
+ANSWERED = Observation(status=200)
 FAULTS = ("ConnectError", "ReadError", "ReadTimeout", "RemoteProtocolError")
 
 
@@ -92,6 +96,11 @@ class Call:
     is_stream: bool
     sends: int = 0
     not_before: float = 0.0
+    #: Refusals that spend no retry: since the failure before them others were answered.
+    unlucky: int = 0
+    #: Answers that had ended well when it last failed.
+    ok: int | None = None
+    is_hinted: bool = False
     attempt: asyncio.Future[Any] | None = None
     stream: HeldStream | None = None
 
@@ -110,6 +119,8 @@ class RetryLoopMachine(RuleBasedStateMachine):
         self.opened: list[Any] = []
         self.closed: list[Any] = []
         self.begun = 0
+        #: Whether a hint was given, and whether somebody was let in after the first.
+        self.are_hints_given = self.are_hints_doubted = False
         self.breaches: list[str] = []
 
     # -- the inner transport --------------------------------------------------------------------
@@ -121,8 +132,9 @@ class RetryLoopMachine(RuleBasedStateMachine):
         breaches = {
             "two attempts of one request at once": call.attempt is not None,
             "sent after its end": call.task.done(),
-            "sent before its delay was over": self.loop.now < call.not_before - ROUNDING,
-            "sent too often": call.sends > MAX_RETRIES + 1,
+            "sent before its delay was over": self.loop.now < call.not_before - ROUNDING
+            and not (call.is_hinted and self.are_hints_doubted),
+            "sent too often": call.sends > MAX_RETRIES + 1 + call.unlucky,
         }
         self.breaches += [what for what, is_so in breaches.items() if is_so]
         call.attempt = self.loop.create_future()
@@ -162,10 +174,16 @@ class RetryLoopMachine(RuleBasedStateMachine):
         """The requests whose answer has begun and not ended."""
         return [call for call in self.calls.values() if call.stream is not None]
 
-    def resolve(self, call: Call, outcome: Any) -> None:
+    def resolve(self, call: Call, outcome: Any, observation: Observation = ANSWERED) -> None:
         """The gateway has spoken to one attempt; see what the loop made of it."""
         assert call.attempt is not None
         self.events.clear()
+        ok = sum(partition.ok for partition in self.transport.snapshot().partitions)
+        is_overload = observation is not ANSWERED and classify(observation).signal.is_overload
+        call.unlucky += is_overload and call.ok is not None and ok > call.ok
+        call.ok, call.is_hinted = ok, observation.retry_after is not None
+        self.are_hints_given |= call.is_hinted
+        self.are_hints_doubted |= self.are_hints_given and not is_overload
         if isinstance(outcome, Exception):
             call.attempt.set_exception(outcome)
         else:
@@ -225,7 +243,10 @@ class RetryLoopMachine(RuleBasedStateMachine):
         """A refusal for load, with or without a hint; one above the maximum ends the request."""
         call = self.pick(data, self.attempts())
         headers = {"retry-after": hint} if hint else {}
-        self.resolve(call, self.response(429, envelope("", "slow down"), **headers))
+        refusal = Observation(
+            status=429, message="slow down", retry_after=float(hint) if hint.isdigit() else None
+        )
+        self.resolve(call, self.response(429, envelope("", "slow down"), **headers), refusal)
         if hint == "100":
             assert call.task.done()
         elif hint in ("3", "50") and not call.task.done():
@@ -237,8 +258,9 @@ class RetryLoopMachine(RuleBasedStateMachine):
     def fail(self, data: st.DataObject, status: int, patience: bool) -> None:
         """A passing failure of the server."""
         call = self.pick(data, self.attempts())
-        self.resolve(call, self.response(status, envelope("", "it broke")))
-        assert call.task.done() == (call.sends == MAX_RETRIES + 1)
+        failure = Observation(status=status, message="it broke")
+        self.resolve(call, self.response(status, envelope("", "it broke")), failure)
+        assert call.task.done() == (call.sends == MAX_RETRIES + 1 + call.unlucky)
         self.again(call, patience)
 
     @precondition(lambda self: self.attempts())
@@ -254,8 +276,9 @@ class RetryLoopMachine(RuleBasedStateMachine):
     def break_connection(self, data: st.DataObject, name: str, patience: bool) -> None:
         """No answer arrives."""
         call = self.pick(data, self.attempts())
-        self.resolve(call, getattr(httpx, name)("chaos"))
-        assert call.task.done() == (call.sends == MAX_RETRIES + 1)
+        error = getattr(httpx, name)("chaos")
+        self.resolve(call, error, Observation(fault=fault_of(error)))
+        assert call.task.done() == (call.sends == MAX_RETRIES + 1 + call.unlucky)
         self.again(call, patience)
 
     @precondition(lambda self: self.streams())
