@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import anyio
 import hypothesis
@@ -26,6 +26,7 @@ from comet_resilience import (
     snapshot,
     wrap,
 )
+from comet_resilience.call.engine import Engine
 from comet_resilience.wire.family import family_of_sdk
 
 BASE_URL = "https://api.cometapi.com/v1"
@@ -53,6 +54,7 @@ JSON = {"content-type": "application/json"}
 SSE = {"content-type": "text/event-stream"}
 
 httpx: Any = family_of_sdk()
+T = TypeVar("T")
 
 #: Marks for tests of one event loop, of virtual time alone, and of sockets, which need real time.
 on_asyncio = pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
@@ -85,12 +87,30 @@ def event(data: object, name: str = "") -> bytes:
     return head + b"data: " + json.dumps(data).encode() + b"\n\n"
 
 
-def chunk(content: str | None = None, finish: str | None = None, index: int = 0) -> bytes:
-    """Return one event of a chat stream."""
-    delta = {} if content is None else {"content": content}
+#: The members that all events of a chat stream share.
+CHUNK_HEAD = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+
+
+def chunk(
+    delta: str | dict[str, Any] | None = None,
+    finish: str | None = None,
+    index: int = 0,
+    **more: Any,
+) -> bytes:
+    """Return one event of a chat stream, with some text or another delta."""
+    delta = {"content": delta} if isinstance(delta, str) else delta or {}
     choice = {"index": index, "delta": delta, "finish_reason": finish}
-    head = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-    return event({**head, "choices": [choice]})
+    return event({**CHUNK_HEAD, "choices": [choice], **more})
+
+
+def sliced(data: bytes, sizes: list[int]) -> list[bytes]:
+    """Return data in parts of these sizes, over and over."""
+    parts, at, turn = [], 0, 0
+    while at < len(data):
+        size = sizes[turn % len(sizes)]
+        parts.append(data[at : at + size])
+        at, turn = at + size, turn + 1
+    return parts
 
 
 def stream_of(*parts: bytes | Exception, **headers: str) -> Answer:
@@ -98,6 +118,7 @@ def stream_of(*parts: bytes | Exception, **headers: str) -> Answer:
     return 200, list(parts), {**SSE, **headers}
 
 
+PING = b": PING\n\n"
 DONE = b"data: [DONE]\n\n"
 #: The events of a stream that says "Hello".
 WHOLE = [chunk("Hel"), chunk("lo"), chunk(finish="stop"), DONE]
@@ -175,6 +196,15 @@ class Scripted:
         self.behave = wait
         return goes_on
 
+    def delay(self, seconds: float) -> None:
+        """Take so long for each answer from now on."""
+
+        async def wait(request: Any) -> Any:
+            await anyio.sleep(seconds)
+            return await self.answer(request)
+
+        self.behave = wait
+
     async def aclose(self) -> None:
         """Count closings."""
         self.transport_closed += 1
@@ -208,6 +238,13 @@ def scripted(*answers: Answer, **options: Any) -> tuple[openai.AsyncOpenAI, Scri
     return wrap(bare_client(inner), **typed), inner
 
 
+def engine_of(client: openai.AsyncOpenAI) -> Engine:
+    """Return what the transports of a wrapped client share."""
+    transport: Any = client._client._transport
+    engine: Engine = transport._engine
+    return engine
+
+
 def at_rest(client: openai.AsyncOpenAI) -> bool:
     """Tell whether no slot is held and nobody waits."""
     return all(shown.in_flight == shown.waiting == 0 for shown in snapshot(client).partitions)
@@ -228,7 +265,7 @@ async def stream_from(client: Any, **keywords: Any) -> Any:
 
 
 async def failure_of(client: Any, **keywords: Any) -> Any:
-    """The exception that a call raises."""
+    """Return the exception that a call raises."""
     with pytest.raises(openai.OpenAIError) as caught:
         await ask(client, **keywords)
     return caught.value
@@ -312,6 +349,11 @@ def _nothing_is_left_open() -> Iterator[None]:
     """Collect at the end of a file: what its tests left open is an error of this file."""
     yield
     gc.collect()
+
+
+def run_in_virtual_time(main: Callable[..., Awaitable[T]], *arguments: Any) -> T:
+    """Run on trio, with a clock that jumps over every wait."""
+    return trio.run(main, *arguments, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 @pytest.fixture(params=["asyncio", "trio"])

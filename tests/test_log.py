@@ -21,7 +21,12 @@ from comet_resilience import (
 )
 from comet_resilience.observers import Observers
 
-from .conftest import BROKEN, ask, scripted
+from .conftest import (
+    BROKEN,
+    ask,
+    run_in_virtual_time,
+    scripted,
+)
 
 
 def gave_up(model: str = "m", kind: FailureKind = FailureKind.UNAVAILABLE) -> GaveUp:
@@ -107,7 +112,7 @@ def test_a_burst_on_an_event_loop(caplog: pytest.LogCaptureFixture) -> None:
         assert not any("more in" in record.getMessage() for record in caplog.records)
         await trio.sleep(10.1)
 
-    trio.run(burst, clock=trio.testing.MockClock(autojump_threshold=0))
+    run_in_virtual_time(burst)
     assert any("and 4 more in 10 s" in record.getMessage() for record in caplog.records)
 
 

@@ -221,11 +221,7 @@ async def test_a_deadline_for_one_block() -> None:
     """It ends a request that would go on for ever, and no other."""
     client, inner = scripted(OK, **FAST)
 
-    async def sleep(request: Any) -> Any:
-        await anyio.sleep(0.05)
-        return await inner.answer(request)
-
-    inner.behave = sleep
+    inner.delay(0.05)
     with override(deadline=0.01), pytest.raises(DeadlineExceededError, match=r"deadline=0.01 s"):
         await ask(client)
     assert await ask(client) == "Hi"

@@ -32,6 +32,7 @@ from tests.conftest import (
     ask,
     bare_client,
     chunk,
+    engine_of,
     event,
     on_asyncio,
 )
@@ -341,7 +342,7 @@ async def test_a_copy_of_a_wrapped_client_will_do() -> None:
 async def test_thirty_thousand_items_take_no_memory() -> None:
     """Through the real limiter, with a lease in place of a call of the SDK."""
     service = Service()
-    limiter = service.client._client._transport._engine.limiter  # type: ignore[attr-defined]
+    limiter = engine_of(service.client).limiter
 
     async def take_a_slot(item: int) -> int:
         block = current_block()

@@ -33,6 +33,7 @@ from ..conftest import (
     FAST,
     JSON,
     MESSAGES,
+    PING,
     SSE,
     WHOLE,
     Answer,
@@ -55,7 +56,6 @@ pytestmark = [
 ]
 
 
-PING = b": PING\n\n"
 TEXT = "Hello"
 TAGGED = "Write the <title> first."
 

@@ -23,7 +23,7 @@ from comet_resilience.call.failure import judged
 from comet_resilience.verdict.vocabulary import BodyKind, Observation
 from comet_resilience.wire.request import read_request
 
-from ..conftest import BASE_URL, KEY, MESSAGES, OK, ask, envelope, httpx, scripted
+from ..conftest import BASE_URL, KEY, MESSAGES, OK, ask, envelope, failure_of, httpx, scripted
 
 
 def diagnosed(base_url: str, reason: str = "", **facts: Any) -> Diagnosis:
@@ -71,23 +71,16 @@ def test_texts_of_the_server_are_redacted() -> None:
     assert "\n" not in diagnosis.message
 
 
-async def refusal_of(client: openai.AsyncOpenAI) -> QueueTimeoutError:
-    """The error of a call that gets no slot."""
-    with pytest.raises(QueueTimeoutError) as caught:
-        await ask(client)
-    return caught.value
-
-
 @pytest.mark.anyio
 async def test_the_time_in_the_queue_counts_also_without_an_attempt() -> None:
     """Who never got a slot waited all the time, and is told how full it was."""
     client, inner = scripted(OK, queue_timeout=0.05, algorithm=lambda: FixedLimit(1))
-    inner.behave = lambda _request: anyio.sleep_forever()
+    inner.hold()
     errors: list[QueueTimeoutError] = []
     async with anyio.create_task_group() as group:
         group.start_soon(ask, client)
         await anyio.sleep(0.01)
-        errors.append(await refusal_of(client))
+        errors.append(await failure_of(client))
         group.cancel_scope.cancel()
     error = errors[0]
     diagnosis = diagnose(error)
@@ -116,7 +109,7 @@ async def test_what_an_earlier_attempt_may_have_cost_is_told(first: Exception, t
 async def test_a_deadline_that_passes_in_the_queue_cost_nothing() -> None:
     """Of two calls for one slot the one that was sent may be billed, the other not."""
     client, inner = scripted(OK, deadline=0.2, algorithm=lambda: FixedLimit(1))
-    inner.behave = lambda _request: anyio.sleep_forever()
+    inner.hold()
     told: list[tuple[bool, list[str]]] = []
 
     async def call() -> None:

@@ -99,7 +99,7 @@ async def test_a_cancelled_request_is_told_from_a_failed_one() -> None:
     """Whatever the exception is of which the event loop makes a cancellation."""
     told = Told()
     client, inner = scripted(OK, on_event=told, **FAST)
-    inner.behave = lambda _request: anyio.sleep_forever()
+    inner.hold()
     with anyio.move_on_after(0.01):
         await ask(client)
     assert told.heard == [*BEGUN, "cancelled 0"]

@@ -28,16 +28,20 @@ from comet_resilience.verdict.output import Opening, Part
 from comet_resilience.wire.sse import HEAD_CAP
 
 from ..conftest import (
+    CHUNK_HEAD,
     COMPLETION,
     DONE,
     FAST,
     JSON,
     MESSAGES,
+    PING,
     SSE,
     Answer,
+    ClosingStream,
     Scripted,
     ask,
     bare_client,
+    chunk,
     envelope,
     event,
     httpx,
@@ -54,14 +58,7 @@ pytestmark = [
     sdk_leaves_generators,
 ]
 CHAT, RESPONSES = "POST /chat/completions", "POST /responses"
-HEAD = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m"}
 USAGE = {"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5}
-
-
-def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> bytes:
-    """One chunk of a chat."""
-    choice = {"index": 0, "delta": delta or {}, "finish_reason": finish}
-    return event({**HEAD, "choices": [choice], **more})
 
 
 def typed(kind: str, **more: Any) -> bytes:
@@ -69,9 +66,8 @@ def typed(kind: str, **more: Any) -> bytes:
     return event({"type": kind, "sequence_number": 0, **more}, kind)
 
 
-PING = b": PING\n\n"
 ROLE = chunk({"role": "assistant", "content": ""})
-USED = event({**HEAD, "choices": [], "usage": USAGE})
+USED = event({**CHUNK_HEAD, "choices": [], "usage": USAGE})
 STOP = chunk(finish="stop")
 ERROR = event(envelope("overloaded", "too much to do"))
 WHOLE = [PING, ROLE, chunk({"content": "Hello"}), STOP, USED, DONE]
@@ -110,7 +106,15 @@ NO_OUTPUT: dict[str, tuple[str, list[bytes | Exception]]] = {
     "an error for a finish reason": (CHAT, [ROLE, chunk(finish="error"), DONE]),
     "a provider's own code": (
         CHAT,
-        [event({**HEAD, "choices": None, "base_resp": {"status_code": 2, "status_msg": "busy"}})],
+        [
+            event(
+                {
+                    **CHUNK_HEAD,
+                    "choices": None,
+                    "base_resp": {"status_code": 2, "status_msg": "busy"},
+                }
+            )
+        ],
     ),
     "a torn event": (CHAT, [b'data: {"id": "c", \n\n', DONE]),
     "an event that is no object": (CHAT, [ROLE, b"data: null\n\n", STOP, DONE]),
@@ -159,14 +163,21 @@ ANSWERS: dict[str, tuple[str, list[bytes]]] = {
     "an empty answer that is meant": (CHAT, [ROLE, STOP, DONE]),
     "an empty answer that was paid": (
         CHAT,
-        [STOP, event({**HEAD, "choices": [], "usage": {**USAGE, "completion_tokens": 3}}), DONE],
+        [
+            STOP,
+            event({**CHUNK_HEAD, "choices": [], "usage": {**USAGE, "completion_tokens": 3}}),
+            DONE,
+        ],
     ),
     "length": (CHAT, [chunk(finish="length"), DONE]),
     "content filter": (CHAT, [chunk(finish="content_filter"), DONE]),
     "a tool call": (CHAT, [chunk({"tool_calls": [{"index": 0}]}), chunk(finish="tool_calls")]),
     "a refusal": (CHAT, [ROLE, chunk({"refusal": "no"}), STOP, DONE]),
     "reasoning": (CHAT, [ROLE, chunk({"reasoning_content": "hm"}), STOP, DONE]),
-    "filters first": (CHAT, [event({**HEAD, "choices": [], "prompt_filter_results": []}), *WHOLE]),
+    "filters first": (
+        CHAT,
+        [event({**CHUNK_HEAD, "choices": [], "prompt_filter_results": []}), *WHOLE],
+    ),
     "deltas and an empty output": (RESPONSES, SPOKEN),
     "incomplete": (RESPONSES, [*BEGUN, typed("response.incomplete", response=RESPONSE)]),
     "a failure after output": (
@@ -195,23 +206,13 @@ async def test_an_answer_passes_byte_for_byte(name: str, opening: Any) -> None:
     assert len(inner.sent) == 1
 
 
-class Slow(httpx.AsyncByteStream):  # type: ignore[misc]
+class Slow(ClosingStream):
     """A stream whose parts come a second after each other."""
 
-    def __init__(self, parts: list[bytes]) -> None:
-        self._parts = parts
-
-    def __aiter__(self) -> Any:
-        return self
-
     async def __anext__(self) -> bytes:
-        if not self._parts:
-            raise StopAsyncIteration
-        await anyio.sleep(1)
-        return self._parts.pop(0)
-
-    async def aclose(self) -> None:
-        """Nothing to close."""
+        if self._parts:
+            await anyio.sleep(1)
+        return await super().__anext__()
 
 
 @in_virtual_time
@@ -221,7 +222,7 @@ async def test_the_first_output_is_not_delayed(opening: Any, after: float) -> No
     client, inner = scripted(stream_of(*SPOKEN), stall_timeout=1.5, **FAST)
 
     async def slowly(_request: Any) -> Any:
-        return httpx.Response(200, headers=SSE, stream=Slow([*SPOKEN]))
+        return httpx.Response(200, headers=SSE, stream=Slow([*SPOKEN], []))
 
     inner.behave = slowly
     started = anyio.current_time()

@@ -403,13 +403,7 @@ async def test_a_full_queue_sheds_before_sending() -> None:
 async def test_a_slow_queue_times_out() -> None:
     """A request that waits longer than queue_timeout fails with a clear OpenAIError."""
     client, inner = scripted(OK, max_concurrency=1, queue_timeout=3.0)
-    send = inner.answer
-
-    async def slow(request: Any) -> Any:
-        await anyio.sleep(10)
-        return await send(request)
-
-    inner.behave = slow
+    inner.delay(10)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
         await anyio.wait_all_tasks_blocked()
@@ -439,10 +433,7 @@ async def test_cancelling_releases_everything() -> None:
     """A cancelled request leaves no slot held and no waiter behind."""
     client, inner = scripted(OK, initial_concurrency=1, max_concurrency=1)
 
-    async def hang(_request: Any) -> Any:
-        await anyio.sleep_forever()
-
-    inner.behave = hang
+    inner.hold()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
         tasks.start_soon(ask, client)

@@ -14,7 +14,16 @@ import trio
 import trio.testing
 
 from comet_resilience import Diagnosis, diagnose, support_report
-from tests.conftest import BROKEN, KEY, LIMITED, OK, Scripted, ask, scripted
+from tests.conftest import (
+    BROKEN,
+    KEY,
+    LIMITED,
+    OK,
+    Scripted,
+    ask,
+    run_in_virtual_time,
+    scripted,
+)
 
 pytestmark = pytest.mark.anyio
 ASYNCIO = pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -26,10 +35,7 @@ def occupied(**options: Any) -> tuple[openai.AsyncOpenAI, Scripted]:
     """A client whose only slot is taken for ever by the first that asks."""
     client, inner = scripted(OK, **SLOTS, **options)
 
-    async def never(request: Any) -> Any:
-        await anyio.sleep_forever()
-
-    inner.behave = never
+    inner.hold()
     return client, inner
 
 
@@ -88,7 +94,7 @@ def test_trio_tells_of_the_queue_and_for_how_long() -> None:
             assert "after 3.20 s in the queue: 2 requests were ahead of it" in told.summary
             tasks.cancel_scope.cancel()
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    run_in_virtual_time(main)
 
 
 @ASYNCIO
@@ -180,7 +186,7 @@ def test_retry_in_the_queue_has_kept_its_place() -> None:
         assert 45 < told.queued < 50
         assert told.elapsed == pytest.approx(50)
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    run_in_virtual_time(main)
 
 
 @ASYNCIO

@@ -20,6 +20,7 @@ from ..conftest import (
     FAST,
     MESSAGES,
     ask,
+    failure_of,
     httpx,
     in_real_time,
     scripted,
@@ -127,13 +128,6 @@ def check_texts(report: SupportReport, row: Row, secret: str) -> None:
     assert secret not in text + report.to_json()
 
 
-async def refusal_of(client: openai.AsyncOpenAI) -> QueueFullError:
-    """The error of a call that finds the queue full."""
-    with pytest.raises(QueueFullError) as caught:
-        await ask(client)
-    return caught.value
-
-
 async def test_what_no_server_answered_has_a_report_too() -> None:
     """Faults, refusals of our own and reads without a body."""
     client, _ = scripted(httpx.ConnectError("no route"), max_retries=1, **FAST)
@@ -144,12 +138,12 @@ async def test_what_no_server_answered_has_a_report_too() -> None:
     assert report.status == "none: no response (connect)"
     assert report.error_message == "no route"
     full, inner = scripted((200, b"", {}), max_queue=0, algorithm=lambda: FixedLimit(1))
-    inner.behave = lambda _request: anyio.sleep_forever()
+    inner.hold()
     errors: list[QueueFullError] = []
     async with anyio.create_task_group() as group:
         group.start_soon(ask, full)
         await anyio.sleep(0.05)
-        errors.append(await refusal_of(full))
+        errors.append(await failure_of(full))
         group.cancel_scope.cancel()
     report = support_report(errors[0])
     assert report.status.startswith("none")

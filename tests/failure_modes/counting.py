@@ -15,10 +15,10 @@ import anyio
 import anyio.lowlevel
 import openai
 
-from comet_resilience import FixedLimit, snapshot, wrap
+from comet_resilience import FixedLimit, wrap
 from comet_resilience.limits.eventloop import running_loop
-from comet_resilience.limits.limiter import Limiter
 from comet_resilience.verdict.vocabulary import Signal
+from tests import conftest
 from tests.conftest import (
     BROKEN,
     LIMITED,
@@ -28,8 +28,10 @@ from tests.conftest import (
     STREAM,
     WHOLE,
     Answer,
+    ClosingStream,
     ask,
     bare_client,
+    engine_of,
     envelope,
     httpx,
 )
@@ -42,25 +44,18 @@ _ERROR = b"data: " + json.dumps(envelope("rate_limit_exceeded", "busy")).encode(
 REFUSED_STREAM: Answer = (200, [b": PING\n\n", _ERROR], SSE)
 
 
-class Body(httpx.AsyncByteStream):  # type: ignore[misc]
+class Body(ClosingStream):
     """A body with a checkpoint before each part, and one while it is closed."""
 
     def __init__(self, wire: Wire, parts: list[bytes | Exception]) -> None:
-        self._wire, self._parts = wire, list(parts)
+        super().__init__(parts, [])
+        self._wire = wire
         self._is_open = True
         wire.connections += 1
 
-    def __aiter__(self) -> Body:
-        return self
-
     async def __anext__(self) -> bytes:
         await self._wire.checkpoint()
-        if not self._parts:
-            raise StopAsyncIteration
-        part = self._parts.pop(0)
-        if isinstance(part, Exception):
-            raise part
-        return part
+        return await super().__anext__()
 
     async def aclose(self) -> None:
         """Give the connection back, properly where there is the time for it."""
@@ -127,10 +122,10 @@ class ClosedAtFirst(FixedLimit):
             self.closed_until, self.wake_at, self.limit = None, None, 1
 
 
-def limiter_of(client: Any) -> Limiter:
-    """The limiter inside a wrapped client."""
-    limiter: Limiter = client._client._transport._engine.limiter
-    return limiter
+def at_rest(client: openai.AsyncOpenAI) -> bool:
+    """Tell whether no slot is held, nobody waits and no timer of the limiter is armed."""
+    partitions = engine_of(client).limiter._partitions.values()
+    return conftest.at_rest(client) and not any(p.timer.at is not None for p in partitions)
 
 
 @dataclass
@@ -143,13 +138,7 @@ class Case:
 
     def at_rest(self) -> bool:
         """Tell whether no slot, place or connection is left, and no timer of the limiter armed."""
-        shown = snapshot(self.client).partitions
-        partitions = limiter_of(self.client)._partitions.values()
-        return (
-            self.wire.connections == 0
-            and all(p.in_flight == p.waiting == 0 for p in shown)
-            and not any(p.timer.at is not None for p in partitions)
-        )
+        return self.wire.connections == 0 and at_rest(self.client)
 
 
 def _case(journey: Callable[[Any], Awaitable[object]], *answers: Answer, **options: Any) -> Case:
@@ -181,7 +170,7 @@ async def read_bytes(client: Any) -> bytes:
 
 async def behind_another(client: Any) -> object:
     """A request that waits until the only slot is free."""
-    limiter, loop = limiter_of(client), running_loop()
+    limiter, loop = engine_of(client).limiter, running_loop()
     lease = limiter.acquire_nowait(("POST /chat/completions", "m"))
     assert lease is not None
     call_off = loop.call_at(loop.now() + 0.0005, lambda: lease.release(Signal.SUCCESS))

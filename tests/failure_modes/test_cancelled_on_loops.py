@@ -13,11 +13,9 @@ import anyio.lowlevel
 import openai
 import pytest
 
-from comet_resilience import FixedLimit
-from comet_resilience.limits.limiter import Limiter
-from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
 from tests.conftest import on_asyncio, sdk_leaves_generators
+from tests.limits.conftest import limiter_of
 
 from .counting import CASES, Case
 
@@ -106,21 +104,11 @@ async def test_fm02_cancelled_where_everything_is_cancelled(name: str) -> None:
     assert case.at_rest()
 
 
-def limiter() -> Limiter:
-    """One slot, no randomness."""
-    return Limiter(
-        make_algorithm=lambda: FixedLimit(1),
-        max_queue=None,
-        observers=Observers([]),
-        jitter=lambda: 0.5,
-    )
-
-
 @on_asyncio
 @pytest.mark.parametrize("cancel_first", [False, True])
 async def test_fm03_grant_and_cancellation_in_the_same_tick(cancel_first: bool) -> None:
     """A slot that a dying waiter was given goes to the next; nobody else is passed over."""
-    slots, served = limiter(), []
+    slots, served = limiter_of(), []
     first = await slots.acquire("k")
 
     async def wait(name: str) -> None:
@@ -142,7 +130,7 @@ async def test_fm03_grant_and_cancellation_in_the_same_tick(cancel_first: bool) 
 
 async def test_fm03_grants_race_cancellations_through_a_long_queue() -> None:
     """Every other waiter dies in the moment in which its turn comes; all the others are served."""
-    slots, served = limiter(), []
+    slots, served = limiter_of(), []
     first = await slots.acquire("k")
     scopes = [anyio.CancelScope() for _ in range(40)]
 

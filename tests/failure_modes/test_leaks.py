@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 
 import comet_resilience
 from comet_resilience import Event, diagnose, snapshot, support_report, wrap
-from tests.conftest import SSE, Answer, Scripted, ask, bare_client, chunk, envelope, httpx
+from tests.conftest import (
+    SSE,
+    Answer,
+    Scripted,
+    ask,
+    bare_client,
+    chunk,
+    engine_of,
+    envelope,
+    httpx,
+)
 
 pytestmark = pytest.mark.timeout(120)
 PACKAGE = comet_resilience.__path__[0]
@@ -142,7 +152,8 @@ def test_fm18_objects_show_no_secret() -> None:
     """Client, transport, engine and what they hold have harmless representations."""
     told = Told("limited")
     transport: Any = told.client._client._transport
-    for thing in (transport, transport._engine, transport._engine.config, snapshot(told.client)):
+    engine = engine_of(told.client)
+    for thing in (transport, engine, engine.config, snapshot(told.client)):
         assert not any(secret in repr(thing) for secret in SECRETS.values())
 
 

@@ -15,15 +15,24 @@ from typing import Any
 import anyio
 import openai
 import pytest
-import trio.testing
 
 from comet_resilience import FixedLimit, StepBack, snapshot, wrap
 from comet_resilience.limits.eventloop import running_loop
 from comet_resilience.testing import Gateway
 from comet_resilience.verdict.vocabulary import Signal
-from tests.conftest import LIMITED, MESSAGES, OK, ask, at_rest, envelope, scripted
+from tests.conftest import (
+    LIMITED,
+    MESSAGES,
+    OK,
+    ask,
+    at_rest,
+    engine_of,
+    envelope,
+    run_in_virtual_time,
+    scripted,
+)
 
-from .counting import ClosedAtFirst, limiter_of
+from .counting import ClosedAtFirst
 
 pytestmark = pytest.mark.timeout(120)
 KEY = ("POST /chat/completions", "m")
@@ -57,7 +66,9 @@ def test_fm07_consecutive_event_loops_share_one_limit() -> None:
 
     async def some() -> None:
         await asyncio.gather(*(ask(client) for _ in range(6)))
-        stuck = asyncio.ensure_future(limiter_of(client).acquire(KEY))  # cancelled by the end
+        stuck = asyncio.ensure_future(
+            engine_of(client).limiter.acquire(KEY)
+        )  # cancelled by the end
         await asyncio.sleep(0)
         if stuck.done():
             (await stuck).abandon()
@@ -71,7 +82,7 @@ def test_fm07_consecutive_event_loops_share_one_limit() -> None:
 def test_fm07_waiters_of_a_dead_loop_are_passed_over() -> None:
     """A loop that was closed under its waiters takes no slot with it."""
     client, _ = scripted(OK, algorithm=lambda: FixedLimit(1))
-    held = limiter_of(client).acquire_nowait(KEY)
+    held = engine_of(client).limiter.acquire_nowait(KEY)
     assert held is not None
     dead = asyncio.new_event_loop()
     waiting = dead.create_task(ask(client))
@@ -183,9 +194,9 @@ def test_fm07_consecutive_event_loops_over_real_sockets() -> None:
 def test_fm08_forked_child_has_all_slots_and_the_parent_keeps_its_own() -> None:
     """The parent holds the only slot and the lock; its child calls at once."""
     client, _ = scripted(OK, algorithm=lambda: FixedLimit(1))
-    held = limiter_of(client).acquire_nowait(KEY)
+    held = engine_of(client).limiter.acquire_nowait(KEY)
     assert held is not None
-    with limiter_of(client)._lock:
+    with engine_of(client).limiter._lock:
         assert in_a_child(lambda: asyncio.run(ask(client)) == "Hi" and at_rest(client))
     assert snapshot(client).partitions[0].in_flight == 1
     held.release(Signal.SUCCESS)
@@ -238,8 +249,7 @@ def test_fm13_waits_know_nothing_of_the_wall_clock(
         assert anyio.current_time() - begun < 120
         assert running_loop().now() >= 0
 
-    clock_of_trio = trio.testing.MockClock(autojump_threshold=0)
-    trio.run(main, clock=clock_of_trio)
+    run_in_virtual_time(main)
 
 
 def test_fm13_durations_are_never_negative(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from tests.conftest import (
     OK,
     STREAM,
     ask,
+    engine_of,
     on_asyncio,
     scripted,
     sdk_leaves_generators,
@@ -133,7 +134,7 @@ async def test_fm06_observer_that_ends_the_program_when_the_limit_moves() -> Non
 
 def snapshot_of(client: Any) -> Any:
     """The only partition, without telling the observers."""
-    limiter = client._client._transport._engine.limiter
+    limiter = engine_of(client).limiter
     (partition,) = limiter._partitions.values()
     return partition.slots
 

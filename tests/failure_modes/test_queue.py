@@ -12,33 +12,24 @@ from typing import Any
 import anyio
 import openai
 import pytest
-import trio.testing
 
-from comet_resilience import FixedLimit, QueueFullError, StepBack, diagnose, snapshot
+from comet_resilience import QueueFullError, StepBack, diagnose, snapshot
 from comet_resilience.limits.algorithm import RETRY_AFTER_SPREAD
-from comet_resilience.limits.limiter import Limiter
-from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
-from tests.conftest import COMPLETION, LIMITED, OK, ask, envelope, httpx, scripted
+from tests.conftest import (
+    COMPLETION,
+    LIMITED,
+    OK,
+    ask,
+    envelope,
+    httpx,
+    run_in_virtual_time,
+    scripted,
+)
+from tests.limits.conftest import limiter_of
 
 pytestmark = pytest.mark.timeout(120)
 MANY, MEASURED = 20_000, 5_000
-
-
-def in_virtual_time(main: Any) -> None:
-    """Run on trio, whose clock jumps over every wait."""
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    trio.run(main, clock=clock)
-
-
-def limiter(max_queue: int | None) -> Limiter:
-    """One slot, no randomness."""
-    return Limiter(
-        make_algorithm=lambda: FixedLimit(1),
-        max_queue=max_queue,
-        observers=Observers([]),
-        jitter=lambda: 0.5,
-    )
 
 
 def test_fm10_nobody_is_passed_by_a_newcomer() -> None:
@@ -74,14 +65,14 @@ def test_fm10_nobody_is_passed_by_a_newcomer() -> None:
         assert all(abs(place - number) <= 1 for place, number in enumerate(firsts))
         assert max(waits) < 30
 
-    in_virtual_time(main)
+    run_in_virtual_time(main)
 
 
 def test_fm11_of_twenty_thousand_the_queue_takes_its_bound() -> None:
     """All above ``max_queue`` are refused at once, before any slot is free."""
 
     async def main() -> None:
-        slots, outcomes = limiter(1_000), Counter[str]()
+        slots, outcomes = limiter_of(max_queue=1_000), Counter[str]()
         held = await slots.acquire("k")
 
         async def one() -> None:
@@ -109,7 +100,7 @@ def test_fm11_twenty_thousand_may_wait_at_a_kilobyte_each() -> None:
     """Unbounded on purpose: each waiter costs at most 1 KB here, and all of them are served."""
 
     async def main() -> None:
-        slots = limiter(None)
+        slots = limiter_of()
         held = await slots.acquire("k")
         waiters = [slots._enqueue("k", None) for _ in range(MANY - MEASURED)]
         gc.collect()
@@ -158,7 +149,7 @@ def test_fm11_the_sdk_does_not_retry_what_the_queue_refused() -> None:
         assert all(not diagnose(error).attempts for error in errors)
         assert len(inner.sent) == 6
 
-    in_virtual_time(main)
+    run_in_virtual_time(main)
 
 
 def test_fm27_a_thousand_clients_do_not_come_back_together() -> None:
@@ -204,4 +195,4 @@ def test_fm27_after_the_pause_one_goes_first_and_then_more() -> None:
         bins = Counter(int(moment * 10) for moment in later)
         assert max(bins.values()) <= most <= 64
 
-    in_virtual_time(main)
+    run_in_virtual_time(main)

@@ -11,7 +11,6 @@ from typing import Any
 import anyio
 import openai
 import pytest
-import trio.testing
 
 from comet_resilience import diagnose, wrap
 from tests.conftest import (
@@ -26,6 +25,7 @@ from tests.conftest import (
     envelope,
     httpx,
     on_asyncio,
+    run_in_virtual_time,
     scripted,
 )
 
@@ -278,5 +278,4 @@ def test_fm16_an_outage_is_not_amplified() -> None:
             tasks.cancel_scope.cancel()
         assert sends <= 60
 
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    trio.run(main, clock=clock)
+    run_in_virtual_time(main)

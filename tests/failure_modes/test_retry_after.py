@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from email.utils import formatdate
-from typing import Any
 
 import anyio
 import openai
 import pytest
-import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comet_resilience import diagnose, snapshot
 from comet_resilience.limits.algorithm import RETRY_AFTER_MAX, RETRY_AFTER_SPREAD
-from tests.conftest import OK, ask, envelope, scripted
+from tests.conftest import OK, ask, envelope, run_in_virtual_time, scripted
 
 pytestmark = pytest.mark.timeout(120)
 NOW = 1_793_589_240.0
-
-
-def in_virtual_time(main: Any) -> None:
-    """Run on trio, whose clock jumps over every wait."""
-    clock = trio.testing.MockClock(autojump_threshold=0)
-    trio.run(main, clock=clock)
 
 
 DATE = formatdate(NOW, usegmt=True)
@@ -73,7 +65,7 @@ def test_fm12_retry_after_is_honoured_up_to_a_cap_or_not_at_all(
         passed = anyio.current_time() - started
         assert (waits or 0.0) <= passed <= (waits or 0.0) * 1.06 + 0.001
 
-    in_virtual_time(main)
+    run_in_virtual_time(main)
 
 
 odd_text = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=30)
@@ -106,7 +98,7 @@ def test_fm12_no_header_makes_a_request_wait_longer_than_the_cap(
             assert len(inner.sent) == 1
         assert 0 <= anyio.current_time() - started <= 40.0 * 1.05 + 0.5
 
-    in_virtual_time(main)
+    run_in_virtual_time(main)
 
 
 @pytest.mark.anyio

@@ -12,7 +12,7 @@ import anyio.lowlevel
 import openai
 import pytest
 
-from comet_resilience import DeadlineExceededError, FixedLimit, diagnose, snapshot
+from comet_resilience import DeadlineExceededError, FixedLimit, diagnose
 from tests.conftest import (
     COMPLETION,
     LIMITED,
@@ -22,6 +22,7 @@ from tests.conftest import (
     Answer,
     EndlessStream,
     ask,
+    engine_of,
     envelope,
     httpx,
     in_virtual_time,
@@ -30,7 +31,7 @@ from tests.conftest import (
     sdk_leaves_generators,
 )
 
-from .counting import limiter_of
+from .counting import at_rest
 
 pytestmark = [
     pytest.mark.anyio,
@@ -38,16 +39,6 @@ pytestmark = [
     sdk_leaves_generators,
 ]
 SHORT, LONG = 0.02, 60.0
-
-
-def at_rest(client: Any) -> bool:
-    """Tell whether no slot is held, nobody waits and no timer of the limiter is armed."""
-    timers = [
-        partition.timer.at is not None for partition in limiter_of(client)._partitions.values()
-    ]
-    return not any(timers) and all(
-        shown.in_flight == shown.waiting == 0 for shown in snapshot(client).partitions
-    )
 
 
 async def _hang(_request: Any) -> Any:
@@ -75,7 +66,7 @@ async def _stream(client: Any) -> None:
 
 
 async def _queued(client: Any) -> None:
-    lease = await limiter_of(client).acquire(("POST /chat/completions", "m"))
+    lease = await engine_of(client).limiter.acquire(("POST /chat/completions", "m"))
     try:
         await ask(client)
     finally:
@@ -163,7 +154,7 @@ async def test_fm09_our_deadline_and_the_callers_scope(name: str, deadline_is_in
 async def test_fm09_the_deadline_counts_queue_backoff_and_body() -> None:
     """Two seconds in the queue, three of backoff, and a body that never ends: five in all."""
     client, inner = scripted(OK, algorithm=lambda: FixedLimit(1), deadline=7.0)
-    held = await limiter_of(client).acquire(("POST /chat/completions", "m"))
+    held = await engine_of(client).limiter.acquire(("POST /chat/completions", "m"))
     sent: list[float] = []
 
     async def answer(request: Any) -> Any:

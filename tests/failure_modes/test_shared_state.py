@@ -12,7 +12,14 @@ import pytest
 from comet_resilience import FleetState, snapshot
 from comet_resilience.fleet import pace
 from comet_resilience.fleet.scope import account_of, keys_of
-from tests.conftest import BASE_URL, KEY, OK, ask, scripted
+from tests.conftest import (
+    BASE_URL,
+    KEY,
+    OK,
+    ask,
+    engine_of,
+    scripted,
+)
 from tests.redis_server import RedisServer, server_binary
 
 redis = pytest.importorskip("redis")
@@ -55,8 +62,9 @@ async def member(server: RedisServer) -> AsyncIterator[tuple[Any, Any]]:
         await _in_the_fleet(client)
         yield client, data
     finally:
-        transport: Any = client._client._transport
-        thread = transport._engine.fleet.close()
+        fleet = engine_of(client).fleet
+        assert fleet is not None
+        thread = fleet.close()
         if thread is not None:
             await asyncio.to_thread(thread.join)
         data.close()

@@ -43,7 +43,6 @@ from tests.conftest import (
     WHOLE,
     Scripted,
     ask,
-    at_rest,
     bare_client,
     chunk,
     envelope,
@@ -51,10 +50,11 @@ from tests.conftest import (
     on_asyncio,
     scripted,
     sdk_leaves_generators,
+    sliced,
     stream_from,
 )
 
-from .counting import limiter_of
+from .counting import at_rest
 
 pytestmark = [
     pytest.mark.anyio,
@@ -218,7 +218,6 @@ def test_fm17_cut_at_every_byte_offset(cut: Exception | None, backend: str) -> N
             assert await _text_or_error(client) in ("Hello", "an error")
             assert len(inner.sent) == sent + 1
             assert at_rest(client)
-        assert not any(p.timer.at is not None for p in limiter_of(client)._partitions.values())
 
     anyio.run(sweep, backend=backend)
 
@@ -296,16 +295,6 @@ async def events(client: Any) -> tuple[list[str], Exception | None]:
     except openai.OpenAIError as error:
         return seen, error
     return seen, None
-
-
-def sliced(data: bytes, sizes: list[int]) -> list[Any]:
-    """The data in chunks of these sizes, over and over."""
-    parts, at, turn = [], 0, 0
-    while at < len(data):
-        size = sizes[turn % len(sizes)]
-        parts.append(data[at : at + size])
-        at, turn = at + size, turn + 1
-    return parts
 
 
 fillers = st.sampled_from([b": ping\n\n", b"\n", b": c\r\n", b"retry: 5\n", b""])

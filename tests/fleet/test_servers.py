@@ -28,10 +28,19 @@ from comet_resilience import Budget, Config, Fleet, FleetState, snapshot, wrap
 from comet_resilience.fleet import pace
 from comet_resilience.fleet.scope import account_of, budget_key, keys_of
 from comet_resilience.limits.budget import EVERY_MODEL
-from comet_resilience.wire.family import transport_of
 from tests.redis_server import RedisServer
 
-from ..conftest import BASE_URL, KEY, LIMITED, OK, Scripted, ask, bare_client, scripted
+from ..conftest import (
+    BASE_URL,
+    KEY,
+    LIMITED,
+    OK,
+    Scripted,
+    ask,
+    bare_client,
+    engine_of,
+    scripted,
+)
 from .conftest import drawn
 
 PASSWORD = "pw-CANARY-55d2c7/#?"  # nobody shall see it, however it is mistyped
@@ -61,7 +70,8 @@ async def member(fleet: Any, *answers: Any) -> AsyncIterator[Any]:
     """A client of a fleet; at the end its thread has ended, too."""
     budget = Budget(requests=600_000)
     client, _ = scripted(*(answers or (OK,)), fleet=fleet, budget=budget, backoff_initial=0.0)
-    coordinator = transport_of(client._client)._engine.fleet
+    coordinator = engine_of(client).fleet
+    assert coordinator is not None
     try:
         yield client
     finally:

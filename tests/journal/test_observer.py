@@ -28,6 +28,7 @@ from ..conftest import (
     Scripted,
     ask,
     bare_client,
+    engine_of,
     httpx,
     scripted,
 )
@@ -164,8 +165,7 @@ async def test_without_a_journal_nothing_is_made() -> None:
     client, _ = scripted(OK)
     before = threading.active_count()
     await ask(client)
-    transport: Any = client._client._transport
-    assert not transport._engine.observers.wanted()
+    assert not engine_of(client).observers.wanted()
     assert threading.active_count() == before
 
 

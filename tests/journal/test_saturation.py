@@ -21,7 +21,8 @@ from comet_resilience.journal.saturation import (
     analyse,
 )
 
-from .senders import bucket, cap, nothing, sent_to, window
+from ..servers import bucket, cap, window
+from .senders import nothing, sent_to
 
 START = datetime(2026, 11, 2, 14, 0, tzinfo=UTC).timestamp()
 
@@ -98,7 +99,7 @@ def test_a_rate_is_named_as_a_rate(is_reversed: bool) -> None:
 def test_a_cap_has_a_level_and_no_rate() -> None:
     """Beside another series, whose rate is its own."""
     lines = lines_of(sent_to(cap(20), 1, pause=0.04), model="cap")
-    lines += lines_of(sent_to(window(10, 10.0), 2, pause=0.5), model="window")
+    lines += lines_of(sent_to(window(10, 10.0, 10 / 3), 2, pause=0.5), model="window")
     lines += lines_of(sent_to(nothing(0.1, Random(1)), 3, pause=0.1), model="nothing")
     found = {series.model: series for series in analyse(lines).series}
     assert found["cap"].level is not None

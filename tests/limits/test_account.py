@@ -19,32 +19,34 @@ from comet_resilience.limits.account import FAIR_STEP
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease
 from comet_resilience.limits.partitions import InAccount
-from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
 from tests.bench.sim.clock import VirtualLoop
 
-from ..conftest import COMPLETION, ask, httpx, scripted
+from ..conftest import (
+    COMPLETION,
+    ask,
+    httpx,
+    run_in_virtual_time,
+    scripted,
+)
+from .conftest import limiter_of
 
 
-def limiter_of(most: int, on_event: Callable[[Event], object] | None = None) -> Limiter:
+def narrow(most: int, on_event: Callable[[Event], object] | None = None) -> Limiter:
     """A limiter whose partitions are wide, and whose accounts begin with so many."""
-    return Limiter(
-        make_algorithm=lambda: FixedLimit(100),
+    return limiter_of(
+        lambda: FixedLimit(100),
+        on_event=on_event,
         make_account_limit=lambda: StepBack(most, 1, most),
-        max_queue=None,
-        observers=Observers([on_event] if on_event else []),
-        jitter=lambda: 0.5,
     )
 
 
 def growing(events: list[Event], start: int = 8) -> Limiter:
     """A limiter whose partitions and accounts begin alike."""
-    return Limiter(
-        make_algorithm=lambda: StepBack(start, 1, 100),
+    return limiter_of(
+        lambda: StepBack(start, 1, 100),
+        on_event=events.append,
         make_account_limit=lambda: StepBack(start, 1, 100),
-        max_queue=None,
-        observers=Observers([events.append]),
-        jitter=lambda: 0.5,
     )
 
 
@@ -56,7 +58,7 @@ def key(model: str, account: str = "a") -> InAccount:
 @pytest.mark.anyio
 async def test_partitions_that_the_account_holds_back_take_turns() -> None:
     """A model with a long queue gets every other slot, not all until its queue is empty."""
-    limiter, served = limiter_of(1), list[str]()
+    limiter, served = narrow(1), list[str]()
     first = await limiter.acquire(key("x"))
 
     async def wait(model: str) -> None:
@@ -78,7 +80,7 @@ async def test_partitions_that_the_account_holds_back_take_turns() -> None:
 @pytest.mark.anyio
 async def test_slow_answers_of_one_model_do_not_take_all_slots() -> None:
     """In turn alone they would: each turn gives it a slot, and it gives none back."""
-    limiter = limiter_of(20)
+    limiter = narrow(20)
     first = [await limiter.acquire(key("x")) for _ in range(20)]
     held = Counter[str]()
     ended = list[Lease]()
@@ -105,7 +107,7 @@ async def test_slow_answers_of_one_model_do_not_take_all_slots() -> None:
 @pytest.mark.parametrize("models", [1, 30])
 async def test_an_urgent_request_passes_the_bulk_of_other_models(models: int) -> None:
     """However many requests of however many models wait for the same account."""
-    limiter, served = limiter_of(1), list[int]()
+    limiter, served = narrow(1), list[int]()
     first = await limiter.acquire(key("x"))
 
     async def wait(model: str, priority: int) -> None:
@@ -128,7 +130,7 @@ async def test_an_urgent_request_passes_the_bulk_of_other_models(models: int) ->
 @pytest.mark.anyio
 async def test_a_model_stands_where_its_most_urgent_request_does() -> None:
     """Its own bulk holds its chat back neither before that came nor after it has left."""
-    limiter, served = limiter_of(1), list[str]()
+    limiter, served = narrow(1), list[str]()
     first = await limiter.acquire(key("x"))
 
     async def wait(model: str, priority: int) -> None:
@@ -158,7 +160,7 @@ def test_below_one_account_order_holds_within_a_priority_and_nobody_starves(
     arrivals: list[tuple[str, int]], most: int
 ) -> None:
     """Any requests of several models and priorities, served one after the other."""
-    loop, limiter = VirtualLoop(), limiter_of(most)
+    loop, limiter = VirtualLoop(), narrow(most)
     served: list[tuple[str, int, int]] = []
 
     def run() -> None:
@@ -195,7 +197,7 @@ def test_below_one_account_order_holds_within_a_priority_and_nobody_starves(
 @pytest.mark.anyio
 async def test_a_newcomer_does_not_pass_those_in_the_ring() -> None:
     """A slot of the account that is free for a moment belongs to whoever is in turn."""
-    limiter = limiter_of(1)
+    limiter = narrow(1)
     lease = await limiter.acquire(key("x"))
     got = list[Lease]()
 
@@ -216,7 +218,7 @@ async def test_a_newcomer_does_not_pass_those_in_the_ring() -> None:
 @pytest.mark.anyio
 async def test_who_leaves_the_queue_leaves_nothing_behind() -> None:
     """Cancelled while the account holds them back; the slot then goes to the other model."""
-    limiter = limiter_of(1)
+    limiter = narrow(1)
     lease = await limiter.acquire(key("x"))
     async with anyio.create_task_group() as tasks:
         with anyio.move_on_after(0):
@@ -234,7 +236,7 @@ async def test_who_leaves_the_queue_leaves_nothing_behind() -> None:
 @pytest.mark.anyio
 async def test_accounts_do_not_know_each_other() -> None:
     """One that is full holds nobody of the other back; each model has a partition in both."""
-    limiter = limiter_of(1)
+    limiter = narrow(1)
     one = limiter.acquire_nowait(key("m", "one"))
     other = limiter.acquire_nowait(key("m", "other"))
     assert one is not None
@@ -277,7 +279,7 @@ async def test_growth_of_an_account_that_holds_nobody_back_is_no_news() -> None:
 
 def test_calls_inside_streams_of_another_model_are_no_deadlock() -> None:
     """Each holder of a slot waits for one of the same account: one at a time goes beyond it."""
-    limiter, done = limiter_of(2), list[int]()
+    limiter, done = narrow(2), list[int]()
 
     async def hold(number: int) -> None:
         outer = await limiter.acquire(key("large"))
@@ -296,7 +298,7 @@ def test_calls_inside_streams_of_another_model_are_no_deadlock() -> None:
                 tasks.start_soon(hold, number)
         return trio.current_time() - start
 
-    took = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    took = run_in_virtual_time(main)
     assert sorted(done) == [0, 1, 2, 3]
     assert took < 10
     assert all(p.in_flight == p.waiting == 0 for p in limiter.snapshot().partitions)
@@ -333,7 +335,7 @@ def test_a_client_learns_the_account_and_tells_its_keys_apart() -> None:
             tasks.start_soon(partial(ask, other, model="m0"))
         return snapshot(client)
 
-    shown = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    shown = run_in_virtual_time(main)
     account, other = shown.accounts
     assert CAP <= account.limit <= 6 * CAP  # it grows again while the last calls leave room
     assert 0 < account.refused <= 25

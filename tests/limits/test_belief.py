@@ -10,7 +10,7 @@ from comet_resilience.limits.attempt_log import Attempt
 from comet_resilience.limits.belief import Keeping, Listening, Trying, after_refusal, faster, first
 from comet_resilience.limits.explanations import Family, Kind
 
-from .test_explanations import Server, bucket, cap, sliding
+from ..servers import Server, bucket, cap, sliding
 
 BUCKET = Family(Kind.BUCKET, 10.0)
 WINDOW = Family(Kind.SLIDING, 60.0)

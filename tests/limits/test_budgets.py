@@ -28,9 +28,9 @@ from comet_resilience.limits.gate import Standing
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease
 from comet_resilience.limits.partitions import InAccount
-from comet_resilience.observers import Observers
 
 from ..conftest import COMPLETION, LIMITED, OK, Answer, ask, scripted
+from .conftest import limiter_of
 
 pytestmark = pytest.mark.anyio
 
@@ -42,12 +42,7 @@ def anyio_backend() -> tuple[str, dict[str, Any]]:
 
 
 def _limiter(budgets: dict[str, Budget], limit: int = 8) -> Limiter:
-    return Limiter(
-        make_algorithm=lambda: StepBack(limit, 1, 512),
-        max_queue=None,
-        observers=Observers(()),
-        budgets=budgets,
-    )
+    return limiter_of(lambda: StepBack(limit, 1, 512), budgets=budgets)
 
 
 class Log:
@@ -92,11 +87,9 @@ async def test_all_partitions_draw_on_one_budget_in_turn() -> None:
 
 async def test_who_waits_for_its_account_holds_nobody_up_in_line() -> None:
     """And keeps its place: it is next once its account has room."""
-    limiter = Limiter(
-        make_algorithm=lambda: FixedLimit(9),
+    limiter = limiter_of(
+        lambda: FixedLimit(9),
         make_account_limit=lambda: StepBack(1, 1, 1),
-        max_queue=None,
-        observers=Observers(()),
         budgets={"*": Budget(requests=60)},
     )
     log, full, free = Log(limiter), InAccount("full", "a"), InAccount("free", "b")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
 from random import Random
 
@@ -20,51 +19,7 @@ from comet_resilience.limits.explanations import (
     unexplained_by_cap,
 )
 
-#: Takes an attempt that is sent at a time with so many in flight, or refuses it.
-Server = Callable[[float, int], bool]
-
-
-def bucket(rate: float, depth: float) -> Server:
-    level, at = depth, 0.0
-
-    def takes(now: float, in_flight: int) -> bool:
-        nonlocal level, at
-        level, at = min(depth, level + (now - at) * rate), now
-        taken = level >= 1
-        level -= taken
-        return taken
-
-    return takes
-
-
-def window(limit: int, period: float, began: float) -> Server:
-    taken: dict[float, int] = {}
-
-    def takes(now: float, in_flight: int) -> bool:
-        number = (now - began) // period
-        is_taken = taken.get(number, 0) < limit
-        taken[number] = taken.get(number, 0) + is_taken
-        return is_taken
-
-    return takes
-
-
-def sliding(limit: int, period: float) -> Server:
-    taken: deque[float] = deque()
-
-    def takes(now: float, in_flight: int) -> bool:
-        while taken and taken[0] <= now - period:
-            taken.popleft()
-        is_taken = len(taken) < limit
-        if is_taken:
-            taken.append(now)
-        return is_taken
-
-    return takes
-
-
-def cap(limit: int) -> Server:
-    return lambda now, in_flight: in_flight <= limit
+from ..servers import Server, bucket, cap, sliding, window
 
 
 def log_of(server: Server, times: Iterable[float], seed: int = 1) -> list[Attempt]:

@@ -14,13 +14,19 @@ from comet_resilience import FixedLimit, StepBack, diagnose
 from comet_resilience.limits.budget import Cost
 from comet_resilience.limits.eventloop import clock
 from comet_resilience.limits.gate import Standing
-from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partitions import InAccount
-from comet_resilience.observers import Observers
 from comet_resilience.verdict.rates import Counted, RateInWords, RateReading
 from comet_resilience.verdict.vocabulary import Signal
 
-from ..conftest import COMPLETION, OK, Answer, ask, scripted
+from ..conftest import (
+    COMPLETION,
+    OK,
+    Answer,
+    ask,
+    engine_of,
+    scripted,
+)
+from .conftest import limiter_of
 
 pytestmark = pytest.mark.anyio
 REFUSAL = {"error": {"message": "slow down", "type": "requests", "code": "rate_limit_exceeded"}}
@@ -57,9 +63,7 @@ async def test_what_headers_say_is_kept_to_once_a_refusal_has_confirmed_it() -> 
 @pytest.mark.parametrize("signal", OVERLOADS)
 async def test_a_refusal_confirms_headers_whosever_limit_it_names(signal: Signal) -> None:
     """A scope in its code or words makes it no less of a refusal."""
-    limiter = Limiter(
-        make_algorithm=lambda: StepBack(8, 1, 512), max_queue=None, observers=Observers(())
-    )
+    limiter = limiter_of(lambda: StepBack(8, 1, 512))
     for left, how in ((3, Signal.SUCCESS), (2, Signal.SUCCESS), (1, Signal.SUCCESS), (0, signal)):
         lease = await limiter.acquire("m")
         lease.rates = (RateReading(Counted.REQUESTS, 60.0, float(left), 30.0),)
@@ -72,9 +76,7 @@ def test_who_leaves_with_a_slot_in_hand_spends_nothing_of_what_headers_leave() -
     """Cancelled between the grant and the send: nothing went out that could cost or test."""
 
     async def main() -> float:
-        limiter = Limiter(
-            make_algorithm=lambda: FixedLimit(1), max_queue=None, observers=Observers(())
-        )
+        limiter = limiter_of()
         first = await limiter.acquire("m")
         first.rates = (RateReading(Counted.REQUESTS, 60.0, 3.0, 30.0),)
         first.release(Signal.SUCCESS)
@@ -127,8 +129,7 @@ async def test_tokens_are_counted_from_where_headers_call_them_scarce() -> None:
         return status, COMPLETION if status == 200 else REFUSAL, headers
 
     client, inner = scripted(says(900), says(400), says(300), says(200), says(0, 429), says(500))
-    transport: Any = client._client._transport
-    limiter = transport._engine.limiter
+    limiter = engine_of(client).limiter
     for _ in range(4):
         assert not limiter.counts_tokens or len(inner.sent) >= 2
         await ask(client)
@@ -152,12 +153,7 @@ async def test_who_gives_up_is_told_the_limit_that_was_named() -> None:
 
 async def test_the_words_of_the_account_hold_its_other_models() -> None:
     """Those of a model hold that model alone."""
-    limiter = Limiter(
-        make_algorithm=lambda: FixedLimit(8),
-        make_account_limit=lambda: StepBack(8, 1, 512),
-        max_queue=None,
-        observers=Observers(()),
-    )
+    limiter = limiter_of(lambda: FixedLimit(8), make_account_limit=lambda: StepBack(8, 1, 512))
     for model, of_account, waits in (("a", False, False), ("b", True, True)):
         lease = await limiter.acquire(InAccount(("key", "host"), model))
         lease.words = RateInWords(Counted.REQUESTS, 1, 30.0, of_account)
@@ -170,7 +166,7 @@ async def test_the_words_of_the_account_hold_its_other_models() -> None:
 
 async def test_a_refusal_of_what_should_have_fitted_is_remembered_by_the_request() -> None:
     """It takes more tokens than were left, however many were estimated."""
-    limiter = Limiter(make_algorithm=lambda: FixedLimit(1), max_queue=None, observers=Observers(()))
+    limiter = limiter_of()
     request = Standing(cost=Cost("m", 100, 100))
     lease = await limiter.acquire("m", request=request)
     lease.rates = (RateReading(Counted.TOKENS, 20_000.0, 5_000.0, 15.0),)

@@ -7,11 +7,11 @@ from itertools import pairwise
 
 from comet_resilience.limits.fixed import FixedLimit
 from comet_resilience.limits.gate import OPENING_WINDOW
-from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease, Waiter
-from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
 from tests.bench.sim.clock import VirtualLoop
+
+from .conftest import limiter_of
 
 MANY = 500
 #: Looks at a partition for each attempt of any: a few, however many partitions there are.
@@ -34,12 +34,7 @@ class Host:
 
     def __init__(self) -> None:
         self.loop = VirtualLoop()
-        self.limiter = Limiter(
-            make_algorithm=lambda: Counted(1),
-            max_queue=None,
-            observers=Observers([]),
-            jitter=lambda: 0.5,
-        )
+        self.limiter = limiter_of(lambda: Counted(1))
         self.held: list[Lease] = []
         self.waiting: list[Waiter] = []
         self.do(self._begin)

@@ -33,7 +33,16 @@ from comet_resilience.limits.algorithm import Ticket
 from comet_resilience.limits.guarded import Guarded, contained
 from tests.redis_server import RedisServer
 
-from ..conftest import LIMITED, MESSAGES, OK, Answer, ask, scripted
+from ..conftest import (
+    LIMITED,
+    MESSAGES,
+    OK,
+    Answer,
+    ask,
+    engine_of,
+    run_in_virtual_time,
+    scripted,
+)
 from .test_state_machine import LimiterMachine, Watched
 
 MEMBERS = (
@@ -94,7 +103,7 @@ def test_whatever_an_algorithm_does_every_call_is_made(
         assert (shown.in_flight, shown.waiting) == (0, 0)
         assert shown.limit <= 3
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    run_in_virtual_time(main)
 
 
 class Spaced(StepBack):
@@ -145,7 +154,7 @@ def test_an_algorithm_of_ones_own_may_say_not_yet(*, is_retired: bool) -> None:
             for _ in range(5):
                 nursery.start_soon(ask, client)
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    run_in_virtual_time(main)
     gaps = [round(after - before, 3) for before, after in itertools.pairwise(sent)]
     assert len(gaps) == 4
     assert (min(gaps) == 0.0) if is_retired else (gaps == [1.0] * 4)
@@ -214,7 +223,7 @@ def test_an_algorithm_that_is_always_late_does_not_spin() -> None:
                 nursery.start_soon(ask, client)
                 nursery.start_soon(ask, client)
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    run_in_virtual_time(main)
     assert 100 < ticks < 300
 
 
@@ -353,8 +362,7 @@ def test_a_fleet_whose_thread_cannot_start_is_a_local_limit_that_tries_again(
     with RedisServer() as redis:
         client, _ = scripted(OK, fleet=redis.url, algorithm=lambda: FixedLimit(1))
         asyncio.run(main())
-        transport: Any = client._client._transport
-        transport._engine.close()
+        engine_of(client).close()
     assert threads.left == 0
 
 

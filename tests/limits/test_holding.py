@@ -14,7 +14,16 @@ import trio.testing
 from comet_resilience import Event, FixedLimit, Standstill, StepBack, snapshot
 from comet_resilience.limits.holding import held_here
 
-from ..conftest import COMPLETION, MESSAGES, Answer, ask, httpx, scripted
+from ..conftest import (
+    COMPLETION,
+    MESSAGES,
+    Answer,
+    ask,
+    engine_of,
+    httpx,
+    run_in_virtual_time,
+    scripted,
+)
 
 CHUNK = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
 LAST = b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -177,8 +186,7 @@ async def test_what_one_client_holds_is_nothing_to_another() -> None:
     """Nor is what was given back, was dropped, or belongs to a client that is gone."""
     one, _ = busy_client(algorithm=lambda: FixedLimit(1))
     other, _ = busy_client(algorithm=lambda: FixedLimit(1))
-    limiter: Any = one._client._transport._engine.limiter
-    foreign: Any = other._client._transport._engine.limiter
+    limiter, foreign = engine_of(one).limiter, engine_of(other).limiter
     stream = await one.chat.completions.create(model="m", messages=MESSAGES, stream=True)
     assert len(held_here(limiter)) == 1
     assert held_here(foreign) == ()
@@ -209,6 +217,6 @@ def test_slots_of_two_models_that_wait_for_each_other_come_free_after_some_secon
             nursery.start_soon(cross, "a", "b")
             nursery.start_soon(cross, "b", "a")
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    run_in_virtual_time(main)
     assert all(shown.in_flight == 0 for shown in snapshot(client).partitions)
     assert any(isinstance(event, Standstill) for event in heard)

@@ -6,7 +6,6 @@ from typing import Any
 
 import anyio
 import pytest
-import trio.testing
 
 from comet_resilience import Event, FixedLimit, LimitChanged, RateChanged, RateView, Signal
 from comet_resilience.limits.algorithm import StepBack
@@ -17,27 +16,16 @@ from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Partition
 from comet_resilience.limits.partitions import InAccount
 from comet_resilience.log_lines import describe, level_of
-from comet_resilience.observers import Observers
 
-from .test_explanations import Server, bucket, cap, sliding
+from ..conftest import in_virtual_time
+from ..servers import Server, bucket, cap, sliding
+from .conftest import limiter_of
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Virtual time: these tests wait for minutes."""
-    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+pytestmark = [pytest.mark.anyio, in_virtual_time]
 
 
-def limiter_of(algorithm: Any = None, observers: Observers | None = None) -> Limiter:
-    return Limiter(
-        make_algorithm=algorithm or (lambda: StepBack(8, 1, 512)),
-        max_queue=None,
-        observers=observers or Observers(()),
-        jitter=lambda: 0.5,
-        make_account_limit=lambda: StepBack(8, 1, 100_000),
-    )
+def learning(make: Any = lambda: StepBack(8, 1, 512), **more: Any) -> Limiter:
+    return limiter_of(make, make_account_limit=lambda: StepBack(8, 1, 100_000), **more)
 
 
 class Calls:
@@ -84,7 +72,7 @@ def partition_of(limiter: Limiter, key: Any) -> Partition:
 
 
 async def test_a_rate_is_learnt_and_kept_to() -> None:
-    limiter = limiter_of()
+    limiter = learning()
     calls = Calls(limiter, bucket(5.0, 4.0))
     took = await calls.run(400, "m")
     spacing = partition_of(limiter, "m").slots.spacing
@@ -102,7 +90,7 @@ async def test_a_rate_is_learnt_and_kept_to() -> None:
 async def test_a_rate_is_told_when_it_is_learnt_and_when_it_is_given_up() -> None:
     """In the words of the snapshot, at the level that moves of the limit have."""
     events: list[Event] = []
-    limiter = limiter_of(observers=Observers((events.append,)))
+    limiter = learning(on_event=events.append)
     await Calls(limiter, bucket(5.0, 4.0)).run(300, "m")
     told = [event for event in events if isinstance(event, RateChanged)]
     assert told
@@ -122,19 +110,19 @@ async def test_a_rate_is_told_when_it_is_learnt_and_when_it_is_given_up() -> Non
 
 
 async def test_a_window_that_closes_is_waited_for() -> None:
-    calls = Calls(limiter_of(), sliding(30, 60.0))
+    calls = Calls(learning(), sliding(30, 60.0))
     assert await calls.run(45, "m") < 66
     assert calls.refused < 20
 
 
 async def test_no_log_is_kept_before_the_first_refusal() -> None:
-    limiter = limiter_of()
+    limiter = learning()
     await Calls(limiter, cap(1_000)).run(50, "m")
     assert partition_of(limiter, "m").slots.spacing is None
 
 
 async def test_a_cap_is_left_to_the_limit() -> None:
-    limiter = limiter_of()
+    limiter = learning()
     calls = Calls(limiter, cap(5))
     await calls.run(300, "m")
     spacing = partition_of(limiter, "m").slots.spacing
@@ -143,7 +131,7 @@ async def test_a_cap_is_left_to_the_limit() -> None:
 
 
 async def test_an_algorithm_of_the_users_is_left_alone() -> None:
-    limiter = limiter_of(lambda: FixedLimit(4))
+    limiter = learning(lambda: FixedLimit(4))
     calls = Calls(limiter, bucket(5.0, 1.0))
     await calls.run(60, "m")
     assert calls.refused > 0
@@ -151,7 +139,7 @@ async def test_an_algorithm_of_the_users_is_left_alone() -> None:
 
 
 async def test_models_that_are_refused_together_learn_no_rate_of_their_own() -> None:
-    limiter = limiter_of()
+    limiter = learning()
     keys = [InAccount("a", name) for name in ("m", "n", "o")]
     calls = Calls(limiter, bucket(5.0, 4.0))
     rates: list[float | None] = []
@@ -166,7 +154,7 @@ async def test_models_that_are_refused_together_learn_no_rate_of_their_own() -> 
 
 
 async def test_many_models_that_are_refused_at_once_are_a_few_witnesses() -> None:
-    limiter = limiter_of()
+    limiter = learning()
     keys = [InAccount("a", str(number)) for number in range(30)]
     for key in keys:
         (await limiter.acquire(key)).release(Signal.OVERLOAD)
@@ -176,7 +164,7 @@ async def test_many_models_that_are_refused_at_once_are_a_few_witnesses() -> Non
 
 
 async def test_models_that_share_a_rate_do_not_starve_by_it() -> None:
-    limiter = limiter_of()
+    limiter = learning()
     keys = [InAccount("a", name) for name in ("m", "n", "o")]
     calls = Calls(limiter, bucket(5.0, 4.0))
     took = await calls.run(130, *keys)
@@ -184,7 +172,7 @@ async def test_models_that_share_a_rate_do_not_starve_by_it() -> None:
 
 
 async def test_a_refusal_that_a_rate_explains_teaches_the_limits_nothing() -> None:
-    limiter = limiter_of()
+    limiter = learning()
     calls = Calls(limiter, bucket(5.0, 4.0))
     await calls.run(100, "m")
     partition = partition_of(limiter, "m")
@@ -196,7 +184,7 @@ async def test_a_refusal_that_a_rate_explains_teaches_the_limits_nothing() -> No
 
 
 async def test_one_who_goes_before_it_was_sent_leaves_no_trace() -> None:
-    limiter = limiter_of()
+    limiter = learning()
     calls = Calls(limiter, bucket(5.0, 1.0))
     await calls.run(20, "m")
     partition = partition_of(limiter, "m")

@@ -7,7 +7,6 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -16,29 +15,12 @@ import trio.testing
 
 from comet_resilience import Event, FixedLimit, LimitChanged, StepBack
 from comet_resilience.errors import QueueFullError, QueueTimeoutError
-from comet_resilience.limits.algorithm import LimitAlgorithm
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease
 from comet_resilience.limits.partitions import IDLE_KEPT
-from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
 
-KEY = ("POST /chat/completions", "m")
-
-
-def limiter_of(
-    make: Callable[[], LimitAlgorithm] = lambda: FixedLimit(1),
-    *,
-    max_queue: int | None = None,
-    on_event: Callable[[Event], object] | None = None,
-) -> Limiter:
-    """A limiter without randomness."""
-    return Limiter(
-        make_algorithm=make,
-        max_queue=max_queue,
-        observers=Observers([on_event] if on_event else []),
-        jitter=lambda: 0.5,
-    )
+from .conftest import KEY, limiter_of
 
 
 def state_of(limiter: Limiter) -> tuple[int, int]:

@@ -18,7 +18,14 @@ from comet_resilience.limits import collecting
 from comet_resilience.limits.collecting import Budget
 from comet_resilience.limits.lookout import ALL_EVERY, LOOK_EVERY, Lookout
 
-from ..conftest import MESSAGES, OK, Answer, ask, scripted
+from ..conftest import (
+    MESSAGES,
+    OK,
+    Answer,
+    ask,
+    run_in_virtual_time,
+    scripted,
+)
 
 CHUNK = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
 STREAM: Answer = (200, [CHUNK, CHUNK], {"content-type": "text/event-stream"})
@@ -54,7 +61,7 @@ def test_a_dropped_stream_stops_the_others_for_some_seconds_not_for_good(looks: 
         assert looks * LOOK_EVERY <= trio.current_time() - began <= (looks + 1) * LOOK_EVERY
         assert snapshot(client).partitions[0].in_flight == 0
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    run_in_virtual_time(main)
 
 
 async def drop_a_stream(client: Any, looks: int) -> None:
@@ -160,5 +167,5 @@ def test_a_service_is_not_disturbed_by_answers_that_are_slow(
         for stream in streams:
             await stream.close()
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    run_in_virtual_time(main)
     assert collected == ([1, 2, 1, 1, 1] if handed_over else [])

@@ -8,7 +8,6 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
-import trio.testing
 
 from comet_resilience import (
     Budget,
@@ -23,17 +22,11 @@ from comet_resilience.limits.eventloop import clock
 from comet_resilience.limits.gate import Standing
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease, Partition
-from comet_resilience.observers import Observers
 
-from ..conftest import LIMITED, OK, ask, scripted
+from ..conftest import LIMITED, OK, ask, in_virtual_time, scripted
+from .conftest import limiter_of
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> tuple[str, dict[str, Any]]:
-    """Virtual time: these tests wait for minutes."""
-    return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+pytestmark = [pytest.mark.anyio, in_virtual_time]
 
 
 class Evidence:
@@ -61,12 +54,8 @@ class Evidence:
 
 
 def _limiter(evidence: Evidence | None, budget: Budget | None = None, most: int = 8) -> Limiter:
-    limiter = Limiter(
-        make_algorithm=lambda: StepBack(most, 1, most),
-        max_queue=None,
-        observers=Observers(()),
-        budgets={} if budget is None else {"*": budget},
-    )
+    budgets = {} if budget is None else {"*": budget}
+    limiter = limiter_of(lambda: StepBack(most, 1, most), budgets=budgets)
     if evidence is not None:
         pacer = limiter._pacer
         pacer._sources = (*pacer._sources, evidence)

@@ -18,11 +18,11 @@ from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.partition import Lease, Level, Waiter
 from comet_resilience.limits.partitions import InAccount
 from comet_resilience.limits.snapshot import Load
-from comet_resilience.observers import Observers
 from comet_resilience.verdict.vocabulary import Signal
 from tests.bench.sim.clock import VirtualLoop
 
-from .test_limiter import KEY, limiter_of, state_of
+from .conftest import KEY, limiter_of
+from .test_limiter import state_of
 from .test_partition import Loop, Told
 
 pytestmark = pytest.mark.timeout(120)
@@ -137,11 +137,7 @@ def test_figures_of_one_partition() -> None:
 def test_each_new_partition_is_made_known() -> None:
     """Once, with its algorithm and key, before it is used; and so is an account above it."""
     known: list[Level] = []
-    limiter = Limiter(
-        make_algorithm=lambda: FixedLimit(7), max_queue=None,
-        observers=Observers([]), on_partition=known.append,
-        make_account_limit=lambda: StepBack(5, 1, 64),
-    )  # fmt: skip
+    limiter = limiter_of(on_partition=known.append, make_account_limit=lambda: StepBack(5, 1, 64))
     for key in ("a", InAccount("x", "b"), InAccount("x", "c"), "a"):
         limiter.acquire_nowait(key)
     assert [level.key for level in known] == ["a", "account", "b", "c"]
@@ -361,13 +357,8 @@ def test_nobody_listens_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None
 def outage(budgets: dict[str, Budget]) -> tuple[VirtualLoop, Limiter]:
     """A limiter with accounts of one slot, after three calls that did not reach the host "h"."""
     loop = VirtualLoop()
-    limiter = Limiter(
-        make_algorithm=lambda: FixedLimit(9),
-        make_account_limit=lambda: StepBack(1, 1, 1),
-        max_queue=None,
-        observers=Observers([]),
-        jitter=lambda: 0.5,
-        budgets=budgets,
+    limiter = limiter_of(
+        lambda: FixedLimit(9), make_account_limit=lambda: StepBack(1, 1, 1), budgets=budgets
     )
 
     def fail() -> None:

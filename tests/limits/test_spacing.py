@@ -17,7 +17,7 @@ from comet_resilience.limits.belief import Listening
 from comet_resilience.limits.explanations import Family, Kind
 from comet_resilience.limits.spacing import LONGEST, Spacing
 
-from .test_explanations import Server, bucket, cap, sliding
+from ..servers import Server, bucket, cap, sliding
 
 REFUSED_AFTER = 0.1
 

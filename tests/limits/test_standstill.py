@@ -13,7 +13,13 @@ import trio.testing
 from comet_resilience import Event, FixedLimit, Standstill, snapshot
 from comet_resilience.limits.standstill import Holders, Stillness
 
-from ..conftest import MESSAGES, ask, httpx, scripted
+from ..conftest import (
+    MESSAGES,
+    ask,
+    httpx,
+    run_in_virtual_time,
+    scripted,
+)
 from .test_holding import CHUNK, STREAM, Busy, Chunks, busy_client, inside
 
 pytestmark = [
@@ -45,7 +51,7 @@ def test_a_standstill_is_told_once_with_what_to_do(caplog: pytest.LogCaptureFixt
             assert snapshot(client).partitions[0].standstill == pytest.approx(17, abs=0.1)
             texts.append(str(snapshot(client)))
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    run_in_virtual_time(main)
     (told,) = (event for event in heard if isinstance(event, Standstill))
     assert (told.held, told.waiting, told.limit) == (2, 2, 2)
     (record,) = (each for each in caplog.records if "stalled for" in each.message)
@@ -80,7 +86,7 @@ def test_streams_that_are_read_slowly_are_no_standstill() -> None:
             for _ in range(2):
                 nursery.start_soon(inside, client)
 
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    run_in_virtual_time(main)
     assert not [event for event in heard if isinstance(event, Standstill)]
 
 

@@ -15,14 +15,14 @@ from comet_resilience import Budget, StepBack
 from comet_resilience.limits.algorithm import Ticket
 from comet_resilience.limits.budget import Cost
 from comet_resilience.limits.gate import Standing
-from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.pacer import Pace
 from comet_resilience.limits.partition import Lease, Waiter
 from comet_resilience.limits.partitions import InAccount
-from comet_resilience.observers import Observers
 from comet_resilience.verdict.rates import Counted, RateReading
 from comet_resilience.verdict.vocabulary import Signal
 from tests.bench.sim.clock import VirtualLoop
+
+from .conftest import limiter_of
 
 KEY = "partition"
 
@@ -45,12 +45,7 @@ class LimiterMachine(RuleBasedStateMachine):
         super().__init__()
         Watched.above = 0
         self.loop = VirtualLoop()
-        self.limiter = Limiter(
-            make_algorithm=lambda: Watched(4, 1, 20),
-            max_queue=None,
-            observers=Observers([]),
-            jitter=lambda: 0.5,
-        )
+        self.limiter = limiter_of(lambda: Watched(4, 1, 20))
         self.held: list[Lease] = []
         self.queue: list[Waiter] = []
 
@@ -200,12 +195,9 @@ class WholeMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = VirtualLoop()
-        self.limiter = Limiter(
-            make_algorithm=lambda: StepBack(3, 1, 20),
+        self.limiter = limiter_of(
+            lambda: StepBack(3, 1, 20),
             make_account_limit=lambda: StepBack(4, 1, 20),
-            max_queue=None,
-            observers=Observers([]),
-            jitter=lambda: 0.5,
             budgets={"m": Budget(requests=REQUESTS, per=PER, burst=PER)},
         )
         self.held: list[Lease] = []

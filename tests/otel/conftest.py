@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 ROUTE = "POST /chat/completions"
+#: The span of a request.
+NAME = "comet_resilience.request"
 USAGE = Usage(prompt_tokens=300, completion_tokens=40)
 
 
@@ -63,7 +65,7 @@ class Telemetry:
 
     def request_span(self) -> ReadableSpan:
         """The only span of a request."""
-        (span,) = self.spans("comet_resilience.request")
+        (span,) = self.spans(NAME)
         return span
 
     def metrics(self) -> dict[str, Any]:

@@ -21,10 +21,9 @@ from comet_resilience.otel import async_request_hook
 from comet_resilience.testing import Gateway
 from tests.conftest import FAST, ask, httpx, in_real_time, sdk_leaves_generators
 
-from .conftest import Telemetry
+from .conftest import NAME, Telemetry
 
 pytestmark = [pytest.mark.anyio, in_real_time, sdk_leaves_generators]
-NAME = "comet_resilience.request"
 #: What the SDK in use stands on, and what it does not.
 RIGHT, WRONG = (
     (HTTPX2ClientInstrumentor, HTTPXClientInstrumentor)

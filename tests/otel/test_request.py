@@ -33,10 +33,9 @@ from tests.conftest import (
     stream_of,
 )
 
-from .conftest import Telemetry, events_on, plot_of, short
+from .conftest import NAME, Telemetry, events_on, plot_of, short
 
 pytestmark = [pytest.mark.anyio, sdk_leaves_generators]
-NAME = "comet_resilience.request"
 
 
 async def test_a_streams_span_ends_with_its_body(telemetry: Telemetry) -> None:
@@ -93,10 +92,7 @@ async def test_a_cancelled_request_is_no_error(telemetry: Telemetry, where: str)
     limit = 2 if where == "sending" else 1
     client, inner = scripted(OK, on_event=telemetry.observer(), algorithm=lambda: FixedLimit(limit))
 
-    async def for_ever(_request: Any) -> Any:
-        await anyio.sleep_forever()
-
-    inner.behave = for_ever
+    inner.hold()
     scope, over = anyio.CancelScope(), anyio.Event()
 
     async def ask_in_scope() -> None:
@@ -192,10 +188,7 @@ async def test_what_is_over_is_forgotten(telemetry: Telemetry) -> None:
     del raw
     gc.collect()
 
-    async def for_ever(_request: Any) -> Any:
-        await anyio.sleep_forever()
-
-    inner.behave = for_ever
+    inner.hold()
     with anyio.move_on_after(0.01):
         await ask(client)
     assert observer._requests == {}

@@ -38,10 +38,9 @@ from tests.conftest import (
     stream_of,
 )
 
-from .conftest import Telemetry, events_on, plot_of, short
+from .conftest import NAME, Telemetry, events_on, plot_of, short
 
 pytestmark = [pytest.mark.anyio, sdk_leaves_generators]
-NAME = "comet_resilience.request"
 
 
 async def test_a_success_is_one_span(telemetry: Telemetry) -> None:
@@ -133,13 +132,7 @@ async def test_the_request_that_moved_the_limit_says_so(telemetry: Telemetry) ->
 async def test_a_wait_for_a_slot_is_an_event(telemetry: Telemetry) -> None:
     """Who found a slot at once says nothing; who waited says how long."""
     client, inner = scripted(OK, on_event=telemetry.observer(), algorithm=lambda: FixedLimit(1))
-    send = inner.answer
-
-    async def slowly(request: Any) -> Any:
-        await anyio.sleep(7)
-        return await send(request)
-
-    inner.behave = slowly
+    inner.delay(7)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(ask, client)
         tasks.start_soon(ask, client)
@@ -187,10 +180,7 @@ async def test_a_deadline_is_a_failure(telemetry: Telemetry) -> None:
     """Its kind is the library's own."""
     client, inner = scripted(OK, on_event=telemetry.observer(), deadline=0.01)
 
-    async def for_ever(_request: Any) -> Any:
-        await anyio.sleep_forever()
-
-    inner.behave = for_ever
+    inner.hold()
     with pytest.raises(openai.APITimeoutError):
         await ask(client)
     assert short(telemetry.request_span().attributes)["error.type"] == "timeout"

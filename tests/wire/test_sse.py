@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from comet_resilience.wire import sse
 from comet_resilience.wire.sse import TERMINALS, Event, EventWatch, FirstEvent, Terminal
 
+from ..conftest import sliced
+
 CHAT = TERMINALS["/chat/completions"]
 STREAM = (
     b"\xef\xbb\xbf: ping\r\n\r\nevent: ping\ndata: {}\n\n"
@@ -21,16 +23,6 @@ STREAM = (
 )
 ERROR = b'data: {"a": 1}\n\ndata: {"error": {"code": "x", "message": "y"}}\n\n'
 cuts = st.lists(st.integers(1, 40), min_size=1)
-
-
-def sliced(data: bytes, sizes: list[int]) -> list[bytes]:
-    """The data in chunks of these sizes, over and over."""
-    parts, at, turn = [], 0, 0
-    while at < len(data):
-        size = sizes[turn % len(sizes)]
-        parts.append(data[at : at + size])
-        at, turn = at + size, turn + 1
-    return parts
 
 
 def held(watch: EventWatch) -> int:

@@ -10,13 +10,11 @@ from typing import Any
 import anyio
 import openai
 import pytest
-import trio
-import trio.testing
 
 from comet_resilience import wrap
 from comet_resilience.testing import ConcurrencyCap, Gateway
 
-from ...conftest import MESSAGES, httpx
+from ...conftest import MESSAGES, httpx, run_in_virtual_time
 from ...journal.test_saturation import START
 
 
@@ -52,7 +50,7 @@ def lines_at(capacity: Any, apart: float) -> list[bytes]:
                 tasks.start_soon(ask, "large", number / 1_000)
                 tasks.start_soon(ask, "small", apart + number / 1_000)
 
-    trio.run(burst, clock=trio.testing.MockClock(autojump_threshold=0))
+    run_in_virtual_time(burst)
     return heard
 
 

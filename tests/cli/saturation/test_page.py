@@ -14,8 +14,9 @@ import pytest
 
 from comet_resilience.cli import main
 
-from ...journal.senders import sent_to, window
+from ...journal.senders import sent_to
 from ...journal.test_saturation import REFUSED, line, lines_of
+from ...servers import window
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = '</title></script><script>alert("x")</script>&\x1b[31m\u202e'
@@ -106,7 +107,7 @@ def test_a_rate_in_a_browser(tmp_path: Path) -> None:
     """The chart names the rate, and no number in flight; the table has what a minute brings."""
     path, page = tmp_path / "calls.jsonl", tmp_path / "page.html"
     told = {"prompt_tokens": 700, "completion_tokens": 300}
-    path.write_bytes(b"".join(lines_of(sent_to(window(10, 10.0), 1, pause=0.5), **told)))
+    path.write_bytes(b"".join(lines_of(sent_to(window(10, 10.0, 10 / 3), 1, pause=0.5), **told)))
     main(["saturation", str(path), "--html", str(page)])
     shown = drawn(page, tmp_path / "profile")
     assert "a rate: some 10 requests in 10 s" in shown

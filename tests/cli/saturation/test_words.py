@@ -21,8 +21,9 @@ from comet_resilience.cli.saturation.words import (
 from comet_resilience.journal.explanation import Rate
 from comet_resilience.journal.saturation import analyse
 
-from ...journal.senders import sent_to, window
+from ...journal.senders import sent_to
 from ...journal.test_saturation import REFUSED, line, lines_of
+from ...servers import window
 
 
 def rate(requests: int, per: float) -> Rate:
@@ -76,7 +77,7 @@ def test_a_rate_is_named_and_told_how_to_tell(
     """In the answer and in the table, with what goes into ``wrap``; no number in flight holds."""
     path = tmp_path / "calls.jsonl"
     told = {"prompt_tokens": 700, "completion_tokens": 300}
-    attempts = sent_to(window(10, 10.0), 1, pause=0.5)
+    attempts = sent_to(window(10, 10.0, 10 / 3), 1, pause=0.5)
     path.write_bytes(b"".join(lines_of(attempts, model="m", **told)))
     assert main(["saturation", str(path)]) == 0
     shown = capsys.readouterr().out
