@@ -1,8 +1,8 @@
 """The garbage collector, run for all limiters of the process together and within a budget.
 
-One collection finds the dropped answers of every partition of every client, so many that wait
-have no more of them made than one. None begins sooner than ``LOOK_EVERY`` after the last (for all
-objects ``ALL_EVERY``), nor before so much time has passed that they took a fiftieth of it at most.
+One collection finds the dropped answers of every partition of every client, so many waiting
+partitions need no more of them than one. A collection begins ``LOOK_EVERY`` after the last at the
+earliest (a full one ``ALL_EVERY``), and after ``REST`` times the CPU time that the last one took.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final
 
 from .lookout import ALL, ALL_EVERY, LOOK_EVERY, YOUNG
 
-#: Seconds to be left alone for each second of CPU that a collection took.
+#: Seconds without a collection for each second of CPU time that one took: 2 % of it at most.
 REST: Final = 50.0
 
 
@@ -25,7 +25,7 @@ class Budget:
         self._next = {YOUNG: 0.0, ALL: 0.0}
 
     def allows(self, generation: int, now: float) -> int | None:
-        """Return the generation to collect for one that is wished for, ``None`` for none."""
+        """Return the generation to collect where one is wished for, ``None`` for none."""
         if now < self._last:  # another clock, such as a test's
             self._next = {YOUNG: 0.0, ALL: 0.0}
         if now < self._next[YOUNG]:
@@ -33,7 +33,7 @@ class Budget:
         return ALL if generation == ALL and now >= self._next[ALL] else YOUNG
 
     def spent(self, generation: int, now: float, seconds: float) -> None:
-        """Note a collection that began at ``now`` and took so much CPU."""
+        """Note a collection that began at ``now`` and took so many seconds of CPU time."""
         self._last = now
         self._next[YOUNG] = now + max(LOOK_EVERY, REST * seconds)
         if generation == ALL:
@@ -44,10 +44,10 @@ _budget: Final = Budget()
 
 
 def collect(generation: int, now: float) -> None:
-    """Collect a generation of objects, or a younger one, or none, as the budget allows."""
+    """Collect a generation of objects, a younger one, or none, as the budget allows."""
     allowed = _budget.allows(generation, now)
     if allowed is not None:
-        _budget.spent(allowed, now, 0.0)  # already now: other threads are not to join in
+        _budget.spent(allowed, now, 0.0)  # before it begins, so that no other thread joins in
         began = time.thread_time()
         gc.collect(allowed)
         _budget.spent(allowed, now, time.thread_time() - began)

@@ -1,9 +1,9 @@
-"""A limit algorithm of the user's, contained: its mistakes cost nobody a slot or a call.
+"""A limit algorithm of the user's, contained: its mistakes cost no slot and no call.
 
-It runs under the limiter's lock, between the grant of a slot and its use, where an exception
-would leave a slot taken or a waiter asleep for ever. So the first exception, and the first value
-that means nothing, retires it: the partition goes on under ``StepBack`` within the last limit that
-it gave, and the log and the observers hear why once the lock is free.
+It runs under the limiter's lock, between the grant of a slot and its use, where an exception would
+leak the slot or leave a waiting request asleep for ever. So its first exception, or first value out
+of range, retires it: the partition goes on under ``StepBack`` within the last valid limit, and the
+log and the observers are told why once the lock is free.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from .fixed import FixedLimit
 
 T = TypeVar("T")
 
-#: Told that an algorithm was retired: what it did wrong, the exception, the limit from now on.
+#: Called when an algorithm is retired: its mistake in words, the exception, the limit from now on.
 Retired = Callable[[str, BaseException, int], object]
 
 _OWN: Final = (StepBack, FixedLimit)
-#: An algorithm that wants to be woken at a time that has passed is woken after so many seconds.
+#: Seconds after the last ``tick`` until an algorithm is woken whose ``wake_at`` has passed already:
+#: sooner would be a busy loop.
 LEAST_WAIT: Final = 0.05
 _METHODS: Final = ("sent", "accepted", "refused", "ended", "tick")
 _MOST_WORDS: Final = 200
 
 
 def contained(algorithm: LimitAlgorithm, retired: Retired) -> LimitAlgorithm:
-    """Return an algorithm that never raises; those of this package do not anyway.
+    """Return an algorithm that never raises; those of this package are returned as they are.
 
     Raises:
-        CallbackError: If it is no algorithm, or its first limit is no number.
+        CallbackError: If it lacks a method, or its first limit is not a number of 0 or more.
 
     """
     if type(algorithm) in _OWN or getattr(type(algorithm), "is_contained", False):
@@ -45,7 +46,7 @@ def contained(algorithm: LimitAlgorithm, retired: Retired) -> LimitAlgorithm:
 
 
 class Guarded:
-    """The algorithm of one partition until it fails, then a stand-in."""
+    """The algorithm of one partition until it fails, then ``StepBack``."""
 
     __slots__ = ("_algorithm", "_limit", "_retired", "_ticked")
 
@@ -69,7 +70,7 @@ class Guarded:
 
     @property
     def limit(self) -> int:
-        """Tell how many may be in flight now."""
+        """Return how many may be in flight now."""
         self._limit = self._read("limit", _whole)
         return self._limit
 
@@ -86,12 +87,8 @@ class Guarded:
 
     @property
     def ready(self) -> bool:
-        """Tell whether an attempt may be sent now; one that does not say so always lets it go."""
-        try:
-            return bool(getattr(self._algorithm, "ready", True))
-        except BaseException as error:  # noqa: BLE001 - as below
-            self._retire("ready", error)
-        return True
+        """Return True if an attempt may be sent now, or the algorithm has no such property."""
+        return self._try("ready", lambda algorithm: bool(getattr(algorithm, "ready", True)))
 
     @property
     def reason(self) -> str:
@@ -99,7 +96,7 @@ class Guarded:
         return self._read("reason", str)
 
     def sent(self, now: float, in_flight: int) -> Ticket:
-        """Return an attempt's ticket, which says which algorithm knows it."""
+        """Return a ticket that records which algorithm issued it."""
         ticket = self._call("sent", now, in_flight)
         return _Issued(0, in_flight, now, by=self._algorithm, ticket=ticket)
 
@@ -114,7 +111,7 @@ class Guarded:
         self._report("refused", ticket, now, in_flight, retry_after, jitter)
 
     def ended(self, ticket: Ticket, now: float, in_flight: int) -> None:
-        """Note that its slot is free."""
+        """Note that its slot was released."""
         self._report("ended", ticket, now, in_flight)
 
     def tick(self, now: float) -> None:
@@ -123,30 +120,29 @@ class Guarded:
         self._call("tick", now)
 
     def __getattr__(self, name: str) -> Any:
-        """Show whatever else the algorithm has, such as a view of its own."""
+        """Return any other attribute of the algorithm."""
         return getattr(self._algorithm, name)
 
     def _read(self, member: str, parse: Callable[[object], T]) -> T:
-        try:
-            return parse(getattr(self._algorithm, member))
-        except BaseException as error:  # noqa: BLE001 - told by the limiter, which may raise it
-            self._retire(member, error)
-        return parse(getattr(self._algorithm, member))
+        return self._try(member, lambda algorithm: parse(getattr(algorithm, member)))
 
     def _call(self, member: str, *arguments: object) -> object:
-        try:
-            return getattr(self._algorithm, member)(*arguments)
-        except BaseException as error:  # noqa: BLE001 - as above
-            self._retire(member, error)
-        return getattr(self._algorithm, member)(*arguments)
+        return self._try(member, lambda algorithm: getattr(algorithm, member)(*arguments))
 
     def _report(self, member: str, issued: Any, *arguments: object) -> None:
-        if issued.by is not self._algorithm:
-            return  # only the algorithm that was retired could make something of it
+        def use(algorithm: LimitAlgorithm) -> None:
+            if issued.by is algorithm:  # one that was retired issued tickets that mean nothing here
+                getattr(algorithm, member)(issued.ticket, *arguments)
+
+        self._try(member, use)
+
+    def _try(self, member: str, use: Callable[[LimitAlgorithm], T]) -> T:
+        """Return the result of the algorithm, or of ``StepBack`` if it raises."""
         try:
-            getattr(self._algorithm, member)(issued.ticket, *arguments)
-        except BaseException as error:  # noqa: BLE001 - as above
+            return use(self._algorithm)
+        except BaseException as error:  # noqa: BLE001 - reported by the limiter, which may raise it
             self._retire(member, error)
+        return use(self._algorithm)
 
     def _retire(self, member: str, error: BaseException) -> None:
         limit = max(1, self._limit)
@@ -161,7 +157,7 @@ class _Issued(Ticket):
 
 
 def _whole(limit: object) -> int:
-    """Return a limit as a whole number; between two of them it permits as many as the larger."""
+    """Return a limit as a whole number, rounded up."""
     number: Any = limit
     if isinstance(limit, Real) and not isinstance(limit, bool) and number >= 0:
         return sys.maxsize if number == math.inf else math.ceil(number)
@@ -169,7 +165,7 @@ def _whole(limit: object) -> int:
 
 
 def _time(at: object) -> float | None:
-    """Return a time as it is, or ``None``; one that never comes is none."""
+    """Return a time in seconds, ``None`` for ``None`` or infinity."""
     if at is None or at == math.inf:
         return None
     if isinstance(at, Real) and not isinstance(at, bool) and not math.isnan(at):
@@ -178,7 +174,7 @@ def _time(at: object) -> float | None:
 
 
 def words_of(error: BaseException) -> str:
-    """Return an exception as text, also one that cannot be shown."""
+    """Return an exception as text, even if its own ``str`` raises."""
     try:
         return printable(f"{type(error).__name__}: {error}")[:_MOST_WORDS]
     except Exception:  # noqa: BLE001 - its own words fail

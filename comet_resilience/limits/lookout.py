@@ -1,10 +1,10 @@
-"""The time to look for dropped answers that only the garbage collector finds. Pure.
+"""When to run the garbage collector for answers that were dropped unread. Pure.
 
-A response that nobody reads any more gives its slot back when it is collected. One that stands in
-a reference cycle (the SDK makes one around each stream) waits for the collector, which runs when
-objects are made. Where all slots are held so and everybody waits, none is made: a standstill.
-So while requests wait and nothing moves, the young generations are collected from time to time,
-which takes milliseconds; then all of them, for a stream that grew old, but not often.
+A response that was dropped gives its slot back when it is collected. One in a reference cycle (the
+SDK makes one around each stream) has to wait for the cyclic collector, which runs as objects are
+allocated. If all slots are held like this and every caller waits, nothing is allocated: a
+standstill. So while requests wait and no slot is released, the young generations are collected from
+time to time, which takes milliseconds; then all of them, but rarely, for a stream that grew old.
 """
 
 from __future__ import annotations
@@ -12,41 +12,41 @@ from __future__ import annotations
 import math
 from typing import Final
 
-#: Seconds without any movement after which to look, and then again.
+#: Seconds without a released slot before a collection, and between two.
 LOOK_EVERY: Final = 5.0
-#: All objects are looked at by the second look in a row, and not again for so many seconds: in a
-#: large process that takes a second, and answers may take minutes without anything being wrong.
+#: Seconds between two full collections, from the second look in a row on: in a large process one
+#: takes a second, and answers may take minutes without anything being wrong.
 ALL_EVERY: Final = 60.0
-#: Generations of objects, as the collector counts them.
+#: Generations of objects, as ``gc.collect`` numbers them.
 YOUNG: Final = 1
 ALL: Final = 2
 
 
 class Lookout:
-    """For one partition; ``moved`` is how many slots came back so far."""
+    """The collections that one partition wishes for; ``released`` counts its released slots."""
 
-    __slots__ = ("_all_at", "_looked", "_moved", "at")
+    __slots__ = ("_all_at", "_looked", "_released", "at")
 
     def __init__(self) -> None:
         self.at: float = math.inf
         self._all_at = -math.inf
-        self._moved = 0
+        self._released = 0
         self._looked = False
 
-    def begin(self, now: float, moved: int) -> None:
-        """Begin to watch: somebody waits, for the first time in a while."""
-        self.at, self._moved, self._looked = now + LOOK_EVERY, moved, False
+    def begin(self, now: float, released: int) -> None:
+        """Start to watch: a request waits, for the first time in a while."""
+        self.at, self._released, self._looked = now + LOOK_EVERY, released, False
 
-    def look(self, now: float, moved: int, begun: int) -> int | None:
-        """Return the generation to collect, ``None`` if it is not time yet or something moved.
+    def look(self, now: float, released: int, begun: int) -> int | None:
+        """Return the generation to collect, ``None`` if it is too early or a slot was released.
 
-        ``begun`` is how many slots are held by answers that the caller has in hand: without any
-        there is none that could have been dropped, however long the others take.
+        ``begun`` is how many slots are held by answers that the caller has in hand: only those
+        can have been dropped.
         """
         if now < self.at:
             return None
-        looked, stands_still = self._looked, begun > 0 and moved == self._moved
-        self.at, self._moved, self._looked = now + LOOK_EVERY, moved, stands_still
+        looked, stands_still = self._looked, begun > 0 and released == self._released
+        self.at, self._released, self._looked = now + LOOK_EVERY, released, stands_still
         if not stands_still:
             return None
         if not looked or now < self._all_at:

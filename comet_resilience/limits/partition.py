@@ -19,9 +19,9 @@ from ..verdict.vocabulary import Signal
 from .account import Account
 from .algorithm import LimitAlgorithm, Ticket
 from .attempt_log import Attempt
+from .blame import Ceiling
 from .budget import Charge, Shortage
 from .eventloop import EventLoop, Parking
-from .evidence import Ceiling
 from .forecast import Sent
 from .gate import Gate, Passage, Standing
 from .pressed import Pressed, half_way

@@ -1,13 +1,13 @@
-"""The queue of one partition: FIFO order within a priority, and nobody starves. Pure.
+"""The queue of one partition: FIFO order within a priority, and no priority starves. Pure.
 
-1. The first of the highest priority is next.
-2. A priority that others overtook ``OVERTAKEN_MOST`` times since it was served last is next
-   before them, the one first that was overtaken most. So whoever stands at the head of a priority
-   waits for at most as many others, and one more for each further priority that waits.
-3. Within a priority the one that orders first is next: a retry keeps the order of its request.
+1. The head of the highest priority is next.
+2. A priority that was overtaken ``OVERTAKEN_MOST`` times since its last turn goes before it; of
+   several the one that was overtaken most. So the head of a priority waits for at most that many
+   others, and one more for each further priority that waits.
+3. Within a priority the smallest item by ``<`` is next: a retry keeps the order of its request.
 
-It counts turns, not seconds: an urgent call is never behind thousands of others only because they
-have waited for long. With one priority it is a heap.
+Turns are counted, not seconds: an urgent request is never behind thousands of others only because
+they have waited for long. With one priority the queue is a heap.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from .priority import NORMAL
 
-#: How often the head of a priority is overtaken by those of higher ones before its turn comes.
+#: How often higher priorities overtake the head of a priority before its turn comes. A choice: an
+#: eighth of the slots is enough to make progress with.
 OVERTAKEN_MOST: Final = 8
-#: A heap is rid of those who left once they outnumber those who wait by this many.
+#: Items that left and may stay in a heap beside as many as wait, so that cleaning up costs O(1)
+#: for each that leaves.
 _LEFT_KEPT: Final = 64
 
 
 class Queued(Protocol):
-    """One who waits; it ``left`` if it does not wait any more."""
+    """An item of the queue; ``left`` once it does not wait any more."""
 
     priority: int
     left: bool
@@ -37,7 +39,7 @@ QueuedT = TypeVar("QueuedT", bound=Queued)
 
 
 class _Line(Generic[QueuedT]):
-    """Those of one priority; there is none without anybody who waits."""
+    """The items of one priority; it exists while at least one of them waits."""
 
     __slots__ = ("heap", "overtaken", "waiting")
 
@@ -47,20 +49,14 @@ class _Line(Generic[QueuedT]):
         self.overtaken: int = 0
 
     def head(self) -> QueuedT:
-        """Return the first who still waits."""
+        """Return the first item that still waits."""
         while self.heap[0].left:
             heappop(self.heap)
         return self.heap[0]
 
-    def forget_left(self) -> None:
-        """Drop those who left, once they are many."""
-        if len(self.heap) > 2 * self.waiting + _LEFT_KEPT:
-            self.heap = [one for one in self.heap if not one.left]
-            heapify(self.heap)
-
 
 class Queue(Generic[QueuedT]):
-    """Those who wait in one partition."""
+    """The waiting requests of one partition."""
 
     __slots__ = ("_lines",)
 
@@ -68,16 +64,16 @@ class Queue(Generic[QueuedT]):
         self._lines: dict[int, _Line[QueuedT]] = {}
 
     def __iter__(self) -> Iterator[QueuedT]:
-        """Iterate over all who wait, in no order."""
+        """Iterate over all items that wait, in no order."""
         return (one for line in self._lines.values() for one in line.heap if not one.left)
 
     @property
     def places(self) -> int:
-        """Count the places that are kept, those of a few who left included."""
+        """Count the items that are stored, including a few that have left."""
         return sum(len(line.heap) for line in self._lines.values())
 
     def push(self, one: QueuedT) -> None:
-        """Queue one at the place that its order gives it within its priority."""
+        """Add an item."""
         line = self._lines.get(one.priority)
         if line is None:
             line = self._lines[one.priority] = _Line()
@@ -85,47 +81,46 @@ class Queue(Generic[QueuedT]):
         line.waiting += 1
 
     def head(self) -> QueuedT:
-        """Return the next; there must be one."""
+        """Return the next item; the queue must not be empty."""
         return self._lines[self._next()].head()
 
     def pop(self) -> QueuedT:
-        """Take the next out of the queue: all lower priorities are overtaken once more."""
-        priority = self._next()
-        line = self._lines[priority]
-        one = line.head()
-        heappop(line.heap)
-        line.overtaken = 0
-        self._count_out(priority, line)
-        for other, overtaken in self._lines.items():
-            overtaken.overtaken += other > priority
+        """Remove and return the next item; all lower priorities are overtaken once more."""
+        one = self.take_back()
+        for priority, line in self._lines.items():
+            if priority == one.priority:
+                line.overtaken = 0
+            elif priority > one.priority:
+                line.overtaken += 1
         return one
 
     def take_back(self) -> QueuedT:
-        """Take the next out for it to be queued at another place: that is no turn of its own."""
-        priority = self._next()
-        line = self._lines[priority]
+        """Remove and return the next item to queue it elsewhere, which does not count as a turn."""
+        line = self._lines[self._next()]
         one = line.head()
         heappop(line.heap)
-        self._count_out(priority, line)
+        self._count_out(line, one.priority)
         return one
 
     def leave(self, one: QueuedT) -> None:
-        """Let one go out of its turn."""
+        """Remove an item that gives up."""
         one.left = True
         line = self._lines[one.priority]
-        self._count_out(one.priority, line)
-        line.forget_left()
+        self._count_out(line, one.priority)
+        if len(line.heap) > 2 * line.waiting + _LEFT_KEPT:
+            line.heap = [each for each in line.heap if not each.left]
+            heapify(line.heap)
 
     def most_urgent(self) -> int:
-        """Return the first priority for which anybody waits; somebody must."""
+        """Return the highest priority (the lowest number) that waits; it must not be empty."""
         return min(self._lines)
 
     def ahead_of(self, priority: int) -> int:
-        """Count those before whom a new arrival does not go, if no more come."""
+        """Count the items ahead of a new one with a priority."""
         return sum(line.waiting for other, line in self._lines.items() if other <= priority)
 
     def by_priority(self) -> tuple[tuple[int, int], ...]:
-        """Return how many wait for each priority, empty where all are of the usual one."""
+        """Return (priority, number of items) pairs in order; empty if all have the usual one."""
         counts = tuple(sorted((one, line.waiting) for one, line in self._lines.items()))
         return () if all(one == NORMAL for one, _ in counts) else counts
 
@@ -139,7 +134,7 @@ class Queue(Generic[QueuedT]):
             return max(overdue, key=lambda one: (lines[one].overtaken, -one))
         return self.most_urgent()
 
-    def _count_out(self, priority: int, line: _Line[QueuedT]) -> None:
+    def _count_out(self, line: _Line[QueuedT], priority: int) -> None:
         line.waiting -= 1
         if not line.waiting:
             del self._lines[priority]

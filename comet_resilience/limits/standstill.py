@@ -1,24 +1,26 @@
-"""Slots that are held by open answers, and the standstill where nobody reads them. Pure.
+"""The slots held by open answers, and how a deadlock or a standstill is noticed. Pure.
 
-An answer holds its slot until its body ends, so a caller that leaves a stream open holds one for
-as long as it likes. Two things can come of it. Where whoever holds a slot waits for another one
-itself, no slot will ever come back: that is a deadlock, and the limiter lends. Where nobody reads
-and nothing else moves for seconds, it is a standstill, and the caller is told.
+An answer holds its slot until its body ends, so a caller that leaves a stream open holds one for as
+long as it likes. If every holder of a slot itself waits for another one, none will ever be
+released: that is a deadlock, and the limiter lends one. If nobody reads an open answer and no slot
+is released for seconds, that is a standstill, and the caller is told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections import Counter
+from collections.abc import Collection, Hashable
 from typing import Protocol
 
 from ..events import Standstill
 
-#: How many slots came back so far, and how often a read of the open answers began or ended.
+#: The number of released slots, and of reads of open answers that began or ended: while neither
+#: changes, nothing moves.
 Turns = tuple[int, int]
 
 
 class OpenAnswer(Protocol):
-    """An answer that its caller has in hand; ``turns`` is odd while a read of it is under way."""
+    """An answer whose body its caller may read; ``turns`` is odd during a read."""
 
     @property
     def turns(self) -> int:
@@ -29,89 +31,85 @@ class OpenAnswer(Protocol):
 class Holders:
     """The open answers that hold slots of one limit.
 
-    ``waits_for`` counts the requests that wait here although their task has such an answer open.
+    ``waits_for`` counts, for each answer, the requests here of the task that has it open.
     """
 
     __slots__ = ("answers", "waits_for")
 
     def __init__(self) -> None:
         self.answers: set[OpenAnswer] = set()
-        self.waits_for: dict[OpenAnswer, int] = {}
+        self.waits_for: Counter[OpenAnswer] = Counter()
 
     def forget(self, answer: OpenAnswer) -> None:
-        """Forget one whose slot came back."""
+        """Remove an answer whose slot was released."""
         self.answers.discard(answer)
         self.waits_for.pop(answer, None)
 
     def block(self, answer: OpenAnswer) -> None:
-        """Note that its holder waits here itself, with one more request."""
-        self.waits_for[answer] = self.waits_for.get(answer, 0) + 1
+        """Count one more request that waits while its task has this answer open."""
+        self.waits_for[answer] += 1
 
     def unblock(self, answer: OpenAnswer) -> None:
-        """Note that one such request waits no more."""
-        waiters = self.waits_for.get(answer, 0)
-        if waiters > 1:
-            self.waits_for[answer] = waiters - 1
-        else:
-            self.waits_for.pop(answer, None)
+        """Count one such request less."""
+        self.waits_for[answer] -= 1
+        if self.waits_for[answer] <= 0:
+            del self.waits_for[answer]
 
     def all_wait(self, in_flight: int) -> bool:
-        """Tell whether whoever holds a slot waits for one here, and reads nothing meanwhile."""
+        """Return True if each slot's holder waits for another one here and reads nothing."""
         return 0 < in_flight == len(self.waits_for) and not _any_is_read(self.waits_for)
 
     def all_idle(self, in_flight: int) -> bool:
-        """Tell whether each slot is held by an answer that nobody reads at this moment."""
+        """Return True if each slot is held by an answer that nobody reads at this moment."""
         return 0 < in_flight == len(self.answers) and not _any_is_read(self.answers)
 
-    def turns(self, moved: int) -> Turns:
-        """Return what changes with each slot that comes back and each read."""
-        return moved, sum(answer.turns for answer in self.answers)
+    def turns(self, released: int) -> Turns:
+        """Return the state that changes with each released slot and each read."""
+        return released, sum(answer.turns for answer in self.answers)
 
 
-def _any_is_read(answers: set[OpenAnswer] | dict[OpenAnswer, int]) -> bool:
+def _any_is_read(answers: Collection[OpenAnswer]) -> bool:
     return any(answer.turns % 2 for answer in answers)
 
 
 class Stillness:
-    """The time for which all slots of a partition have been held by answers that nobody reads.
+    """The time (seconds) for which all slots of a partition have been held by unread answers.
 
-    ``turns`` changes with each slot that comes back and with each read of an answer that begins or
-    ends. Looked at together with the ``Lookout``, which waits ``LOOK_EVERY`` between looks.
+    ``Lookout`` sets the times of the looks: ``LOOK_EVERY`` apart.
     """
 
-    __slots__ = ("_lasts", "_since", "_told", "_turns")
+    __slots__ = ("_is_reported", "_lasts", "_since", "_turns")
 
     def __init__(self) -> None:
-        self._since = 0.0
-        self._turns: Turns = (0, 0)
-        self._lasts: float | None = None
-        self._told = False
+        self.begin(0.0, (0, 0))
 
     def begin(self, now: float, turns: Turns) -> None:
-        """Begin to watch: somebody waits, for the first time in a while."""
-        self._since, self._turns, self._lasts, self._told = now, turns, None, False
+        """Start from zero: a request waits, or something moved."""
+        self._since, self._turns = now, turns
+        self._lasts: float | None = None
+        self._is_reported = False
 
     def look(self, now: float, turns: Turns, held_up: bool) -> None:
-        """Compare with the last look; ``held_up`` says whether nobody reads at this moment."""
+        """Compare with the last look; ``held_up`` means that no open answer is read right now."""
         if held_up and turns == self._turns:
             self._lasts = now - self._since
         else:
             self.begin(now, turns)
 
     def lasts(self, now: float) -> float | None:
-        """Return the seconds since anything moved, ``None`` where something did lately."""
+        """Return the seconds since anything moved, ``None`` if there is no standstill."""
         return None if self._lasts is None else max(0.0, now - self._since)
 
     def untold(self) -> float | None:
-        """Return the seconds of a standstill once; ``None`` where there is none, or it is told."""
-        if self._told or self._lasts is None:
+        """Return the seconds of a standstill the first time it is asked, else ``None``."""
+        if self._is_reported or self._lasts is None:
             return None
-        self._told = True
+        self._is_reported = True
         return self._lasts
 
 
 def standstill(key: Hashable, *, limit: int, held: int, waiting: int, seconds: float) -> Standstill:
-    """Return the event for a standstill: what the matter is, and what to do about it."""
+    """Return the event for a standstill, with its cause and remedies."""
     return Standstill(
         partition=key,
         limit=limit,

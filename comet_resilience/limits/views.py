@@ -1,12 +1,12 @@
-"""The partitions, accounts and budgets of a limiter as ``snapshot`` shows them at one moment."""
+"""The snapshot of one partition or account, made from its live state."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from .gate import Gate
 from .partition import Level, Partition
-from .slots import Slots
 from .snapshot import GateView, InFleet, PartitionSnapshot, RateView
-from .told import Told
 from .trust import Trust
 
 
@@ -15,9 +15,11 @@ def view_of(level: Level, now: float) -> PartitionSnapshot:
     slots = level.slots
     algorithm = slots.algorithm
     partition = level if isinstance(level, Partition) else None
-    gates = [] if partition is None else _closed_gates(partition)
-    until = [gate.next_at for gate in gates]
-    until += [at for at in (algorithm.closed_until,) if at is not None]
+    gates = () if partition is None else (partition.host, partition.gate)
+    closed = [gate for gate in gates if gate.is_closed]
+    until = [gate.next_at for gate in closed]
+    if algorithm.closed_until is not None:
+        until.append(algorithm.closed_until)
     above = None if partition is None else partition.above
     return PartitionSnapshot(
         partition=level.key,
@@ -32,18 +34,18 @@ def view_of(level: Level, now: float) -> PartitionSnapshot:
         standstill=slots.stillness.lasts(now) if slots.waiting else None,
         changes=tuple(slots.changes),
         fleet=algorithm.view if isinstance(algorithm, InFleet) else None,
-        gate=_view_of_gate(gates[0], partition.host, now) if partition and gates else None,
+        gate=_view_of_gate(closed[0], partition.host, now) if partition and closed else None,
         account=None if above is None else above.key,
         waits_for=_waits_for(level),
         has_bound=slots.has_bound,
-        rates=(*_rates_of(level.told, now), *_learnt_by(slots)),
+        rates=tuple(_rates_of(level, now)),
     )
 
 
-def _rates_of(told: Told, now: float) -> tuple[RateView, ...]:
-    """Return the rates that a server has told, those of headers first."""
-    by_headers = [
-        RateView(
+def _rates_of(level: Level, now: float) -> Iterator[RateView]:
+    """Yield the known rates: those read from headers first, then from words, then learnt."""
+    for forecast in level.told.forecasts.values():
+        yield RateView(
             source="headers",
             counted=forecast.counted.value,
             limit=round(forecast.limit),
@@ -51,42 +53,28 @@ def _rates_of(told: Told, now: float) -> tuple[RateView, ...]:
             per=None,
             state=_state_of(forecast.trust, now),
         )
-        for forecast in told.forecasts.values()
-    ]
-    by_words = [
-        RateView(
+    for named in level.told.named.values():
+        words, state = named.words, _state_of(named.trust, now)
+        counted = words.counted.value
+        yield RateView(
             source="words",
-            counted=named.words.counted.value,
-            limit=named.words.limit,
+            counted=counted,
+            limit=words.limit,
             left=None,
-            per=named.words.per,
-            state=_state_of(named.trust, now),
+            per=words.per,
+            state=state,
         )
-        for named in told.named.values()
-    ]
-    return (*by_headers, *by_words)
-
-
-def _learnt_by(slots: Slots) -> tuple[RateView, ...]:
-    """Return the rate that refusals have taught, if any."""
-    limit = None if slots.spacing is None else slots.spacing.per_minute
-    if limit is None:
-        return ()
-    return (
-        RateView(
+    spacing = level.slots.spacing
+    if spacing is not None and (limit := spacing.per_minute) is not None:
+        yield RateView(
             source="learnt", counted="requests", limit=limit, left=None, per=60.0, state="kept"
-        ),
-    )
+        )
 
 
 def _state_of(trust: Trust, now: float) -> str:
     if trust.is_off(now):
         return "disproved"
     return "kept" if trust.is_confirmed else "untested"
-
-
-def _closed_gates(partition: Partition) -> list[Gate]:
-    return [gate for gate in (partition.host, partition.gate) if gate.is_closed]
 
 
 def _waits_for(level: Level) -> str:

@@ -90,20 +90,20 @@ def test_nobody_looks_before_somebody_waits() -> None:
 
 def test_it_looks_where_nothing_moved_for_a_while() -> None:
     lookout = Lookout()
-    lookout.begin(100.0, moved=3)
+    lookout.begin(100.0, released=3)
     assert lookout.at == 100.0 + LOOK_EVERY
-    assert lookout.look(104.9, moved=3, begun=1) is None  # not yet
-    assert lookout.look(105.0, moved=4, begun=1) is None  # something moved
+    assert lookout.look(104.9, released=3, begun=1) is None  # not yet
+    assert lookout.look(105.0, released=4, begun=1) is None  # something moved
     assert lookout.at == 105.0 + LOOK_EVERY
-    assert lookout.look(109.9, moved=4, begun=1) is None
-    assert lookout.look(110.0, moved=4, begun=1) == 1
-    assert lookout.look(115.0, moved=5, begun=1) is None
-    assert lookout.look(120.0, moved=5, begun=1) == 1  # the first look in a row, again
+    assert lookout.look(109.9, released=4, begun=1) is None
+    assert lookout.look(110.0, released=4, begun=1) == 1
+    assert lookout.look(115.0, released=5, begun=1) is None
+    assert lookout.look(120.0, released=5, begun=1) == 1  # the first look in a row, again
 
 
 def test_all_objects_are_looked_at_by_the_second_look_and_then_rarely() -> None:
     lookout = Lookout()
-    lookout.begin(0.0, moved=0)
+    lookout.begin(0.0, released=0)
     found = looks_of(lookout, 0.0, 200.0)
     assert list(found) == [LOOK_EVERY * count for count in range(1, 41)]
     all_at = [second for second, generation in found.items() if generation == 2]
@@ -114,7 +114,7 @@ def test_all_objects_are_looked_at_by_the_second_look_and_then_rarely() -> None:
 def test_slow_answers_do_not_make_it_look_at_all_objects_each_time() -> None:
     """Answers that take 20 s, one after another: the first look at all, then one a minute."""
     lookout, found = Lookout(), {}
-    lookout.begin(0.0, moved=0)
+    lookout.begin(0.0, released=0)
     for moved in range(9):
         found.update(looks_of(lookout, 20.0 * moved, 20.0, moved))
     all_at = [second for second, generation in found.items() if generation == 2]
@@ -123,20 +123,21 @@ def test_slow_answers_do_not_make_it_look_at_all_objects_each_time() -> None:
 
 def test_it_begins_afresh_when_the_queue_was_empty() -> None:
     lookout = Lookout()
-    lookout.begin(0.0, moved=0)
-    assert lookout.look(5.0, moved=0, begun=1) == 1
-    lookout.begin(1_000.0, moved=0)
-    assert lookout.look(1_004.0, moved=0, begun=1) is None
-    assert lookout.look(1_005.0, moved=0, begun=1) == 1  # not the second in a row
+    lookout.begin(0.0, released=0)
+    assert lookout.look(5.0, released=0, begun=1) == 1
+    lookout.begin(1_000.0, released=0)
+    assert lookout.look(1_004.0, released=0, begun=1) is None
+    assert lookout.look(1_005.0, released=0, begun=1) == 1  # not the second in a row
 
 
 def test_where_no_answer_is_in_hand_none_can_have_been_dropped() -> None:
     """Answers that are awaited may take as long as they like."""
     lookout = Lookout()
-    lookout.begin(0.0, moved=0)
-    assert [lookout.look(5.0 * looks, moved=0, begun=0) for looks in range(1, 100)] == [None] * 99
+    lookout.begin(0.0, released=0)
+    looks = [lookout.look(5.0 * look, released=0, begun=0) for look in range(1, 100)]
+    assert looks == [None] * 99
     assert lookout.at == 500.0
-    assert lookout.look(500.0, moved=0, begun=1) == 1
+    assert lookout.look(500.0, released=0, begun=1) == 1
 
 
 @pytest.mark.parametrize("handed_over", [False, True])
