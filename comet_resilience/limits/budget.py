@@ -1,19 +1,16 @@
-"""A budget: so many requests and tokens in so much time, as the caller was told. Pure.
+"""A budget: the requests and tokens per period that the caller states. Pure.
 
-Three rules say when a request may go:
-
-1. The state counts in virtual time: the generic cell rate algorithm, in its virtual scheduling form
-   (ITU-T I.371, annex A). Each charge is paid for by the time that the budget needs to earn it, and
-   nothing is sent before what went before is paid for, or all but ``burst`` seconds of it.
-2. No period holds more than the budget, wherever it begins: not at the edge of a server's window,
-   nor after a burst.
-3. Tokens are known only once the answer ends. What was charged too much is worth something only
-   while the bucket is not full, and a bucket without a burst is full at each send: half of all
-   errors would be lost. So a bucket of tokens is as deep as the largest of the latest answers: a
-   server that admitted it has room for it. The envelope is that of evenly spaced requests, so many
-   tokens at once and the rate from then on. A refusal in spite of the budget says that a period
-   was fuller than counted: twice that largest answer is then kept back of it, a little less with
-   each answer.
+1. Charges are spaced by the generic cell rate algorithm, in its virtual scheduling form (ITU-T
+   I.371, annex A): each is paid for by the time in which the budget earns it, and nothing is sent
+   before the earlier charges are paid for, all but ``burst`` seconds of them.
+2. No period holds more than the budget, wherever it begins: neither across the edge of a server's
+   window nor after a burst.
+3. Tokens are known only once the answer ends. A full bucket gains nothing from a refund, and one
+   without a burst is full at each send, so half of all estimation errors would be lost. So a bucket
+   of tokens is as deep as the largest recent answer: a server that admitted it has room for it. The
+   envelope stays that of evenly spaced requests of that size.
+4. A refusal within the budget means that the server counted more than this process. Then twice the
+   largest recent answer is kept back of each period, and 1 % less after each further answer.
 """
 
 from __future__ import annotations
@@ -23,33 +20,34 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-#: The name under which a budget counts all models that have none of their own.
+#: The key of the budget for all models without one of their own.
 EVERY_MODEL: Final = "*"
-#: A period is remembered in at most so many slices; what a slice holds leaves it all at once.
+#: Slices per period, which bounds memory: a charge leaves its period up to 1/512 of it late.
 _SLICES: Final = 512
-#: Keeps the rounding of a long sum from admitting one too many.
+#: A relative margin, so that the rounding errors of a long sum never admit one too many.
 _ROUNDING: Final = 1e-9
-#: By so much of the difference a smaller answer lowers what counts as the largest of the latest.
+#: The weight of a smaller answer in ``Meter.largest``: a peak fades over some twenty answers.
 _LATEST: Final = 0.05
-#: Largest answers that are kept back after a refusal, and what each further answer leaves of them.
+#: Rule 4: multiples of the largest answer that are kept back, and the factor for each answer since.
 _KEPT_BACK: Final = 2.0
 _STILL_KEPT_BACK: Final = 0.99
-#: The longest period of a budget, in seconds.
+#: The longest period of a budget, in seconds (a month), and the largest amount.
 LONGEST: Final = 31 * 86_400.0
 _MOST: Final = 10**12
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The requests and tokens that an account or a model is allowed: ``wrap(budget=...)``.
+    """The requests and tokens per period of an account or a model: ``wrap(budget=...)``.
 
-    ``requests`` and ``tokens`` are allowed in each ``per`` seconds; at least one is given.
-    ``burst`` says how much may go at once after a pause, as the number of seconds that earn it: 0
-    spaces requests evenly, which no server refuses, ``burst=per`` sends the whole budget at once,
-    which only servers with a window of that length or a bucket of that size accept.
+    ``requests`` and ``tokens`` (whole numbers, 1 or more; at least one is given) are allowed in
+    each ``per`` seconds (0.001 to 31 days). ``burst``, 0 to ``per`` seconds, is how much may go at
+    once after a pause, as the time that earns it: 0 spaces requests evenly, which every server
+    accepts; ``burst=per`` sends the whole budget at once, which only servers with a window of that
+    length or a bucket of that size accept.
 
     Raises:
-        ValueError: If neither is given, or a value is out of its bounds.
+        ValueError: If neither is given, or a value is out of bounds.
 
     """
 
@@ -85,9 +83,9 @@ def _is_number(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of one attempt: a request, and tokens as estimated.
+    """The estimated cost of one attempt, in tokens.
 
-    ``is_bound`` says that the request itself bounds its answer, by ``output_tokens``.
+    ``is_bound`` means that the request itself bounds its answer to ``output_tokens``.
     """
 
     model: str
@@ -96,7 +94,7 @@ class Cost:
     is_bound: bool = False
 
     def tokens_of(self, budget: Budget) -> int:
-        """Return the tokens to charge: of an answer without a bound no more than there can be."""
+        """Return the tokens to charge; an unbounded answer is charged the whole budget at most."""
         tokens = self.prompt_tokens + self.output_tokens
         if budget.tokens is None or self.is_bound:
             return tokens
@@ -105,9 +103,9 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Shortage:
-    """A budget that has room for a request too late for it, in so many ``seconds`` at best.
+    """A budget without room for a request in time: there will be room in ``seconds`` at best.
 
-    ``answer`` is how long (seconds) answers take to begin, 0 while unknown.
+    ``answer`` is the expected time to the first byte of the answer in seconds, 0 while unknown.
     """
 
     budget: Budget
@@ -117,7 +115,7 @@ class Shortage:
 
 @dataclass(slots=True, eq=False)
 class Slice:
-    """A part of the last period: when its last charge was made, and how much it holds."""
+    """A part of the last period: the times of its first and last charge, and their sum."""
 
     began: float
     at: float
@@ -127,12 +125,12 @@ class Slice:
 
 @dataclass(slots=True, eq=False)
 class Meter:
-    """One amount per period (seconds), and what has been charged of it.
+    """The charges of one unit: ``total`` per ``per`` seconds, with ``burst`` seconds at once.
 
-    ``paid_until`` is when all that was charged will be paid for; ``busy_since`` is since when it
-    has never been, so that a charge which is corrected later moves only the time that it moved.
-    ``largest`` is the largest of the latest answers, ``kept_back`` what no period holds although
-    the budget allows it; both are 0 where the cost of a request is known when it is sent.
+    ``paid_until`` is the time at which all charges are paid for (the theoretical arrival time of
+    the algorithm); ``busy_since`` is the start of the current stretch with unpaid charges, as a
+    correction of an earlier charge changes nothing any more. ``largest`` is the largest recent
+    answer and ``kept_back`` the part of rule 4; both stay 0 for requests.
     """
 
     total: float
@@ -146,16 +144,16 @@ class Meter:
     slices: deque[Slice] = field(default_factory=deque)
 
     def ready_at(self, now: float, amount: float) -> float:
-        """Return when so much may be charged: ``now`` if at once, infinity if it is too much."""
+        """Return the earliest time for a charge: ``now`` if at once, infinity beyond the budget."""
         if amount > self.total:
             return math.inf
         paid = self.paid_until - self._tolerance(amount)
         return max(now, paid, self._period_has_room_at(now, amount))
 
     def soonest(self, now: float, amount: float, before: float, open_charges: float) -> float:
-        """Return the earliest time at which so much could go, once ``before`` has gone.
+        """Return a lower bound of ``ready_at`` once ``before`` more is charged.
 
-        That is if what is under way (``open_charges``) turns out to take nothing.
+        It assumes that ``open_charges``, those under way, turn out to cost nothing.
         """
         if amount > self.total:
             return math.inf
@@ -166,7 +164,7 @@ class Meter:
         return max(now, paid, self._period_has_room_at(now, amount))
 
     def charge(self, now: float, amount: float) -> Slice:
-        """Charge so much, and return where it is remembered."""
+        """Charge an amount; return the slice that holds it."""
         if self.paid_until <= now:
             self.busy_since = now
         self.paid_until = max(now, self.paid_until) + amount * self._time_for_one
@@ -182,7 +180,7 @@ class Meter:
         return last
 
     def correct(self, charged_at: float, place: Slice, amount: float) -> None:
-        """Count so much more, or less, of what was charged at a time."""
+        """Add a (negative) amount to an earlier charge."""
         if amount > 0 or charged_at >= self.busy_since:
             self.paid_until += amount * self._time_for_one
         if not place.is_over:
@@ -190,17 +188,17 @@ class Meter:
             self.in_period += amount
 
     def note_answer(self, amount: float) -> None:
-        """Learn what an answer took."""
+        """Learn the tokens of an answer."""
         smaller = self.largest + _LATEST * (amount - self.largest)
         self.largest = min(self.total, max(amount, smaller))
         self.kept_back *= _STILL_KEPT_BACK
 
     def note_refusal(self) -> None:
-        """Learn that the server had no room although the budget had some."""
+        """Learn of a refusal within the budget: rule 4."""
         self.kept_back = _KEPT_BACK * self.largest
 
     def left(self, now: float) -> float:
-        """Return how much of the budget the last period has not used."""
+        """Return how much of the last period is unused."""
         self._forget(now)
         return max(0.0, self.total - self.in_period)
 
@@ -209,10 +207,10 @@ class Meter:
         return self.per * (1 + _ROUNDING) / self.total
 
     def _tolerance(self, amount: float) -> float:
-        """Return how much earlier than paid for: what is sent itself is part of the burst."""
+        """Return the seconds of unpaid charges that are tolerated, less the request itself."""
         largest = self.largest * self._time_for_one
-        told = self.burst * (1 + 2 * _ROUNDING) - self._time_for_one
-        return max(0.0, told, largest - amount * self._time_for_one)
+        burst = self.burst * (1 + 2 * _ROUNDING) - self._time_for_one
+        return max(0.0, burst, largest - amount * self._time_for_one)
 
     def _forget(self, now: float) -> None:
         while self.slices and self.slices[0].at + self.per <= now:
@@ -231,12 +229,12 @@ class Meter:
             over -= each.amount
             if over <= 0:
                 return each.at + self.per
-        return now  # what is corrected below zero leaves nothing behind
+        return now  # only negative corrections are left
 
 
 @dataclass(slots=True, eq=False)
 class Charge:
-    """One attempt as it was charged to a budget."""
+    """The charge of one attempt to a budget."""
 
     at: float
     tokens: int
@@ -246,10 +244,7 @@ class Charge:
 
 
 class Spending:
-    """The spending of one budget.
-
-    ``requests`` and ``tokens`` are all that was ever charged, as corrected since.
-    """
+    """The charges of one budget; ``requests`` and ``tokens`` are their corrected sums."""
 
     __slots__ = ("_open", "_requests", "_tokens", "budget", "requests", "tokens")
 
@@ -259,7 +254,7 @@ class Spending:
         self.tokens: int = 0
         self._requests = _meter(budget.requests, budget)
         self._tokens = _meter(budget.tokens, budget)
-        self._open = 0  # tokens of charges that are not settled yet
+        self._open = 0  # tokens of unsettled charges
 
     def ready_at(self, now: float, tokens: int) -> float:
         """Return when a request of so many tokens may go: ``now`` if at once."""
@@ -267,10 +262,9 @@ class Spending:
         return at if self._tokens is None else max(at, self._tokens.ready_at(now, tokens))
 
     def soonest(self, now: float, tokens: int, ahead: int) -> float:
-        """Return the earliest time at which a request may go that stands behind so many others.
+        """Return a lower bound of ``ready_at`` for a request behind ``ahead`` others.
 
-        They are taken to cost what requests did on average, and what is under way to cost nothing
-        in the end.
+        Those are assumed to cost the average, and the charges under way nothing.
         """
         at = now if self._requests is None else self._requests.soonest(now, 1, ahead, 0)
         if self._tokens is None:
@@ -279,13 +273,13 @@ class Spending:
         return max(at, self._tokens.soonest(now, tokens, ahead * average, self._open))
 
     def begin_after(self, requests: float, tokens: float) -> None:
-        """Take all requests and tokens until two times for spent."""
+        """Treat the budget as spent until two times, of its requests and its tokens."""
         for meter, until in ((self._requests, requests), (self._tokens, tokens)):
             if meter is not None:
                 meter.paid_until = max(meter.paid_until, until)
 
     def charge(self, now: float, tokens: int) -> Charge:
-        """Charge a request that goes now."""
+        """Charge a request that is sent now."""
         self.requests += 1
         self.tokens += tokens
         self._open += tokens
@@ -297,23 +291,23 @@ class Spending:
         )
 
     def settle(self, charge: Charge, tokens: int) -> None:
-        """Count what it really took, once; what comes later of it is ignored."""
+        """Correct a charge to the tokens that were used; the first correction counts."""
         if not charge.is_settled and self._tokens is not None:
             self._tokens.note_answer(tokens)
         self._correct(charge, tokens)
 
     def close(self, charge: Charge) -> None:
-        """Leave a charge as it was estimated: its answer ended without a word."""
+        """Settle a charge as estimated: its answer did not report its tokens."""
         self._correct(charge, charge.tokens)
 
     def refuse(self, charge: Charge) -> None:
-        """Count a refusal for load: a request, and no tokens."""
+        """Settle a request that was refused for load: it counts, without tokens."""
         if not charge.is_settled and self._tokens is not None:
             self._tokens.note_refusal()
         self._correct(charge, 0)
 
     def refund(self, charge: Charge) -> None:
-        """Take a charge back: nothing was sent."""
+        """Undo a charge: nothing was sent."""
         if charge.is_settled:
             return
         self._correct(charge, 0)
@@ -331,7 +325,7 @@ class Spending:
             self._tokens.correct(charge.at, charge.of_tokens, tokens - charge.tokens)
 
     def left(self, now: float) -> tuple[int | None, int | None]:
-        """Return the requests and tokens that the last period has not used."""
+        """Return the unused requests and tokens of the last period, ``None`` without a limit."""
         requests, tokens = self._requests, self._tokens
         return (
             None if requests is None else int(requests.left(now)),

@@ -1,9 +1,8 @@
-"""The budgets of one client, and the order in which partitions draw on each. Nothing here locks.
+"""The budgets of one client, and the order in which partitions draw on each. Not thread-safe.
 
-The rates that the user tells are one source of the pacer. A budget belongs to all partitions whose
-requests it counts. Where it says *not yet*, those whose first request waits for it stand in line:
-each is served once, and then it is the next one's turn. Those whose account has no room keep their
-place, and hold nobody up.
+Budgets are one source of the ``Pacer``. A budget belongs to all partitions whose requests it
+counts. While it is exhausted, the partitions whose first request waits for it form a line, and
+take turns: one request each. A partition whose account has no room keeps its place and is skipped.
 """
 
 from __future__ import annotations
@@ -23,17 +22,18 @@ if TYPE_CHECKING:
     from .account import Account
     from .partition import Lease, Partition, Waiter
 
-#: Seconds after which one who is not the first in line looks if the line has moved at all.
+#: Seconds after which a partition that is not first in line checks whether the line has moved: a
+#: fallback, as each send wakes the next in line.
 LOOK_AFTER: Final = 0.25
-#: The weight of the latest answer in the time that answers take to begin, as in TCP.
+#: The weights of the latest answer in mean and mean deviation, as in TCP (RFC 6298, section 2).
 _LATEST: Final = 1 / 8
 _LATEST_DEVIATION: Final = 1 / 4
-#: Seconds; no answer begins sooner than that.
+#: Seconds; the least value of ``Lease.begun_after``, whose 0 means that no answer has begun.
 _INSTANT: Final = 1e-6
 
 
 class AnswerTime:
-    """The time that answers take to begin: mean and mean deviation, as in TCP (RFC 6298)."""
+    """The time to the first byte of an answer: mean and mean deviation, as in RFC 6298."""
 
     __slots__ = ("_deviation", "_mean")
 
@@ -43,11 +43,11 @@ class AnswerTime:
 
     @property
     def expected(self) -> float:
-        """Return the seconds after which most answers have begun, 0 while nothing is known."""
+        """Return the seconds after which most answers have begun, 0 while unknown."""
         return 0.0 if self._mean is None else self._mean + self._deviation
 
     def note(self, seconds: float) -> None:
-        """Learn how long one took."""
+        """Add one measurement, in seconds."""
         if self._mean is None:
             self._mean, self._deviation = seconds, 0.0
             return
@@ -55,17 +55,17 @@ class AnswerTime:
         self._mean += _LATEST * (seconds - self._mean)
 
 
-#: Makes the spending of a budget of its name; the function counts the requests that wait for it.
+#: A factory of spendings: (name, budget, function that counts the requests waiting for it).
 MakeSpending: TypeAlias = Callable[[str, Budget, Callable[[], int]], Spending]
 
 
 def own_spending(_name: str, budget: Budget, _waiting: Callable[[], int]) -> Spending:
-    """Return the spending of a budget that this process spends alone."""
+    """Return the spending of a budget that this process does not share."""
     return Spending(budget)
 
 
 class Line:
-    """One budget, what was spent of it, and the partitions that wait for it in order."""
+    """One budget, its charges, and the partitions that wait for it in order."""
 
     __slots__ = ("_accounts", "_waiting", "answer", "name", "spending")
 
@@ -78,19 +78,19 @@ class Line:
 
     @property
     def first(self) -> Partition | None:
-        """Return the partition whose turn it is, ``None`` if nobody waits that could send."""
+        """Return the first partition in line that could send, ``None`` if there is none."""
         if not any(account is None or account.slots.has_room for account in self._accounts):
             return None
         return next((one for one in self._waiting if one.account_has_room), None)
 
     def count_waiting(self) -> int:
-        """Count the requests of all partitions that stand in line."""
+        """Count the waiting requests of all partitions in line."""
         return sum(partition.slots.waiting for partition in self._waiting)
 
     def ready_at(self, partition: Partition, now: float, cost: Cost) -> float:
         """Return when a partition may send: ``now`` if at once.
 
-        One whose account has no room is not asked to wait for its turn: it has to wait anyway.
+        A partition whose account has no room does not wait for its turn as well.
         """
         ready = self.spending.ready_at(now, cost.tokens_of(self.spending.budget))
         if not partition.account_has_room or self.first in (None, partition):
@@ -98,7 +98,7 @@ class Line:
         return ready + LOOK_AFTER
 
     def soonest(self, partition: Partition, now: float, cost: Cost, ahead: int) -> float:
-        """Return the earliest time at which a request of a partition may go, behind so many.
+        """Return the earliest time for a request behind ``ahead`` others of its partition.
 
         Each of the other partitions in line that could send has a turn whenever this one has.
         """
@@ -111,7 +111,7 @@ class Line:
         return self.spending.soonest(now, tokens, ahead + others)
 
     def view(self, now: float) -> BudgetView:
-        """Return its state at this moment."""
+        """Return its current state."""
         spending = self.spending
         requests_left, tokens_left = spending.left(now)
         return BudgetView(
@@ -125,13 +125,13 @@ class Line:
         )
 
     def join(self, partition: Partition) -> None:
-        """Let a partition stand in line, unless it does already."""
+        """Append a partition, unless it is in line already."""
         if partition not in self._waiting:
             self._waiting[partition] = None
             self._accounts[partition.above] += 1
 
     def leave(self, partition: Partition) -> None:
-        """Let a partition leave the line, served or not."""
+        """Remove a partition, served or not."""
         if partition in self._waiting:
             del self._waiting[partition]
             self._accounts[partition.above] -= 1
@@ -139,12 +139,12 @@ class Line:
                 del self._accounts[partition.above]
 
     def charge(self, now: float, cost: Cost) -> Charge:
-        """Charge an attempt that goes out."""
+        """Charge an attempt that is sent."""
         return self.spending.charge(now, cost.tokens_of(self.spending.budget))
 
 
 class Budgets:
-    """The lines of all budgets, by the model that they are for."""
+    """The budgets of a client by model, and the line of each."""
 
     __slots__ = ("_lines", "count_tokens")
 
@@ -152,32 +152,27 @@ class Budgets:
         self._lines = {name: Line(name, budget, make_spending) for name, budget in budgets.items()}
         self.count_tokens: bool = any(budget.tokens for budget in budgets.values())
 
-    def __bool__(self) -> bool:
-        return bool(self._lines)
-
     def ready_at(self, partition: Partition, request: Standing, now: float) -> float:
         """Return when the budget of a request lets it go: ``now`` if at once."""
-        cost = request.cost
-        line = self.of(cost)
-        return now if line is None or cost is None else line.ready_at(partition, now, cost)
+        if (cost := request.cost) is None or (line := self.of(cost)) is None:
+            return now
+        return line.ready_at(partition, now, cost)
 
     def sent(self, lease: Lease, now: float) -> None:
-        """Charge an attempt that goes out; its partition has had its turn."""
-        cost = lease.request.cost
-        line = self.of(cost)
-        if line is not None and cost is not None:
+        """Charge an attempt that is sent; its partition has had its turn."""
+        if (cost := lease.request.cost) is not None and (line := self.of(cost)) is not None:
             lease.charge = line.charge(now, cost)
             line.leave(lease.partition)
 
     def accepted(self, lease: Lease, now: float) -> None:
-        """Learn how long answers take to begin; what they took they tell at their end."""
+        """Learn the time to the first byte of an answer."""
         line = self.of(lease.request.cost)
         if line is not None and lease.charge is not None and not lease.begun_after:
             lease.begun_after = max(_INSTANT, now - lease.charge.at)
             line.answer.note(lease.begun_after)
 
     def ended(self, lease: Lease, signal: Signal, now: float) -> None:
-        """Count what an attempt has really taken: nothing where it was refused for load."""
+        """Settle the charge of an attempt."""
         line = self.of(lease.request.cost)
         if line is None or lease.charge is None:
             return
@@ -191,51 +186,47 @@ class Budgets:
             line.spending.settle(lease.charge, lease.tokens)
 
     def withdrawn(self, lease: Lease, now: float) -> None:
-        """Take the charge of an attempt back that was never sent."""
+        """Undo the charge of an attempt that was never sent."""
         line = self.of(lease.request.cost)
         if line is not None and lease.charge is not None:
             line.spending.refund(lease.charge)
 
     def shortage(self, waiter: Waiter, now: float, ahead: int) -> Shortage | None:
-        """Return what is missing where a budget cannot let a request go in time.
+        """Return the shortage if the budget has no room for a request in time.
 
-        That is before its caller gives up, and as long before as answers take to begin. ``ahead``
-        of it so many wait in its partition.
+        In time means before its caller gives up, and early enough for the answer to begin.
+        ``ahead`` counts the requests ahead of it in its partition.
         """
         if waiter.latest == math.inf:
             return None
-        cost = waiter.request.cost
-        line = self.of(cost)
-        if line is None or cost is None:
+        if (cost := waiter.request.cost) is None or (line := self.of(cost)) is None:
             return None
         at, answer = line.soonest(waiter.partition, now, cost, ahead), line.answer.expected
         is_late = at > waiter.latest or at + answer > waiter.useful_until
         return Shortage(line.spending.budget, at - now, answer) if is_late and at > now else None
 
     def missing(self, waiter: Waiter, now: float) -> Shortage | None:
-        """Return what is missing of its budget to one who cannot wait any longer, if anything."""
-        cost = waiter.request.cost
-        line = self.of(cost)
-        if line is None or cost is None:
+        """Return the shortage of a request that cannot wait any longer, if there is one."""
+        if (cost := waiter.request.cost) is None or (line := self.of(cost)) is None:
             return None
         at = line.soonest(waiter.partition, now, cost, 0)
         return Shortage(line.spending.budget, at - now, 0.0) if at > now else None
 
     def queue_up(self, partition: Partition, request: Standing, now: float) -> None:
-        """Let a partition stand in line for the budget of its first request, if that is short."""
+        """Append a partition to the line of its first request's budget, if that has no room."""
         line = self.of(request.cost)
         if line is not None and self.ready_at(partition, request, now) > now:
             line.join(partition)
 
     def leave(self, partition: Partition) -> None:
-        """Let a partition leave every line: nothing but a budget may keep it there."""
+        """Remove a partition from every line: something other than a budget holds it back."""
         for line in self._lines.values():
             line.leave(partition)
 
     def in_turn(self) -> Iterator[Partition]:
-        """Iterate over the partitions in line, each once the one before was served.
+        """Iterate over the first in line, again after each charge.
 
-        Each is asked once until another charge: it may leave the line and join it again.
+        Until the next charge no partition is yielded twice: it may leave and join again.
         """
         for line in self._lines.values():
             charged = line.spending.requests
@@ -248,24 +239,23 @@ class Budgets:
                     asked.clear()
 
     def views(self, now: float) -> tuple[BudgetView, ...]:
-        """Return the state of each budget at this moment."""
+        """Return the current state of each budget."""
         return tuple(line.view(now) for line in self._lines.values())
 
     def of(self, cost: Cost | None) -> Line | None:
-        """Return the line of what a request costs, ``None`` if no budget counts it."""
+        """Return the line of the budget that counts a request, ``None`` if none does."""
         if cost is None:
             return None
         return self._lines.get(cost.model) or self._lines.get(EVERY_MODEL)
 
     def check(self, cost: Cost | None) -> None:
-        """Refuse what no budget could ever pay for.
+        """Refuse a request that exceeds its whole budget.
 
         Raises:
-            BudgetExceededError: If a request takes more tokens than its whole budget.
+            BudgetExceededError: If it takes more tokens than the budget has per period.
 
         """
-        line = self.of(cost)
-        if line is None or cost is None:
+        if cost is None or (line := self.of(cost)) is None:
             return
         budget = line.spending.budget
         tokens = cost.tokens_of(budget)
