@@ -1,6 +1,6 @@
-"""The log of what was sent below one limit, and what became of it. Pure.
+"""The log of attempts below one limit, and their outcomes. Pure.
 
-It begins with the first refusal: what was sent before is put in as far as it is known.
+It starts with the first refusal; earlier attempts are filled in as far as they are known.
 """
 
 from __future__ import annotations
@@ -9,24 +9,26 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-#: Attempts that are judged. The log is longer: it reaches back two minutes, within a bound.
+#: Attempts that are judged in detail. The log reaches back two minutes (twice the longest window
+#: that ``explanations`` considers), within a bound of memory.
 JUDGED: Final = 128
 LOG_MOST: Final = 512
 _LOG_TIME: Final = 120.0
-#: Seconds in which a refusal comes, as assumed at first, and the weight of the latest; after so
-#: many times as long, or a second, an attempt that was not refused is taken for accepted.
+#: Seconds until a refusal arrives: the first guess, and the weight of the latest in the average.
 _REFUSAL_TIME: Final = 0.2
 _LATEST: Final = 0.2
+#: An attempt counts as accepted after so many times that average, or after a second (as a probe of
+#: ``algorithm`` does): nearly all refusals have arrived by then.
 _SILENCE: Final = 2.5
 _SILENCE_MOST: Final = 1.0
 
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """One attempt: when it was sent, with how many in flight, and whether it was accepted.
+    """One attempt, sent ``at`` a time with ``in_flight`` attempts under way.
 
-    It counts as accepted until it is refused; ``is_answered`` says that an answer has begun.
-    ``rate`` is what it was sent at, 0 where none held it back; ``explores`` if that was a trial.
+    It counts as accepted until it is refused; ``is_answered`` once its answer has begun. ``rate``
+    is the one that delayed it (requests a second, 0 for none); it ``explores`` if that was a trial.
     """
 
     at: float
@@ -39,10 +41,10 @@ class Attempt:
 
 
 class AttemptLog:
-    """The latest attempts in the order in which they were sent.
+    """The latest attempts in the order of sending.
 
-    ``numbered`` were sent since ``born`` when it begins. They are taken to have been accepted, one
-    after the other, with no more in flight than the ``level`` that is known to be.
+    ``numbered`` attempts were sent between ``born`` and the start of the log. They are assumed to
+    have been accepted at equal intervals, with at most the accepted ``level`` in flight.
     """
 
     __slots__ = ("_early", "_refusal_time", "attempts", "born", "is_complete", "numbered")
@@ -60,7 +62,7 @@ class AttemptLog:
         self._refusal_time = _REFUSAL_TIME
 
     def sent_before(self, number: int, at: float, in_flight: int) -> Attempt:
-        """Return an attempt that was sent before the log began, of which more is known now."""
+        """Return an attempt from before the log, corrected by what is known now."""
         attempt = self._early.get(number) or Attempt(at, in_flight, number=number)
         attempt.at, attempt.in_flight = at, in_flight
         for one in self._early.values():
@@ -68,7 +70,7 @@ class AttemptLog:
         return attempt
 
     def add(self, attempt: Attempt) -> None:
-        """Append an attempt that goes out; forget the oldest."""
+        """Append an attempt that is sent; drop the oldest."""
         log = self.attempts
         while len(log) >= LOG_MOST or (len(log) >= JUDGED and log[0].at < attempt.at - _LOG_TIME):
             log.popleft()
@@ -78,13 +80,13 @@ class AttemptLog:
         self.numbered = attempt.number
 
     def refuse(self, attempt: Attempt, now: float) -> None:
-        """Note that an attempt was refused."""
+        """Mark an attempt as refused."""
         attempt.is_accepted = False
         took = min(now - attempt.at, 3 * self._refusal_time)
         self._refusal_time += _LATEST * (took - self._refusal_time)
 
     def withdraw(self, attempt: Attempt) -> None:
-        """Note that an attempt was never sent, and so tells nothing."""
+        """Remove an attempt that was never sent."""
         if attempt in self.attempts:
             self.attempts.remove(attempt)
 
@@ -95,11 +97,11 @@ class AttemptLog:
 
     @property
     def accepted(self) -> int:
-        """Count those that were not refused."""
+        """Count the attempts that were not refused."""
         return sum(one.is_accepted for one in self.attempts)
 
     def decided(self, now: float) -> list[Attempt]:
-        """Return the attempts without those of which nothing can be known yet."""
+        """Return the attempts whose outcome is known, or assumed after ``silence``."""
         since = now - self.silence
         return [
             one
@@ -108,7 +110,7 @@ class AttemptLog:
         ]
 
     def accepted_at(self, place: int) -> float | None:
-        """Return when the last but so many of those that were not refused was sent, if any."""
+        """Return the time of the accepted attempt at a place, 0 for the latest, if there is one."""
         for one in reversed(self.attempts):
             place -= one.is_accepted
             if place < 0:

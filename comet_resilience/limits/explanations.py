@@ -1,10 +1,12 @@
-"""Two kinds of explanation for refusals, held against one log of attempts. Pure.
+"""Two kinds of explanation for refusals, compared on one log of attempts. Pure.
 
-A *cap* on what is in flight explains a log if attempts were accepted below some number in flight
-and refused from it on. A *rate* explains it if they were accepted and refused as a bucket of some
-rate and depth, or a window of some length, would have done it. What an explanation predicts
-wrongly it leaves unexplained, the latest most of all; the one that leaves least is the better one.
-No cap at all leaves each refusal unexplained, so that noise is the same hypothesis as a cap.
+A *cap* explains a log if attempts were accepted below some number in flight and refused from it on.
+A *rate* explains it if they were accepted and refused as by a bucket of some rate and depth, or by
+a window of some length. The weight of the attempts that an explanation predicts wrongly is what it
+leaves unexplained, and the one that leaves least is the best. "No cap" is one of the caps, and
+leaves each refusal unexplained, so random refusals are covered by the same hypothesis.
+
+The constants were tuned with ``python -m tests.bench.rates``.
 """
 
 from __future__ import annotations
@@ -18,34 +20,36 @@ from typing import Final
 
 from .attempt_log import JUDGED, Attempt
 
-#: What an attempt counts less than the next: a change is forgotten after about a hundred.
+#: The weight of an attempt relative to the next. The half-life is 46 attempts, so that a change of
+#: the limit is forgotten after about a hundred; a longer log doubled the refusals as windows began.
 _FADE: Final = 0.985
 _WEIGHTS: Final = tuple(_FADE ** (JUDGED - 1 - place) for place in range(JUDGED))
-#: As long as this a log from the first attempt on is complete enough to judge a window by.
-_COMPLETE: Final = 192
-#: Requests that a bucket may hold, and seconds that a window may last.
+#: Depths of buckets (requests) and lengths of windows (seconds) that are tried.
 _DEPTHS: Final = (1.0, 4.0, 16.0, 64.0, 256.0)
 _PERIODS: Final = (1.0, 10.0, 60.0)
-#: The rates that are tried first, as multiples of what was accepted or of a rate that was known.
+#: The rates that are tried first, as multiples of what was accepted or of a known rate.
 _WIDE: Final = tuple(1.5**step for step in range(-3, 8))
 _NARROW: Final = tuple(1.2**step for step in range(-3, 3))
-#: The search around the best of them ends at steps of this ratio, for so many depths.
+#: The search around the best of them ends at steps of 1 %, for the best two depths.
 _FINEST: Final = 1.01
 _REFINED: Final = 2
-#: A window may open a little before the client found out: accepted ones are counted over less.
+#: Accepted attempts are counted over nine tenths of a window: it may open before the client knows.
 _EARLY: Final = 0.9
-#: Refusals in a row that close a window, and how many such closures make it believable.
+#: Refusals in a row that close a window, the latest closures whose ends are tried as starts of a
+#: window, and the closures that it takes: one may also be a cap that was closed for a while.
 _CLOSED: Final = 3
-_BOUNDS: Final = 3
+_STARTS: Final = 3
 _CLOSURES: Final = 2
-#: No window is believed in that would allow so many times what was taken on average.
+#: Up to this many attempts a log from the first attempt on needs one closure only.
+_COMPLETE: Final = 192
+#: A window that would allow this many times the accepted average is ruled out.
 _TOO_FAST: Final = 3.0
-#: An explanation of the kind that was believed is kept while it is within this of the best.
+#: The former family is kept within this of the best: one refusal must not change it.
 _TIE: Final = 1.5
-#: Refusals that show a ceiling beside a rate, and the least that is taken for one.
+#: Refusals that show a cap beside a rate, and the least in flight that is taken for one.
 _CEILING_REFUSALS: Final = 2
 _CEILING_LEAST: Final = 4
-#: A window has to explain so much more than a bucket, and one ten times as long so much more.
+#: What a window has to explain beyond a bucket, which is simpler; more for each tenfold length.
 _PLAIN: Final = 0.5
 _LONGER: Final = 0.2
 
@@ -60,7 +64,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A kind of limit with its size: the depth of a bucket, or the length of a window."""
+    """A kind of limit with its size: the depth of a bucket (requests) or length of a window."""
 
     kind: Kind
     size: float
@@ -78,31 +82,11 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A rate (requests a second) that explains a log but for so much of it."""
+    """A rate (requests a second), and the weight of the attempts that it leaves unexplained."""
 
     rate: float
     family: Family
     unexplained: float
-
-
-def unexplained_by_cap(log: Sequence[Attempt]) -> float:
-    """Return how much of a log the best cap on what is in flight leaves unexplained."""
-    last = log[-JUDGED:]
-    weights = _WEIGHTS[JUDGED - len(last) :]
-    return _split(_by_in_flight(last, weights))[0]
-
-
-def share_unexplained_by_cap(log: Sequence[Attempt]) -> float:
-    """Return what the best cap leaves unexplained of all of a log, for each refusal in it."""
-    refused = sum(not one.is_accepted for one in log)
-    return _split(_by_in_flight(log, [1.0] * len(log)))[0] / max(1, refused)
-
-
-def _by_in_flight(
-    log: Sequence[Attempt], weights: Sequence[float]
-) -> Iterable[tuple[int, bool, float]]:
-    for one, weight in zip(log, weights, strict=True):
-        yield one.in_flight, one.is_accepted, weight
 
 
 def explain(
@@ -112,51 +96,70 @@ def explain(
     *,
     is_complete: bool = False,
 ) -> Explanation:
-    """Return the rate that explains a log best, if need be together with a cap.
+    """Return the rate that explains a log best, alone or together with a cap.
 
-    ``near`` is the rate that was tried, where one was; ``family`` is what was believed. A window
-    is thought of if it was believed, or after two closures; after one if some rate was believed, or
-    the log ``is_complete``, from the first attempt on.
+    ``near`` is the rate that was tried and ``family`` the one that was assumed, if any. Windows are
+    considered if one was assumed, or after two closures; after one closure if any rate was assumed,
+    or the log ``is_complete`` from the first attempt on.
     """
     is_complete = is_complete and len(log) <= _COMPLETE
-    found = _rate_alone(log, near, family, is_complete)
+    found = _explain_by_rate(log, near, family, is_complete)
     ceiling = ceiling_of(log[-JUDGED:])
-    if found.unexplained < _TIE or ceiling == math.inf:
-        return found
-    below = [one for one in log if one.is_accepted or one.in_flight < ceiling]
-    if len(below) == len(log) or not below:
-        return found
-    return min(
-        found, _rate_alone(below, near, family, is_complete), key=lambda one: one.unexplained
-    )
+    if found.unexplained >= _TIE and ceiling < math.inf:
+        below = [one for one in log if one.is_accepted or one.in_flight < ceiling]
+        if below:
+            beside = _explain_by_rate(below, near, family, is_complete)
+            return min(found, beside, key=lambda one: one.unexplained)
+    return found
 
 
-def _rate_alone(
+def _explain_by_rate(
     log: Sequence[Attempt], near: float | None, family: Family | None, is_complete: bool
 ) -> Explanation:
-    last = log[-JUDGED:]
-    weights = _WEIGHTS[JUDGED - len(last) :]
+    last, weights = _judged(log)
     span = max(last[-1].at - last[0].at, 1e-3)
     centre = near or sum(one.is_accepted for one in last) / span
     found = _buckets(last, weights, centre, _WIDE if near is None else _NARROW)
     is_window = family is not None and family.period > 0
     one_is_enough = is_complete or family is not None
-    if is_window or _closures(last) >= (1 if one_is_enough else _CLOSURES):
+    if is_window or _count_closures(last) >= (1 if one_is_enough else _CLOSURES):
         found += _windows(log, last, weights, is_complete)
     least = min(one.unexplained for one in found)
     for one in found:
         if one.family == family and one.unexplained <= least + _TIE:
             return one
-    return min(found, key=_by_plainness)
+    return min(found, key=_by_simplicity)
 
 
-def _by_plainness(one: Explanation) -> tuple[float, float]:
+def _judged(log: Sequence[Attempt]) -> tuple[Sequence[Attempt], Sequence[float]]:
+    """Return the latest attempts of a log, and their weights."""
+    last = log[-JUDGED:]
+    return last, _WEIGHTS[JUDGED - len(last) :]
+
+
+def _by_simplicity(one: Explanation) -> tuple[float, float]:
     period = one.family.period
     return one.unexplained + (_PLAIN + _LONGER * math.log10(period) if period else 0.0), one.rate
 
 
+# -- Caps ------------------------------------------------------------------------------------------
+
+
+def unexplained_by_cap(log: Sequence[Attempt]) -> float:
+    """Return the weight that the best cap leaves unexplained."""
+    pairs = zip(*_judged(log), strict=True)
+    return _best_threshold((one.in_flight, one.is_accepted, weight) for one, weight in pairs)[0]
+
+
+def share_unexplained_by_cap(log: Sequence[Attempt]) -> float:
+    """Return what the best cap leaves unexplained of the whole log, for each refusal in it."""
+    refused = sum(not one.is_accepted for one in log)
+    left, _ = _best_threshold((one.in_flight, one.is_accepted, 1.0) for one in log)
+    return left / max(1, refused)
+
+
 def ceiling_of(log: Sequence[Attempt]) -> float:
-    """Return from how many in flight on hardly anything was accepted; infinite if it was."""
+    """Return the number in flight from which hardly any attempt was accepted, else infinity."""
     accepted, refused = Counter[int](), Counter[int]()
     for one in log:
         (accepted if one.is_accepted else refused)[one.in_flight] += 1
@@ -170,53 +173,75 @@ def ceiling_of(log: Sequence[Attempt]) -> float:
     return ceiling
 
 
-#: What an attempt does to a bucket: seconds since the one before, whether it was accepted, weight.
+def _best_threshold(items: Iterable[tuple[int, bool, float]]) -> tuple[float, float]:
+    """Return the weight that the best threshold on a number leaves unexplained, and the threshold.
+
+    ``items`` are (number, is accepted, weight): those below the threshold should be accepted. The
+    server's count differs from the client's by one now and then, so attempts with the same number
+    may lie on both sides; not below ``_CEILING_LEAST``, where one makes all the difference.
+    """
+    ordered = sorted(items, key=lambda item: (item[0], item[1] == (item[0] < _CEILING_LEAST)))
+    refused_below = sum(weight for _, is_accepted, weight in ordered if not is_accepted)
+    best, threshold, accepted_above = refused_below, math.inf, 0.0
+    for number, is_accepted, weight in reversed(ordered):
+        if is_accepted:
+            accepted_above += weight
+        else:
+            refused_below -= weight
+        if refused_below + accepted_above < best - 1e-9:
+            best, threshold = refused_below + accepted_above, float(number)
+    return best, threshold
+
+
+# -- Buckets ---------------------------------------------------------------------------------------
+
+#: One attempt at a bucket: seconds since the one before, whether it was accepted, and its weight.
 _Step = tuple[float, bool, float]
 
 
 def _buckets(
-    last: Sequence[Attempt],
-    weights: Sequence[float],
-    centre: float,
-    ratios: Sequence[float],
+    last: Sequence[Attempt], weights: Sequence[float], centre: float, ratios: Sequence[float]
 ) -> list[Explanation]:
-    """Return the best rate of buckets of each depth; only those that explain most are refined."""
+    """Return the best rate for each depth; only the best ``_REFINED`` depths are refined."""
     before, steps = last[0].at, list[_Step]()
     for one, weight in zip(last, weights, strict=True):
         steps.append((one.at - before, one.is_accepted, weight))
         before = one.at
     burst = next((place for place, one in enumerate(last) if not one.is_accepted), 0)
     depths = _DEPTHS if burst < 2 or burst in _DEPTHS else (*_DEPTHS, float(burst))
-    rough = []
-    for depth in depths:
-        least, rate = _try(steps, depth, [centre * ratio for ratio in ratios], (math.inf, centre))
-        rough.append((least, rate, depth))
-    rough.sort()
+    rates = [centre * ratio for ratio in ratios]
+    rough = sorted(
+        (*_best_rate(steps, depth, rates, (math.inf, centre)), depth) for depth in depths
+    )
     found, ratio = [], ratios[1] / ratios[0]
-    for place, (*best, depth) in enumerate(rough):
-        least, rate = best
-        step = ratio if place < _REFINED else 1.0
+    for place, (least, rate, depth) in enumerate(rough):
+        best, step = (least, rate), ratio if place < _REFINED else 1.0
         while step > _FINEST:
             step **= 0.5
-            least, rate = _try(steps, depth, (rate / step, rate * step), (least, rate))
-        found.append(Explanation(rate, Family(Kind.BUCKET, depth), least))
+            best = _best_rate(steps, depth, (best[1] / step, best[1] * step), best)
+        found.append(Explanation(best[1], Family(Kind.BUCKET, depth), best[0]))
     return found
 
 
-def _try(
+def _best_rate(
     steps: Sequence[_Step], depth: float, rates: Iterable[float], best: tuple[float, float]
 ) -> tuple[float, float]:
-    """Return what the best of some rates leaves unexplained, and that rate."""
+    """Return the weight that the best of some rates leaves unexplained, and that rate."""
     least, found = best
     for rate in rates:
-        left = _bucket_leaves(steps, rate, depth, least)
+        left = _unexplained_by_bucket(steps, rate, depth, least)
         if left < least - 1e-9:
             least, found = left, rate
     return least, found
 
 
-def _bucket_leaves(steps: Iterable[_Step], rate: float, depth: float, enough: float) -> float:
-    """Return what a bucket leaves unexplained, set right at each surprise; at most ``enough``."""
+def _unexplained_by_bucket(
+    steps: Iterable[_Step], rate: float, depth: float, enough: float
+) -> float:
+    """Return the weight that a bucket leaves unexplained, at most ``enough``.
+
+    Its level is corrected at each attempt that it predicts wrongly.
+    """
     level, wrong = depth, 0.0
     clipped = 1.0 if depth == 1 else 0.5  # a window looks like a bucket that was emptier
     for gap, is_accepted, weight in steps:
@@ -241,50 +266,34 @@ def _bucket_leaves(steps: Iterable[_Step], rate: float, depth: float, enough: fl
     return wrong
 
 
+# -- Windows ---------------------------------------------------------------------------------------
+
+
 def _windows(
     log: Sequence[Attempt], last: Sequence[Attempt], weights: Sequence[float], is_complete: bool
 ) -> list[Explanation]:
+    """Return the best number of requests for each window that the log is long enough for."""
     span, judged = log[-1].at - log[0].at, last[-1].at - last[0].at
     average = sum(one.is_accepted for one in log) / max(span, 1e-3)
-    oks, bounds, found = [one.is_accepted for one in last], _boundaries(last), []
+    outcomes, starts, found = [one.is_accepted for one in last], _window_starts(last), []
     for period in _PERIODS:
         if judged < period and not is_complete:
             continue
-        counts = [(Kind.SLIDING, _taken_within(log, len(last), period))]
-        counts += [(Kind.FIXED, _taken_since(log, len(last), period, bound)) for bound in bounds]
-        for kind, taken in counts:
-            left, most = _split(zip(taken, oks, weights, strict=True))
+        counts = [(Kind.SLIDING, _accepted_within(log, len(last), period))]
+        counts += [(Kind.FIXED, _accepted_since(log, len(last), period, start)) for start in starts]
+        for kind, accepted in counts:
+            left, most = _best_threshold(zip(accepted, outcomes, weights, strict=True))
             if 2 <= most < math.inf and most / period <= _TOO_FAST * average:
                 found.append(Explanation(most / period, Family(kind, period), left))
     return found
 
 
-def _split(items: Iterable[tuple[int, bool, float]]) -> tuple[float, float]:
-    """Return what the best threshold on a number leaves unexplained, and that threshold.
-
-    ``items`` are the number, whether it was accepted and its weight: those below should be. The
-    server counts otherwise than the client by one now and then, so of those with the same number
-    some may be above; but not with few, where one makes all the difference.
-    """
-    ordered = sorted(items, key=lambda item: (item[0], item[1] == (item[0] < _CEILING_LEAST)))
-    refused_below = sum(weight for _, is_accepted, weight in ordered if not is_accepted)
-    best, threshold, accepted_above = refused_below, math.inf, 0.0
-    for number, is_accepted, weight in reversed(ordered):
-        if is_accepted:
-            accepted_above += weight
-        else:
-            refused_below -= weight
-        if refused_below + accepted_above < best - 1e-9:
-            best, threshold = refused_below + accepted_above, float(number)
-    return best, threshold
-
-
-def _taken_within(log: Sequence[Attempt], size: int, period: float) -> list[int]:
+def _accepted_within(log: Sequence[Attempt], size: int, period: float) -> list[int]:
     """Return how many were accepted in the period before each of the last attempts."""
     times = [one.at for one in log]
-    taken = [0]
+    accepted = [0]
     for one in log:
-        taken.append(taken[-1] + one.is_accepted)
+        accepted.append(accepted[-1] + one.is_accepted)
     counts, out, early = [], 0, 0
     for place, one in enumerate(log):
         while times[out] <= one.at - period:
@@ -292,15 +301,15 @@ def _taken_within(log: Sequence[Attempt], size: int, period: float) -> list[int]
         while times[early] <= one.at - _EARLY * period:
             early += 1
         if place >= len(log) - size:
-            counts.append(taken[place] - taken[early if one.is_accepted else out])
+            counts.append(accepted[place] - accepted[early if one.is_accepted else out])
     return counts
 
 
-def _taken_since(log: Sequence[Attempt], size: int, period: float, bound: float) -> list[int]:
-    """Return the same for windows that follow each other, one of which began at ``bound``."""
+def _accepted_since(log: Sequence[Attempt], size: int, period: float, start: float) -> list[int]:
+    """Return the same for consecutive windows, one of which began at ``start``."""
     counts, count, window = [], 0, -math.inf
     for place, one in enumerate(log):
-        number = (one.at - bound) // period
+        number = (one.at - start) // period
         if number != window:
             window, count = number, 0
         if place >= len(log) - size:
@@ -309,26 +318,26 @@ def _taken_since(log: Sequence[Attempt], size: int, period: float, bound: float)
     return counts
 
 
-def _boundaries(last: Sequence[Attempt]) -> list[float]:
-    """Return when the last closures ended: the times of their last refusals."""
-    row, bounds, before = 0, [], 0.0
+def _window_starts(last: Sequence[Attempt]) -> list[float]:
+    """Return the times at which the latest closures ended: just after their last refusals."""
+    row, starts, before = 0, [], 0.0
     for one in last:
         if not one.is_accepted:
             row, before = row + 1, one.at
         else:
             if row >= _CLOSED:
-                bounds.append(before + 1e-6)
+                starts.append(before + 1e-6)
             row = 0
-    return bounds[-_BOUNDS:]
+    return starts[-_STARTS:]
 
 
-def _closures(last: Sequence[Attempt]) -> int:
-    """Count the closures: so many refusals in a row, and an answer after them."""
-    many = row = 0
+def _count_closures(last: Sequence[Attempt]) -> int:
+    """Count the rows of ``_CLOSED`` refusals or more that an answer followed."""
+    closures = row = 0
     for one in last:
         if not one.is_accepted:
             row += 1
         elif one.is_answered:
-            many += row >= _CLOSED
+            closures += row >= _CLOSED
             row = 0
-    return many
+    return closures

@@ -1,21 +1,23 @@
-"""The spacing of sends below one limit, by what is believed of a rate there. Pure.
+"""The spacing of sends below one limit, by the rate that refusals have taught. Pure.
 
-It begins with the first refusal and logs what is sent from then on (``attempt_log``); the log is
-held against a cap and against a rate (``explanations``), and ``belief`` says what follows. Here is
-when the next may go:
+It starts with the first refusal and logs each attempt from then on (``attempt_log``). The log is
+compared with a cap and with a rate (``explanations``), and ``belief`` holds the resulting state.
+This module says when the next attempt may be sent:
 
-1. Where a rate is believed, a bucket in debt spaces sends: each may go while the level is not below
-   zero, and costs one. Of a window no more is sent than it was seen to take.
-2. A refusal costs one more. From the second in a row on the next goes after as long again as it has
-   been refused.
-3. Before that, in the early days, the first sends after the first refusal are spread a little:
-   several at once that are refused but for the first look alike for a cap of one and for a rate
-   without burst. Where a first closure cannot be a cap's the canaries are spaced: a window has to
-   pass.
+1. While a rate is assumed, a leaky bucket spaces sends: each costs one, and may go while the level
+   is not negative. In a window no more is sent than it was seen to accept.
+2. A refusal costs one more. From the second in a row on, the next attempt waits for as long again
+   as there have been refusals.
+3. Until then, the first ``_EARLY_SENDS`` sends after the first refusal are spread a little: several
+   at once that are all refused but the first look the same for a cap of one and for a rate without
+   burst. If the limit closes and no cap explains that, the canaries are spaced, too: a window has
+   to end.
 
-A refusal of an attempt that explored the rate, or the second in a row, is explained by the rate
-alone: the limit on what is in flight is not told. One with so many in flight that hardly any was
+A refusal of an attempt that explored, or the second in a row, is explained by the rate alone: the
+limit on attempts in flight is not told. A refusal with so many in flight that hardly any was ever
 accepted is the cap's, and changes nothing here.
+
+The constants were tuned with ``python -m tests.bench.rates``.
 """
 
 from __future__ import annotations
@@ -25,71 +27,75 @@ from typing import Final
 
 from . import belief
 from .attempt_log import JUDGED, Attempt, AttemptLog
-from .belief import GAIN_LEAST, UNDER, Listening, Spaced, State
+from .belief import MIN_GAIN, UNDER, Listening, Spaced, State
 from .explanations import ceiling_of, unexplained_by_cap
 
-#: Seconds between two questions to the log, and between two looks whether to ask.
-ASK_EVERY: Final = 1.0
-_LOOK_EVERY: Final = 0.25
-#: Seconds without anything held back after which no rate is believed any more, between two canaries
-#: at most (where a window is being waited for, and else), and without any send at most.
+#: Seconds between two searches of the log for a rate, which take some milliseconds of CPU, and
+#: between two checks whether to search.
+SEARCH_EVERY: Final = 1.0
+_CHECK_EVERY: Final = 0.25
+#: Seconds without a delayed send after which a rate is dropped.
 _IDLE: Final = 30.0
+#: The most seconds between two canaries (waiting for a window, and else), and without any send: the
+#: longest window that ``explanations`` considers.
 _CLOSED_MOST: Final = 30.0
 _PAUSE_MOST: Final = 15.0
 LONGEST: Final = 60.0
-#: How many sends the early days last, over how many seconds at most each is spread, and how many
-#: times it is doubted that refusals have met a ceiling.
-_EARLY_DAYS: Final = 64
+#: Sends after the first refusal that are spread, the most seconds for each, and how many early
+#: probes are asked for, as the refusals may have met no ceiling.
+_EARLY_SENDS: Final = 64
 _SPREAD: Final = 0.1
 _DOUBTS: Final = 2
-#: Seconds by which a window is taken to be longer than it is, and that share of it at most; when
-#: windows of usual length would open, counted from the first attempt.
+#: A window is taken to be longer by 2 % and at most 0.2 s: client and server start it at different
+#: times.
 _CLOCK: Final = 0.2
 _CLOCK_SHARE: Final = 0.02
+#: Windows (seconds) whose end is tried while closed, counted from the first attempt.
 _USUAL_WINDOWS: Final = (10.0, 60.0)
-#: Refusals in a row that close a limit.
+#: Refusals in a row that close a limit, as in ``algorithm``.
 _CLOSED: Final = 3
 
 
 class Spacing:
     """The rate that refusals have taught, and the time of the next attempt by it.
 
-    Attempts have the ``number`` of the limit's own tickets.
+    ``numbered`` attempts were sent since ``born``, with up to ``level`` in flight accepted.
+    Attempts have the numbers of the limit's tickets.
     """
 
     __slots__ = (
-        "_asked_at", "_candidate", "_doubt_at", "_doubts", "_early_until", "_held_back_at",
-        "_level", "_looked_at", "_now", "_paused_until", "_refused_since", "_row", "_sent_at",
-        "_told_until", "log", "state",
+        "_candidate", "_checked_at", "_counted_until", "_doubt_at", "_doubts", "_held_back_at",
+        "_level", "_now", "_paused_until", "_row", "_row_since", "_searched_at", "_sent_at",
+        "_spread_until", "log", "state",
     )  # fmt: skip
 
     def __init__(self, numbered: int, level: int, born: float, now: float) -> None:
         self.state: State = Listening()
         self.log: AttemptLog = AttemptLog(numbered, level, born, now)
         self._now = now
-        self._early_until = numbered + _EARLY_DAYS
+        self._spread_until = numbered + _EARLY_SENDS
         self._doubts = _DOUBTS
         self._doubt_at: float | None = None
-        self._asked_at = self._looked_at = -math.inf
-        self._row, self._refused_since, self._told_until = 0, 0.0, 0
+        self._searched_at = self._checked_at = -math.inf
+        self._row, self._row_since, self._counted_until = 0, 0.0, 0
         self._candidate: Attempt | None = None
         self._level, self._paused_until = 0.0, 0.0
         self._sent_at, self._held_back_at = -math.inf, 0.0
 
     @property
     def rate(self) -> float | None:
-        """Return the rate (requests a second) that sends keep to, ``None`` if none is believed."""
+        """Return the rate (requests a second) that sends keep to, ``None`` for none."""
         return None if isinstance(self.state, Listening) else self.state.rate
 
     @property
     def per_minute(self) -> int | None:
-        """Return the same in whole requests a minute."""
+        """Return the rate in whole requests a minute, 1 or more."""
         return None if self.rate is None else max(1, round(60 * self.rate))
 
-    # -- When the next may go ---------------------------------------------------------------------
+    # -- The time of the next attempt -------------------------------------------------------------
 
     def ready_at(self, now: float) -> float:
-        """Return when the next may go: ``now`` if at once. Asked where somebody wants to send."""
+        """Return when the next attempt may go, ``now`` if at once; call it only if one waits."""
         self.tick(now)
         at, state = max(now, self._paused_until), self.state
         if not isinstance(state, Listening):
@@ -99,7 +105,7 @@ class Spacing:
         return min(at, max(now, self._sent_at + LONGEST))
 
     def _window_opens_at(self, state: Spaced) -> float:
-        """Return when less was sent in the last period than a window was seen to take."""
+        """Return when the last period has room: below what a window was seen to accept."""
         period = state.family.period
         if not period:
             return 0.0
@@ -109,23 +115,23 @@ class Spacing:
 
     @property
     def _spread(self) -> float:
-        """Return how far sends are spread in the early days."""
+        """Return the seconds between the first sends after the first refusal."""
         log = self.log
-        if log.numbered >= self._early_until:
+        if log.numbered >= self._spread_until:
             return 0.0
         if self._row:
             return log.silence
         return min(_SPREAD, (self._now - log.born) / max(1, log.accepted) / 4)
 
     def take_doubt(self) -> float | None:
-        """Return, once, when a probe is due: what was refused may have been sent too close."""
+        """Return, once, the time for an early probe: the refusal may have met no ceiling."""
         at, self._doubt_at = self._doubt_at, None
         return at
 
-    # -- What happens -----------------------------------------------------------------------------
+    # -- Events -----------------------------------------------------------------------------------
 
     def sent(self, number: int, now: float, in_flight: int) -> Attempt:
-        """Count an attempt that goes out."""
+        """Log an attempt that is sent."""
         self.tick(now)
         attempt, state = Attempt(now, in_flight, number=number), self.state
         was_held_back, self._sent_at = self._held_back_at >= self._sent_at, now
@@ -138,24 +144,24 @@ class Spacing:
         if was_held_back:
             attempt.rate = state.rate
             if self._row == 0:
-                self.state = belief.faster(state, now)
+                self.state = belief.after_send(state, now)
                 attempt.explores = self.state is not state
         self._level -= 1.0
         return attempt
 
     def accepted(self, attempt: Attempt, now: float) -> None:
-        """Note that an answer has begun, and is no refusal."""
+        """Note that an answer has begun."""
         self.tick(now)
         attempt.is_answered = True
         if self._candidate is not None and attempt.number >= self._candidate.number:
             self._reopen()
-        is_early = self._row == 0 and self.log.numbered < self._early_until
-        if is_early and now >= self._looked_at + _LOOK_EVERY:
-            self._looked_at = now
-            self._ask()
+        is_early = self._row == 0 and self.log.numbered < self._spread_until
+        if is_early and now >= self._checked_at + _CHECK_EVERY:
+            self._checked_at = now
+            self._search()
 
     def refused(self, attempt: Attempt, now: float) -> bool:
-        """Note a refusal for load; return whether the rate alone explains it."""
+        """Note a refusal for load; return True if the rate alone explains it."""
         self.tick(now)
         self.log.refuse(attempt, now)
         if attempt is self._candidate:
@@ -163,37 +169,37 @@ class Spacing:
         is_spaced = self.rate is not None
         if is_spaced and not attempt.explores and self._is_of_cap(attempt):
             return False
-        if attempt.number <= self._told_until:  # sent before the last refusal was heard: no news
+        if attempt.number <= self._counted_until:  # sent before the last refusal arrived
             return is_spaced and attempt.explores
-        self._told_until = self.log.numbered
+        self._counted_until = self.log.numbered
         self._row += 1
         if self._row == 1:
-            self._refused_since = attempt.at
+            self._row_since = attempt.at
         if isinstance(self.state, Listening):
             self._refused_unspaced(self.state, now)
             return False
         return self._refused_spaced(attempt, self.state, now)
 
     def sent_before(self, number: int, at: float, in_flight: int) -> Attempt:
-        """Return an attempt that was sent before the first refusal."""
+        """Return the logged attempt of a ticket from before the first refusal."""
         return self.log.sent_before(number, at, in_flight)
 
     def withdrawn(self, attempt: Attempt) -> None:
-        """Note that an attempt was never sent."""
+        """Forget an attempt that was never sent."""
         self.log.withdraw(attempt)
         if attempt is self._candidate:
             self._candidate = None
 
     def share(self, now: float) -> None:
-        """Note that others were refused, too: nothing is spaced by this one alone for a while."""
+        """Drop the rate for a while: other partitions of the account are refused, too."""
         self.tick(now)
-        self._early_until, self._paused_until, self._doubt_at = 0, now, None
+        self._spread_until, self._paused_until, self._doubt_at = 0, now, None
         if isinstance(self.state, Listening):
             until = max(self.state.until, now + belief.COOL)
-            self._listen(Listening(self.state.reason, until, self.state.cool))
+            self._drop_rate(Listening(self.state.reason, until, self.state.cool))
         else:
             reason = "others of the account are refused, too"
-            self._listen(Listening(reason, now + belief.COOL, self.state.kept.cool))
+            self._drop_rate(Listening(reason, now + belief.COOL, self.state.kept.cool))
 
     def tick(self, now: float) -> None:
         """Do what is due by now."""
@@ -203,7 +209,7 @@ class Spacing:
             depth = 0.0 if state.family.size <= 1 and not state.family.period else 1.0
             self._level = max(self._level, min(depth, filled))
             if now - self._held_back_at > max(_IDLE, state.family.period):
-                self._listen(Listening("nothing was held back", now, state.kept.cool))
+                self._drop_rate(Listening("nothing was held back", now, state.kept.cool))
         self._now = max(now, self._now)
         candidate = self._candidate
         if candidate is not None and now >= candidate.at + self.log.silence:
@@ -213,50 +219,52 @@ class Spacing:
         return attempt.in_flight >= ceiling_of(self.log.decided(self._now)[-JUDGED:])
 
     def _refused_unspaced(self, state: Listening, now: float) -> None:
-        if self.log.numbered < self._early_until and self._doubts:
+        if self.log.numbered < self._spread_until and self._doubts:
             self._doubts, self._doubt_at = self._doubts - 1, now + self.log.silence
         if self._row < _CLOSED or now < state.until or not self.log.is_complete:
             return
-        if unexplained_by_cap(self.log.decided(now)) >= GAIN_LEAST:
-            wait = min(_CLOSED_MOST, max(self.log.silence, 2 * (now - self._refused_since)))
+        if unexplained_by_cap(self.log.decided(now)) >= MIN_GAIN:
+            wait = min(_CLOSED_MOST, max(self.log.silence, 2 * (now - self._row_since)))
             usual = (self.log.born + period + 2 * _CLOCK for period in _USUAL_WINDOWS)
             self._paused_until = min(at for at in (*usual, now + wait) if at > now)
 
     def _refused_spaced(self, attempt: Attempt, state: Spaced, now: float) -> bool:
         self._held_back_at = now
         if self._row > 1:
-            wait = max(1 / state.rate, now - self._refused_since)
+            wait = max(1 / state.rate, now - self._row_since)
             self._paused_until = now + min(_PAUSE_MOST, wait)
             return True
         log = None
-        if now >= self._asked_at + ASK_EVERY:
-            self._asked_at, log = now, self.log.decided(now)
+        if now >= self._searched_at + SEARCH_EVERY:
+            self._searched_at, log = now, self.log.decided(now)
         after = belief.after_refusal(state, attempt, log, now, is_complete=self.log.is_complete)
         self._level = min(self._level, 0.0) - 1.0
         if isinstance(after, Listening):
-            self._listen(after)
+            self._drop_rate(after)
             return False
         self.state = after
         return attempt.explores
 
     def _reopen(self) -> None:
         self._candidate, self._row = None, 0
-        self._ask()
+        self._search()
 
-    def _ask(self) -> None:
-        """Ask the log for a rate, where none is believed and a cap leaves much unexplained."""
+    def _search(self) -> None:
+        """Search the log for a rate, if none is assumed and a cap leaves much unexplained."""
         state, now = self.state, self._now
-        if not isinstance(state, Listening) or now < max(state.until, self._asked_at + ASK_EVERY):
+        if not isinstance(state, Listening) or now < max(
+            state.until, self._searched_at + SEARCH_EVERY
+        ):
             return
         log = self.log.decided(now)
-        if unexplained_by_cap(log) < GAIN_LEAST:
+        if unexplained_by_cap(log) < MIN_GAIN:
             return
-        self._asked_at = now
-        after = belief.first(log, state, now, is_complete=self.log.is_complete)
+        self._searched_at = now
+        after = belief.learn(log, state, now, is_complete=self.log.is_complete)
         if isinstance(after, Listening):
             return
         self.state, self._held_back_at = after, now
         self._level = min(self._level, 0.0) + after.family.period * after.rate
 
-    def _listen(self, state: Listening) -> None:
+    def _drop_rate(self, state: Listening) -> None:
         self.state, self._row = state, 0

@@ -7,7 +7,14 @@ from random import Random
 import pytest
 
 from comet_resilience.limits.attempt_log import Attempt
-from comet_resilience.limits.belief import Keeping, Listening, Trying, after_refusal, faster, first
+from comet_resilience.limits.belief import (
+    Keeping,
+    Listening,
+    Trying,
+    after_refusal,
+    after_send,
+    learn,
+)
 from comet_resilience.limits.explanations import Family, Kind
 
 from ..servers import Server, bucket, cap, sliding
@@ -28,7 +35,7 @@ def log_of(server: Server, gap: float, count: int) -> list[Attempt]:
 
 
 def believed(log: list[Attempt]) -> Listening | Keeping | Trying:
-    return first(log, Listening(), log[-1].at, is_complete=True)
+    return learn(log, Listening(), log[-1].at, is_complete=True)
 
 
 def refused_at(rate: float, now: float, *, explores: bool = False) -> Attempt:
@@ -67,12 +74,12 @@ def test_a_window_is_believed_where_closures_show_it() -> None:
 
 def test_a_rate_is_kept_to_before_more_is_tried() -> None:
     kept = Keeping("", BUCKET, 5.0, until=10.0)
-    assert faster(kept, 9.9) is kept
-    state = faster(kept, 10.0)
+    assert after_send(kept, 9.9) is kept
+    state = after_send(kept, 10.0)
     assert isinstance(state, Trying)
     rates = [state.rate]
     for _ in range(60):
-        state = faster(state, 11.0)
+        state = after_send(state, 11.0)
         rates.append(state.rate)
     assert rates == sorted(rates)
     assert 5.0 < rates[0] < 5.1
@@ -82,17 +89,17 @@ def test_a_rate_is_kept_to_before_more_is_tried() -> None:
 def test_a_window_is_tried_by_a_share_in_each_period() -> None:
     state: Keeping | Trying = Keeping("", WINDOW, 1.0, until=0.0)
     for _ in range(200):
-        state = faster(state, 59.0)
+        state = after_send(state, 59.0)
     assert state.rate == pytest.approx(1.08)
     for _ in range(200):
-        state = faster(state, 59.0 + 61.0)
+        state = after_send(state, 59.0 + 61.0)
     assert state.rate == pytest.approx(1.32)
 
 
 def test_a_window_that_was_taken_for_far_too_small_is_soon_found_out() -> None:
     """However few sends it lets through: it takes time, not sends."""
     slow = Trying(Keeping("", WINDOW, 2 / 60, until=0.0), 2 / 60, since=0.0)
-    assert faster(slow, 5 * 60.0).rate > 50 * slow.rate
+    assert after_send(slow, 5 * 60.0).rate > 50 * slow.rate
 
 
 def test_a_refused_trial_that_the_log_explains_gives_a_new_rate() -> None:
@@ -131,7 +138,7 @@ def test_the_past_of_a_state_is_one_state_long() -> None:
     state: Listening | Keeping | Trying = Keeping("", BUCKET, 5.0, until=0.0)
     for number in range(5):
         assert not isinstance(state, Listening)
-        trial = faster(state, 100.0 * (number + 1))
+        trial = after_send(state, 100.0 * (number + 1))
         state = after(trial, refused_at(trial.rate, 100.0 * (number + 1), explores=True))
     assert isinstance(state, Keeping)
     assert state.before is not None
