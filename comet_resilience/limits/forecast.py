@@ -1,16 +1,18 @@
-"""A limit that a server tells in its headers: the forecast of what is left of it. Pure.
+"""A limit that a server's headers report, and the forecast of what is left of it. Pure.
 
-1. Two readings are kept: a *bucket*, whose ``reset`` is the time until it is full, and a *window*,
-   which holds what is left until the reset and then all. The reset alone tells them apart: that of
-   a window stays where it is, that of a bucket moves with what was used.
-2. Each forecasts the next answer's ``remaining`` from what was sent since. What is missing each
-   time was taken by others (other processes, other models of the account) and is expected to go
-   on; where neither the resets nor the forecasts come true, nothing is believed.
-3. A limit that went away and came back is a pool's, and not this caller's.
-4. What is in flight is charged when it is sent. An answer that tells more than was forecast, the
-   reset of a window, say, is believed at once.
+1. Headers do not say how a limit refills, so two models run side by side. For a *bucket*, ``reset``
+   is the time until it is full; for a *window*, the time until all of it is back at once. The end
+   of a window stays where it is, that of a bucket moves with what was used.
+2. Each model forecasts the next ``remaining`` from what was sent since. What is missing was taken
+   by others (other processes, other models of the account), who are expected to go on like that. If
+   neither model's resets and forecasts come true, neither is used.
+3. A limit that disappears and comes back is that of a pool of upstream accounts, and is not used.
+4. An attempt is charged when it is sent. A reading that reports more than was forecast, after the
+   reset of a window, say, replaces the forecast at once.
 
-Whether what is believed binds is decided by ``trust``.
+``trust`` decides whether a forecast may hold requests back. Read from the end: ``Forecast`` uses
+``Bucket`` and ``Window``. The constants were tuned with ``python -m tests.bench.rates`` (the column
+``read``) and ``python -m tests.bench.deadline``.
 """
 
 from __future__ import annotations
@@ -24,66 +26,73 @@ from typing import Final
 from ..verdict.rates import Counted, RateReading
 from .trust import Trust
 
-#: Readings before it is believed that nothing is left, unless a refusal says so.
+#: Readings before a report that nothing is left is used, unless a refusal confirms it.
 _READINGS: Final = 2
-#: Readings in a row that agree on another rate than before.
+#: Readings in a row that agree on another refill rate, and replace the former one.
 _READINGS_ANEW: Final = 3
+#: Readings after which a reset that pins the refill rate down to a factor of two counts as a hit.
 _READINGS_SURE: Final = 4
-#: Requests by which a forecast may err on average, the most that one error counts, and its weight.
-_ERROR_BELIEVED: Final = 3.0
+#: Mean error of a usable forecast, in requests: a pool of channels errs by more. One error counts
+#: up to 20, with this weight in the mean.
+_ERROR_USABLE: Final = 3.0
 _ERROR_MOST: Final = 20.0
 _LATEST: Final = 0.1
-#: A forecast by which a refused attempt should have been taken errs by so many.
+#: The error of a forecast that had room for an attempt which was refused.
 _ERROR_REFUSED: Final = 10.0
-#: The share of resets that may come untrue, and the weight of the latest one.
-_MISSES_BELIEVED: Final = 0.6
+#: Mean errors (requests) of two models that count as equal.
+_ALIKE: Final = 0.3
+#: The share of missed resets of a usable model, the first guess, and the weight of the latest.
+_MISSES_USABLE: Final = 0.6
+_MISSES_UNKNOWN: Final = 0.5
 _LATEST_RESET: Final = 0.25
-_UNKNOWN: Final = 0.5
-_FITS: Final = 0.15
-_DIFFER: Final = 0.1
-#: Seconds by which a reset may be wrong that is told in fractions, or in whole seconds.
+#: The share of missed resets below which a bucket is preferred, and a difference that decides.
+_MISSES_FEW: Final = 0.15
+_MISSES_DIFFER: Final = 0.1
+#: The error of a reset in seconds: reported in fractions, or in whole seconds.
 _FINE: Final = 0.25
 _WHOLE: Final = 1.0
-#: Seconds after its announced end until a window is taken for over: networks differ. It was early
-#: where the first of a new window is refused: then so much later, with whole seconds one more.
+#: Seconds after its announced end at which a window counts as over, for the network's jitter. After
+#: a refused first attempt of a new window it is 0.3 s longer, with whole seconds 1 s, up to 1.5 s.
 _AFTER_RESET: Final = 0.1
 _LATER_BY: Final = 0.3
 _LATE_MOST: Final = 1.5
-#: So many times only one goes out at first, until it is not refused for so long (seconds).
+#: The first windows that begin with a single attempt, until 0.5 s passed without its refusal.
 _SCOUTED: Final = 5
 _SCOUTS_FOR: Final = 0.5
+#: Seconds before the end of a window from which on an attempt may already count in the next.
 _ABOUT: Final = 0.05
-#: The weight of the latest refill rate, and the seconds over which the use of others is averaged.
+#: Weights of the latest refill rate and of the latest cost; seconds over which drift is averaged.
 _LATEST_RATE: Final = 0.2
+_LATEST_COST: Final = 0.05
 _DRIFT_OVER: Final = 4.0
 _LEAST_REFILL: Final = 1e-9
-#: Of what refills in so many seconds a bucket keeps something back: latency differs.
+#: A bucket keeps back what refills in so many seconds, up to half a request: latency varies.
 _LATENCY: Final = 0.05
-#: Others draw on a limit if they take this share of it. Of what they leave, each takes so much,
-#: and no less than so much of all: then those who share it end with the same, without a word.
+#: Others share a limit if they take a tenth of it. Each process then takes 95 % of what they leave,
+#: at least a tenth of all, so that processes converge to equal shares without communication.
 _SHARED: Final = 0.1
 _SHARE: Final = 0.95
 _SHARE_LEAST: Final = 0.1
-#: So many requests are then kept back, of a small limit this share.
+#: Requests that are kept back from a shared limit, of a small one this share.
 _OTHERS: Final = 0.5
 _OTHERS_SHARE: Final = 0.3
-#: Where the sizes of requests differ so many of the mean are kept back.
+#: Mean requests that are kept back of a token limit, up to half of it: the large ones are refused.
 _TOKENS_RESERVED: Final = 4.0
 _TOKENS_SHARE: Final = 0.5
-#: The seconds between two looks, and the longest for which anybody is held back, a minute and its
-#: edges: beyond, the refusal tells the caller what the matter is.
-_LOOK: Final = 0.05
+#: Seconds between two checks, and the longest delay by headers, a minute and its margins: a longer
+#: one (a daily quota) is left to the refusal, which tells the caller.
+_CHECK: Final = 0.05
 LONGEST: Final = 62.0
-#: Limits that are remembered, for seconds, to know a pool's by their return.
+#: Former limits, for how many seconds, whose return shows a pool.
 _LIMITS_KEPT: Final = 16
 _LIMITS_FOR: Final = 600.0
-#: Attempts that are remembered while no answer tells anything.
-_LATER_KEPT: Final = 10_000
+#: Attempts since the latest reading that are kept.
+_UNREAD_KEPT: Final = 10_000
 
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """One attempt as forecasts count it: its number, and what it costs; a refusal costs nothing."""
+    """One attempt with its cost; ``is_free`` once it was refused."""
 
     number: int
     at: float
@@ -93,7 +102,7 @@ class Sent:
     is_accepted: bool = False
 
     def cost(self, counted: Counted) -> float:
-        """Return what it takes of a limit."""
+        """Return the cost in the unit of a limit."""
         if self.is_free:
             return 0.0
         if counted is Counted.REQUESTS:
@@ -104,7 +113,7 @@ class Sent:
 
 @dataclass(slots=True)
 class Span:
-    """The rates that are possible, by all readings so far: they narrow it down."""
+    """The interval of rates that agrees with all readings so far."""
 
     least: float = 0.0
     most: float = math.inf
@@ -112,11 +121,11 @@ class Span:
 
     @property
     def is_narrow(self) -> bool:
-        """Tell whether the rate is known well."""
+        """Return True if the rate is known to a quarter."""
         return self.most <= 1.25 * self.least
 
     def narrow(self, least: float, most: float) -> bool:
-        """Take one more reading in, or return ``False`` if it contradicts those before."""
+        """Intersect with one more reading; return False if they contradict each other by 2 %."""
         if least > 1.02 * self.most or most < 0.98 * self.least:
             return False
         self.least, self.most = max(least, self.least), min(most, self.most)
@@ -126,18 +135,22 @@ class Span:
 
 @dataclass(slots=True, eq=False)
 class Bucket:
-    """The reading as a bucket: how fast it refills."""
+    """The model of a bucket that refills at ``rate`` (units a second).
+
+    ``drift`` is what others take of it (negative, units a second), ``error`` the mean error of its
+    forecasts (requests), ``misses`` the share of resets that did not come true.
+    """
 
     rate: float = 0.0
     drift: float = 0.0
     error: float = 0.0
-    misses: float = _UNKNOWN
+    misses: float = _MISSES_UNKNOWN
     _span: Span = field(default_factory=Span)
     _other: Span = field(default_factory=Span)
 
     @property
     def refill(self) -> float:
-        """Return what comes back in a second once others have taken theirs."""
+        """Return the refill (units a second) that others leave."""
         if self.is_shared:
             return self.share * self.rate
         most = self._span.least if self._span.is_narrow else self._span.most
@@ -145,27 +158,27 @@ class Bucket:
 
     @property
     def share(self) -> float:
-        """Return how much of the limit is for this process."""
+        """Return the share of the limit that this process takes."""
         if not self.is_shared:
             return 1.0
         return max(_SHARE_LEAST, _SHARE * (1 + self.drift / self.rate))
 
     @property
     def is_shared(self) -> bool:
-        """Tell whether others draw on the limit as well."""
+        """Return True if others share the limit."""
         return self.drift < -_SHARED * self.rate
 
     def read(self, reading: RateReading) -> None:
-        """Learn from how long it takes to fill up."""
+        """Learn from the time that it takes to fill up."""
         used, reset = reading.limit - reading.remaining, reading.reset
         if reset is None:
             self.rate = reading.limit / (reading.period or LONGEST)
             self._span = Span(self.rate, self.rate)
             return
         off = _FINE if reset % 1 else _WHOLE
-        if used < 1 or reset <= _LOOK:
+        if used < 1 or reset <= _CHECK:
             return
-        # What remains is rounded down: there is less to fill up than it seems.
+        # ``remaining`` is rounded down: up to one unit less is missing.
         least = max(0.0, used - 1) / (reset + off)
         most = math.inf if reset <= off else used / (reset - off)
         is_hit = self._span.narrow(least, most)
@@ -184,35 +197,41 @@ class Bucket:
 
 @dataclass(slots=True, eq=False)
 class Window:
-    """The reading as a window: when it ends."""
+    """The model of a window of ``period`` seconds that ``ends_at`` a time.
+
+    ``began`` is the start of the window now, ``spent`` what this process has sent in it; ``late``
+    is how long after its announced end a window counts as over. ``scouted`` counts the windows that
+    began with a single attempt, sent at ``scout_at``. ``drift``, ``error`` and ``misses`` are as in
+    ``Bucket``.
+    """
 
     ends_at: float = 0.0
     period: float = 0.0
     drift: float = 0.0
     error: float = 0.0
-    misses: float = _UNKNOWN
+    misses: float = _MISSES_UNKNOWN
     began: float = -1.0
     spent: float = 0.0
     late: float = _AFTER_RESET
     scouted: int = 0
     scout_at: float | None = None
-    _seen_at: float = -math.inf
-    _seen: float = -math.inf
+    _first_at: float = -math.inf  # the first reading of this window, and its end by that
+    _first_end: float = -math.inf
 
     def read(self, reading: RateReading, at: float) -> None:
-        """Learn from when it ends."""
+        """Learn from the time at which it ends."""
         if reading.reset is None:
             self.misses = 1.0
             return
         ends_at = at + reading.reset
         off = (_FINE if reading.reset % 1 else _WHOLE) + _FINE
-        if at >= self._seen - off:  # the first of a new window
-            self._seen_at, self._seen = at, ends_at
+        if at >= self._first_end - off:  # the first of a new window
+            self._first_at, self._first_end = at, ends_at
             self.period = max(self.period, reading.reset, reading.period or 0.0)
-        is_same = abs(ends_at - self._seen) <= off
-        if not is_same or at >= self._seen_at + 2 * off:
+        is_same = abs(ends_at - self._first_end) <= off
+        if not is_same or at >= self._first_at + 2 * off:
             self.misses += _LATEST_RESET * ((not is_same) - self.misses)
-            self._seen_at, self._seen = at, ends_at
+            self._first_at, self._first_end = at, ends_at
         if not is_same or ends_at > self.ends_at + off:
             self.ends_at = ends_at
         elif not self.is_fresh:
@@ -220,11 +239,11 @@ class Window:
 
     @property
     def is_fresh(self) -> bool:
-        """Tell whether a window has begun of which no answer has told yet."""
+        """Return True if a window has begun that no reading has reported yet."""
         return self.began == self.ends_at
 
-    def pass_by(self, now: float) -> bool:
-        """Let the windows end that have ended; tell whether one did."""
+    def advance(self, now: float) -> bool:
+        """Begin the window of this time; return True if another one ended."""
         if now < self.ends_at + self.late:
             return False
         if self.is_fresh:
@@ -235,19 +254,19 @@ class Window:
         return True
 
     def scout(self, now: float) -> None:
-        """Note that an attempt goes out: it may be the first of a window."""
+        """Note that an attempt is sent: it may be the first of its window."""
         if self.is_fresh and self.scout_at is None:
             self.scout_at = now
             self.scouted += 1
 
     def scouts_until(self, now: float) -> float:
-        """Return when more than the first of a window may go: ``now`` if at once."""
+        """Return when a second attempt of a new window may go: ``now`` if at once."""
         if not self.is_fresh or self.scout_at is None or self.scouted > _SCOUTED:
             return now
         return max(now, self.scout_at + _SCOUTS_FOR)
 
-    def was_early(self, at: float, reading: RateReading) -> bool:
-        """Take a refusal in: tell whether the window was not over that was taken for it."""
+    def retract(self, at: float, reading: RateReading) -> bool:
+        """Undo the start of a window if a refusal shows that the last one was not over."""
         reset = reading.reset
         if not self.is_fresh or at < self.began or reset is None or 2 * reset > self.period:
             return False
@@ -259,7 +278,10 @@ class Window:
 
 @dataclass(slots=True, eq=False)
 class Forecast:
-    """One limit in one unit, as the headers of the latest answers tell it."""
+    """One limit in one unit, as the headers of the latest answers report it.
+
+    ``_unread`` are the attempts that were sent after the one of the latest reading.
+    """
 
     counted: Counted = Counted.REQUESTS
     limit: float = 0.0
@@ -270,51 +292,51 @@ class Forecast:
     _remaining: float = 0.0
     _at: float = 0.0
     _number: int = 0
-    _later: deque[Sent] = field(default_factory=deque)
-    _spent_later: float = 0.0
+    _unread: deque[Sent] = field(default_factory=deque)
+    _unread_cost: float = 0.0
     _mean: float = 1.0
     _limits: dict[float, float] = field(default_factory=dict)
 
     @property
-    def is_believed(self) -> bool:
-        """Tell whether one of the readings forecasts well."""
-        kind = self.window if self.is_window else self.bucket
+    def is_usable(self) -> bool:
+        """Return True if the better model forecasts well."""
+        model = self.window if self.is_window else self.bucket
         is_enough = self.readings > 0 and (self.trust.is_confirmed or self._remaining >= 1)
         return (
             (is_enough or self.readings >= _READINGS)
-            and kind.error < _ERROR_BELIEVED * (1 + self.trust.is_confirmed)
-            and kind.misses < _MISSES_BELIEVED
+            and model.error < _ERROR_USABLE * (1 + self.trust.is_confirmed)
+            and model.misses < _MISSES_USABLE
         )
 
     @property
     def is_window(self) -> bool:
-        """Tell which reading is the better one: the cautious one where they are alike.
+        """Return True if the window is the better model, or as good: it is the cautious one.
 
-        Whoever waits for a window finds any bucket full, so a bucket that fits is one.
+        A bucket that fits is preferred: to a client that waits for a window, it always looks full.
         """
         bucket, window = self.bucket, self.window
-        if bucket.misses < _FITS and bucket.error < window.error + 0.3:
+        if bucket.misses < _MISSES_FEW and bucket.error < window.error + _ALIKE:
             return False
-        if abs(bucket.misses - window.misses) > _DIFFER:
+        if abs(bucket.misses - window.misses) > _MISSES_DIFFER:
             return window.misses < bucket.misses
-        return window.error < bucket.error + 0.3
+        return window.error < bucket.error + _ALIKE
 
     @property
     def is_shared(self) -> bool:
-        """Tell whether others draw on the limit as well."""
+        """Return True if others share the limit."""
         if not self.is_window:
             return self.bucket.is_shared
         return self.window.drift < -_SHARED * self.limit / max(1.0, self.window.period)
 
     @property
     def is_kept(self) -> bool:
-        """Tell whether it is known and proved."""
-        return self.trust.is_confirmed and self.is_believed
+        """Return True if the limit is confirmed and its forecast usable."""
+        return self.trust.is_confirmed and self.is_usable
 
     def ready_at(self, now: float, cost: float) -> float:
-        """Return when an attempt of such a cost may go: ``now`` if at once."""
+        """Return when an attempt of a cost may go: ``now`` if at once."""
         self.trust.tick(now)
-        if self.trust.is_off(now) or not self.is_believed:
+        if self.trust.is_off(now) or not self.is_usable:
             return now
         opens_at = self._opens_at(now, cost)
         if opens_at <= now or opens_at > now + LONGEST:
@@ -322,50 +344,50 @@ class Forecast:
         return self.trust.until(now, opens_at)
 
     def sent(self, sent: Sent, now: float) -> None:
-        """Count an attempt that goes out."""
-        self._pass_by(now)
-        if self.is_believed and not self.trust.is_confirmed:
+        """Count an attempt that is sent."""
+        self._advance(now)
+        if self.is_usable and not self.trust.is_confirmed:
             left = self.left(now)
             if left < self._need(sent.cost(self.counted)):
-                # what remains of a bucket is rounded down
+                # a bucket's ``remaining`` is rounded down
                 is_test = left < (0.5 if self.is_window else 0.0)
                 self.trust.sent_beyond(sent.number, now, is_test=is_test)
         self.window.scout(now)
         self.count(sent)
 
     def count(self, sent: Sent) -> None:
-        """Count an attempt of before the first reading."""
+        """Count an attempt from before the first reading."""
         cost = sent.cost(self.counted)
-        self._mean += 0.05 * (cost - self._mean)
-        self._later.append(sent)
-        self._spent_later += cost
-        if len(self._later) > _LATER_KEPT:
-            self._spent_later -= self._later.popleft().cost(self.counted)
+        self._mean += _LATEST_COST * (cost - self._mean)
+        self._unread.append(sent)
+        self._unread_cost += cost
+        if len(self._unread) > _UNREAD_KEPT:
+            self._unread_cost -= self._unread.popleft().cost(self.counted)
         self.window.spent += cost
 
     def correct(self, sent: Sent, by: float) -> None:
-        """Count so much more, unless a later answer has told of it already."""
+        """Correct the cost of an attempt, unless a later reading includes it already."""
         if sent.number > self._number:
-            self._spent_later += by
+            self._unread_cost += by
         if sent.at >= self.window.began:
             self.window.spent += by
 
     def hear(self, sent: Sent, reading: RateReading, *, is_refusal: bool = False) -> None:
-        """Read the headers of an answer, or of a refusal, which is free."""
+        """Process the reading of an answer, or of a refusal, which costs nothing."""
         if sent.number <= self._number:
             return
         spent = 0.0
-        while self._later and self._later[0].number <= sent.number:
-            spent += self._later.popleft().cost(self.counted)
-        self._spent_later = self._spent_later - spent if self._later else 0.0
-        self._pass_by(sent.at)
+        while self._unread and self._unread[0].number <= sent.number:
+            spent += self._unread.popleft().cost(self.counted)
+        self._unread_cost = self._unread_cost - spent if self._unread else 0.0
+        self._advance(sent.at)
         if reading.limit != self.limit:
             self._note_limit(reading.limit, sent.at)
         elif self.readings:
             self._judge(sent, spent, reading, is_refusal)
         self.readings += 1
         self.bucket.read(reading)
-        if not (is_refusal and self.window.was_early(sent.at, reading)):
+        if not (is_refusal and self.window.retract(sent.at, reading)):
             self.window.read(reading, sent.at)
         self._remaining, self._at, self._number = reading.remaining, sent.at, sent.number
 
@@ -378,40 +400,37 @@ class Forecast:
         self.trust.withdrawn(sent.number)
 
     def refused(self, sent: Sent, cost: float, reading: RateReading | None) -> None:
-        """Note that an attempt was refused, by an answer that tells the same limit or none."""
-        tells_same = (
-            reading is not None
-            and reading.limit == self.limit
-            and reading.remaining < max(1.0, cost + self._reserve())
-        )
-        self.trust.refused(sent.number, tells_same=tells_same)
+        """Note a refusal, which confirms the limit if it reports the same one as exhausted."""
+        is_same = reading is not None and reading.limit == self.limit
+        is_exhausted = reading is not None and reading.remaining < max(1.0, cost + self._reserve())
+        self.trust.refused(sent.number, confirms=is_same and is_exhausted)
 
     def left(self, now: float) -> float:
-        """Return what is left by the better reading."""
+        """Return what is left by the better model."""
         if self.is_window:
-            return self._window_left(now, self._spent_later, 0.0)
-        return self._bucket_left(now, self._spent_later, self.bucket.share)
+            return self._window_left(now, self._unread_cost, 0.0)
+        return self._bucket_left(now, self._unread_cost, self.bucket.share)
 
     def _opens_at(self, now: float, cost: float) -> float:
-        self._pass_by(now)
+        self._advance(now)
         need, left = self._need(cost), self.left(now)
         if left >= need:
             return self.window.scouts_until(now) if self.is_window else now
         if not self.is_window:
-            return now + max(_LOOK, (need - left) / max(self.bucket.refill, _LEAST_REFILL))
+            return now + max(_CHECK, (need - left) / self.bucket.refill)
         window = self.window
         ends_at = window.ends_at + (window.period if window.is_fresh else 0.0)
-        return max(now + _LOOK, ends_at + window.late)
+        return max(now + _CHECK, ends_at + window.late)
 
-    def _pass_by(self, now: float) -> None:
-        """Let the windows end that have ended: what went out about then may count in the next."""
-        if self.window.pass_by(now):
+    def _advance(self, now: float) -> None:
+        """Begin the window of this time; attempts sent about then may count in it."""
+        if self.window.advance(now):
             since = self.window.began - _ABOUT
-            about = itertools.takewhile(lambda sent: sent.at >= since, reversed(self._later))
+            about = itertools.takewhile(lambda sent: sent.at >= since, reversed(self._unread))
             self.window.spent = sum(sent.cost(self.counted) for sent in about)
 
     def _need(self, cost: float) -> float:
-        """Return what has to be left for an attempt to go."""
+        """Return what has to be left for an attempt to be sent."""
         need = max(1.0, cost)
         if self.counted is not Counted.REQUESTS:
             need += self._reserve()
@@ -426,7 +445,7 @@ class Forecast:
         return 0.0 if self.counted is Counted.REQUESTS else _TOKENS_RESERVED * self._mean
 
     def _note_limit(self, limit: float, at: float) -> None:
-        """Begin anew with another limit, or disbelieve what comes back."""
+        """Start over with another limit; distrust one that comes back."""
         seen = self._limits.pop(limit, -math.inf)
         if self.limit:
             self._limits[self.limit] = at
@@ -438,34 +457,31 @@ class Forecast:
         self.bucket, self.window = Bucket(), Window()
 
     def _judge(self, sent: Sent, spent: float, reading: RateReading, is_refusal: bool) -> None:
-        """Note how far both readings were from the truth."""
+        """Update the errors and drifts of both models."""
+        bucket, window = self.bucket, self.window
         unit = 1.0 if self.counted is Counted.REQUESTS else max(1.0, self._mean)
-        period = max(1.0, self.window.period)
-        for kind, expected, most in (
-            (self.bucket, self._bucket_left(sent.at, spent, 1.0), self.bucket.rate),
-            (
-                self.window,
-                self._window_left(sent.at, spent, self._spent_later),
-                self.limit / period,
-            ),
-        ):
-            off = reading.remaining - max(0.0, min(expected, self.limit))
+        by_bucket = self._bucket_left(sent.at, spent, 1.0)
+        by_window = self._window_left(sent.at, spent, self._unread_cost)
+        window_rate = self.limit / max(1.0, window.period)
+        over = max(_DRIFT_OVER, sent.at - self._at)
+        models = ((bucket, by_bucket, bucket.rate), (window, by_window, window_rate))
+        for model, left, most in models:
+            off = reading.remaining - max(0.0, min(left, self.limit))
             error = abs(off) / unit
-            if is_refusal and expected >= unit + 1:
+            if is_refusal and left >= unit + 1:
                 error = max(error, _ERROR_REFUSED)
-            if kind is self.window and self.window.is_fresh and error < 1 and not is_refusal:
-                self.window.misses -= _LATEST_RESET * self.window.misses  # it did end
-            kind.error += _LATEST * (min(_ERROR_MOST, error) - kind.error)
-            over = max(_DRIFT_OVER, sent.at - self._at)
-            kind.drift = min(most, max(-most, kind.drift + off / over))
+            if model is window and window.is_fresh and error < 1 and not is_refusal:
+                window.misses -= _LATEST_RESET * window.misses  # it did end
+            model.error += _LATEST * (min(_ERROR_MOST, error) - model.error)
+            model.drift = min(most, max(-most, model.drift + off / over))
 
     def _bucket_left(self, at: float, spent: float, share: float) -> float:
-        """Return what a bucket holds once so much was spent after the last reading."""
+        """Return what a bucket holds, with ``spent`` since the latest reading."""
         since = max(0.0, at - self._at)
         return min(self.limit, share * self._remaining + self.bucket.refill * since) - spent
 
     def _window_left(self, at: float, spent: float, later: float) -> float:
-        """Return what is left of a window; ``later`` is what was spent after that moment."""
+        """Return what is left of a window; ``later`` is the part of ``spent`` after ``at``."""
         window = self.window
         if window.is_fresh and at >= window.began - _ABOUT:
             return self.limit - (window.spent - later)

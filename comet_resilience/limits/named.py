@@ -1,13 +1,13 @@
-"""A limit that a refusal names in words: so many in so much time. Pure.
+"""A limit that a refusal names in words: so many per period. Pure.
 
-1. Words say neither what is left nor how it comes back. So no period holds more than the limit,
-   wherever it begins: a window takes that, and so does a log that slides. Where the refusal came
-   long before this process had sent so many, the limit admits no such burst, or others draw on it:
-   then requests are spaced evenly.
-2. A refusal that names its limit binds at once. But the words of a provider may be those of one
-   channel of many: far more accepted than they allow disproves them, for a minute, then for two.
-   After some periods, later and later, a few more than allowed go out, one at a time, until one of
-   them is refused. The words of the account's own limit are not tested.
+1. Words say neither what is left nor how it refills. So no period holds more than the limit,
+   wherever it begins, which both fixed and sliding windows accept. If the refusal came long before
+   this process had sent so many, the limit admits no burst or others share it, and requests are
+   spaced evenly.
+2. A named limit binds at once. But a provider's words may be those of one channel of many: far more
+   accepted than they allow disproves them, for a minute, then for two. After five periods, then
+   ten, and so on, they are tested: a few more than allowed are sent, one at a time, until one is
+   refused. The words of the account's own limit are not tested.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from ..verdict.rates import Counted, RateInWords
 from .forecast import LONGEST, Sent
 from .trust import SILENCE, Trust
 
-#: Networks differ: so much later (seconds) than a period has ended.
+#: Seconds after the end of a period at which it counts as over, for the network's jitter.
 _AFTER: Final = 0.15
-#: Below this share of the limit a refusal came early. Above that one its words are not about all:
-#: at the edge of a window somewhat more than the limit is accepted.
+#: Below this share of the limit a refusal came early. Above that one the words are not about all: a
+#: window accepts somewhat more than its limit around its edge.
 _EARLY: Final = 0.8
 _BEYOND: Final = 1.5
-#: Periods after which a provider's words are tested again: doubled each time.
+#: Periods until a provider's words are tested, doubled each time.
 _TESTED_AFTER: Final = 5
-#: Attempts that are remembered.
+#: Attempts that are kept.
 _KEPT: Final = 20_000
 
 
 @dataclass(slots=True, eq=False)
 class NamedLimit:
-    """One limit in words, and what was sent within its period."""
+    """One named limit, and the attempts within its period."""
 
     words: RateInWords
     trust: Trust = field(default_factory=Trust)
@@ -49,7 +49,7 @@ class NamedLimit:
 
     @classmethod
     def said(cls, words: RateInWords, recent: Iterable[Sent], now: float) -> NamedLimit:
-        """Return the limit that a refusal has named first, with what was sent before."""
+        """Return the limit that a refusal names, with the recent attempts counted."""
         named = cls(words)
         for sent in recent:
             named._count(sent)
@@ -65,11 +65,11 @@ class NamedLimit:
 
     @property
     def is_kept(self) -> bool:
-        """Tell whether it is known and proved."""
+        """Return True if the limit is confirmed."""
         return self.trust.is_confirmed
 
     def ready_at(self, now: float, cost: float) -> float:
-        """Return when an attempt of such a cost may go: ``now`` if at once."""
+        """Return when an attempt of a cost may go: ``now`` if at once."""
         if not self.trust.is_confirmed:
             return now
         opens_at = self._opens_at(now, cost)
@@ -79,35 +79,33 @@ class NamedLimit:
             self._probe_at = now
             self._test_after *= 2
             self._test_at = now + self._test_after
-        elif (
-            self._probe_at is not None and now >= self._test_at - self._test_after + self.words.per
-        ):
-            self._probe_at = None  # as long as a period, and nothing was found out
+        elif now >= self._test_at - self._test_after + self.words.per:
+            self._probe_at = None  # a whole period of testing has decided nothing
         return opens_at if self._probe_at is None else min(opens_at, max(now, self._probe_at))
 
     def sent(self, sent: Sent, now: float) -> None:
-        """Count an attempt that goes out."""
+        """Count an attempt that is sent."""
         if self._probe_at is not None and self._opens_at(now, self._cost(sent)) > now:
             self._probe_at = now + min(SILENCE, 0.8 * self._time_for_one)
         self._count(sent)
 
     def correct(self, sent: Sent, by: float) -> None:
-        """Count so much more of what was sent within the period."""
+        """Correct the cost of an attempt within the period."""
         if self._log and sent.number >= self._log[0].number:
             self._spent += by
             self._paid_until += by * self._time_for_one
 
     def accepted(self, sent: Sent, now: float) -> None:
-        """Note that an attempt was not refused: far more than the words allow disproves them."""
+        """Note an acceptance: far more of them than the words allow disproves the words."""
         if self.trust.is_confirmed and self._is_beyond(now):
             self.trust.disprove(now)
             self._probe_at = None
 
     def withdrawn(self, sent: Sent) -> None:
-        """Learn nothing."""
+        """Do nothing: ``correct`` has made it free."""
 
     def refused(self, words: RateInWords | None, now: float) -> None:
-        """Note that an attempt was refused, with the same words or with others."""
+        """Note a refusal; the same words confirm the limit."""
         if words == self.words and not self.trust.is_off(now):
             self._bind(now)
 
@@ -119,7 +117,7 @@ class NamedLimit:
         return sent.cost(self.words.counted)
 
     def _bind(self, now: float) -> None:
-        """Keep to the words, unless what was accepted disproves them: nothing is left now."""
+        """Let the words bind, with nothing left now, unless what was accepted disproves them."""
         self._probe_at = None
         self._forget(now)
         if self._is_beyond(now):

@@ -1,11 +1,11 @@
-"""Trust in a limit that a server tells: is it about this caller at all? Pure.
+"""Trust in a limit that a server reports: does it apply to this caller at all? Pure.
 
-Behind a gateway, headers and messages often tell of *its* account with a provider, another one from
-answer to answer. Only a refusal proves a limit, and only going beyond it disproves it. So a limit
-that would hold requests back is kept to for a moment and then tested: two requests go all the same.
-If one is refused, and the refusal tells the same limit, it is kept to from then on. If none is, it
-binds nobody for a minute, then for two, and so on. Nobody is ever held back for longer than that
-moment by what no refusal has confirmed.
+Behind a gateway, headers and messages often describe *its* account with a provider, another one
+from response to response. Only a refusal confirms a limit, and only exceeding it disproves it. So a
+limit that would hold requests back does so for a moment, and is then tested: two requests are sent
+all the same. If one is refused by a response that reports the same limit, the limit is confirmed
+and binds. If none is, it binds nobody for a minute, then for two, and so on. What no refusal has
+confirmed never holds anybody back for longer than that moment.
 """
 
 from __future__ import annotations
@@ -13,57 +13,58 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-#: Seconds for which a limit binds before it is tested; one that was disproved is tested at once.
+#: Seconds for which a limit binds before its test, a delay that a caller hardly notices. A limit
+#: that was disproved before is tested at once.
 UNTESTED: Final = 1.0
-#: Requests that test a limit: a server rounds down, and one of them may go through.
+#: Requests that test a limit: servers round down, so that one may go through.
 _TESTS: Final = 2
-#: Seconds after which a test is accepted by silence: nearly all refusals come sooner, and one that
-#: comes later confirms the limit all the same.
+#: Seconds after which a test counts as accepted: nearly all refusals arrive sooner, and a later one
+#: still confirms the limit.
 SILENCE: Final = 0.5
-#: Refusals of tests in a row that confirm a limit although they tell none themselves.
+#: Refusals beyond the limit that confirm it although they do not report it.
 _BARE: Final = 3
-#: Attempts beyond a limit that are remembered.
+#: Attempts beyond a limit that are kept.
 _BEYOND_KEPT: Final = 16
-#: Seconds for which a limit that was disproved binds nobody: doubled each time.
-_DISBELIEF: Final = 60.0
-_DISBELIEF_MOST: Final = 3_840.0
+#: Seconds for which a disproved limit binds nobody, doubled each time up to 64 minutes.
+_DISTRUST: Final = 60.0
+_DISTRUST_MOST: Final = 3_840.0
 
 
 @dataclass(slots=True, eq=False)
 class Trust:
-    """The evidence for and against one limit; attempts are named by their numbers."""
+    """The evidence for and against one limit; attempts are identified by their numbers."""
 
     is_confirmed: bool = False
-    disbelieved_until: float = 0.0
-    _disbelief: float = _DISBELIEF
+    distrusted_until: float = 0.0
+    _distrust: float = _DISTRUST
     _binds_since: float | None = None
-    _beyond: dict[int, bool] = field(default_factory=dict)  # and whether it is a test
+    _beyond: dict[int, bool] = field(default_factory=dict)  # attempt -> is it a test
     _passed: int = 0
     _tested_at: float = 0.0
     _bare: int = 0
 
     def is_off(self, now: float) -> bool:
-        """Tell whether the limit binds nobody, because it was disproved."""
-        return now < self.disbelieved_until
+        """Return True while the limit binds nobody, because it was disproved."""
+        return now < self.distrusted_until
 
     def until(self, now: float, opens_at: float) -> float:
-        """Return when the next may go, of which the limit says that it may at ``opens_at``.
+        """Return when an attempt may go that the limit would allow at ``opens_at``.
 
-        It is ``now`` where the next is a test.
+        It is ``now`` if that attempt is a test.
         """
         if self.is_confirmed:
             return opens_at
         if self._binds_since is None:
             self._binds_since = now
-        tested_at = self._binds_since + (UNTESTED if self._disbelief == _DISBELIEF else 0.0)
+        tested_at = self._binds_since + (UNTESTED if self._distrust == _DISTRUST else 0.0)
         if self._is_tested:
             tested_at = self._tested_at + SILENCE
         return min(opens_at, max(now, tested_at))
 
     def sent_beyond(self, number: int, now: float, *, is_test: bool) -> None:
-        """Note that an attempt goes out of which the limit says that it may not.
+        """Note that an attempt is sent beyond the limit.
 
-        It ``is_test`` if it is sure to be refused by such a limit.
+        It ``is_test`` if such a limit is sure to refuse it.
         """
         if self.is_confirmed or self.is_off(now) or len(self._beyond) >= _BEYOND_KEPT:
             return
@@ -79,42 +80,42 @@ class Trust:
             if self._passed >= _TESTS:
                 self.disprove(now)
 
-    def refused(self, number: int, *, tells_same: bool) -> None:
-        """Note that an attempt was refused, by an answer that tells the same limit or does not."""
+    def refused(self, number: int, *, confirms: bool) -> None:
+        """Note a refusal; it ``confirms`` the limit if it reports the same one."""
         self._bare += self._beyond.pop(number, None) is not None
-        if tells_same or self._bare >= _BARE:
+        if confirms or self._bare >= _BARE:
             self.confirm()
 
     def withdrawn(self, number: int) -> None:
-        """Note that an attempt tests nothing: it was never sent, or failed in another way."""
+        """Forget an attempt that tests nothing: never sent, or failed in another way."""
         self._beyond.pop(number, None)
 
     def tick(self, now: float) -> None:
-        """Take tests for accepted that are silent for too long."""
+        """Count tests without a refusal for ``SILENCE`` seconds as accepted."""
         if self._is_tested and now >= self._tested_at + SILENCE:
             self.disprove(now)
 
     def confirm(self) -> None:
-        """Keep to the limit from now on."""
+        """Let the limit bind from now on."""
         self.is_confirmed = True
-        self.disbelieved_until = 0.0
+        self.distrusted_until = 0.0
         self._forget_tests()
 
     def doubt(self) -> None:
-        """Test the limit again before it is kept to any longer."""
+        """Require another test before the limit binds."""
         self.is_confirmed = False
         self._binds_since = None
         self._forget_tests()
 
     def disprove(self, now: float) -> None:
-        """Let the limit bind nobody for a while, longer each time."""
+        """Suspend the limit for a while, longer each time."""
         self.doubt()
-        self.disbelieved_until = now + self._disbelief
-        self._disbelief = min(_DISBELIEF_MOST, 2 * self._disbelief)
+        self.distrusted_until = now + self._distrust
+        self._distrust = min(_DISTRUST_MOST, 2 * self._distrust)
 
     @property
     def _is_tested(self) -> bool:
-        """Tell whether enough went beyond the limit to find out."""
+        """Return True if enough attempts exceeded the limit to decide."""
         return self._passed + sum(self._beyond.values()) >= _TESTS
 
     def _forget_tests(self) -> None:

@@ -163,7 +163,7 @@ def test_another_rate_is_learnt_from_three_answers() -> None:
     while player.now < 80:
         player.send(server)
     assert player.refused - before <= 6
-    assert player.forecast.is_believed
+    assert player.forecast.is_usable
     assert player.forecast.bucket.rate == pytest.approx(1.0, rel=0.1)
     server.rate, taken = 5.0, player.taken
     while player.now < 140:

@@ -50,7 +50,7 @@ def test_a_late_refusal_confirms_all_the_same() -> None:
     trust.until(0.0, 50.0)
     _tested(trust, UNTESTED)
     trust.tick(10.0)
-    trust.refused(1, tells_same=True)
+    trust.refused(1, confirms=True)
     assert trust.is_confirmed
     assert trust.until(11.0, 50.0) == 50.0
 
@@ -61,7 +61,7 @@ def test_three_bare_refusals_in_a_row_confirm() -> None:
     for number in range(3):
         assert not trust.is_confirmed
         trust.sent_beyond(number, 1.0, is_test=False)
-        trust.refused(number, tells_same=False)
+        trust.refused(number, confirms=False)
     assert trust.is_confirmed
 
 
