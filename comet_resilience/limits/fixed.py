@@ -9,7 +9,14 @@ from .algorithm import Ticket
 
 @dataclass(slots=True)
 class FixedLimit:
-    """A limit that never moves, for a known ceiling; ``ValueError`` if below 1 or not whole."""
+    """A limit that never moves: ``wrap(algorithm=lambda: FixedLimit(5))``.
+
+    ``limit`` is the number of requests in flight, 1 or more.
+
+    Raises:
+        ValueError: If it is no whole number, or below 1.
+
+    """
 
     limit: int
     closed_until: float | None = field(default=None, init=False, repr=False)
@@ -27,15 +34,15 @@ class FixedLimit:
         return Ticket(self._sent, in_flight, now)
 
     def accepted(self, ticket: Ticket, now: float) -> None:
-        """Learn nothing."""
+        """Do nothing."""
 
     def refused(
         self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, jitter: float
     ) -> None:
-        """Learn nothing."""
+        """Do nothing."""
 
     def ended(self, ticket: Ticket, now: float, in_flight: int) -> None:
-        """Learn nothing."""
+        """Do nothing."""
 
     def tick(self, now: float) -> None:
-        """Learn nothing."""
+        """Do nothing."""

@@ -1,23 +1,23 @@
-"""The priority of a request: how it is named, and its place among the others. Pure."""
+"""The priority of a request, as a name or a number. Pure."""
 
 from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-#: A name, or a whole number, of which the lower one goes first.
+#: A name, or a whole number from -10 (first) to 10 (last).
 Priority = Literal["high", "normal", "low", "bulk"] | int
 
 NAMED: Final = {"high": -5, "normal": 0, "low": 5, "bulk": 10}
-#: Numbers on either side of 0: few, because the queue looks at each of those that wait.
+#: The bound on either side of 0: few numbers, because the queue scans the waiting priorities.
 FARTHEST: Final = 10
 NORMAL: Final = NAMED["normal"]
 
 
 def priority_number(priority: Any) -> int:
-    """Return a priority as a number.
+    """Return the number of a priority, -10 (first) to 10 (last).
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is no name and no whole number within the bounds.
 
     """
     if isinstance(priority, str) and priority in NAMED:
@@ -34,5 +34,5 @@ def priority_number(priority: Any) -> int:
 
 
 def priority_name(number: int) -> str:
-    """Return a priority in words: its name, or the number where it has none."""
+    """Return the name of a priority, or the number as text if it has none."""
     return next((name for name, named in NAMED.items() if named == number), str(number))

@@ -13,14 +13,14 @@ from .budget import EVERY_MODEL, Budget
 from .priority import priority_name
 
 _HEAD: Final = ("partition", "limit", "in flight", "waiting", "ok", "refused", "other", "gate")
-#: Columns of words, which begin at the left: the first and those from the gate on.
+#: Left-aligned columns: the name, and those from the gate on.
 _WORDS: Final = frozenset({0, 7, 8})
-#: What an open gate's column says of those who wait for something else than a slot.
+#: The last column of a partition whose requests wait for something other than a slot.
 _WAITS: Final = {"account": "open, waits for the account", "rate": "open, waits for a rate"}
 
 
 class Load(NamedTuple):
-    """One partition in figures, for those who ask often; ``refused`` counts since its start."""
+    """The figures of one partition, cheap to read; ``refused`` counts since its start."""
 
     limit: int
     in_flight: int
@@ -30,9 +30,9 @@ class Load(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetView:
-    """A process in its fleet: its share, the fleet's limit and members as last heard of.
+    """A process in its fleet: its share, and the fleet's limit and members as last reported.
 
-    ``limit`` and ``members`` are ``None`` until something is heard.
+    ``limit`` and ``members`` are ``None`` until the first report.
     """
 
     state: FleetState
@@ -42,21 +42,21 @@ class FleetView:
 
 
 class InFleet(ABC):
-    """A limit algorithm that stands in a fleet; one of the user's is never taken for one."""
+    """The base of limit algorithms in a fleet, so that no user's algorithm is taken for one."""
 
     @property
     @abstractmethod
     def view(self) -> FleetView:
-        """Return how it stands to its fleet now."""
+        """Return the current state in the fleet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateView:
     """A gate that an outage has closed.
 
-    ``reason`` is the latest failure, ``since`` how many seconds ago it closed, ``next_canary`` the
-    seconds until the next one is tried. ``is_host`` says that all of the ``host`` is out, and not
-    the partition alone.
+    ``reason`` is the latest failure, ``since`` the seconds since it closed, ``next_canary`` the
+    seconds until the next canary. ``is_host`` is true if the whole ``host`` is out, and not the
+    partition alone.
     """
 
     host: str
@@ -68,10 +68,10 @@ class GateView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetView:
-    """The state of a budget: ``requests_left`` and ``tokens_left`` of its latest period.
+    """The state of a budget: ``requests_left`` and ``tokens_left`` of its last period.
 
     ``model`` is ``"*"`` for all models without a budget of their own. ``requests`` and ``tokens``
-    count all that was ever spent; ``waiting`` counts the partitions that wait for it.
+    are the total spent; ``waiting`` counts the partitions that wait for it.
     """
 
     model: str
@@ -96,12 +96,12 @@ class BudgetView:
 class RateView:
     """A known limit on requests or tokens per time.
 
-    ``counted`` is ``"requests"`` or ``"tokens"``. ``source`` says how the limit is known: by
-    ``"headers"``, which give what is ``left`` of it, by the ``"words"`` of a refusal, which give
-    its period ``per`` in seconds, or ``"learnt"`` from refusals that named nothing, and then about
-    so many a minute; what the source does not give is ``None``. ``state`` is ``"kept"`` once a
-    refusal has proved that the limit is this caller's, ``"disproved"`` where requests beyond it
-    were answered, and otherwise ``"untested"``.
+    ``counted`` is ``"requests"`` or ``"tokens"``. ``source`` is ``"headers"``, which report what is
+    ``left``; ``"words"``, those of a refusal, which name the period ``per`` in seconds; or
+    ``"learnt"`` from refusals, and then ``limit`` is approximate and for a minute. What the source
+    does not report is ``None``. ``state`` is ``"kept"`` once a refusal has confirmed that the limit
+    applies to this caller, ``"disproved"`` if requests beyond it were answered, else
+    ``"untested"``.
     """
 
     source: str
@@ -121,21 +121,22 @@ class RateView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartitionSnapshot:
-    """One partition: what it permits, what runs and waits, what happened so far.
+    """The state of one partition, or of one account.
 
-    ``closed_for`` is the number of seconds until a canary is sent, ``None`` while the gate is
-    open; ``gate`` tells more where an outage has closed it. ``changes`` are the last moves of the
-    limit, oldest first. ``ok``, ``refused`` and ``other`` count attempts: answered, refused for
-    load, failed otherwise. ``fleet`` is how the process stands to its fleet, ``None`` without one;
-    ``limit`` is then its share. ``standstill`` is for how many seconds all slots have been held by
-    answers that their callers have open and do not read while requests wait, else ``None``.
-    ``account`` is the name of the account above, ``None`` where there is none; ``waits_for`` says
-    what those who wait need: ``"gate"``, ``"limit"`` (a slot here), ``"account"`` (one there) or
-    ``"rate"`` (a budget, or a known rate), ``""`` where nobody waits. An account ``has_bound``
-    once it held anybody back or was refused. ``rates`` are those that the server has told, or
-    refusals have taught.
-    ``waiting_by_priority`` are pairs of a priority's number and how many wait with it, the first to
-    go first; empty while all have the usual one.
+    ``partition`` is its key, ``limit`` how many requests may be in flight (in a fleet this process'
+    share), ``closed_for`` the seconds until a canary is sent, ``None`` if it is open. ``changes``
+    are the last changes of the limit, oldest first. ``ok``, ``refused`` and ``other`` count
+    attempts: answered, refused for load, failed otherwise.
+
+    ``fleet`` and ``gate`` are ``None`` without a fleet, or unless an outage has closed a gate.
+    ``standstill`` is the seconds for which requests have waited while all slots were held by open
+    answers that nobody reads, else ``None``. ``account`` is the key of the account above, if any.
+
+    ``waits_for`` says what waiting requests need: ``"gate"``, ``"limit"`` (a slot here),
+    ``"account"`` (a slot there), ``"rate"`` (a budget, or a known rate), ``""`` if none waits.
+    ``waiting_by_priority`` are pairs of a priority and how many wait with it, the most urgent
+    first; empty while all have the usual one. An account ``has_bound`` once it held a request back
+    or was refused. ``rates`` are the known rates.
     """
 
     partition: Hashable
@@ -161,8 +162,8 @@ class PartitionSnapshot:
 class Snapshot:
     """All partitions of a client, the accounts above them, and budgets. ``str()`` is a table.
 
-    What runs and waits in an account is counted in the partitions below it as well. The table
-    leaves out accounts whose limit nobody has met.
+    Requests of an account are counted in its partitions as well. The table leaves out accounts
+    whose limit was never met.
     """
 
     partitions: tuple[PartitionSnapshot, ...]
@@ -173,13 +174,13 @@ class Snapshot:
         return "\n".join([self._table(), *self._rates()])
 
     def _rates(self) -> list[str]:
-        """Return a line for each budget, and for each rate that the server has told."""
-        told = [
+        """Return a line for each budget and each known rate."""
+        known = [
             f"rate of {_name_of(one)}: {rate}"
             for one in (*self.accounts, *self.partitions)
             for rate in one.rates
         ]
-        return [*map(str, self.budgets), *told]
+        return [*map(str, self.budgets), *known]
 
     def _table(self) -> str:
         rows = self._rows()
@@ -193,7 +194,7 @@ class Snapshot:
         )
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Show the words instead of the fields where IPython or a notebook displays the value."""
+        """Show the table where IPython displays the value."""
         printer.text("..." if cycle else str(self))
 
     def _repr_markdown_(self) -> str:
@@ -213,7 +214,7 @@ class Snapshot:
         return rows
 
     def _in_order(self) -> list[PartitionSnapshot]:
-        """Return each account that was met with the partitions below it."""
+        """Return each account whose limit was met, followed by its partitions."""
         places = {account.partition: place for place, account in enumerate(self.accounts)}
         shown = [(places.get(one.account, -1), 1, one) for one in self.partitions]
         shown += [(place, 0, one) for place, one in enumerate(self.accounts) if one.has_bound]
@@ -221,7 +222,7 @@ class Snapshot:
 
 
 def _inert(text: str) -> str:
-    """Keep a partition's own name from being read as Markdown."""
+    """Escape Markdown in a name."""
     return text.replace("`", "'").replace("|", "\\|")
 
 
@@ -237,7 +238,7 @@ def _row(shown: PartitionSnapshot) -> tuple[str, ...]:
 
 
 def _waiting_of(shown: PartitionSnapshot) -> str:
-    """Return how many wait, and with which priorities where these are not the usual one."""
+    """Return how many wait, with their priorities unless all have the usual one."""
     counts = [f"{count} {priority_name(one)}" for one, count in shown.waiting_by_priority]
     return f"{shown.waiting} ({', '.join(counts)})" if counts else str(shown.waiting)
 
