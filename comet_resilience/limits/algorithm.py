@@ -1,43 +1,43 @@
-"""The movement of the limit, and its reasons. Pure: time and randomness are arguments.
+"""The adaptive limit on concurrency, and the reasons of its changes. Pure: ``now`` is an argument.
 
-A gateway that refuses above a hidden capacity gives one kind of news: an attempt was accepted, or
-it was not. ``StepBack`` reads it so:
+A gateway that refuses above a hidden capacity gives one bit of feedback for each attempt: accepted
+or refused. ``StepBack`` uses it as follows:
 
-1. ``level`` is what was accepted with that many in flight, ``allowance`` how many more may be
-   tried; the limit is their sum, within the bounds. The start: level 0, allowance as configured.
-2. An attempt sent above the level is a probe. It is accepted when its answer begins, or after a
-   second without a refusal. Then the level rises to where it was sent, and the allowance widens
-   by as much (1, 2, 4, then 4 or a quarter of the level), so growth happens only where requests
-   really were in flight. No acceptance lowers the limit.
-3. A refused probe is no disaster: the level steps back to what is in flight now, which is what
-   the gateway did accept, and growth holds still. Nothing is cut by a factor.
-4. One refusal at or below the level may be noise and changes nothing. Two in a row lower the
-   level to one below what is in flight, and growth holds still. Refusals of attempts sent before
-   the last step back are the same news: they lower the level to what is in flight, no more.
-   "In a row" means numbered one after the other as sent, in whatever order the refusals arrive.
+1. ``level`` is the number in flight that was accepted, ``allowance`` how many more may be tried;
+   the limit is their sum, within its bounds. It starts with level 0 and the configured allowance.
+2. An attempt sent above the level is a probe. It counts as accepted when its answer begins, or
+   after a second without a refusal. Then the level rises to where it was sent, and the allowance
+   widens by as much (1, 2, 4, then 4 or a quarter of the level), so growth happens only where
+   requests really were in flight. No acceptance lowers the limit.
+3. A refused probe lowers the level to what is in flight now, which the gateway did accept, and
+   growth holds. Nothing is cut by a factor.
+4. One refusal at or below the level may be noise and changes nothing. Two in a row lower the level
+   to one below what is in flight, and growth holds. Refusals of attempts that were sent before the
+   last step back add nothing new: they lower the level to what is in flight at most. "In a row"
+   means numbered one after the other as sent, in whatever order the refusals arrive.
 5. A hold lasts 1.5 to 10 s (+-20 %), and until two attempts were accepted for each second of it,
-   but at most 4.5 times as long; then one probe is allowed. A refused probe doubles the next
-   hold, an accepted one halves it, and so does rule 4.
-6. Where answers begin in less than half a second the least hold and the least closure shrink in
-   proportion, to a tenth at the most: a probe costs less there, and a second of silence more.
-7. Three in a row close the gate: what ends is not replaced, and no floor holds. After half a
-   hold, 1 to 5 s but no longer than ``longest``, times 1 - 1/``present``, or the server's
-   Retry-After where that is longer, one probe goes out as a canary. If it is accepted the gate is
-   open and rule 2 ramps up again; if it is refused, or was taken for accepted too soon, its number
-   continues the row and the gate is closed again.
-8. A Retry-After of more than 5 s is tested once by a canary that does not wait for it. If that
-   is refused such hints bind. If anything sent later is answered long before such a time they do
-   not, except after three refused canaries in a row that did not wait. (Not in a fleet, whose
-   canaries belong to all.)
-9. Until the first step back growth is quicker: the allowance widens to what it was at the start,
-   or to four fifths of the level, and silence counts after as long as the quickest answer took
-   to begin, a quarter of a second at the least: a refusal mostly comes sooner than an answer.
-   This holds for accounts, and below one that is known to take twice as many. (Not for the
-   partitions of a fleet, whose members hear of each other too late.)
+   but at most 4.5 times as long; then one probe is allowed. A refused probe doubles the next hold,
+   an accepted one halves it, and so does rule 4.
+6. If answers begin within half a second, the shortest hold and closure shrink in proportion, to a
+   tenth at most: a probe costs less there, and a second without growth more.
+7. Three refusals in a row close the gate: slots that are released are not reused, and ``minimum``
+   does not hold. One probe is sent as a canary after half a hold, 1 to 5 s but no longer than
+   ``longest``, times 1 - 1/``present``; or after the server's Retry-After if that is longer. If it
+   is accepted the gate opens and rule 2 applies again. If it is refused, or was counted as accepted
+   too soon, its number continues the row and the gate closes again.
+8. A Retry-After of more than 5 s is tested once by a canary that does not wait for it. If that is
+   refused such hints bind. If anything sent later is answered long before such a time they do not,
+   unless three canaries in a row that did not wait are refused. (Not in a fleet, whose canaries
+   belong to all.)
+9. Until the first step back growth is quicker: the allowance widens to its initial value, or to
+   four fifths of the level, and silence counts as acceptance after the quickest time to an answer,
+   a quarter of a second at least, as a refusal mostly arrives sooner than an answer. This holds for
+   accounts, and below one that is known to accept twice as many. (Not for partitions of a fleet,
+   whose members learn of each other too late.)
 
-No rate is learnt here: that is ``spacing``, which may ask for the next probe before its time, and
-keeps refusals from it that a rate explains. Change a number only with the tables of
-``tests.bench.simulate`` and ``tests.bench.rates`` at hand.
+Rates are not learnt here: ``spacing`` does that. It may ask for an early probe, and refusals that a
+rate explains are not reported to this module. The constants were tuned with the tables of
+``python -m tests.bench.simulate`` and ``python -m tests.bench.rates``: change one only with these.
 """
 
 from __future__ import annotations
@@ -47,51 +47,49 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-#: The allowance grows to the larger of these: a number, and a share (one in so many) of the level.
+#: The allowance grows to the larger of a number and one in so many of the level.
 WIDEST_ALLOWANCE: Final = 4
 ALLOWANCE_SHARE: Final = 4
-#: The share of the level until the first step back, for who starts quickly; and the most that an
-#: account's limit may reach.
+#: The share of the level with rule 9, and the most that an account's limit may reach.
 START_SHARE: Final = 0.8
 ACCOUNT_MOST: Final = 100_000
-#: Seconds after which a probe that was not refused counts as accepted, and the least of them while
-#: starting quickly.
+#: Seconds after which a probe that was not refused counts as accepted, and the least with rule 9.
 VERDICT_TIME: Final = 1.0
 QUICK_VERDICT: Final = 0.25
-#: Seconds that growth holds still, and the random share by which clients fall out of step.
+#: Seconds of a hold, and the random share that keeps clients from probing in step.
 HOLD_MIN: Final = 1.5
 HOLD_MAX: Final = 10.0
 HOLD_SPREAD: Final = 0.2
-#: Answers that begin faster than this (seconds) shorten the least hold and closure in proportion,
-#: down to a share; the time in which they begin is averaged with this weight for the latest.
+#: Rule 6: the time to the first byte (seconds) below which holds shorten, the shortest share of
+#: them, and the weight of the latest answer in its average.
 UNHURRIED_ANSWER: Final = 0.5
 HASTE_MOST: Final = 0.1
 ANSWER_TIME_SHARE: Final = 0.2
-#: Acceptances per second of a hold that end it, and how often its length may pass without them.
+#: Acceptances per second of a hold that end it, and the factor to its length without them.
 HOLD_QUOTA: Final = 2.0
 HOLD_STRETCH: Final = 4.5
 #: Refusals in a row that lower the level, and that close the gate.
 REFUSALS_TO_LOWER: Final = 2
 REFUSALS_TO_CLOSE: Final = 3
-#: How many refusals are remembered, to find rows among answers that overtake each other.
+#: Refusals that are kept, to find rows although responses overtake each other.
 REFUSALS_KEPT: Final = 64
-#: Seconds that the gate stays closed where the server names no time; of a time that it names so
-#: many count, stretched by a random share that keeps clients from coming back together.
+#: Seconds of a closure without a Retry-After; the most of a Retry-After that counts, and the random
+#: share by which it is extended, so that clients do not come back together.
 CLOSED_MIN: Final = 1.0
 CLOSED_MAX: Final = 5.0
 RETRY_AFTER_MAX: Final = 60.0
 RETRY_AFTER_SPREAD: Final = 0.05
-#: Canaries in a row whose refusal makes a hint that was once disproved bind again.
+#: Refused canaries in a row after which a hint that was disproved binds again.
 REFUSALS_TO_BELIEVE: Final = 3
-#: Requests that are taken to be there where nobody has told.
+#: ``present`` until it is set: so many that a closure is not shortened.
 _MANY: Final = 1_000_000
 
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """One attempt as the algorithm knows it: its number, how many were in flight, and when.
+    """One attempt: its number, how many were in flight with it, and when it was sent (seconds).
 
-    It ``is_probe`` if it was sent above what was known to be accepted.
+    It ``is_probe`` if it was sent above the level that was known to be accepted.
     """
 
     number: int
@@ -102,13 +100,13 @@ class Ticket:
 
 
 class LimitAlgorithm(Protocol):
-    """The seam: bring your own by ``wrap(algorithm=...)``, one instance per partition.
+    """The interface of a limit algorithm: ``wrap(algorithm=...)`` makes one for each partition.
 
-    All methods are called under a lock and must not wait. ``now`` is in seconds, ``in_flight``
-    is the number of attempts under way after the event, ``jitter`` a random number in [0, 1).
-    The limiter sends while ``in_flight < limit`` and calls ``tick`` no later than ``wake_at``.
-    One that spaces attempts in time has a property ``ready`` besides: the limiter sends nothing
-    while it is false, and ``wake_at`` says when it will be true.
+    All methods are called under a lock and must not wait. ``now`` is in seconds on a monotonic
+    clock, ``in_flight`` the number of attempts under way after the event, ``jitter`` a random
+    number in [0, 1). The limiter sends while ``in_flight < limit`` and calls ``tick`` no later than
+    ``wake_at``. An algorithm that spaces attempts in time also has a property ``ready``: the
+    limiter sends nothing while it is false, and ``wake_at`` says when it will be true.
     """
 
     @property
@@ -118,25 +116,25 @@ class LimitAlgorithm(Protocol):
 
     @property
     def closed_until(self) -> float | None:
-        """Return when the closed gate lets a canary out, or did; ``None`` while it is open."""
+        """Return the time of the next (or last) canary; ``None`` while the gate is open."""
         ...
 
     @property
     def wake_at(self) -> float | None:
-        """Return when the limit may rise without any event, ``None`` if it will not."""
+        """Return the time at which the limit may rise by itself, ``None`` if it will not."""
         ...
 
     @property
     def reason(self) -> str:
-        """Return why the limit last moved, in words."""
+        """Return the reason of the last change, in words."""
         ...
 
     def sent(self, now: float, in_flight: int) -> Ticket:
-        """Return the ticket of an attempt that goes out."""
+        """Return the ticket of an attempt that is sent."""
         ...
 
     def accepted(self, ticket: Ticket, now: float) -> None:
-        """Note that its answer has begun, and is no refusal."""
+        """Note that its answer has begun."""
 
     def refused(
         self, ticket: Ticket, now: float, in_flight: int, retry_after: float | None, jitter: float
@@ -144,7 +142,7 @@ class LimitAlgorithm(Protocol):
         """Note that it was refused for load."""
 
     def ended(self, ticket: Ticket, now: float, in_flight: int) -> None:
-        """Note that its slot is free, whatever the reason; called after the event that says why."""
+        """Note that its slot is released; called after ``accepted`` or ``refused``, if any."""
 
     def tick(self, now: float) -> None:
         """Do what is due by now."""
@@ -152,12 +150,12 @@ class LimitAlgorithm(Protocol):
 
 @dataclass(slots=True)
 class StepBack:
-    """Step back to what was accepted, and probe one request at a time: see the module's head.
+    """Step back to what was accepted, and probe one request at a time: see the module's docstring.
 
     ``initial``, ``minimum`` and ``maximum`` are requests in flight. While the gate is closed the
-    limit may be below ``minimum``, down to 0. ``longest`` bounds the times that it names itself;
-    ``tests_hints`` says that rule 8 holds, ``starts_quickly`` that rule 9 does. ``present`` is how
-    many requests wait, run or are between two attempts, as last told.
+    limit may be below ``minimum``, down to 0. ``longest`` (seconds) bounds closures without a
+    Retry-After; ``tests_hints`` turns on rule 8, ``starts_quickly`` rule 9. ``present`` counts the
+    requests that wait, run or are between two attempts.
     """
 
     initial: int
@@ -203,19 +201,19 @@ class StepBack:
 
     @property
     def holds_still(self) -> bool:
-        """Tell whether nothing may be tried above the level, as after a step back."""
+        """Return True if nothing may be tried above the level, as after a step back."""
         return self.allowance == 0
 
     def note_account(self, level: int) -> None:
-        """Start quickly, below an account that is known to take twice as many."""
+        """Turn on rule 9 below an account that is known to accept twice as many."""
         self.starts_quickly = 0 < 2 * self.level <= level
 
     def is_above(self, ticket: Ticket) -> bool:
-        """Tell whether an attempt was sent above the level, as that was then or is now."""
+        """Return True if an attempt was sent above the level of then or of now."""
         return ticket.is_probe or ticket.in_flight > self.level
 
     def has_heard_of(self, ticket: Ticket) -> bool:
-        """Tell whether this was told of an attempt's refusal."""
+        """Return True if ``refused`` was called for this attempt."""
         return ticket.number in self.refused_numbers
 
     @property
@@ -244,7 +242,7 @@ class StepBack:
         self._take(ticket, now)
 
     def _take(self, ticket: Ticket, now: float) -> None:
-        """Take an attempt for accepted, by its answer or by silence."""
+        """Count an attempt as accepted, by its answer or by silence."""
         if ticket.decided:
             return
         ticket.decided = True
@@ -292,14 +290,14 @@ class StepBack:
             self.level = min(self.level, in_flight)
 
     def probe_at(self, at: float) -> None:
-        """Let the next probe go at a time: what was refused may have met no ceiling."""
+        """Allow the next probe at a time already: the refusal may have met no ceiling."""
         if self._hold_until is not None and self.closed_until is None:
             self._hold_until = min(self._hold_until, at)
             self._hold_latest = min(self._hold_latest, at)
             self.hold = HOLD_MIN * self._haste
 
     def tick(self, now: float) -> None:
-        """End a hold whose time has come; count probes without a refusal as accepted."""
+        """End a hold that is over; count probes without a refusal as accepted."""
         probes = self._probes
         while probes and (probes[0].decided or probes[0].sent_at + self._verdict_time <= now):
             self._take(probes.popleft(), now)
@@ -308,11 +306,11 @@ class StepBack:
 
     @property
     def _haste(self) -> float:
-        """Return a factor below 1 where answers are fast: each second waited loses more of them."""
+        """Return the factor of rule 6, below 1 if answers are fast."""
         return min(1.0, max(HASTE_MOST, self.answer_time / UNHURRIED_ANSWER))
 
     def _row_with(self, number: int) -> int:
-        """Return how many attempts sent one after the other, this one among them, were refused."""
+        """Return the length of the row of refused attempts around this one."""
         refused = self.refused_numbers
         refused.append(number)
         first = last = number
@@ -360,7 +358,7 @@ class StepBack:
         self.closed_until = max(self._hold_until or now, hint, self.closed_until or now)
 
     def _hint_binds(self, wished: float) -> bool:
-        """Tell whether a hint of so many seconds binds: rule 8."""
+        """Return True if a Retry-After of so many seconds binds: rule 8."""
         if not self.tests_hints or wished <= CLOSED_MAX or self._hints_proven:
             return True
         needed = REFUSALS_TO_BELIEVE if self.hints_disproved else 1
@@ -370,7 +368,7 @@ class StepBack:
         return True
 
     def _hold_ends(self, at_the_earliest: float) -> float:
-        """Return when the hold ends; closed, or with nothing accepted, time alone counts."""
+        """Return when the hold ends; if closed, or nothing was accepted, by time alone."""
         if self.closed_until is not None:
             return self.closed_until
         if self.level == 0 or self._hold_quota <= 0:
