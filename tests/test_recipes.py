@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from comet_resilience import snapshot
-from comet_resilience.testing import Gateway, Reply
+from comet_resilience.testing import Gateway, Reply, no_waiting
 from tests.conftest import on_asyncio
 
 from .snippets import Block, blocks_of, execute
@@ -85,7 +85,8 @@ async def test_each_account_has_its_key_and_its_limits(gateway: Gateway) -> None
         return Reply(status=429) if len(asked) == 1 else None
 
     gateway.always(refuse_north_once)
-    names = await run("key_of_the_account", gateway)
+    with no_waiting():
+        names = await run("key_of_the_account", gateway)
     assert asked == ["Bearer sk-north-1", "Bearer sk-north-1", "Bearer sk-south-2"]
     shown = {p.partition: p for p in snapshot(names["client"]).partitions}
     north, south = (shown[name, "POST /chat/completions", "any"] for name in ("north", "south"))

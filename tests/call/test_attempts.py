@@ -77,6 +77,7 @@ ACCOUNT_FULL: Answer = (429, envelope("", "Too many concurrent requests"), {})
 MODEL_FULL: Answer = (529, envelope("overloaded_error", "Overloaded"), {})
 
 
+@in_virtual_time
 @pytest.mark.parametrize(("answer", "account"), [(ACCOUNT_FULL, "account"), (MODEL_FULL, None)])
 async def test_whose_limit_refused_a_request_is_told(
     answer: Answer, account: str | None, caplog: pytest.LogCaptureFixture

@@ -189,6 +189,7 @@ async def test_polls_are_repeated_rightly(warnings: Any) -> None:
     assert warnings() == []
 
 
+@in_virtual_time
 async def test_many_tasks_that_ask_the_same_are_no_retry(warnings: Any) -> None:
     """Users of a service ask alike, and at once; the tries of one call come one by one."""
     client, inner = scripted(BROKEN, **FAST)

@@ -171,11 +171,12 @@ async def test_a_queue_that_waits_for_a_budget_has_a_timer_in_the_future() -> No
     """Nothing else would ever wake it."""
     limiter = _limiter({"*": Budget(requests=1, per=60)})
     log = Log(limiter)
-    await log.send("m")
+    lease = await log.acquire("m")
+    lease.release(Signal.SUCCESS)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(log.send, "m")
         await anyio.sleep(1)
-        [partition] = limiter._partitions.values()
+        partition = lease.partition
         assert partition.slots.waiting == 1
         assert partition.slots.in_flight == 0
         assert partition.timer.at is not None

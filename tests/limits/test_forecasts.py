@@ -68,8 +68,7 @@ async def test_a_refusal_confirms_headers_whosever_limit_it_names(signal: Signal
         lease = await limiter.acquire("m")
         lease.rates = (RateReading(Counted.REQUESTS, 60.0, float(left), 30.0),)
         lease.release(how)
-    [partition] = limiter._partitions.values()
-    assert partition.told.forecasts[Counted.REQUESTS, ""].trust.is_confirmed
+    assert lease.partition.told.forecasts[Counted.REQUESTS, ""].trust.is_confirmed
 
 
 def test_who_leaves_with_a_slot_in_hand_spends_nothing_of_what_headers_leave() -> None:
@@ -88,7 +87,7 @@ def test_who_leaves_with_a_slot_in_hand_spends_nothing_of_what_headers_leave() -
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        [partition] = limiter._partitions.values()
+        partition = second.partition
         assert partition.slots.in_flight == 0
         return partition.told.forecasts[Counted.REQUESTS, ""].left(clock())
 

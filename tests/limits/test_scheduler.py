@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 import pytest
@@ -26,6 +26,7 @@ from .test_limiter import state_of
 from .test_partition import Loop, Told
 
 pytestmark = pytest.mark.timeout(120)
+T = TypeVar("T")
 
 
 def of_four() -> StepBack:
@@ -130,7 +131,8 @@ def test_figures_of_one_partition() -> None:
     for lease in leases[:2]:
         assert lease is not None
         lease.release(Signal.OVERLOAD)
-    limiter._partitions[KEY].slots.waiting = 4
+    assert leases[0] is not None
+    leases[0].partition.slots.waiting = 4
     assert limiter.load_of(KEY) == Load(limit=7, in_flight=3, waiting=4, refused=2)
 
 
@@ -161,6 +163,10 @@ class Threads:
 
     def _time_and_loop(self, here: Any = None) -> tuple[float, Any]:
         return self.now, here or self.here
+
+    def adjust(self, step: Callable[[float], T]) -> T:
+        """Change something, and have what follows from it done."""
+        return self.limiter.adjust(self.lease.partition, step)
 
     def wait(self, loop: Timed) -> Waiter:
         """Somebody queues on a loop."""
@@ -224,9 +230,9 @@ def test_a_slot_freed_on_one_loop_wakes_a_waiter_of_another(
     threads, algorithm, one, other = pair
     waiter = threads.wait(one)
     threads.here, threads.now = other, 103.0
-    threads.limiter.adjust(threads.limiter._partitions[KEY], lambda now: algorithm.told.clear())
+    threads.adjust(lambda now: algorithm.told.clear())
     algorithm.limit = 2
-    result = threads.limiter.adjust(threads.limiter._partitions[KEY], lambda now: now)
+    result = threads.adjust(lambda now: now)
     assert result == 103.0
     assert algorithm.told == [("sent", 103.0, 2)]
     assert waiter.lease is not None
@@ -248,7 +254,7 @@ def test_a_slot_for_a_loop_that_is_gone_goes_to_the_next(
     dead, alive = threads.wait(gone), threads.wait(other)
     gone.gone = True
     algorithm.limit, algorithm.told = 2, []
-    threads.limiter.adjust(threads.limiter._partitions[KEY], lambda now: None)
+    threads.adjust(lambda now: None)
     assert dead.lease is not None
     assert dead.lease.released
     assert alive.lease is not None
@@ -266,7 +272,7 @@ def test_the_timer_runs_on_the_loop_of_the_first_who_waits(
     waiter = threads.wait(one)
     algorithm.wake_at = SOON
     threads.here = other
-    threads.limiter.adjust(threads.limiter._partitions[KEY], lambda now: None)
+    threads.adjust(lambda now: None)
     assert SOON not in {*one.timers, *other.timers}
     one.turn()
     assert SOON in one.timers
@@ -283,21 +289,20 @@ def test_a_timer_moves_with_the_time_and_with_the_first_who_waits(
     """There is one at most; the same time on the same loop leaves it alone."""
     threads, algorithm, one, other = pair
     first, _ = threads.wait(one), threads.wait(other)
-    partition = threads.limiter._partitions[KEY]
     threads.here, algorithm.wake_at = one, SOON + 1
-    threads.limiter.adjust(partition, lambda now: None)
+    threads.adjust(lambda now: None)
     timers = dict(one.timers)
-    threads.limiter.adjust(partition, lambda now: None)
+    threads.adjust(lambda now: None)
     assert one.timers == timers
     algorithm.wake_at = SOON
-    threads.limiter.adjust(partition, lambda now: None)
+    threads.adjust(lambda now: None)
     assert list(one.timers) == [SOON]
     threads.limiter._leave(first)
     assert not one.timers
     other.turn()
     assert list(other.timers) == [SOON]
     algorithm.wake_at = None
-    threads.limiter.adjust(partition, lambda now: None)
+    threads.adjust(lambda now: None)
     assert SOON not in other.timers
 
 
@@ -308,7 +313,7 @@ def test_one_who_leaves_hands_its_slot_on_at_that_moment(
     threads, algorithm, one, other = pair
     first, second = threads.wait(one), threads.wait(other)
     algorithm.limit = 2
-    threads.limiter.adjust(threads.limiter._partitions[KEY], lambda now: None)
+    threads.adjust(lambda now: None)
     threads.here, threads.now, algorithm.told = one, 101.0, []
     threads.limiter._leave(first)
     assert algorithm.told == [("ended", 2, 101.0, 1), ("sent", 101.0, 2)]
@@ -338,9 +343,10 @@ def test_what_is_noted_under_the_lock_is_told_after_it() -> None:
     """The fleet's moves reach the observers in their turn."""
     heard: list[Event] = []
     limiter = limiter_of(on_event=heard.append)
-    assert limiter.acquire_nowait(KEY) is not None
+    lease = limiter.acquire_nowait(KEY)
+    assert lease is not None
     moved: Any = object()
-    limiter.adjust(limiter._partitions[KEY], lambda now: limiter.note(moved))
+    limiter.adjust(lease.partition, lambda now: limiter.note(moved))
     assert heard == [moved]
 
 

@@ -57,7 +57,7 @@ class Telemetry:
         """Return what goes into ``on_event``."""
         from comet_resilience.otel import OpenTelemetry
 
-        return OpenTelemetry(**self.providers, **keywords)
+        return OpenTelemetry(**{**self.providers, **keywords})
 
     def spans(self, name: str = "") -> list[ReadableSpan]:
         """The spans that have ended so far, or those with a name."""

@@ -221,14 +221,15 @@ async def test_a_failing_tracer_never_fails_a_request(
     telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is named once, and the metrics go on."""
-    observer = telemetry.observer()
 
-    class Failing:
+    class Failing(trace.TracerProvider, trace.NoOpTracer):
+        def get_tracer(self, *_: object, **__: object) -> trace.Tracer:
+            return self
+
         def start_span(self, *_: object, **__: object) -> Any:
             raise RuntimeError("no tracer")
 
-    observer._tracer = Failing()  # type: ignore[assignment]
-    client, _ = scripted(OK, on_event=observer)
+    client, _ = scripted(OK, on_event=telemetry.observer(tracer_provider=Failing()))
     for _ in range(3):
         assert await ask(client) == "Hi"
     assert telemetry.total("attempts") == 3
