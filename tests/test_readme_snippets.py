@@ -10,8 +10,11 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import AsyncIterator
+import warnings
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
+from runpy import run_module, run_path
 from typing import Any, Final
 
 import pytest
@@ -124,9 +127,9 @@ def check_command(words: list[str]) -> None:
         case ["pip", "install", *wanted]:
             check_requirements(wanted)
         case ["python", "-m", module, *options]:
-            check_program(source_of(module), ["-m", module], options)
+            check_program(source_of(module), partial(run_module, module), options)
         case ["python", file, *options]:
-            check_program(ROOT / file, [str(ROOT / file)], options)
+            check_program(ROOT / file, partial(run_path, str(ROOT / file)), options)
         case ["comet-resilience", command, *options]:
             check_own_command(command, options)
         case ["pytest", *paths]:
@@ -158,7 +161,7 @@ def source_of(module: str) -> Path:
     return path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def check_program(source: Path, arguments: list[str], options: list[str]) -> None:
+def check_program(source: Path, run: Callable[..., object], options: list[str]) -> None:
     """A program answers to `--help`, which names the options that the README uses.
 
     One that takes no arguments would do its work at once: it must only be there.
@@ -168,15 +171,11 @@ def check_program(source: Path, arguments: list[str], options: list[str]) -> Non
         assert not options
         assert 'if __name__ == "__main__":' in text
         return
-    done = subprocess.run(  # noqa: S603 - our own
-        [sys.executable, *arguments, "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert flags(options) <= flags(re.findall(r"--[\w-]+", done.stdout))
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action="ignore"):
+        patch.setattr(sys, "argv", [str(source), "--help"])
+        patch.syspath_prepend(str(source.parent))
+        help_text = what_ends_well(partial(run, run_name="__main__"))
+    assert flags(options) <= flags(re.findall(r"--[\w-]+", help_text))
 
 
 def check_own_command(command: str, options: list[str]) -> None:
@@ -186,10 +185,15 @@ def check_own_command(command: str, options: list[str]) -> None:
 
 def help_of(command: str) -> str:
     """Return what a command of ours says about itself."""
+    return what_ends_well(partial(main, [command, "--help"]))
+
+
+def what_ends_well(program: Callable[[], object]) -> str:
+    """Return what a program prints that ends with status 0."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
-    assert ended.value.code == 0
+        program()
+    assert not ended.value.code
     return said.getvalue()
 
 
