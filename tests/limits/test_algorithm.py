@@ -304,6 +304,7 @@ def test_a_hold_ends_when_its_time_and_quota_are_up() -> None:
     for allowance in (0, 0, 1):  # the first five were counted before the hold
         replace_all(desk)
         assert algorithm.allowance == allowance
+        assert algorithm.holds_still is (allowance == 0)
 
 
 def test_a_hold_ends_at_last_without_any_acceptance() -> None:

@@ -117,6 +117,23 @@ def test_no_cap_explains_a_rate_and_noise_is_no_rate() -> None:
     assert explain(noise).unexplained > 0.5 * unexplained_by_cap(noise)
 
 
+def test_a_rate_is_found_across_a_silence() -> None:
+    """What was accepted on average is then far from the rate."""
+    times = at_random(7.5, 60) + [120.0 + at for at in at_random(7.5, 60, seed=5)]
+    assert explain(log_of(bucket(5.0, 4.0), times)).rate == pytest.approx(5.0, rel=0.08)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_window_may_open_a_little_before_the_client_finds_out(seed: int) -> None:
+    """Attempts are on their way for a while, some longer than others."""
+    random, server = Random(seed), sliding(10, 10.0)
+    times = at_random(1.5, 120, seed)
+    log = log_of(lambda at, n: server(at + random.uniform(0, 0.8), n), times)
+    found = explain(log, is_complete=True)
+    assert found.family == Family(Kind.SLIDING, 10.0)
+    assert found.unexplained < 2.0
+
+
 def test_a_rate_below_a_cap_is_found_by_what_the_cap_let_pass() -> None:
     rate, most = bucket(5.0, 4.0), cap(9)
     log = log_of(lambda now, n: most(now, n) and rate(now, n), at_random(9.0, 120))

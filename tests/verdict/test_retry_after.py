@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comet_resilience.verdict.retry_after import parse_hint_in_message, parse_retry_after
+from comet_resilience.verdict.retry_after import (
+    parse_hint_in_message,
+    parse_moment,
+    parse_reset,
+    parse_retry_after,
+)
 
 NOW = 1_793_589_240.0  # Mon, 02 Nov 2026 03:14:00 GMT
 DATE = formatdate(NOW, usegmt=True)
@@ -74,6 +79,50 @@ def test_date_in_the_past_is_no_hint() -> None:
     value = formatdate(NOW - 1, usegmt=True)
     assert parse_retry_after({"retry-after": value, "date": DATE}, NOW) is None
     assert parse_retry_after({"retry-after": DATE, "date": DATE}, NOW) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("31", 31.0),
+        ("1m26.5s", 86.5),
+        (str(NOW + 30), 30.0),
+        (str(1000 * NOW + 30_500), 30.5),
+        ("Mon, 02 Nov 2026 03:14:30 GMT", 30.0),
+        ("2026-11-02T03:14:30Z", 30.0),
+        ("1970-01-01T00:00:05Z", 1e9 - NOW),
+        ("2026-11-02T03:14:30", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_moments(text: str, seconds: float | None) -> None:
+    """A duration, a number of either unit or a date; of a date without a zone nobody knows."""
+    assert parse_moment(text, DATE, NOW - 500) == seconds
+    assert parse_moment(text, "", NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"ratelimit": "limit=9, remaining=0, reset=7"}, 7.0),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20s"}, 20.0),
+        ({"x-ratelimit-remaining-requests": "1", "x-ratelimit-reset-requests": "20s"}, None),
+        ({"x-ratelimit-remaining": "0"}, None),
+        (
+            {
+                "x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "20s",
+                "x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "3",
+            },
+            20.0,
+        ),
+    ],
+)  # fmt: skip
+def test_a_budget_that_is_used_up_comes_back(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    """The longest of several counts, and none that has something left."""
+    assert parse_reset(headers, NOW) == seconds
 
 
 @settings(max_examples=150)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from comet_resilience.wire import sse
 from comet_resilience.wire.sse import TERMINALS, Event, EventWatch, FirstEvent, Terminal
 
-from ..conftest import sliced
+from ..conftest import chunk, sliced
 
 CHAT = TERMINALS["/chat/completions"]
 STREAM = (
@@ -90,6 +90,34 @@ def test_no_bytes_upset_it(parts: list[bytes]) -> None:
 def test_which_events_are_errors(data: str, name: str, expected: bool) -> None:
     """Error objects and typed failures are; words about errors are not."""
     assert Event(name, data).is_error is expected
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ('{"error": {"message": "x"}}', True),
+        ('{"error": null, "type": "error"}', False),
+        ('{"type": "response.failed"}', False),
+        ('[{"error": "x"}]', False),
+        ('{"error": ', False),
+    ],
+)
+def test_which_errors_the_sdk_raises(data: str, expected: bool) -> None:
+    """Those that have a member of that name, and no others."""
+    assert Event("", data).is_raised is expected
+
+
+@given(cuts)
+def test_a_stop_behind_arguments_that_break_off_is_no_end(sizes: list[int]) -> None:
+    """A gateway writes such a one itself where its provider's stream was cut."""
+    for arguments, lack in (('{"city": "Oslo"}', ""), ('{"city": "Os', "arguments")):
+        function = {"name": "weather", "arguments": arguments}
+        call = chunk({"tool_calls": [{"index": 0, "id": "1", "function": function}]})
+        watch = EventWatch(CHAT, 1)
+        for part in sliced(call + chunk(finish="stop"), sizes):
+            watch.feed(part)
+        assert watch.is_complete is not bool(lack)
+        assert lack in watch.lack
 
 
 def test_quoted_signs_prove_nothing() -> None:
