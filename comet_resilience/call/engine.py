@@ -61,7 +61,7 @@ class Engine:
             make_spending=self.fleet.new_spending if self.fleet else own_spending,
         )
         if self.fleet:
-            self.fleet.limit_by(self.limiter)
+            self.fleet.attach(self.limiter)
         self.instrumentations: tuple[Instrumentation, ...] = instrumentations_of(config.observers)
         for instrumentation in self.instrumentations:
             instrumentation.watch(self.limiter)

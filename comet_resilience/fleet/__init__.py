@@ -1,23 +1,20 @@
 """One limit for many processes: shares of it, renewed through Redis or Valkey.
 
-Each process holds a *share* of the fleet's limit and gives out its slots by itself, so no request
-waits for Redis. A thread of its own renews the share: every half second, and at once where
-somebody waits, where the gateway refused, or where slots were left over.
+Each process holds a *share* of the fleet's limit and assigns its slots locally, so no request waits
+for Redis. A background thread renews the share: every half second, and at once when a request is
+waiting, the gateway refused one, or slots are unused.
 
-What is where:
-
-* ``sync.lua``: the script that divides limits among the members. Redis' clock, not ours.
-* ``draw.lua``: the script that spends budgets; ``draws`` its messages, ``spending`` a budget in one
-  process.
-* ``scope``: which processes share, and the names of the keys.
-* ``message``: share request and share reply, checked: nothing that Redis says is trusted.
-* ``memory``: the limit algorithm's state as text, so that it lives in Redis and in no process.
-* ``merge``: the samples of members, told to the algorithm in the fleet's terms. One algorithm
-  decides, the same as without a fleet; whoever has a sample runs it and commits, if nobody was
-  faster.
-* ``demand``: which limit those who wait are waiting for.
-* ``renewal``: one exchange with the script for all that is due; ``pace``: when the next one is due.
-* ``share``: a partition's part in one process, a ``LimitAlgorithm`` like any other; ``sampler``:
-  what it observed since its last report.
+* ``sync.lua``: the script that divides limits among the members, by the clock of Redis.
+* ``draw.lua``: the script that spends budgets; ``draws``: its request and reply; ``spending``: a
+  budget in one process. ``batch.lua`` precedes both: it answers each scope or budget in turn.
+* ``scope``: the processes that share, and the names of the keys.
+* ``message``: share request and share reply, validated: nothing read from Redis is trusted.
+* ``memory``: the limit algorithm's state as text, kept in Redis and owned by no process.
+* ``merge``: feeds the members' samples to the algorithm. It is the same one as without a fleet; any
+  member that has a sample runs it, and commits unless another was faster.
+* ``demand``: the limit that waiting requests are waiting for.
+* ``renewal``: one exchange with the script for all shares due; ``pace``: when the next one is due.
+* ``share``: a partition's share in one process, a ``LimitAlgorithm`` like any other; ``sampler``:
+  its observations since the last report.
 * ``store``: the only file that knows a Redis client. ``coordinator``: the thread.
 """

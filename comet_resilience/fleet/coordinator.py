@@ -1,8 +1,8 @@
-"""The thread that renews the shares of one client; one for all its partitions.
+"""The thread that renews all shares of one client.
 
-A thread with a blocking client, because it works the same below asyncio and trio, several loops
-and consecutive runs, and goes on while a loop is busy; no request ever waits for it. It starts
-with the first partition, and ends when there is none left. A forked child starts its own.
+A thread with a blocking client works the same under asyncio and trio, with several event loops and
+consecutive runs, and while a loop is blocked. It starts with the first partition and ends when none
+is left. A forked child starts its own.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from ..limits.limiter import Limiter
     from ..limits.partition import Level
 
-#: Seconds that the end of the process waits for the farewell.
-FAREWELL: Final = 0.6
+#: Seconds that the exit of the process waits for its members to leave.
+EXIT_TIMEOUT: Final = 0.6
 
 T = TypeVar("T")
 
@@ -43,8 +43,8 @@ T = TypeVar("T")
 class Coordinator:
     """Renews the shares of one limiter's partitions, and of the account above them.
 
-    ``account`` is a digest, ``make`` makes the algorithm that decides a partition's limit,
-    ``make_account`` that of the account.
+    ``account`` is a digest; ``make`` and ``make_account`` return the algorithm that decides a
+    partition's limit and the account's.
     """
 
     def __init__(
@@ -54,22 +54,22 @@ class Coordinator:
         self._account = account
         self._make, self._make_account = make, make_account
         self._limiter: Limiter
-        self._start_afresh()
+        self._reset()
         _coordinators.add(self)
 
-    def _start_afresh(self) -> None:
-        # The mutable state of this class. A forked child starts with its own, empty.
+    def _reset(self) -> None:
+        # The mutable state of this class. A forked child starts with its own.
         self._shares: list[weakref.ref[FleetShare]] = []
         self._spendings: list[weakref.ref[SharedSpending]] = []
         self._lock = threading.Lock()
-        self._word = threading.Event()
+        self._wakeup = threading.Event()
         self._thread: threading.Thread | None = None
         self._is_closing = False
         self._state = FleetState.JOINING
         self._store.forget()
 
-    def limit_by(self, limiter: Limiter) -> None:
-        """Take the limiter whose partitions these are."""
+    def attach(self, limiter: Limiter) -> None:
+        """Set the limiter whose partitions share."""
         self._limiter = limiter
 
     def new_share(self) -> FleetShare:
@@ -81,15 +81,15 @@ class Coordinator:
         return self._new_share(self._make_account)
 
     def new_spending(self, name: str, budget: Budget, waiting: Callable[[], int]) -> Spending:
-        """Return the spending of a budget of that name."""
+        """Return the spending of a named budget."""
         key = budget_key(self._account, name)
-        return SharedSpending(budget, _member(), key, waiting, self._wake_to_draw, random.random)
+        return SharedSpending(budget, _member(), key, waiting, self._wake_for_draws, random.random)
 
     def _new_share(self, make: MakeAlgorithm) -> FleetShare:
         return FleetShare(_member(), make, self.wake, self._note, random.random)
 
     def join(self, level: Level) -> None:
-        """Take a new partition or account in; called under the limiter's lock."""
+        """Add a new partition or account; called under the limiter's lock."""
         share = level.slots.algorithm
         if isinstance(share, FleetShare):
             share.bind(level, keys_of(self._account, level.key))
@@ -97,20 +97,20 @@ class Coordinator:
             with self._lock:
                 self._shares.append(weakref.ref(share))
 
-    def _wake_to_draw(self, spending: SharedSpending) -> str:
+    def _wake_for_draws(self, spending: SharedSpending) -> str:
         with self._lock:
             if not any(reference() is spending for reference in self._spendings):
                 self._spendings.append(weakref.ref(spending))
         return self.wake()
 
     def wake(self) -> str:
-        """Have a renewal made sooner than the thread has planned.
+        """Ask for an earlier renewal; return why that is impossible, or "".
 
-        Return why that cannot be, "" if it can. Called under the limiter's lock.
+        Called under the limiter's lock.
         """
         with self._lock:
             self._is_closing = False
-            self._word.set()
+            self._wakeup.set()
             if self._thread is None:
                 thread = threading.Thread(
                     target=self._run, name="comet_resilience fleet", daemon=True
@@ -118,83 +118,80 @@ class Coordinator:
                 try:
                     thread.start()
                 except RuntimeError as error:  # no more threads, or the interpreter is ending
-                    return f"the thread that asks the fleet cannot start: {error}"
+                    return f"the thread of the fleet cannot start: {error}"
                 self._thread = thread
         return ""
 
     def close(self) -> threading.Thread | None:
-        """Have the thread give back what is not in use, and end; return it if it runs.
+        """Make the thread return unused slots and end; return it if it is running.
 
-        Nobody need wait for it. A later request starts another.
+        There is no need to join it. A later request starts another.
         """
         with self._lock:
             self._is_closing = True
-            self._word.set()
+            self._wakeup.set()
             return self._thread
 
     def _run(self) -> None:
         try:
             self._renew_until_idle()
         finally:
-            with self._lock:  # whatever ended it, the next request starts another
+            with self._lock:  # even after an error the next request starts another
                 if self._thread is threading.current_thread():
                     self._thread = None
 
     def _renew_until_idle(self) -> None:
-        while self._goes_on():
+        while self._has_work():
             now = clock()
-            self._leave([share for share in _alive(self._shares) if share.is_idle(now)], now)
-            for batch in due_together(_alive(self._shares), clock()):
+            self._leave([share for share in _live(self._shares) if share.is_idle(now)], now)
+            for batch in due_together(_live(self._shares), clock()):
                 self._renew(batch)
-            self._draw([one for one in _alive(self._spendings) if one.due_at() <= clock()])
-            due_at = self._plan()
+            self._draw([one for one in _live(self._spendings) if one.due_at() <= clock()])
+            due_at = self._next_due()
             if due_at < math.inf:
-                self._word.wait(max(0.0, due_at - clock()))
+                self._wakeup.wait(max(0.0, due_at - clock()))
 
-    def _goes_on(self) -> bool:
-        """Tell whether there is anything to do; if not, give all back, and let the thread end."""
-        has_word = self._word.is_set()
-        self._word.clear()
-        if not self._is_closing and (has_word or self._plan() < math.inf):
+    def _has_work(self) -> bool:
+        """Return False if nothing is left to renew: the shares are returned, the thread may end."""
+        was_woken = self._wakeup.is_set()
+        self._wakeup.clear()
+        if not self._is_closing and (was_woken or self._next_due() < math.inf):
             return True
-        self._leave(_alive(self._shares), math.inf)
+        self._leave(_live(self._shares), math.inf)
         self._leave_budgets()
         self._store.close()
         with self._lock:
-            if self._word.is_set() and not self._is_closing:  # a request came meanwhile
+            if self._wakeup.is_set() and not self._is_closing:  # a request arrived meanwhile
                 return True
             self._thread = None
             return False
 
-    def _plan(self) -> float:
-        """Return when to renew next."""
-        renewed: list[FleetShare | SharedSpending] = [
-            *_alive(self._shares),
-            *_alive(self._spendings),
-        ]
-        for one in renewed:
+    def _next_due(self) -> float:
+        """Return the time of the next renewal."""
+        live: list[FleetShare | SharedSpending] = [*_live(self._shares), *_live(self._spendings)]
+        for one in live:
             one.planned = one.due_at()
-        return min((one.planned for one in renewed), default=math.inf)
+        return min((one.planned for one in live), default=math.inf)
 
     def _renew(self, shares: Sequence[FleetShare]) -> None:
-        """Renew shares: ask for them, report samples if there are any, take what comes."""
+        """Renew shares and report their samples."""
         asked = [self._limiter.adjust(share.partition, share.ask) for share in shares]
         results = exchange(self._store.send, asked)
         for share, one, result in zip(shares, asked, results, strict=True):
             self._limiter.adjust(share.partition, partial(share.conclude, one, result))
 
     def _leave(self, shares: Sequence[FleetShare], at: float) -> None:
-        """Give shares back, unless a request has come since they were looked at."""
-        farewells = [
+        """Return shares, unless a request has arrived since they were found idle."""
+        requests = [
             self._limiter.adjust(share.partition, partial(share.leave, at)) for share in shares
         ]
-        leaving = [farewell for farewell in farewells if farewell is not None]
+        leaving = [request for request in requests if request is not None]
         for first in range(0, len(leaving), MOST_SCOPES):
-            with contextlib.suppress(StoreError):  # then they run out by themselves
+            with contextlib.suppress(StoreError):  # then they expire
                 self._store.send(leaving[first : first + MOST_SCOPES])
 
     def _draw(self, spendings: Sequence[SharedSpending]) -> None:
-        """Draw on budgets, and tell them what was spent beside."""
+        """Draw on budgets, and report corrections."""
         if not spendings:
             return
         asked = [(one.key, self._limiter.adjust(None, one.ask)) for one in spendings]
@@ -207,12 +204,12 @@ class Coordinator:
             self._limiter.adjust(None, partial(spending.conclude, request, result))
 
     def _leave_budgets(self) -> None:
-        """Give back what was drawn and not used."""
-        spendings = _alive(self._spendings)
-        farewells = [(one.key, self._limiter.adjust(None, one.leave)) for one in spendings]
-        leaving = [(key, request) for key, request in farewells if request is not None]
+        """Return unused draws."""
+        spendings = _live(self._spendings)
+        requests = [(one.key, self._limiter.adjust(None, one.leave)) for one in spendings]
+        leaving = [(key, request) for key, request in requests if request is not None]
         if leaving:
-            with contextlib.suppress(StoreError):  # then it is lost
+            with contextlib.suppress(StoreError):  # then they are lost
                 self._store.draw(leaving)
 
     def _note(self, state: FleetState, why: str) -> None:
@@ -223,25 +220,25 @@ class Coordinator:
 
 
 def _member() -> str:
-    """Return a name that no other member has, in no process."""
+    """Return a name that is unique among all processes."""
     return f"{os.getpid()}-{os.urandom(6).hex()}"
 
 
-def _alive(references: list[weakref.ref[T]]) -> list[T]:
-    """Return what still exists, and forget the rest."""
-    alive = [(reference, reference()) for reference in tuple(references)]
-    if any(one is None for _, one in alive):
-        gone = {id(reference) for reference, one in alive if one is None}
-        references[:] = [kept for kept in references if id(kept) not in gone]
-    return [one for _, one in alive if one is not None]
+def _live(references: list[weakref.ref[T]]) -> list[T]:
+    """Return the objects that still exist, and drop the references to others."""
+    found = [(reference, reference()) for reference in tuple(references)]
+    for reference, one in found:
+        if one is None:
+            references.remove(reference)
+    return [one for _, one in found if one is not None]
 
 
 def coordinator_for(config: Config, account: str) -> Coordinator | None:
-    """Return what renews the shares of a client with ``fleet=``, ``None`` without.
+    """Return the coordinator of a client with ``fleet=``, ``None`` without it.
 
     Raises:
         ImportError: If a URL is given and redis-py is not installed.
-        ValueError: If the URL cannot be read.
+        ValueError: If redis-py cannot read the URL.
 
     """
     fleet = config.as_fleet
@@ -256,12 +253,12 @@ _coordinators: weakref.WeakSet[Coordinator] = weakref.WeakSet()
 
 def _after_fork() -> None:
     for coordinator in _coordinators:
-        coordinator._start_afresh()  # noqa: SLF001 - the parent's thread is not the child's
+        coordinator._reset()  # noqa: SLF001 - the parent's thread is not the child's
 
 
 def _at_exit() -> None:
     ending = [coordinator.close() for coordinator in tuple(_coordinators)]
-    until = clock() + FAREWELL  # for all of them together
+    until = clock() + EXIT_TIMEOUT  # for all of them together
     for thread in ending:
         if thread is not None:
             thread.join(max(0.0, until - clock()))

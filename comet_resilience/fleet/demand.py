@@ -1,7 +1,7 @@
-"""The slots that a process could use more of, as its partitions and their account stand. Pure.
+"""The further slots that a process could use, of a partition or its account. Pure.
 
-A request waits in its partition and in its account, but only one of them may be what it waits for:
-a larger share of the other one would be taken from members that could use it.
+A request waits in its partition and in its account, but possibly for a slot of only one of them: a
+larger share of the other would be taken from members that could use it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def is_held_back(level: Level) -> bool:
-    """Tell whether anybody waits for this limit, and not for that of a model or the account."""
+    """Return whether a request waits for this limit, not for the one below or above it."""
     if isinstance(level, Account):
         return bool(level.ring)
     above = level.above
@@ -24,9 +24,9 @@ def is_held_back(level: Level) -> bool:
 
 
 def further_slots(level: Level) -> int:
-    """Count the further slots that could be used, as far as the limits above or below allow.
+    """Return the further slots that could be used, as far as the limits above or below allow.
 
-    Below an account one more than it has free: its next slot may come here.
+    A partition counts one more than its account has free: the account's next slot may go to it.
     """
     if isinstance(level, Account):
         below = (partition.slots for partition in level.ring)

@@ -1,27 +1,26 @@
--- Draws on budgets for a member: so many requests and tokens, each at a time of its own.
+-- Draws requests and tokens from budgets for a member, each at its own time.
 --
 -- KEYS     one for each budget, all in one slot of a cluster: a hash with "born", "at" (of the
 --          latest draw), "behind" (how far the clock was ever set back), for requests and tokens
 --          "<which>:paid", ":slices" and ":idle" (when nothing was paid for), and for each member
 --          "m:<member>" -> "expires:serial"
--- ARGV     so many for each budget, in the same order:
+-- ARGV     20 for each budget, in the same order:
 --          member, ttl, serial, per, burst, unused, age, wants ("requests:tokens;..."), then for
 --          requests and for tokens: total (0 for none), depth, kept_back, correction (of what was
 --          sent up to age ago), and, as this member remembers them, for how long all is paid and
 --          what the last period holds
 --
--- Times are milliseconds of this server's clock; clients get and give durations only. What is
--- drawn is spent, used or not, so a reply that is lost costs a part of the budget and never
--- brings more. Corrections count once: a serial that was seen before corrects nothing.
+-- Times are milliseconds of this server's clock; clients send and receive durations only. A draw is
+-- spent, used or not, so a lost reply costs a part of the budget and never adds to it. Corrections
+-- count once: a serial that was seen before corrects nothing.
 --
--- The rules are those of `limits/budget.py`: what was charged is paid for by the time that the
--- budget needs to earn it, and no period holds more than the budget. Requests without a burst need
--- only the first of them, which spaces them evenly. A ttl of 0 is a farewell.
+-- The rules are those of `limits/budget.py`: a charge is paid for by the time that the budget needs
+-- to earn it, and no period holds more than the budget. Requests without a burst need only the
+-- first rule, which spaces them evenly. With a ttl of 0 the member leaves.
 
-local ARGUMENTS = 20
-local AHEAD = 1000   -- how far ahead is drawn; a member that has nothing may draw once beyond
-local LEARN = 1500   -- after a restart members tell what was drawn before
-local SLICES = 128   -- a period is remembered in so many
+local AHEAD = 1000   -- how far ahead to draw; a member without draws may go beyond it once
+local LEARN = 1500   -- after a restart members report what was drawn before
+local SLICES = 128   -- of a period's memory
 local IDLE = 250     -- shorter pauses are not remembered
 local MOST = 2 ^ 42
 local ROUNDING = 1e-9
@@ -35,7 +34,7 @@ local function number(text, low, high)
   return math.max(low, math.min(high, value))
 end
 
--- What is known of requests or of tokens; a total of 0 counts nothing.
+-- Returns the meter of requests or of tokens; with a total of 0 it counts nothing.
 local function meter(kept, which, per, burst, members, given)
   local total = number(given[1], 0, MOST) or 0
   local each = total > 0 and per * (1 + ROUNDING) / total or 0
@@ -92,11 +91,11 @@ local function charge(self, at, amount)
   remember(self, at, amount)
 end
 
--- Counts more or less of what was sent up to so long ago.
+-- Corrects the cost of what was sent in the last `age` milliseconds.
 local function correct(self, amount, age)
   if self.total == 0 or amount == 0 then return end
   if amount > 0 then
-    -- What was idle meanwhile, as far as is known here, was not: it has paid for this.
+    -- Time believed idle since then was not: it pays for the correction.
     local idle = math.max(0, self.idle_to - math.max(self.idle_from, now - age))
     local paid_for = math.min(idle, amount * self.each)
     self.idle_from = self.idle_from + paid_for
@@ -104,7 +103,7 @@ local function correct(self, amount, age)
     remember(self, now, amount)
     return
   end
-  -- What was paid for long ago cannot be given back: only a debt that still stands.
+  -- Only a debt that still stands can be reduced, not what was paid for long ago.
   if self.paid > now then self.paid = math.max(now, self.paid + amount * self.each) end
   for place = #self.slices, 1, -1 do
     local slice = self.slices[place]
@@ -113,8 +112,8 @@ local function correct(self, amount, age)
   end
 end
 
--- Where the clock is set back all would wait for as long: a budget's time goes on instead.
-local function tell_time(kept)
+-- Sets the budget's own time. It goes on when the clock is set back, or all would wait that long.
+local function set_time(kept)
   local behind = number(kept.behind, 0, MOST) or 0
   now = clock[1] * 1000 + clock[2] / 1000 + behind
   local ahead = math.max(0, (number(kept.at, 0, MOST) or 0) - now)
@@ -122,7 +121,7 @@ local function tell_time(kept)
   return behind + ahead
 end
 
-local function draw(key, arguments)
+local function draw(arguments, key)
   local kept, members, rows = {}, 1, {}
   local entries = redis.call('HGETALL', key)
   local me = 'm:' .. arguments[1]
@@ -134,7 +133,7 @@ local function draw(key, arguments)
     local part = string.sub(name, 1, 2) == 'm:' and rows or kept
     part[name] = value
   end
-  local behind = tell_time(kept)
+  local behind = set_time(kept)
   for name, value in pairs(rows) do
     local expires, seen = string.match(value, '^(%d+):(%d+)$')
     expires = tonumber(expires) or 0
@@ -167,7 +166,7 @@ local function draw(key, arguments)
   end
   local requests, tokens = meters.requests, meters.tokens
 
-  -- One after the other, as far as the horizon reaches and the others leave something.
+  -- In order, up to the horizon and to this member's part of it.
   local delays, taken = {}, 0
   local has_unused = arguments[6] ~= '0'
   for r, t in string.gmatch(arguments[8], '([%d.]+):([%d.]+)') do
@@ -215,17 +214,4 @@ local function draw(key, arguments)
            string.format('%.0f', math.max(0, tokens.total - tokens.held)) }
 end
 
-local replies = {}
-for budget = 1, #KEYS do
-  local arguments = {}
-  for place = 1, ARGUMENTS do arguments[place] = ARGV[ARGUMENTS * (budget - 1) + place] end
-  local done, reply = pcall(draw, KEYS[budget], arguments)
-  if not done then  -- an error as the server says it, without the place in this script
-    local words = type(reply) == 'table' and reply.err or tostring(reply)
-    words = string.gsub(words, '^@?user_script:%d+: ', '')
-    if string.sub(words, 1, 9) ~= 'WRONGTYPE' then return redis.error_reply(words) end
-    reply = { words }
-  end
-  replies[budget] = reply
-end
-return replies
+return batch(draw, 1, 20)

@@ -1,6 +1,6 @@
 """Draw request and draw reply: a member's exchange with the script of a shared budget. Pure.
 
-As with shares, nothing that comes back is trusted: what is out of its bounds makes it void.
+As with shares, nothing read from Redis is trusted: a value out of bounds invalidates the reply.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import Final
 from ..limits.budget import Budget
 from .message import MOST, texts_in
 
-#: The most requests that are drawn for at once.
+#: The most requests to draw for at once.
 MOST_DRAWN: Final = 64
 _FIELDS: Final = 6
 _MOST_AMOUNT: Final = 2**42
-#: No draw is believed to lie further ahead than so many periods of its budget for each member.
+#: A draw lies at most this many of its budget's periods ahead, and one more for each member.
 _PERIODS_AHEAD: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """So many requests and tokens."""
+    """A number of requests and tokens."""
 
     requests: float = 0.0
     tokens: float = 0.0
@@ -39,14 +39,14 @@ class Amount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawRequest:
-    """A member's wish; seconds.
+    """A member's request for draws; times in seconds.
 
-    ``wants`` are drawn in this order as far as the budget reaches, ``has_unused`` says that the
-    member has draws left. ``corrections`` tell what was charged too little, or, below 0, too much,
-    since ``age`` seconds ago; they count once for each ``serial``. ``depth`` and ``kept_back`` are
-    those of the tokens' meter, see ``limits.budget``. ``paid_for`` and ``held`` are what the member
-    remembers of the budget: for how long all of it is spent, and what the last period holds. A
-    ``ttl`` of 0 says farewell.
+    ``wants`` are drawn in order as far as the budget allows; ``has_unused``: the member has draws
+    left. ``corrections`` are what was charged too little, or, below 0, too much, in the last
+    ``age`` seconds; each ``serial`` counts once. ``depth`` and ``kept_back`` are those of the
+    tokens' meter, see ``limits.budget``. ``paid_for`` and ``held`` are the member's memory of the
+    budget: for how long all of it is spent, and what the last period holds. A ``ttl`` of 0: the
+    member leaves.
     """
 
     member: str
@@ -63,15 +63,18 @@ class DrawRequest:
     held: Amount = field(default_factory=Amount)
 
     def arguments(self) -> list[str]:
-        """Return them as the script takes them."""
-        budget, more, paid_for, held = self.budget, self.corrections, self.paid_for, self.held
+        """Return the arguments of the script."""
+        budget, paid_for, held = self.budget, self.paid_for, self.held
         wants = ";".join(f"{want.requests:.3f}:{want.tokens:.3f}" for want in self.wants)
         return [
             self.member, _ms(self.ttl), str(self.serial), _ms(budget.per), _ms(budget.burst),
             str(int(self.has_unused)), _ms(self.age), wants,
-            *_meter(budget.requests, 0, 0, more.requests, paid_for.requests, held.requests),
             *_meter(
-                budget.tokens, self.depth, self.kept_back, more.tokens, paid_for.tokens, held.tokens
+                budget.requests, 0, 0, self.corrections.requests, paid_for.requests, held.requests
+            ),
+            *_meter(
+                budget.tokens, self.depth, self.kept_back, self.corrections.tokens,
+                paid_for.tokens, held.tokens,
             ),
         ]  # fmt: skip
 
@@ -81,18 +84,22 @@ def _ms(seconds: float) -> str:
 
 
 def _meter(
-    total: int | None, depth: float, kept_back: float, more: float, paid_for: float, held: float
+    total: int | None,
+    depth: float,
+    kept_back: float,
+    correction: float,
+    paid_for: float,
+    held: float,
 ) -> list[str]:
-    numbers = (depth, kept_back, more, max(0.0, paid_for) * 1000, held)
+    numbers = (depth, kept_back, correction, max(0.0, paid_for) * 1000, held)
     return [str(total or 0), *(f"{number:.3f}" for number in numbers)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DrawReply:
-    """The script's reply: seconds until each of the first wants may go, and how the budget stands.
+    """The script's reply: seconds until each of the first wants may go, and the budget's state.
 
-    ``paid_for`` and ``left`` are as in the request: seconds for which it is spent, and amounts that
-    the last period leaves.
+    ``paid_for`` is for how long the budget is spent, ``left`` what the last period leaves.
     """
 
     delays: tuple[float, ...]
@@ -102,23 +109,23 @@ class DrawReply:
 
 
 def parse_draw_reply(raw: object, request: DrawRequest) -> DrawReply | None:
-    """Return the reply to a request; ``None`` if it is none."""
+    """Return the reply to a request; ``None`` if it is invalid."""
     texts = texts_in(raw, _FIELDS)
     if texts is None:
         return None
     try:
-        after = [float(delay) / 1000 for delay in texts[0].split(";") if delay]
+        delays = [float(delay) / 1000 for delay in texts[0].split(";") if delay]
         members, *amounts = [float(number) for number in texts[1:]]
     except ValueError:
         return None
     if not all(0 <= value <= _MOST_AMOUNT for value in (members, *amounts)):
         return None
     latest = request.budget.per * (_PERIODS_AHEAD + members)
-    if len(after) > len(request.wants) or not all(0 <= delay <= latest for delay in after):
+    if len(delays) > len(request.wants) or not all(0 <= delay <= latest for delay in delays):
         return None
     paid_requests, paid_tokens, requests, tokens = amounts
     return DrawReply(
-        delays=tuple(after),
+        delays=tuple(delays),
         members=max(1, min(int(members), MOST)),
         paid_for=Amount(paid_requests / 1000, paid_tokens / 1000),
         left=Amount(math.floor(requests), math.floor(tokens)),

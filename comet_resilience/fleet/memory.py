@@ -1,8 +1,8 @@
-"""The limit algorithm's state as text: kept in Redis, it belongs to no process. Pure.
+"""The limit algorithm's state as text, kept in Redis and owned by no process. Pure.
 
-Who reads it back may be another process, after a restart of Redis, or after somebody wrote
-nonsense there: each value has a type and bounds, and one that is out of them voids the whole.
-Times are Redis' own, in seconds.
+Another process may read it, after a restart of Redis, or after somebody has overwritten it: each
+field has a type and bounds, and one bad field invalidates the state. Times are seconds of the
+clock of Redis.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _SLOWEST_ANSWER: Final = 86_400.0
 class Count:
     """Numbers for the attempts of all members, as if one process had sent them.
 
-    Members do not number together, so the number of an attempt is estimated: half the attempts
-    that were not refused before it, at the rate at which they go out, and every refusal. The half
-    forgives the estimate: two refusals with no more than about one other attempt between them
-    are numbered one after the other, and in an outage all of them are.
+    An attempt's number is an estimate: half of the attempts before it that were not refused, at
+    the rate at which they are sent, plus every refusal. Half of them makes up for the error: two
+    refusals with about one other attempt between them get consecutive numbers, and so do all
+    refusals of an outage.
     """
 
     attempts: float = 0.0
@@ -53,7 +53,7 @@ class Count:
     stepped_at: float = 0.0
 
     def advance(self, now: float, rate: float) -> None:
-        """Let time pass while ``rate`` attempts per second were sent."""
+        """Count the attempts until ``now``, sent at ``rate`` per second."""
         self.attempts += rate * max(0.0, now - self.at) if self.at else 0.0
         self.at = now
 
@@ -73,7 +73,7 @@ def save(algorithm: LimitAlgorithm, count: Count) -> str:
 
 
 def restore(text: str, fresh: LimitAlgorithm, now: float) -> Count | None:
-    """Put a saved state into a fresh algorithm; ``None``, and nothing done, if it is none."""
+    """Load a saved state into a fresh algorithm; ``None``, and no change, if it is invalid."""
     expected = {**_COUNT, **(_STEP_BACK if isinstance(fresh, StepBack) else {})}
     values = _checked(text, expected, now)
     if values is None:
@@ -110,7 +110,7 @@ def _between(low: float, high: float) -> Callable[[Any, float], bool]:
 
 
 def _until(longest: float) -> Callable[[Any, float], bool]:
-    """Return the check for a time that is at most so many seconds ahead."""
+    """Return the check of a time that is at most ``longest`` seconds ahead."""
     return lambda value, now: _is_number(value) and 0 <= value <= now + longest + 1
 
 
@@ -127,7 +127,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-#: What may stand in each field. A clock that was set back makes times lie ahead: void as well.
+#: The check of each field. A clock that was set back puts times ahead: invalid as well.
 _COUNT: Final[Mapping[str, Callable[[Any, float], bool]]] = {
     "attempts": _between(0, _MOST_NUMBER),
     "refusals": _whole(0, _MOST_NUMBER),

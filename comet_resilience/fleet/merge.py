@@ -1,17 +1,16 @@
-"""The samples of members, told to the fleet's algorithm as if one process had sent all. Pure.
+"""The members' samples, fed to the fleet's algorithm as if one process had sent everything. Pure.
 
-The algorithm is the one that limits a single process. What differs is how its tickets come about:
+The algorithm is the one that limits a single process. Only its tickets are made differently:
 
-* How many were in flight when an attempt was sent is what the member had, and what the others
-  last said they had.
-  An acceptance proves no more than is known to be in flight when it is told, too: of what the
-  others had some may have ended, and a level above the ceiling is refused again and again.
+* The number in flight when an attempt was sent is the member's own, plus what the others last
+  reported. An acceptance proves no more than is in flight when it is reported: some of the others'
+  requests may have ended, and a level above the ceiling is refused again and again.
 * Numbers are estimated (``memory.Count``).
-* An attempt carries the *epoch* under which it was sent; each step back begins another. A refusal
-  of an older epoch tells nothing new: one overload is one decrease, whoever met it. While members
-  remain that do not know of the step yet, or more is in flight than the limit that it left, what
-  fills the gateway is older, and refusals of the new epoch count as older, too. So do those of
-  attempts sent within about the time of an answer after it: what it freed is not free yet.
+* An attempt carries the *epoch* in which it was sent; each step back starts another. A refusal of
+  an older epoch is no news: one overload is one decrease, whichever member met it. While some
+  members do not know of the step yet, or more is in flight than the new limit, older requests fill
+  the gateway, and refusals of the new epoch count as older, too. So do those of attempts sent
+  within about one answer time after the step: the slots that it freed are not free yet.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ from ..limits.algorithm import LimitAlgorithm, StepBack, Ticket
 from .memory import Count, restore, save
 from .message import MOST, Commit, ShareReply, ShareRequest
 
-#: Seconds after a step back in which members may still not know of it.
+#: Seconds after a step back for which some members may not know of it.
 DRAIN_MOST: Final = 5.0
-#: The time of an answer, as far as it counts after a step back, in seconds.
+#: Bounds of the answer time that counts after a step back, in seconds.
 SETTLE_LEAST: Final = 0.25
 SETTLE_MOST: Final = 1.0
-#: More than this many plain acceptances at once teach nothing more.
+#: More plain acceptances in one report carry no further information.
 _MOST_ACCEPTED: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampledAttempt:
-    """One attempt that was accepted or refused: seconds ago, in flight then, and its epoch.
+    """One attempt that was accepted or refused ``age`` seconds after it was sent, and its epoch.
 
-    ``in_flight`` is as many as there may have been, ``known_in_flight`` as many as were reported.
+    ``in_flight`` is the most that may have been in flight, ``known_in_flight`` what was reported.
     """
 
     age: float
@@ -48,10 +47,10 @@ class SampledAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """The outcomes of a member's attempts since it last reported.
+    """The outcomes of a member's attempts since its last report.
 
-    ``accepted`` counts answers that began and were no probes, on average after ``answer_time``
-    seconds; ``probes`` are those sent above the level, or while the gate was closed.
+    ``accepted`` counts answers other than to probes, ``answer_time`` is their average in seconds;
+    ``probes`` were sent above the level, or while the gate was closed.
     """
 
     accepted: int = 0
@@ -61,72 +60,60 @@ class Sample:
 
     @property
     def is_urgent(self) -> bool:
-        """Tell whether the fleet should hear of it at once."""
+        """Return whether it should be reported at once."""
         return bool(self.probes or self.refused)
 
 
 @dataclass(frozen=True, slots=True)
-class Understanding:
-    """The fleet's algorithm and its numbers, as one member understands them."""
+class FleetLimit:
+    """The fleet's algorithm and its attempt numbers, as rebuilt by one member."""
 
     algorithm: LimitAlgorithm
     count: Count
 
-    @property
-    def settles_within(self) -> float:
-        """Return for how many seconds after a step back attempts still meet what was before it."""
-        algorithm = self.algorithm
-        answer_time = algorithm.answer_time if isinstance(algorithm, StepBack) else 0.0
-        return min(SETTLE_MOST, max(SETTLE_LEAST, answer_time))
-
-    @property
-    def level(self) -> int:
-        """Return what is known to be accepted; above it an attempt is a probe."""
-        return level_of(self.algorithm)
-
 
 def level_of(algorithm: LimitAlgorithm) -> int:
-    """Return what an algorithm knows to be accepted."""
+    """Return the concurrency known to be accepted; an attempt above it is a probe."""
     return algorithm.level if isinstance(algorithm, StepBack) else algorithm.limit
 
 
 def ceiling(algorithm: LimitAlgorithm) -> int:
-    """Return the highest limit that an algorithm can come to: no reply is believed above it."""
+    """Return an algorithm's highest possible limit; replies are capped at it."""
     return algorithm.maximum if isinstance(algorithm, StepBack) else algorithm.limit
 
 
-def understand(reply: ShareReply, fresh: LimitAlgorithm, remembered: str) -> Understanding:
-    """Rebuild the fleet's algorithm from its state, this member's memory, or the bare limit."""
+def rebuild(reply: ShareReply, fresh: LimitAlgorithm, remembered: str) -> FleetLimit:
+    """Return the fleet's algorithm from its state, this member's memory, or the limit alone."""
     for text in (reply.state, remembered):
         count = restore(text, fresh, reply.now)
         if count is not None:
-            return Understanding(fresh, count)
+            return FleetLimit(fresh, count)
     if isinstance(fresh, StepBack):
         fresh.allowance = max(fresh.minimum, min(reply.limit, fresh.maximum))
-    return Understanding(fresh, Count(at=reply.now))
+    return FleetLimit(fresh, Count(at=reply.now))
 
 
-def is_needed(fleet: Understanding, sample: Sample, reply: ShareReply) -> bool:
-    """Tell whether there is anything to commit: else the reply alone is the renewal."""
+def needs_commit(fleet: FleetLimit, sample: Sample, reply: ShareReply) -> bool:
+    """Return whether there is anything to commit: without it the reply is the renewal."""
     algorithm = fleet.algorithm
     wake_at = algorithm.wake_at
     if algorithm.limit != reply.limit or not reply.state or sample.is_urgent:
         return True
-    # While growth holds still, acceptances and time are what ends it.
+    # While growth is on hold, acceptances and time end the hold.
     return wake_at is not None and (sample.accepted > 0 or wake_at <= reply.now)
 
 
 def merge(
-    fleet: Understanding, sample: Sample, reply: ShareReply, request: ShareRequest, jitter: float
+    fleet: FleetLimit, sample: Sample, reply: ShareReply, request: ShareRequest, jitter: float
 ) -> Commit:
-    """Tell the algorithm the sample of the member that asks, and return the commit."""
+    """Feed a member's sample to the algorithm, and return the commit."""
     algorithm, count, now = fleet.algorithm, fleet.count, reply.now
     step = _last_step(algorithm)
     rate = request.rate + reply.rate
     in_flight = request.in_use + reply.in_use
     count.advance(now, rate)
     _number_up_to(algorithm, count.number(now, rate))
-    if algorithm.closed_until is not None:  # what ended since is not replaced
+    if algorithm.closed_until is not None:  # requests that ended are not replaced
         algorithm.ended(Ticket(0, 0, now), now, in_flight)
     algorithm.tick(now)
     for _ in range(min(sample.accepted, _MOST_ACCEPTED)):
@@ -152,22 +139,21 @@ def merge(
     )
 
 
-def _accepted(fleet: Understanding, ticket: Ticket, attempt: SampledAttempt, in_flight: int) -> int:
-    """Return how many are in flight beside what was refused.
+def _accepted(fleet: FleetLimit, ticket: Ticket, attempt: SampledAttempt, in_flight: int) -> int:
+    """Return how many were in flight and accepted when an attempt was refused.
 
-    Where only the shares of others say that it was a probe, they have grown since they reported
-    what they have in flight: then what was accepted is what was known to be. Not after a step
-    back: that left what was in flight, with all that were refused and not heard of yet.
+    If it was a probe only by the shares of others, these have grown since their last report: then
+    at least the known level was accepted. Not after a step back, which starts from what was in
+    flight, including refusals that are not reported yet.
     """
+    level = level_of(fleet.algorithm)
     is_new = ticket.number > _last_step(fleet.algorithm)
-    is_probe_by_shares = attempt.known_in_flight <= fleet.level < attempt.in_flight
-    return max(in_flight, fleet.level) if is_new and is_probe_by_shares else in_flight
+    is_probe_by_shares = attempt.known_in_flight <= level < attempt.in_flight
+    return max(in_flight, level) if is_new and is_probe_by_shares else in_flight
 
 
-def _ticket(
-    fleet: Understanding, attempt: SampledAttempt, reply: ShareReply, rate: float
-) -> Ticket:
-    """Make a ticket of the fleet: older ones are numbered up to the last step, newer after it."""
+def _ticket(fleet: FleetLimit, attempt: SampledAttempt, reply: ShareReply, rate: float) -> Ticket:
+    """Return a fleet-wide ticket, numbered before or after the last step by its epoch."""
     last_step = _last_step(fleet.algorithm)
     number = fleet.count.number(reply.now - attempt.age, rate)
     number = min(number, last_step) if attempt.epoch < reply.epoch else max(number, last_step + 1)
@@ -176,13 +162,15 @@ def _ticket(
 
 
 def _refused_ticket(
-    fleet: Understanding, attempt: SampledAttempt, reply: ShareReply, rate: float, *, draining: bool
+    fleet: FleetLimit, attempt: SampledAttempt, reply: ShareReply, rate: float, *, draining: bool
 ) -> Ticket:
+    algorithm = fleet.algorithm
     since = reply.now - fleet.count.stepped_at
-    if (draining and since < DRAIN_MOST) or since - attempt.age < fleet.settles_within:
+    answer_time = algorithm.answer_time if isinstance(algorithm, StepBack) else 0.0
+    settles_within = min(SETTLE_MOST, max(SETTLE_LEAST, answer_time))
+    if (draining and since < DRAIN_MOST) or since - attempt.age < settles_within:
         attempt = replace(attempt, epoch=-1)
     ticket = _ticket(fleet, attempt, reply, rate)
-    algorithm = fleet.algorithm
     if isinstance(algorithm, StepBack) and ticket.number > algorithm.last_step:
         while ticket.number in algorithm.refused_numbers:
             ticket.number += 1

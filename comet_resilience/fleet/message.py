@@ -1,7 +1,7 @@
 """Share request and share reply: a member's exchange with the script. Pure.
 
-Values that come back from Redis may have been written by anybody: what is out of its bounds is
-brought back into them, what is no number at all makes the reply void.
+Values read from Redis may have been written by anybody: numbers are clamped to their bounds, and
+anything else than a number invalidates the reply.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import Final
 
 from .scope import Keys
 
-#: No share, limit or number of members is believed to be above this.
+#: Shares, limits and numbers of members are capped at this.
 MOST: Final = 1_000_000
-#: A state's text is some 300 characters; more than this is not one.
+#: The longest text of a state that is accepted; one of ours has some 300 characters.
 MOST_STATE: Final = 8_192
 _LATEST: Final = 10**15
 _FIELDS: Final = 12
 
 
 class StoreError(Exception):
-    """No reply that can be used; the message says why, without a secret."""
+    """No usable reply; the message says why, without a secret."""
 
 
-NO_REPLY: Final = "Redis answered with something that is no answer of the script"
+NO_REPLY: Final = "Redis returned something other than a reply of the script"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +38,9 @@ class Commit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShareRequest:
-    """A member's figures and wish; seconds, and ``rate`` in attempts per second.
+    """A member's figures; times in seconds, and ``rate`` in attempts per second.
 
-    ``limit`` is what the fleet begins with if nothing is known of it. A ``ttl`` of 0 says farewell.
+    A fleet of which nothing is known starts with ``limit``. A ``ttl`` of 0: the member leaves.
     """
 
     member: str
@@ -55,9 +55,9 @@ class ShareRequest:
     commit: Commit | None = None
 
     def arguments(self) -> list[str]:
-        """Return them as the script takes them."""
-        one = self.commit
-        commit = (one.version, one.limit, one.epoch, one.state) if one else ("", "", "", "")
+        """Return the arguments of the script."""
+        new = self.commit
+        commit = (new.version, new.limit, new.epoch, new.state) if new else ("", "", "", "")
         times = (f"{self.rate:.3f}", round(self.ttl * 1000), round(self.learn * 1000))
         slots = (self.in_use, self.want, self.share, self.epoch)
         return [self.member, *map(str, (*slots, *times, self.limit, *commit))]
@@ -65,7 +65,7 @@ class ShareRequest:
 
 @dataclass(frozen=True, slots=True)
 class Addressed:
-    """A request with the keys of its scope; no reply to it is believed above ``maximum``."""
+    """A request with the keys of its scope; its reply is capped at ``maximum``."""
 
     keys: Keys
     request: ShareRequest
@@ -74,10 +74,10 @@ class Addressed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShareReply:
-    """The script's reply. ``now`` is Redis' time in seconds, good for differences only.
+    """The script's reply. ``now`` is the time in Redis in seconds, for differences only.
 
     ``in_use`` and ``rate`` are the other members', ``lagging`` how many of them do not know this
-    epoch yet, ``contended`` whether more is wanted than there is.
+    epoch yet. ``contended``: the members want more than the limit.
     """
 
     share: int
@@ -95,7 +95,7 @@ class ShareReply:
 
 
 def parse_share_reply(raw: object, maximum: int) -> ShareReply | None:
-    """Return the reply, with share and limit at most ``maximum``; ``None`` if it is none."""
+    """Return the reply, with share and limit at most ``maximum``; ``None`` if it is invalid."""
     texts = texts_in(raw, _FIELDS)
     if texts is None:
         return None
@@ -125,7 +125,7 @@ def parse_share_reply(raw: object, maximum: int) -> ShareReply | None:
 
 
 def texts_in(raw: object, number: int) -> list[str] | None:
-    """Return the texts of a list of so many numbers and texts; ``None`` if it is none."""
+    """Return the texts of a list of that many numbers and texts; ``None`` if it is none."""
     if not isinstance(raw, (list, tuple)) or len(raw) != number:
         return None
     try:

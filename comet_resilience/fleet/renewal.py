@@ -1,6 +1,6 @@
-"""One renewal of all shares that are due: reports, the exchange with the script, what comes of it.
+"""One renewal of all shares that are due: the requests, the exchange with the script, the results.
 
-Pure but for ``send``, which is given: a benchmark renews in virtual time with the same exchange.
+Pure except for the ``send`` that it is given: a benchmark renews in virtual time with it.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from ..limits.algorithm import LimitAlgorithm
-from .merge import Sample, Understanding, is_needed, merge, understand
+from .merge import FleetLimit, Sample, merge, needs_commit, rebuild
 from .message import Addressed, ShareReply, ShareRequest, StoreError
 from .sampler import Sampler
 from .scope import Keys
 
-#: How often a commit is tried when others are faster; then the sample waits for the next renewal.
+#: How often to retry a commit when others are faster; then the sample waits for the next renewal.
 COMMIT_TRIES: Final = 5
-#: The most scopes of one command: no other client of the server waits long for it.
+#: The most scopes in one command, so that other clients of the server need not wait for long.
 MOST_SCOPES: Final = 64
 
 Send = Callable[[Sequence[Addressed]], Sequence[ShareReply | StoreError]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """One share's part in an exchange, asked ``at`` a time of this process' clock.
+class RenewalRequest:
+    """One share's part in an exchange, made ``at`` a time of this process.
 
-    ``sample`` is to be reported, ``sampler`` its source. ``make`` makes the algorithm of the scope,
-    ``remembered`` is its state as this member last saw it.
+    ``sample`` is reported, from ``sampler``. ``make`` returns the algorithm of the scope,
+    ``remembered`` is its state as this member last read it.
     """
 
     request: ShareRequest
@@ -44,18 +44,18 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Renewal:
-    """The new share, the fleet's algorithm, and whether the sample was reported."""
+    """The new share, the fleet's limit, and whether the sample was reported."""
 
     reply: ShareReply
-    fleet: Understanding
+    fleet: FleetLimit
     is_reported: bool
 
 
-def exchange(send: Send, asked: Sequence[Asked]) -> list[Renewal | Exception]:
-    """Ask for shares; with samples, run the algorithms and commit, unless others did first.
+def exchange(send: Send, asked: Sequence[RenewalRequest]) -> list[Renewal | Exception]:
+    """Request shares; run the algorithms on samples and commit, unless others were faster.
 
-    All scopes go into one command, and all commits into the next. A fault of one scope is its own
-    result, and nobody else's.
+    All scopes go into one command, and all commits into the next. An error of one scope is the
+    result of that scope alone.
     """
     parts = [_Part(one) for one in asked]
     for tries_left in range(COMMIT_TRIES, -1, -1):
@@ -64,7 +64,7 @@ def exchange(send: Send, asked: Sequence[Asked]) -> list[Renewal | Exception]:
             break
         try:
             replies = send([part.addressed for part in pending])
-        except Exception as error:  # noqa: BLE001 - whatever it is, all of these have no reply
+        except Exception as error:  # noqa: BLE001 - the result of all of them
             for part in pending:
                 part.result = error
             break
@@ -74,12 +74,12 @@ def exchange(send: Send, asked: Sequence[Asked]) -> list[Renewal | Exception]:
 
 
 class _Part:
-    """One scope's part in an exchange: what is asked next, until there is a result."""
+    """One scope in an exchange: its next request, until there is a result."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: RenewalRequest) -> None:
         self._asked = asked
         self._request = asked.request
-        self._fleet: Understanding | None = None  # as it is once the commit is taken
+        self._fleet: FleetLimit | None = None  # as it is after the commit
         self.result: Renewal | Exception | None = None
 
     @property
@@ -87,10 +87,10 @@ class _Part:
         return Addressed(self._asked.keys, self._request, self._asked.maximum)
 
     def take(self, reply: ShareReply | StoreError, *, is_last: bool) -> None:
-        """Take a reply: it is the renewal, or another request follows with a commit."""
+        """Process a reply: it is the renewal, or another request follows with a commit."""
         try:
             self.result = self._step(reply, is_last=is_last)
-        except Exception as error:  # noqa: BLE001 - an algorithm of the user's may raise anything
+        except Exception as error:  # noqa: BLE001 - the user's algorithm may raise anything
             self.result = error
 
     def _step(self, reply: ShareReply | StoreError, *, is_last: bool) -> Renewal | None:
@@ -99,8 +99,8 @@ class _Part:
         if reply.committed and self._fleet is not None:
             return Renewal(reply, self._fleet, is_reported=True)
         asked = self._asked
-        fleet = understand(reply, asked.make(), asked.remembered)
-        is_reported = not is_needed(fleet, asked.sample, reply)
+        fleet = rebuild(reply, asked.make(), asked.remembered)
+        is_reported = not needs_commit(fleet, asked.sample, reply)
         if is_reported or is_last:
             return Renewal(reply, fleet, is_reported=is_reported)
         commit = merge(fleet, asked.sample, reply, asked.request, asked.jitter)

@@ -1,4 +1,4 @@
-"""The outcomes of one member's attempts, between two reports to the fleet. Pure."""
+"""The outcomes of one member's attempts between two reports to the fleet. Pure."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Final
 from ..limits.algorithm import VERDICT_TIME, Ticket
 from .merge import Sample, SampledAttempt
 
-#: How many attempts one report describes; what is beyond teaches nothing more.
+#: The most attempts that one report describes; more carry no further information.
 _MOST: Final = 64
 
 
 @dataclass(slots=True, eq=False)
 class FleetTicket(Ticket):
-    """An attempt; ``in_flight`` is the fleet's, ``alone`` the ticket of the local algorithm.
+    """An attempt; ``in_flight`` is the fleet's, ``local`` the ticket of the local algorithm.
 
-    ``in_flight`` rests on what the others last reported, ``at_most`` on what they hold: an
-    acceptance is to prove no more than was there, a refusal not to pass for noise because too
-    little was.
+    ``in_flight`` counts what the others last reported, ``at_most`` all that they hold: an
+    acceptance must not prove more than was in flight, and a refusal must not pass for noise
+    because too few were counted.
     """
 
     epoch: int = 0
     at_most: int = 0
-    alone: Ticket | None = None
+    local: Ticket | None = None
 
 
 @dataclass(slots=True)
 class Sampler:
-    """Counts, probes and refusals, with times of this process."""
+    """Counts, probes and refusals, with times of this process' clock."""
 
     sends: int = 0
     accepted: int = 0
@@ -40,17 +40,17 @@ class Sampler:
 
     @property
     def is_urgent(self) -> bool:
-        """Tell whether the fleet should hear of it at once."""
+        """Return whether it should be reported at once."""
         return bool(self.probes or self.refused)
 
     def send(self, ticket: FleetTicket) -> None:
-        """Count an attempt that goes out."""
+        """Count an attempt that is sent."""
         self.sends += 1
         if ticket.is_probe:
             self.undecided.append(ticket)
 
     def accept(self, ticket: FleetTicket, now: float) -> None:
-        """Note that its answer has begun: a probe is reported by itself, others are counted."""
+        """Note that its answer has begun: probes are reported one by one, others counted."""
         if ticket.decided:
             return
         ticket.decided = True
@@ -73,22 +73,22 @@ class Sampler:
         while undecided and (undecided[0].decided or undecided[0].sent_at + VERDICT_TIME <= now):
             self.accept(undecided.popleft(), now)
 
-    def hand_over(self) -> Sampler:
-        """Return what is to be reported, and count afresh."""
+    def drain(self) -> Sampler:
+        """Return what there is to report, and reset the counts."""
         report = Sampler(self.sends, self.accepted, self.answer_time, self.probes, self.refused)
         self.sends, self.accepted, self.answer_time = 0, 0, 0.0
         self.probes, self.refused = [], []
         return report
 
-    def take_back(self, report: Sampler) -> None:
-        """Take back a report that did not arrive: it goes with the next one."""
+    def restore(self, report: Sampler) -> None:
+        """Restore a report that did not arrive, for the next one."""
         self.accepted += report.accepted
         self.answer_time += report.answer_time
         self.probes = (report.probes + self.probes)[:_MOST]
         self.refused = (report.refused + self.refused)[:_MOST]
 
     def sample(self, now: float) -> Sample:
-        """Return it as the fleet is told."""
+        """Return the sample to report."""
         return Sample(
             accepted=self.accepted,
             answer_time=self.answer_time / self.accepted if self.accepted else 0.0,

@@ -1,7 +1,7 @@
 """The scope of a limit: the processes that share it, and its keys in Redis. Pure.
 
-A scope is an account at a gateway and a partition there. Its name is a digest: the key of the
-account never reaches Redis, nor does the name of a model.
+A scope is an account at a gateway and one of its partitions. Its name is a digest: neither an API
+key nor a model's name ever reaches Redis.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from hashlib import sha256
 from inspect import iscoroutinefunction
 from typing import Any, Final
 
-#: All keys begin with this; the braces keep those of one account in one slot of a cluster.
+#: The prefix of all keys; braces keep the keys of one account in one slot of a cluster.
 PREFIX: Final = "comet"
 _DIGITS: Final = 20
 
-#: The names of a scope's two keys: its members, its limit.
+#: A scope's two keys: its members and its limit.
 Keys = tuple[str, str]
 
 #: A URL, or a function that makes a client with the methods of redis-py.
@@ -25,17 +25,17 @@ RedisSource = str | Callable[[], Any]
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """The place of a fleet's shared limits, and their owner: ``wrap(client, fleet=Fleet(...))``.
+    """The Redis that holds a fleet's limits, and their account: ``wrap(client, fleet=Fleet(...))``.
 
     ``redis`` is a URL (``redis://``, ``rediss://``, ``unix://``; ``valkey://`` and ``valkeys://``
     for the first two) or a function without arguments that makes a synchronous client with the
     methods of redis-py: valkey-py, Sentinel, a cluster. It is called in a thread of the library;
     give that client a ``socket_timeout`` of its own.
-    ``account`` names those who share: any text that all processes of the account agree on, for
+    ``account`` names the limits' owner: any text that all processes of the account agree on, for
     keys that change or several keys of one account. Without it the client's API key is the name.
 
     Raises:
-        ValueError: If ``redis`` is neither, or ``account`` is empty.
+        ValueError: If ``redis`` is neither, or ``account`` is not a text or empty.
 
     """
 
@@ -51,7 +51,7 @@ class Fleet:
                 f" {'an async function' if is_async else type(self.redis).__name__}"
             )
         if self.account is not None and (not isinstance(self.account, str) or not self.account):
-            raise ValueError("fleet: expected account to be a text that is not empty")
+            raise ValueError("fleet: expected account to be a non-empty text")
 
     def __repr__(self) -> str:
         return "Fleet(...)"  # a URL may hold a password
@@ -64,18 +64,18 @@ def _is_url(value: object) -> bool:
 
 
 def account_of(base_url: str, api_key: str, account: str | None) -> str:
-    """Return a digest of whose limits these are."""
+    """Return a digest that names the owner of the limits."""
     return _digest(base_url.rstrip("/"), "account" if account else "key", account or api_key)
 
 
 def keys_of(account: str, partition: Hashable) -> Keys:
-    """Return the keys of a scope of an account, which is a digest."""
+    """Return the keys of a partition's scope; ``account`` is a digest."""
     scope = f"{PREFIX}:{{{account}}}:{_digest(account, repr(partition))}"
     return f"{scope}:members", f"{scope}:limit"
 
 
 def budget_key(account: str, name: str) -> str:
-    """Return the key of a budget of an account."""
+    """Return the key of a named budget; ``account`` is a digest."""
     return f"{PREFIX}:{{{account}}}:{_digest(account, name)}:budget"
 
 

@@ -1,9 +1,9 @@
-"""One budget as a process of a fleet spends it: what it has drawn, and what it still has to tell.
+"""One budget of a fleet in one process: its draws, and the corrections that it has to report. Pure.
 
-The limiter asks it when a request may go, as it asks a budget of its own. Requests go at the times
-that were drawn for them from the fleet's budget; the coordinator's thread draws (``ask``) and
-brings the draws (``conclude``). When none has come for too long, whatever the reason, the process
-spends an even part of the budget by itself, and tells the fleet afterwards. Pure.
+For the limiter it is a budget like any other. Requests are sent at the times drawn for them from
+the fleet's budget; the coordinator's thread sends the draw requests (``ask``) and delivers the
+draws (``conclude``). When none arrives in time, for whatever reason, the process spends an even
+part of the budget by itself, and reports it to the fleet afterwards.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ..limits.budget import LONGEST, Budget, Charge, Meter, Spending
 from .draws import MOST_DRAWN, Amount, DrawReply, DrawRequest
 from .pace import GAP, GAP_PER_MEMBER, RENEW_EVERY, time_to_live
 
-#: Draws that nobody used for so many seconds are given back, and wants are forgotten.
+#: Draws that are unused for so many seconds are returned, and wants are dropped.
 STALE: Final = 1.0
-#: So many seconds before the last draw may be used others are drawn, where somebody waits.
+#: Where requests wait, the next draw is made so many seconds before the last one may be used.
 REFILL: Final = 0.1
-#: How long somebody waits without a word from the fleet before the process spends alone.
-ALONE_AFTER: Final = 2.0
-#: How soon to look again where nothing is drawn yet.
+#: Seconds that a request waits without a reply before the process spends by itself.
+LOCAL_AFTER: Final = 2.0
+#: Seconds until the next look while nothing is drawn yet.
 _LOOK_AGAIN: Final = 0.25
 _TYPICAL_SHARE: Final = 0.1
 _NOTHING: Final = Amount()
@@ -34,7 +34,7 @@ class SharedSpending(Spending):
     """A budget that all processes of a fleet spend together.
 
     ``waiting`` counts the requests that wait for it. ``wake`` is called, under the limiter's lock,
-    when a draw is due sooner than ``planned``, and says why if none can be made.
+    when a draw is due sooner than ``planned``, and returns why none is possible.
     """
 
     def __init__(
@@ -52,19 +52,19 @@ class SharedSpending(Spending):
         self.member: str = member
         self.key: str = key
         self._waiting, self._wake, self._next_jitter = waiting, wake, jitter
-        self._learnt = Meter(budget.tokens or 0, budget.per, budget.burst)
+        self._meter = Meter(budget.tokens or 0, budget.per, budget.burst)
         self._typical = 0.0
         self._serial = 0
-        self._sent = self._fresh = _NOTHING
-        self._sent_since = self._fresh_since = math.inf
+        self._unconfirmed = self._unreported = _NOTHING
+        self._unconfirmed_since = self._unreported_since = math.inf
         self._jitter = jitter()
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
-        """Begin as one who has drawn nothing; what was not told yet is still to be told."""
+    def _reset(self) -> None:
+        """Start without draws; corrections that were not reported are kept."""
         self.planned: float = math.inf
-        self._alone: Spending | None = None
-        self._alone_since = 0.0
+        self._local: Spending | None = None
+        self._local_since = 0.0
         self._reply: DrawReply | None = None
         self._paid_until = Amount(-math.inf, -math.inf)
         self._stock, self._stock_at = _NOTHING, 0.0
@@ -75,57 +75,57 @@ class SharedSpending(Spending):
         self._waits_since: float | None = None
         self._failures = 0
 
-    # -- What the limiter asks and tells, under its lock ------------------------------------------
+    # -- Called by the limiter, under its lock ----------------------------------------------------
 
     def ready_at(self, now: float, tokens: int) -> float:
-        """Return when a request of so many tokens may go: ``now`` if at once."""
+        """Return when a request of that many tokens may be sent: ``now`` if at once."""
         need = self._cost(tokens)
         self._collect(now)
-        if self._alone is None and _covers(self._stock, need):
+        if self._local is None and _covers(self._stock, need):
             return now
         at = self._covered_at(need)
         if at == math.inf or self._waiting() > self._unused.requests:
             self._want(now, need)
-        if self._alone is not None:
-            return self._alone.ready_at(now, tokens)
+        if self._local is not None:
+            return self._local.ready_at(now, tokens)
         return at if at < math.inf else now + _LOOK_AGAIN
 
     def soonest(self, now: float, tokens: int, ahead: int) -> float:
-        """Return the earliest time at which a request may go that stands behind so many others.
+        """Return the earliest time for a request that is behind ``ahead`` others.
 
-        In the fleet nobody knows it: what others have drawn may be given back.
+        In a fleet it is unknown: other members may return what they have drawn.
         """
-        return now if self._alone is None else self._alone.soonest(now, tokens, ahead)
+        return now if self._local is None else self._local.soonest(now, tokens, ahead)
 
     def charge(self, now: float, tokens: int) -> Charge:
-        """Charge a request that goes now."""
+        """Charge a request that is sent now."""
         self.requests += 1
         self.tokens += tokens
         self._typical += _TYPICAL_SHARE * (tokens - self._typical) if self._typical else tokens
         self._need, self._waits_since = None, None
         cost = self._cost(tokens)
-        if self._alone is None:
+        if self._local is None:
             self._stock -= cost
             return Charge(now, tokens, None, None)
-        self._tell(now, cost)
-        return self._alone.charge(now, tokens)
+        self._add_correction(now, cost)
+        return self._local.charge(now, tokens)
 
     def settle(self, charge: Charge, tokens: int) -> None:
-        """Count what it really took, once; what comes later of it is ignored."""
+        """Replace the estimate by the actual tokens, once."""
         if not charge.is_settled:
-            self._learnt.note_answer(tokens)
+            self._meter.note_answer(tokens)
             self._settle(charge, tokens)
 
     def close(self, charge: Charge) -> None:
-        """Leave a charge as it was estimated: its answer ended without a word."""
-        if (alone := self._charged_by(charge)) is not None:
-            alone.close(charge)
+        """Keep the estimate of a charge: its answer did not name its tokens."""
+        if (local := self._charged_by(charge)) is not None:
+            local.close(charge)
         charge.is_settled = True
 
     def refuse(self, charge: Charge) -> None:
         """Count a refusal for load: a request, and no tokens."""
         if not charge.is_settled:
-            self._learnt.note_refusal()
+            self._meter.note_refusal()
             self._settle(charge, 0)
 
     def refund(self, charge: Charge) -> None:
@@ -135,29 +135,29 @@ class SharedSpending(Spending):
         cost = self._cost(charge.tokens)
         self.requests -= 1
         self.tokens -= charge.tokens
-        if self._alone is None:
+        if self._local is None:
             self._stock += cost
         else:
-            self._tell(charge.at, _NOTHING - cost)
-        if (alone := self._charged_by(charge)) is not None:
-            alone.refund(charge)
+            self._add_correction(charge.at, _NOTHING - cost)
+        if (local := self._charged_by(charge)) is not None:
+            local.refund(charge)
         charge.is_settled = True
 
     def _settle(self, charge: Charge, tokens: int) -> None:
         self.tokens += tokens - charge.tokens
-        self._tell(charge.at, self._cost(tokens) - self._cost(charge.tokens))
-        if (alone := self._charged_by(charge)) is not None:
-            alone.settle(charge, tokens)
+        self._add_correction(charge.at, self._cost(tokens) - self._cost(charge.tokens))
+        if (local := self._charged_by(charge)) is not None:
+            local.settle(charge, tokens)
         charge.is_settled = True
 
     def _charged_by(self, charge: Charge) -> Spending | None:
-        """Return what this process spends alone, if the charge is one of those."""
-        return self._alone if charge.at >= self._alone_since else None
+        """Return the local spending if the charge belongs to it."""
+        return self._local if charge.at >= self._local_since else None
 
     def left(self, now: float) -> tuple[int | None, int | None]:
-        """Return the requests and tokens that the last period leaves, as last heard."""
-        if self._alone is not None:
-            return self._alone.left(now)
+        """Return the requests and tokens that the last period leaves, by the last reply."""
+        if self._local is not None:
+            return self._local.left(now)
         budget, reply = self.budget, self._reply
         if reply is None:
             return budget.requests, budget.tokens
@@ -167,29 +167,29 @@ class SharedSpending(Spending):
         )
 
     def _cost(self, tokens: int) -> Amount:
-        """Return the cost of a request of so many tokens, as far as the budget counts them."""
+        """Return the cost of a request; tokens cost nothing if the budget does not count them."""
         return Amount(1, tokens if self.budget.tokens is not None else 0)
 
-    def _tell(self, at: float, correction: Amount) -> None:
-        """Keep a correction of what was sent at a time, for the fleet."""
+    def _add_correction(self, at: float, correction: Amount) -> None:
+        """Keep a correction of what was sent at a time, for the next report."""
         if correction:
-            self._fresh_since = min(self._fresh_since, at)
-            self._fresh += correction
+            self._unreported_since = min(self._unreported_since, at)
+            self._unreported += correction
 
     def _collect(self, now: float) -> None:
-        """Take the draws whose time has come; give back what nobody has used."""
+        """Move draws whose time has come into the stock; return what is unused."""
         if self._stock and now - max(self._stock_at, self._need_at) > STALE:
-            self._tell(now, _NOTHING - self._stock)
+            self._add_correction(now, _NOTHING - self._stock)
             self._stock = _NOTHING
         while self._drawn and self._drawn[0][0] <= now:
             self._stock_at, amount = self._drawn.popleft()
             self._stock += amount
             if now - self._stock_at > STALE:  # long overdue: together they would be a burst
-                self._tell(now, _NOTHING - amount)
+                self._add_correction(now, _NOTHING - amount)
                 self._stock -= amount
 
     def _covered_at(self, need: Amount) -> float:
-        """Return when what is drawn allows for a request, infinity if it does not."""
+        """Return when the draws cover a request, infinity if they do not."""
         covered = self._stock
         for at, amount in self._drawn:
             covered += amount
@@ -198,44 +198,44 @@ class SharedSpending(Spending):
         return math.inf
 
     def _want(self, now: float, need: Amount) -> None:
-        if self._need is None or now - self._need_at > STALE:  # also where all stood still
+        if self._need is None or now - self._need_at > STALE:  # or after a pause of everything
             self._waits_since = now
         self._need, self._need_at = need, now
-        if self._alone is None and self._is_forsaken(now):
-            self._go_alone(now)
+        if self._local is None and self._waited_too_long(now):
+            self._go_local(now)
         elif self.due_at() < self.planned:
-            self.planned = -math.inf  # no need to say it twice
-            if self._wake(self):  # nobody can ask
+            self.planned = -math.inf  # wake it once
+            if self._wake(self):  # no thread
                 self._asked_at = now
                 self.planned = math.inf
                 self._failures += 1
-                if self._alone is None:
-                    self._go_alone(now)
+                if self._local is None:
+                    self._go_local(now)
 
-    def _is_forsaken(self, now: float) -> bool:
-        """Tell whether somebody has waited for too long without a word from the fleet."""
-        is_overdue = self._waits_since is not None and now - self._waits_since > ALONE_AFTER
-        return is_overdue and now - self._asked_at > ALONE_AFTER and not self._drawn
+    def _waited_too_long(self, now: float) -> bool:
+        """Return whether a request has waited too long without a reply."""
+        is_overdue = self._waits_since is not None and now - self._waits_since > LOCAL_AFTER
+        return is_overdue and now - self._asked_at > LOCAL_AFTER and not self._drawn
 
-    # -- What the coordinator asks, and brings -----------------------------------------------------
+    # -- Called by the coordinator -----------------------------------------------------------------
 
     def due_at(self) -> float:
-        """Return when to draw next, on this process' clock; never while nothing is to be told."""
+        """Return the time of the next draw, by this process' clock; infinity while unused."""
         regular = self._asked_at + RENEW_EVERY * (0.5 + self._jitter)
-        if self._alone is None and self._need is not None and not self._failures:
+        if self._local is None and self._need is not None and not self._failures:
             return max(self._asked_at + self._gap, self._drawn_until - REFILL)
-        is_busy = self._need is not None or self._unused or self._fresh or self._sent
+        is_busy = self._need is not None or self._unused or self._unreported or self._unconfirmed
         return regular if is_busy else math.inf
 
     def ask(self, now: float) -> DrawRequest:
-        """Return what to draw, and to tell."""
+        """Return the next draw request, with corrections."""
         self._asked_at = now
         self._jitter = self._next_jitter()
         self._collect(now)
         if self._need is not None and now - self._need_at > STALE and not self._waiting():
             self._need, self._waits_since = None, None
-        if not self._sent and self._fresh:
-            self._hand_over(self._fresh)
+        if not self._unconfirmed and self._unreported:
+            self._number_corrections(self._unreported)
         return DrawRequest(
             member=self.member,
             budget=self.budget,
@@ -243,24 +243,24 @@ class SharedSpending(Spending):
             serial=self._serial,
             wants=self._wants(),
             has_unused=self._drawn_until > now + REFILL,
-            corrections=self._sent,
-            age=max(0.0, now - self._sent_since) if self._sent else 0.0,
-            depth=self._learnt.largest,
-            kept_back=self._learnt.kept_back,
+            corrections=self._unconfirmed,
+            age=max(0.0, now - self._unconfirmed_since) if self._unconfirmed else 0.0,
+            depth=self._meter.largest,
+            kept_back=self._meter.kept_back,
             paid_for=Amount(self._paid_until.requests - now, self._paid_until.tokens - now),
             held=self._held,
         )
 
     def conclude(self, request: DrawRequest, result: DrawReply | Exception, now: float) -> None:
-        """Take what came of a draw."""
+        """Apply the result of a draw."""
         if not isinstance(result, DrawReply):
             self._failures += 1
             is_left = bool(self._drawn) or _covers(self._stock, self._need or _NOTHING)
-            if self._alone is None and self._need is not None and not is_left:
-                self._go_alone(now)
+            if self._local is None and self._need is not None and not is_left:
+                self._go_local(now)
             return
         self._failures = 0
-        self._alone, self._reply, self._sent = None, result, _NOTHING
+        self._local, self._reply, self._unconfirmed = None, result, _NOTHING
         self._waits_since = now
         paid = result.paid_for
         self._paid_until = Amount(now + paid.requests, now + paid.tokens)
@@ -269,25 +269,25 @@ class SharedSpending(Spending):
         self._drawn = deque(sorted([*self._drawn, *times], key=lambda draw: draw[0]))
 
     def leave(self, now: float) -> DrawRequest | None:
-        """Give back what was not used, and forget the fleet; ``None`` if nothing is to be told."""
-        has_told = self._reply is not None
-        if not self._sent:
-            self._hand_over(self._fresh - self._unused)
+        """Return the request that returns unused draws; ``None`` if there is nothing to report."""
+        has_joined = self._reply is not None
+        if not self._unconfirmed:
+            self._number_corrections(self._unreported - self._unused)
         request = replace(self.ask(now), ttl=0.0, wants=())
-        self._forget()
-        self._sent = self._fresh = _NOTHING
-        return request if has_told or request.corrections else None
+        self._reset()
+        self._unconfirmed = self._unreported = _NOTHING
+        return request if has_joined or request.corrections else None
 
-    def _hand_over(self, corrections: Amount) -> None:
-        """Give what is to be told a number: until it has arrived nothing else is told."""
-        self._sent, self._fresh = corrections, _NOTHING
-        self._sent_since, self._fresh_since = self._fresh_since, math.inf
+    def _number_corrections(self, corrections: Amount) -> None:
+        """Give corrections a serial: no others are reported until they have arrived."""
+        self._unconfirmed, self._unreported = corrections, _NOTHING
+        self._unconfirmed_since, self._unreported_since = self._unreported_since, math.inf
         self._serial += 1
 
     def _wants(self) -> tuple[Amount, ...]:
-        """Return what to draw: for the first who waits what is missing, for others the usual."""
-        if self._need is None or self._alone is not None:
-            return ()  # what a silent server did later would be lost
+        """Return what to draw: what the first waiting request lacks, averages for others."""
+        if self._need is None or self._local is not None:
+            return ()  # a server that replies too late would lose them
         unused = self._unused
         missing = self._need - unused
         first = Amount(max(0.0, missing.requests), max(0.0, missing.tokens))
@@ -298,17 +298,17 @@ class SharedSpending(Spending):
 
     @property
     def _unused(self) -> Amount:
-        """Return all that was drawn and not used."""
+        """Return all unused draws."""
         return sum((amount for _, amount in self._drawn), self._stock)
 
     @property
     def _drawn_until(self) -> float:
-        """Return when the last of the draws may be used."""
+        """Return the time of the last draw."""
         return self._drawn[-1][0] if self._drawn else -math.inf
 
     @property
     def _gap(self) -> float:
-        """Return the least seconds between two draws."""
+        """Return the minimum seconds between two draws."""
         return max(GAP, self._members * GAP_PER_MEMBER)
 
     @property
@@ -317,20 +317,20 @@ class SharedSpending(Spending):
 
     @property
     def _held(self) -> Amount:
-        """Return what the last period holds, as last heard."""
+        """Return what the last period holds, by the last reply."""
         if self._reply is None:
             return _NOTHING
         total = Amount(self.budget.requests or 0, self.budget.tokens or 0)
         return total - self._reply.left
 
-    def _go_alone(self, now: float) -> None:
-        """Spend an even part of the budget, once what is known to be drawn has been spent.
+    def _go_local(self, now: float) -> None:
+        """Spend an even part of the budget, once what is known to be drawn is paid for.
 
-        The part is one of time: a request that takes much of the budget may still go.
+        Its period is longer, not its amount smaller: a large request stays possible.
         """
         part = min(LONGEST, self.budget.per * self._members)
-        self._alone, self._alone_since = Spending(replace(self.budget, per=part)), now
-        self._alone.begin_after(self._paid_until.requests, self._paid_until.tokens)
+        self._local, self._local_since = Spending(replace(self.budget, per=part)), now
+        self._local.begin_after(self._paid_until.requests, self._paid_until.tokens)
 
 
 def _covers(stock: Amount, need: Amount) -> bool:

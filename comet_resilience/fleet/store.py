@@ -1,7 +1,7 @@
-"""The Redis edge: the one file that knows a client. Blocking, for a thread of its own.
+"""The Redis edge: the only file that knows a client. It blocks, in a thread of its own.
 
 The client is redis-py's or one with the same methods. Every command has a short timeout and no
-retry of the client's: the next renewal is the retry, and nothing that is lost does harm.
+retry: the next renewal is the retry, and a lost command is harmless.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from .draws import DrawReply, DrawRequest, parse_draw_reply
 from .message import NO_REPLY, Addressed, ShareReply, StoreError, parse_share_reply
 from .scope import RedisSource
 
-#: Seconds that a command may take, and a connection.
+#: Timeout of a command and of connecting, in seconds.
 COMMAND_TIMEOUT: Final = 0.25
-_MOST_WORDS: Final = 200
+_REASON_SHOWN: Final = 200
 INSTALL: Final = "pip install 'comet-resilience[redis]'"
 
 
 class Script(NamedTuple):
-    """A script, and the digest by which Redis names it; nothing is protected by that."""
+    """A script, and the digest by which Redis names it (it protects nothing)."""
 
     text: str
     digest: str
@@ -36,9 +36,10 @@ class Script(NamedTuple):
 
 @cache
 def script(name: str = "sync") -> Script:
-    """Return one of the scripts."""
-    path = files("comet_resilience.fleet").joinpath(f"{name}.lua")
-    text = path.read_text(encoding="utf-8")
+    """Return one of the scripts, after the fragment that they share."""
+    room = files("comet_resilience.fleet")
+    texts = (room.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in ("batch", name))
+    text = "".join(texts)
     return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
@@ -69,7 +70,7 @@ def client_maker(redis: RedisSource) -> Callable[[], Any]:
         )
 
     try:
-        with closing(make()) as client:  # parses the URL and its options, without connecting
+        with closing(make()) as client:  # parses the URL and its options, does not connect
             client.connection_pool.make_connection()
         is_sound = not _has_stray_password(url)
     except Exception:  # noqa: BLE001 - its text may contain a part of the password
@@ -97,12 +98,12 @@ class Store:
         self._client: Any = None
 
     def send(self, asked: Sequence[Addressed]) -> list[ShareReply | StoreError]:
-        """Ask the script, once for all scopes; return an error for one without a reply.
+        """Run the script once for all scopes; return an error for a scope without a reply.
 
-        To a farewell there is none.
+        A member that leaves gets none.
 
         Raises:
-            StoreError: If it does not answer, or with what is no reply of the script.
+            StoreError: If there is no reply, or not one of the script.
 
         """
         keys = [key for one in asked for key in one.keys]
@@ -114,10 +115,10 @@ class Store:
         ]
 
     def draw(self, asked: Sequence[tuple[str, DrawRequest]]) -> list[DrawReply | StoreError]:
-        """Draw on budgets, each with its key; return an error for one without a reply.
+        """Draw on budgets, each with its key; return an error for a budget without a reply.
 
         Raises:
-            StoreError: If the script does not answer, or with what is no reply of it.
+            StoreError: If there is no reply, or not one of the script.
 
         """
         arguments = [text for _, request in asked for text in request.arguments()]
@@ -128,11 +129,11 @@ class Store:
         ]
 
     def forget(self) -> None:
-        """Leave the connection to the process that it belongs to."""
+        """Drop the connection without closing it: it belongs to the parent process."""
         self._client = None
 
     def close(self) -> None:
-        """Close the connection; a later use makes another."""
+        """Close the connection; a later use opens another."""
         client, self._client = self._client, None
         if client is not None:
             try:
@@ -147,18 +148,18 @@ class Store:
             return self._evaluate(script, len(keys), (*keys, *arguments))
         except StoreError:
             raise
-        except BaseException as error:  # noqa: BLE001 - whatever a client raises: no answer
+        except BaseException as error:  # noqa: BLE001 - a client may raise anything
             raise StoreError(f"{type(error).__name__}: {_words(error)}") from None
 
     def _connect(self) -> Any:
         try:
             client = self._make()
-        except ValueError:  # what a malformed URL is quoted in, password and all
+        except ValueError:  # its text may quote a malformed URL, password included
             raise StoreError("the function that makes the client raised ValueError") from None
         if isawaitable(client):
             if iscoroutine(client):
                 client.close()
-            raise StoreError("the function that makes the client made an asynchronous one")
+            raise StoreError("the function that makes the client returned an asynchronous one")
         return client
 
     def _evaluate(self, script: Script, keys: int, arguments: tuple[str, ...]) -> object:
@@ -166,21 +167,21 @@ class Store:
         try:
             return client.evalsha(script.digest, keys, *arguments)
         except Exception as error:
-            # Each client has a class of its own for it, all with this name.
+            # Each client library has its own class of this name.
             if type(error).__name__ != "NoScriptError":
                 raise
             return client.eval(script.text, keys, *arguments)
 
 
 def _each(raw: object, number: int) -> Sequence[object]:
-    """Return the replies to so many."""
+    """Return the list of replies, one for each scope or budget."""
     if isinstance(raw, (str, bytes)) or not isinstance(raw, Sequence) or len(raw) != number:
         raise StoreError(NO_REPLY)
     return raw
 
 
 def _error_in(reply: object) -> StoreError:
-    """Return the error that the script tells of one scope."""
+    """Return the error that the script reports for one scope."""
     if isinstance(reply, Sequence) and len(reply) == 1 and isinstance(reply[0], (str, bytes)):
         text = reply[0] if isinstance(reply[0], str) else reply[0].decode("utf-8", "replace")
         return StoreError(_words(text))
@@ -188,4 +189,4 @@ def _error_in(reply: object) -> StoreError:
 
 
 def _words(error: object) -> str:
-    return printable(str(error))[:_MOST_WORDS]
+    return printable(str(error))[:_REASON_SHOWN]

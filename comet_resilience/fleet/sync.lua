@@ -1,22 +1,20 @@
 -- Renews a member's shares of a fleet's limits, one scope after the other, and commits new limits
--- that are still wanted.
+-- unless another member was faster.
 --
 -- KEYS     two for each scope, all in one slot of a cluster:
 --          hash: member -> "expires:in_use:want:held:share:since:epoch:rate"
 --          hash: limit, version, epoch, born, state
--- ARGV     so many for each scope, in the same order:
+-- ARGV     13 for each scope, in the same order:
 --          member, in_use, want, share, epoch, rate, ttl, learn, limit,
---          version, new_limit, new_epoch, new_state   (the last four: a commit, or "" and ignored)
+--          version, new_limit, new_epoch, new_state   (the last four: a commit, or "" for none)
 --
--- Times are milliseconds of this server's clock; clients get and give durations only. A ttl of 0
--- is a farewell. Doing it twice changes nothing: a reply may be lost. The reply has one list for
--- each scope; where its keys are of another type, the error alone.
+-- Times are milliseconds of this server's clock; clients send and receive durations only. With a
+-- ttl of 0 the member leaves. The script is idempotent, because a reply may be lost.
 --
--- Nobody's share is raised above what the others have left, so the sum of what is held never
--- exceeds the limit, whatever the order in which members come. A member whose share is lowered
--- holds the old one until it comes again: until then it may not know.
+-- A share is never raised above what the others leave, so the sum of what is held never exceeds
+-- the limit, in whatever order members renew. A member whose share is lowered holds the old one
+-- until its next renewal: until then it may not know.
 
-local ARGUMENTS = 13
 local TURN = 1000   -- how long a share lasts where there are more members than slots
 local MOST = 1000000
 local LONGEST = 600000
@@ -30,12 +28,12 @@ local function whole(text, most)
   return math.max(0, math.min(most, math.floor(number)))
 end
 
--- Tells whether a time to live is not over, and is one of ours: the clock may have been set back.
+-- Returns whether an entry is valid; one that ends too late is from before the clock was set back.
 local function lasts(expires)
   return expires and expires > now and expires <= now + LONGEST
 end
 
-local function renew(members_key, limit_key, arguments)
+local function renew(arguments, members_key, limit_key)
   local me = arguments[1]
   local ttl = whole(arguments[7], LONGEST) or 0
   if ttl == 0 then
@@ -43,7 +41,7 @@ local function renew(members_key, limit_key, arguments)
     return {}
   end
 
-  -- The fleet's limit. Lost or damaged, it begins again with what this member remembers.
+  -- The fleet's limit. If lost or damaged, it starts again with what this member remembers.
   local kept = redis.call('HMGET', limit_key, 'limit', 'version', 'epoch', 'born', 'state')
   local limit, version = whole(kept[1], MOST), whole(kept[2], 1e15)
   local epoch, born, state = whole(kept[3], 1e15), whole(kept[4], 1e15), kept[5]
@@ -62,7 +60,7 @@ local function renew(members_key, limit_key, arguments)
                'state', state)
   end
 
-  -- Who is there. What has expired, or is no entry of ours, is removed.
+  -- The members. Expired and malformed entries are removed.
   local mine = {
     name = me, in_use = whole(arguments[2], MOST) or 0, want = whole(arguments[3], MOST) or 0,
     share = whole(arguments[4], MOST) or 0, since = now, epoch = whole(arguments[5], 1e15) or 0,
@@ -89,7 +87,7 @@ local function renew(members_key, limit_key, arguments)
         share = whole(share, MOST), since = math.min(now, tonumber(since)),
       }
       members[#members + 1] = other
-      -- Who has missed several renewals may be dead: what it had in flight is no longer there.
+      -- A member that has missed several renewals may be dead, with nothing in flight any more.
       if expires - now > ttl / 2 then others_in_use = others_in_use + other.in_use end
       others_hold = others_hold + whole(held, MOST)
       others_want = others_want + other.want
@@ -98,8 +96,8 @@ local function renew(members_key, limit_key, arguments)
     end
   end
 
-  -- Max-min fairness in whole slots: everybody up to a level, and one more for some of those who
-  -- want it. Who has that one keeps it; where there are more members than slots they take turns.
+  -- Max-min fairness in whole slots: each member gets up to a level, and some of those that want
+  -- more one extra slot, which they keep; where members outnumber slots they take turns.
   local function fair_share()
     table.sort(members, function(a, b) return a.want < b.want end)
     local left, level, extra = limit, nil, 0
@@ -112,7 +110,7 @@ local function renew(members_key, limit_key, arguments)
       end
       left = left - member.want
     end
-    if not level then  -- enough for all: some of what is left over, for those who come next
+    if not level then  -- enough for all: a part of the rest in advance
       return mine.want + math.min(math.ceil((mine.want + 1) / 2), math.floor(left / #members))
     end
     if mine.want <= level then return mine.want end
@@ -134,8 +132,8 @@ local function renew(members_key, limit_key, arguments)
     return level + (before < extra and 1 or 0)
   end
 
-  -- Everybody has run out, as after a long silence of this server or where its clock has jumped:
-  -- they come back one by one and go on with what they had. Whoever is first must not take it all.
+  -- All members have expired, as after a long outage of this server or a jump of its clock: they
+  -- come back one by one and keep their former shares. The first one must not take everything.
   if born > now or (not known and #members == 1 and mine.share > 0) then
     born = now
     redis.call('HSET', limit_key, 'born', born)
@@ -160,17 +158,4 @@ local function renew(members_key, limit_key, arguments)
            committed, contended, state }
 end
 
-local replies = {}
-for scope = 1, #KEYS / 2 do
-  local arguments = {}
-  for place = 1, ARGUMENTS do arguments[place] = ARGV[ARGUMENTS * (scope - 1) + place] end
-  local done, reply = pcall(renew, KEYS[2 * scope - 1], KEYS[2 * scope], arguments)
-  if not done then  -- an error as the server says it, without the place in this script
-    local words = type(reply) == 'table' and reply.err or tostring(reply)
-    words = string.gsub(words, '^@?user_script:%d+: ', '')
-    if string.sub(words, 1, 9) ~= 'WRONGTYPE' then return redis.error_reply(words) end
-    reply = { words }
-  end
-  replies[scope] = reply
-end
-return replies
+return batch(renew, 2, 13)

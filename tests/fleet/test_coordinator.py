@@ -409,7 +409,7 @@ def test_the_end_of_the_process_waits_once_for_all_clients_that_hang(
     monkeypatch.setattr(coordinator, "clock", lambda: now[0])
     coordinator._at_exit()
     assert len(waited) == 100
-    assert sum(waited) == pytest.approx(coordinator.FAREWELL)
+    assert sum(waited) == pytest.approx(coordinator.EXIT_TIMEOUT)
 
 
 def ask_once(url: str) -> None:

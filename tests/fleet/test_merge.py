@@ -10,13 +10,13 @@ import pytest
 from comet_resilience.fleet.memory import Count, save
 from comet_resilience.fleet.merge import (
     DRAIN_MOST,
+    FleetLimit,
     Sample,
     SampledAttempt,
-    Understanding,
     ceiling,
-    is_needed,
     merge,
-    understand,
+    needs_commit,
+    rebuild,
 )
 from comet_resilience.fleet.message import Commit, ShareReply, ShareRequest
 from comet_resilience.limits.algorithm import StepBack
@@ -42,7 +42,7 @@ def after(
     reply: ShareReply, sample: Sample, request: ShareRequest = ASK
 ) -> tuple[StepBack, Commit]:
     """The algorithm after one member's news, and the commit."""
-    fleet = understand(reply, StepBack(20, 1, 64), "")
+    fleet = rebuild(reply, StepBack(20, 1, 64), "")
     commit = merge(fleet, sample, reply, request, 0.5)
     assert isinstance(fleet.algorithm, StepBack)
     return fleet.algorithm, commit
@@ -219,19 +219,19 @@ def test_when_there_is_anything_to_commit(
 ) -> None:
     reply = replace(SEEN, **{"state": steady(), **changes})
     remembered = "" if reply.state else steady()
-    assert is_needed(understand(reply, StepBack(20, 1, 64), remembered), sample, reply) is needed
+    assert needs_commit(rebuild(reply, StepBack(20, 1, 64), remembered), sample, reply) is needed
 
 
 def test_without_a_state_the_memory_of_a_member_counts_then_the_limit() -> None:
-    fresh = understand(SEEN, StepBack(8, 1, 64), steady(level=17))
+    fresh = rebuild(SEEN, StepBack(8, 1, 64), steady(level=17))
     assert fresh.algorithm.limit == 17
-    fresh = understand(SEEN, StepBack(8, 1, 64), "garbage")
+    fresh = rebuild(SEEN, StepBack(8, 1, 64), "garbage")
     assert fresh.algorithm.limit == SEEN.limit
-    assert understand(replace(SEEN, limit=500), StepBack(8, 1, 64), "").algorithm.limit == 64
+    assert rebuild(replace(SEEN, limit=500), StepBack(8, 1, 64), "").algorithm.limit == 64
 
 
 def test_a_fixed_limit_stays_what_it_is() -> None:
-    fleet = Understanding(FixedLimit(20), Count(at=NOW))
+    fleet = FleetLimit(FixedLimit(20), Count(at=NOW))
     row = tuple(
         SampledAttempt(age=0.01, in_flight=20, known_in_flight=20, epoch=4) for _ in range(9)
     )
@@ -242,7 +242,7 @@ def test_a_fixed_limit_stays_what_it_is() -> None:
 
 
 def test_a_fixed_limit_of_which_nothing_is_known_stays_what_it_is() -> None:
-    assert understand(replace(SEEN, limit=500), FixedLimit(20), "garbage").algorithm.limit == 20
+    assert rebuild(replace(SEEN, limit=500), FixedLimit(20), "garbage").algorithm.limit == 20
 
 
 def test_refusals_that_would_have_one_number_are_numbered_one_after_the_other() -> None:
@@ -252,7 +252,7 @@ def test_refusals_that_would_have_one_number_are_numbered_one_after_the_other() 
     )
     algorithm, _ = after(reply, Sample(refused=row[:1]))
     number = algorithm.refused_numbers[-1]
-    fleet = understand(reply, StepBack(20, 1, 64), "")
+    fleet = rebuild(reply, StepBack(20, 1, 64), "")
     assert isinstance(fleet.algorithm, StepBack)
     fleet.algorithm.refused_numbers.extend([number, number + 1])
     merge(fleet, Sample(refused=row[:1]), reply, ASK, 0.5)

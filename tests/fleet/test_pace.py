@@ -6,16 +6,16 @@ import pytest
 
 from comet_resilience.fleet.pace import (
     GAP,
-    HUNGRY_GAP,
     RENEW_EVERY,
     SURPLUS_GAP,
     TTL,
+    WAITING_GAP,
     next_renewal,
     renew_every,
     time_to_live,
 )
 
-CALM = {"is_urgent": False, "is_hungry": False, "is_new": False, "has_surplus": False}
+CALM = {"is_urgent": False, "is_waiting": False, "is_new": False, "has_surplus": False}
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ CALM = {"is_urgent": False, "is_hungry": False, "is_new": False, "has_surplus": 
     [
         (6, (), RENEW_EVERY),
         (6, ("is_new",), RENEW_EVERY),
-        (6, ("is_hungry", "is_new"), GAP),
-        (6, ("is_hungry",), HUNGRY_GAP),
-        (6, ("is_urgent", "is_hungry"), GAP),
+        (6, ("is_waiting", "is_new"), GAP),
+        (6, ("is_waiting",), WAITING_GAP),
+        (6, ("is_urgent", "is_waiting"), GAP),
         (6, ("has_surplus",), SURPLUS_GAP),
         (100, (), 1.0),
-        (100, ("is_hungry",), 1.0),
+        (100, ("is_waiting",), 1.0),
         (100, ("has_surplus",), 0.2),
         (1_000, ("is_urgent",), 0.5),
         (1_000, (), 10.0),

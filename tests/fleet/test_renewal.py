@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from comet_resilience.fleet.memory import Count, save
-from comet_resilience.fleet.merge import Sample, SampledAttempt
+from comet_resilience.fleet.merge import Sample, SampledAttempt, level_of
 from comet_resilience.fleet.message import (
     Addressed,
     ShareReply,
     ShareRequest,
     StoreError,
 )
-from comet_resilience.fleet.renewal import COMMIT_TRIES, Asked, Renewal, exchange
+from comet_resilience.fleet.renewal import COMMIT_TRIES, Renewal, RenewalRequest, exchange
 from comet_resilience.fleet.sampler import Sampler
 from comet_resilience.fleet.scope import Keys
 from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
@@ -73,9 +73,11 @@ class Script:
         return replace(SEEN, version=self.version)
 
 
-def asked(sample: Sample, make: Callable[[], LimitAlgorithm] = make, keys: Keys = KEYS) -> Asked:
+def asked(
+    sample: Sample, make: Callable[[], LimitAlgorithm] = make, keys: Keys = KEYS
+) -> RenewalRequest:
     """A share's part with such a sample."""
-    return Asked(
+    return RenewalRequest(
         request=ASK,
         keys=keys,
         maximum=1_000,
@@ -101,7 +103,7 @@ def test_without_news_the_answer_is_the_renewal() -> None:
     assert script.asked == [ASK]
     assert renewal.is_reported
     assert not renewal.reply.committed
-    assert renewal.fleet.level == 20
+    assert level_of(renewal.fleet.algorithm) == 20
 
 
 def test_news_are_committed_over_the_version_that_was_read() -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from comet_resilience.events import FleetState
 from comet_resilience.fleet.memory import Count
-from comet_resilience.fleet.merge import Understanding, understand
-from comet_resilience.fleet.message import ShareReply
-from comet_resilience.fleet.pace import HUNGRY_GAP, IDLE, KEPT, RENEW_EVERY, SURPLUS_GAP, TTL
+from comet_resilience.fleet.merge import FleetLimit, rebuild
+from comet_resilience.fleet.message import ShareReply, StoreError
+from comet_resilience.fleet.pace import IDLE, KEPT, RENEW_EVERY, SURPLUS_GAP, TTL, WAITING_GAP
 from comet_resilience.fleet.renewal import MOST_SCOPES, Renewal
-from comet_resilience.fleet.share import JOIN_WITHIN, FleetShare, alone, due_together
+from comet_resilience.fleet.share import JOIN_WITHIN, FleetShare, due_together, local_algorithm
 from comet_resilience.limits.account import Account
 from comet_resilience.limits.algorithm import LimitAlgorithm, StepBack
 from comet_resilience.limits.blame import Judgement
@@ -59,7 +59,7 @@ class Member:
         """One renewal that is answered."""
         report = self.share.ask(self.now)
         reply = replace(ANSWER, **changes)
-        fleet = understand(reply, self.share.make(), "")
+        fleet = rebuild(reply, self.share.make(), "")
         if isinstance(fleet.algorithm, StepBack):
             fleet.algorithm.level, fleet.algorithm.allowance = reply.limit, 0
         self.share.take(report, Renewal(reply, fleet, is_reported=True), self.now)
@@ -67,7 +67,7 @@ class Member:
 
     def fail(self) -> None:
         """One renewal that is not."""
-        self.share.fail(self.share.ask(self.now), self.now, "Redis is away")
+        self.share.conclude(self.share.ask(self.now), StoreError("Redis is away"), self.now)
 
     def send(self, number: int = 1) -> list[Any]:
         """Send some attempts."""
@@ -172,8 +172,8 @@ def test_alone_it_steps_back_but_never_grows_beyond_its_part() -> None:
     ],
 )
 def test_what_a_process_permits_itself_alone(known: ShareReply | None, limit: int) -> None:
-    assert alone(make(), known).limit == limit
-    assert alone(FixedLimit(8), known).limit == limit
+    assert local_algorithm(make(), known).limit == limit
+    assert local_algorithm(FixedLimit(8), known).limit == limit
 
 
 def test_a_refusal_is_told_at_once_and_its_slot_withheld_until_the_answer() -> None:
@@ -251,7 +251,7 @@ def test_it_asks_soon_when_somebody_waits_and_when_it_holds_too_much() -> None:
     ("in_flight", "waiting", "reply", "seconds"),
     [
         (3, 4, {"share": 5}, RENEW_EVERY),  # there are slots: nobody need be asked
-        (5, 4, {"share": 5}, HUNGRY_GAP),
+        (5, 4, {"share": 5}, WAITING_GAP),
         (5, 4, {"share": 5, "limit": 5}, RENEW_EVERY),  # it has all
         (2, 0, {"share": 5}, SURPLUS_GAP),
         (3, 0, {"share": 5}, RENEW_EVERY),
@@ -376,7 +376,7 @@ def test_news_that_others_overtook_go_with_the_next_report() -> None:
     member.share.refused(ticket, member.now, 0, 2.0, 0.5)
     member.end(ticket)
     report = member.share.ask(member.now)
-    fleet = understand(ANSWER, make(), "")
+    fleet = rebuild(ANSWER, make(), "")
     member.share.take(report, Renewal(ANSWER, fleet, is_reported=False), member.now)
     assert member.share.limit == 3  # the slot is withheld until the fleet has heard
     (outcome,) = member.share.ask(member.now).sample.refused
@@ -407,7 +407,7 @@ class Team:
         reply = replace(ANSWER, **changes)
         algorithm = StepBack(8, 1, 64)
         algorithm.level, algorithm.allowance = reply.limit - (not hold), int(not hold)
-        fleet = Understanding(algorithm, Count())
+        fleet = FleetLimit(algorithm, Count())
         one.take(report, Renewal(reply, fleet, is_reported=True), self.now)
         one.planned = math.inf
 
@@ -431,7 +431,7 @@ def test_a_model_below_a_full_account_wants_one_more_slot_and_does_not_hurry() -
     slots = team.below[0].slots
     slots.in_flight, slots.waiting = 1, 100
     assert share.ask(team.now).request.want == 1 + 4 + 1
-    assert share.due_at() == pytest.approx(team.now + HUNGRY_GAP)
+    assert share.due_at() == pytest.approx(team.now + WAITING_GAP)
     team.slots.in_flight = 4
     assert share.ask(team.now).request.want == 1 + 1
     assert share.due_at() == pytest.approx(team.now + RENEW_EVERY)

@@ -11,7 +11,7 @@ import pytest
 
 from comet_resilience.fleet.draws import Amount, DrawReply, DrawRequest
 from comet_resilience.fleet.pace import RENEW_EVERY
-from comet_resilience.fleet.spending import ALONE_AFTER, STALE, SharedSpending
+from comet_resilience.fleet.spending import LOCAL_AFTER, STALE, SharedSpending
 from comet_resilience.limits.budget import Budget
 from tests.bench.sim.fleet_budget import Spenders
 from tests.bench.sim.gateways import Account, Bucket, request_weight
@@ -200,7 +200,7 @@ def test_nobody_waits_for_a_thread_that_hangs_or_cannot_start(why: str) -> None:
         assert member.ready() > 0
         for _ in range(9):  # as its timer looks
             assert member.ready() > 0
-            member.now += ALONE_AFTER / 8
+            member.now += LOCAL_AFTER / 8
     assert member.ready() == 0
 
 

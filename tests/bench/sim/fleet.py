@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from comet_resilience.fleet.draws import DrawReply, DrawRequest, parse_draw_reply
 from comet_resilience.fleet.message import Addressed, ShareReply, StoreError, parse_share_reply
-from comet_resilience.fleet.renewal import Asked, Renewal, exchange
+from comet_resilience.fleet.renewal import Renewal, RenewalRequest, exchange
 from comet_resilience.fleet.scope import keys_of
 from comet_resilience.fleet.share import FleetShare, due_together
 from comet_resilience.fleet.store import script
@@ -123,9 +123,9 @@ class VirtualCoordinator:
             asked = [self.limiter.adjust(_level(share), share.ask) for share in shares]
             self._loop.at(now + ONE_WAY, self._exchange, shares, asked)
             return
-        self._plan()
+        self._next_due()
 
-    def _plan(self) -> None:
+    def _next_due(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         for share in self.shares:
@@ -134,14 +134,14 @@ class VirtualCoordinator:
         if earliest < math.inf:
             self._timer = self._loop.call_at(earliest, self._look)
 
-    def _exchange(self, shares: Sequence[FleetShare], asked: Sequence[Asked]) -> None:
+    def _exchange(self, shares: Sequence[FleetShare], asked: Sequence[RenewalRequest]) -> None:
         results = exchange(self._server.send, asked)
         self._loop.at(self._loop.time() + ONE_WAY, self._take, shares, asked, results)
 
     def _take(
         self,
         shares: Sequence[FleetShare],
-        asked: Sequence[Asked],
+        asked: Sequence[RenewalRequest],
         results: Sequence[Renewal | Exception],
     ) -> None:
         for share, one, result in zip(shares, asked, results, strict=True):
@@ -158,7 +158,6 @@ def _parsed(raw: object, maximum: int) -> ShareReply:
 
 
 def _level(share: FleetShare) -> Level:
-    assert share.partition is not None
     return share.partition
 
 

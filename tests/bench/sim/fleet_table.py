@@ -24,7 +24,7 @@ from .scenario import Kind
 from .scenarios import BY_NAME
 
 SEEDS: Final = (1, 2, 3, 4, 5, 41, 42, 43, 44, 45)
-SIZES: Final = (10, 100, 1_000)
+SIZES: Final = (10, 100, 300, 1_000)
 _SCENARIO: Final = "k_10proc"
 
 
