@@ -8,10 +8,9 @@ calls every method under its lock.
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 from weakref import ref
 
 from ..verdict.rates import RateInWords, RateReading
@@ -31,10 +30,7 @@ from .slots import Slots
 from .snapshot import Load
 from .timer import Timer
 from .told import Told
-from .too_late import QuickestAnswers
-
-#: The order of waiters that stand back.
-_BEHIND_ALL: Final = sys.maxsize
+from .too_late import AnswerTimes, is_too_late, last_in_time
 
 
 class Body(Protocol):
@@ -202,7 +198,7 @@ class Partition:
         self.all_told: tuple[Told, ...] = (self.told,) if above is None else (self.told, above.told)
         self.opens_at: float | None = None
         self.pressed: Pressed[Waiter] = Pressed()
-        self.answers: QuickestAnswers = QuickestAnswers()
+        self.answers: AnswerTimes = AnswerTimes()
         self.timer: Timer = Timer()
         self.used_at: float = 0.0
         self._queue: Queue[Waiter] = Queue()
@@ -320,29 +316,29 @@ class Partition:
     def next_up(self, now: float) -> Waiter:
         """Return the next to send: the first, or through a closed gate the one sent least often.
 
-        Whom no answer would reach in time stands back behind the others.
+        Before one whom no answer would reach in time the last goes whom one does, if there is any.
         """
         head = self.head()
-        while self._stands_back(head, now):
-            self._queue.take_back()
-            head.order = _BEHIND_ALL
-            self._queue.push(head)
-            head = self.head()
         if self.gate.is_closed or head.host.is_closed:
             return min(self.waiters(), key=lambda waiter: (waiter.request.sent, waiter.order))
-        return head
+        return head if head.useful_until == math.inf else self._in_time(head, now)
 
-    def _stands_back(self, head: Waiter, now: float) -> bool:
-        """Tell whether no answer would reach the first in time, and it has not stood back yet."""
-        if head.useful_until == math.inf or head.order == _BEHIND_ALL or self.slots.waiting == 1:
-            return False
-        return self.answers.are_too_late(head.useful_until - now)
+    def _in_time(self, head: Waiter, now: float) -> Waiter:
+        """Return the first, or who goes before it since it is too late."""
+        usual = self.answers.usual
+        if not is_too_late(head, now, usual):
+            return head
+        alike = (waiter for waiter in self._queue if waiter.priority == head.priority)
+        last = last_in_time(alike, now, usual)
+        if last is None:
+            return head
+        self._queue.put_first(last)
+        return last
 
     def pop(self, waiter: Waiter | None = None) -> Waiter:
         """Remove a waiter from the queue, by default the first."""
         if waiter is None or waiter is self.head():
             waiter = self._queue.pop()
-            waiter.left = True
             self._wait_no_more(waiter)
         else:
             self.leave(waiter)

@@ -5,6 +5,7 @@
    several the one that was overtaken most. So the head of a priority waits for at most that many
    others, and one more for each further priority that waits.
 3. Within a priority the smallest item by ``<`` is next: a retry keeps the order of its request.
+   An item that was ``put_first`` goes before it.
 
 Turns are counted, not seconds: an urgent request is never behind thousands of others only because
 they have waited for long. With one priority the queue is a heap.
@@ -41,15 +42,20 @@ QueuedT = TypeVar("QueuedT", bound=Queued)
 class _Line(Generic[QueuedT]):
     """The items of one priority; it exists while at least one of them waits."""
 
-    __slots__ = ("heap", "overtaken", "waiting")
+    __slots__ = ("first", "heap", "overtaken", "waiting")
 
     def __init__(self) -> None:
         self.heap: list[QueuedT] = []
+        self.first: QueuedT | None = None  # of the heap's items, the one that was put first
         self.waiting: int = 0
         self.overtaken: int = 0
 
     def head(self) -> QueuedT:
         """Return the first item that still waits."""
+        if self.first is not None:
+            if not self.first.left:
+                return self.first
+            self.first = None
         while self.heap[0].left:
             heappop(self.heap)
         return self.heap[0]
@@ -86,7 +92,8 @@ class Queue(Generic[QueuedT]):
 
     def pop(self) -> QueuedT:
         """Remove and return the next item; all lower priorities are overtaken once more."""
-        one = self.take_back()
+        one = self.head()
+        self.leave(one)
         for priority, line in self._lines.items():
             if priority == one.priority:
                 line.overtaken = 0
@@ -94,16 +101,12 @@ class Queue(Generic[QueuedT]):
                 line.overtaken += 1
         return one
 
-    def take_back(self) -> QueuedT:
-        """Remove and return the next item to queue it elsewhere, which does not count as a turn."""
-        line = self._lines[self._next()]
-        one = line.head()
-        heappop(line.heap)
-        self._count_out(line, one.priority)
-        return one
+    def put_first(self, one: QueuedT) -> None:
+        """Make an item that waits the next one of its priority."""
+        self._lines[one.priority].first = one
 
     def leave(self, one: QueuedT) -> None:
-        """Remove an item that gives up."""
+        """Remove an item out of its turn."""
         one.left = True
         line = self._lines[one.priority]
         self._count_out(line, one.priority)

@@ -1,24 +1,31 @@
-"""Requests whose answers would come too late: others, whom an answer still reaches, go first. Pure.
+"""Requests whose answers would come too late: one that an answer still reaches goes first. Pure.
 
 Under more load than a limit lets through, strict FIFO order sends each request when its caller is
-about to give up: every answer is paid for, and nobody gets one. So whoever has less time left than
-any of the latest answers took stands back. It is not turned away: if nobody else waits it goes.
+about to give up: every answer is paid for, and hardly anybody gets one. Whoever has just enough
+time left is no better off, since that is where the queue settles. So then the last who came goes
+first, and has nearly all of its time for its answer.
+
+* The first is too late if it has less time left than three of four of the latest answers took.
+* It keeps its place, and is overtaken only by those who cannot wait for ever either and whom an
+  answer still reaches. If there is none it goes.
+* Only waiting makes a request too late. Whoever had less time than that from the start asks for
+  something quicker than what was answered, a few tokens beside long texts: nothing is known of it.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Protocol, TypeVar
 
-#: Answers that are remembered, and from how many on the quickest of them is believed.
+#: Answers that are remembered, and from how many on they are believed.
 _REMEMBERED: Final = 16
 _BELIEVED: Final = 4
-#: The share of the quickest time that an answer takes at the least.
-_LEAST: Final = 0.9
 
 
-class QuickestAnswers:
-    """The time in which answers of one partition come at best."""
+class AnswerTimes:
+    """The times in which the latest answers of one partition began."""
 
     __slots__ = ("_seconds",)
 
@@ -29,6 +36,37 @@ class QuickestAnswers:
         """Note how long an answer took to begin."""
         self._seconds.append(seconds)
 
-    def are_too_late(self, seconds_left: float) -> bool:
-        """Tell whether none of the latest answers took as little time as is left."""
-        return len(self._seconds) >= _BELIEVED and seconds_left < _LEAST * min(self._seconds)
+    @property
+    def usual(self) -> float:
+        """Return the seconds in which three of four answers begin, 0 while too few are known."""
+        known = len(self._seconds)
+        return sorted(self._seconds)[known * 3 // 4] if known >= _BELIEVED else 0.0
+
+
+class Timed(Protocol):
+    """One who waits: since when, until when an answer is of use, and its number as it came."""
+
+    since: float
+    useful_until: float
+    serial: int
+
+
+TimedT = TypeVar("TimedT", bound=Timed)
+
+
+def is_too_late(one: Timed, now: float, usual: float) -> bool:
+    """Tell whether waiting has left one too little time for an answer that takes as ``usual``."""
+    return one.useful_until - now < usual <= one.useful_until - one.since
+
+
+def last_in_time(waiting: Iterable[TimedT], now: float, usual: float) -> TimedT | None:
+    """Return the last who came of those who cannot wait for ever and are not too late."""
+    return max(
+        (
+            one
+            for one in waiting
+            if one.useful_until != math.inf and not is_too_late(one, now, usual)
+        ),
+        key=lambda one: one.serial,
+        default=None,
+    )

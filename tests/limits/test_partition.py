@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from comet_resilience import FixedLimit
 from comet_resilience.limits.algorithm import Ticket
 from comet_resilience.limits.gate import Standing
 from comet_resilience.limits.partition import Lease, Outcome, Partition
+from comet_resilience.limits.priority import NORMAL
 from comet_resilience.limits.views import view_of
 from comet_resilience.verdict.vocabulary import Signal
 
@@ -189,37 +191,66 @@ def _answered_in(seconds: float, times: int = 4) -> Partition:
     return partition
 
 
-def _waiting(partition: Partition, *left: float) -> list[Any]:
-    """Those who wait at time 0, of whom each has so many seconds left."""
+def _waiting(partition: Partition, *until: float, priority: int = NORMAL) -> list[Any]:
+    """Those who have waited since time 0, of whom each has until then."""
     loop: Any = Loop()
-    waiters = [partition.push(loop, None) for _ in left]
-    for waiter, seconds in zip(waiters, left, strict=True):
+    partition.used_at = 0.0
+    waiters = [partition.push(loop, None, priority=priority) for _ in until]
+    for waiter, seconds in zip(waiters, until, strict=True):
         waiter.useful_until = seconds
     return waiters
 
 
-def test_whom_no_answer_reaches_in_time_stands_back() -> None:
-    """Others go first, in their order, and then those who stood back, in theirs: none is lost."""
+def _served(partition: Partition, now: float) -> list[Any]:
+    """All who wait, in the order in which they go at that time; to look changes nothing."""
+    served = []
+    while partition.slots.waiting:
+        assert partition.next_up(now) is partition.next_up(now)
+        served.append(partition.pop(partition.next_up(now)))
+    return served
+
+
+def test_the_last_in_time_goes_before_one_whom_no_answer_reaches() -> None:
+    """Those who are too late keep their places, and go once there is nobody else: none is lost."""
     partition = _answered_in(1.0)
-    late, short, never, long = _waiting(partition, 0.5, 0.95, 0.1, 60.0)
-    order = []
-    for _ in range(4):
-        assert partition.next_up(0.0) is partition.next_up(0.0)
-        order.append(partition.pop(partition.next_up(0.0)))
-    assert order == [short, long, late, never]
+    late, first, never, last = _waiting(partition, 5.5, 6.5, 5.1, 60.0)
+    assert _served(partition, 5.0) == [last, first, late, never]
 
 
-def test_nobody_stands_back_for_what_is_not_known() -> None:
-    """Nor alone, nor behind one answer that was quick, nor before a later arrival for good."""
+def test_one_that_asks_for_something_quicker_keeps_its_place() -> None:
+    """Beside answers that take longer than all of its time nothing is known of its own."""
+    partition = _answered_in(30.0)
+    quick, *others = _waiting(partition, 5.0, 45.0, 45.0)
+    assert _served(partition, 4.0) == [quick, *others]
+
+
+def test_those_who_can_wait_for_ever_overtake_nobody() -> None:
+    """Whom a later slot serves as well does not take the last that is of use to another."""
+    partition = _answered_in(1.0)
+    waiting = _waiting(partition, 5.5, math.inf, math.inf)
+    assert _served(partition, 5.0) == waiting
+
+
+def test_who_goes_early_goes_before_its_own_priority_alone() -> None:
+    """And a turn is a turn: others are overtaken, and served for it."""
+    partition = _answered_in(1.0)
+    late = _waiting(partition, 5.5)
+    fresh = _waiting(partition, *[60.0] * 9)
+    low = _waiting(partition, 70.0, priority=NORMAL + 1)
+    assert _served(partition, 5.0) == [*fresh[:0:-1], *low, fresh[0], *late]
+
+
+def test_nobody_is_overtaken_for_what_is_not_known() -> None:
+    """By too few answers, or by some that were slow."""
     few = _answered_in(1.0, times=3)
-    first, _ = _waiting(few, 0.5, 60.0)
-    assert few.next_up(0.0) is first
-    alone = _answered_in(1.0)
-    (one,) = _waiting(alone, 0.5)
-    assert alone.next_up(0.0) is one
-    quick = _answered_in(1.0)
-    lease = grant(quick, 0.0)
-    quick.accept(lease, 0.2)
-    quick.release(lease, Outcome(Signal.SUCCESS), 9.0, 0.0, is_explained=False)
-    first, _ = _waiting(quick, 0.5, 60.0)
-    assert quick.next_up(0.0) is first
+    waiting = _waiting(few, 5.5, 60.0)
+    assert _served(few, 5.0) == waiting
+
+
+def test_a_few_slow_answers_make_nobody_too_late() -> None:
+    """One of four or fewer may have been an exception."""
+    partition = _answered_in(0.2)
+    lease = grant(partition, 0.0)
+    partition.release(lease, Outcome(Signal.SUCCESS), 9.0, 0.0, is_explained=False)
+    waiting = _waiting(partition, 15.0, 60.0)
+    assert _served(partition, 10.0) == waiting

@@ -169,11 +169,27 @@ def test_places_of_those_who_left_are_given_up() -> None:
     assert (queue.places, list(queue)) == (0, [])
 
 
-def test_one_that_is_taken_back_may_be_queued_anew() -> None:
-    """It has had no turn: nobody was overtaken, and nobody is counted twice."""
-    queue = queue_of(0, 0, 10)
-    first = queue.take_back()
-    assert queue.ahead_of(10) == 2
-    first.order = 9
-    queue.push(first)
-    assert [queue.pop().order for _ in range(3)] == [1, 9, 2]
+def test_one_that_is_put_first_is_the_next_of_its_priority() -> None:
+    """That is its turn: others are overtaken by it, and nobody is counted twice."""
+    queue = queue_of(0, 0, 0, 10)
+    *_, last, low = queue
+    queue.put_first(last)
+    assert (queue.head(), queue.ahead_of(10), queue.places) == (last, 4, 4)
+    assert [queue.pop().order for _ in range(4)] == [2, 0, 1, low.order]
+
+
+def test_one_that_was_put_first_and_left_stands_in_nobodys_way() -> None:
+    """And whoever is served out of the order gives up its place as well."""
+    queue = queue_of(0, 0, 0)
+    *_, last = queue
+    queue.put_first(last)
+    queue.leave(last)
+    assert [queue.pop().order for _ in range(2)] == [0, 1]
+    many: Queue[One] = Queue()
+    for order in range(1_000):
+        many.push(One(order))
+    for one in sorted(many, key=lambda one: -one.order)[:-1]:
+        many.put_first(one)
+        assert many.pop() is one
+    assert many.places <= 2 + 64
+    assert many.pop().order == 0
