@@ -127,6 +127,8 @@ class Slice:
 class Meter:
     """The charges of one unit: ``total`` per ``per`` seconds, with ``burst`` seconds at once.
 
+    ``total`` is infinity for a unit that the budget does not limit.
+
     ``paid_until`` is the time at which all charges are paid for (the theoretical arrival time of
     the algorithm); ``busy_since`` is the start of the current stretch with unpaid charges, as a
     correction of an earlier charge changes nothing any more. ``largest`` is the largest recent
@@ -145,10 +147,7 @@ class Meter:
 
     def ready_at(self, now: float, amount: float) -> float:
         """Return the earliest time for a charge: ``now`` if at once, infinity beyond the budget."""
-        if amount > self.total:
-            return math.inf
-        paid = self.paid_until - self._tolerance(amount)
-        return max(now, paid, self._period_has_room_at(now, amount))
+        return self.soonest(now, amount, 0, 0)
 
     def soonest(self, now: float, amount: float, before: float, open_charges: float) -> float:
         """Return a lower bound of ``ready_at`` once ``before`` more is charged.
@@ -252,47 +251,41 @@ class Spending:
         self.budget: Budget = budget
         self.requests: int = 0
         self.tokens: int = 0
-        self._requests = _meter(budget.requests, budget)
-        self._tokens = _meter(budget.tokens, budget)
+        self._requests = Meter(budget.requests or math.inf, budget.per, budget.burst)
+        self._tokens = Meter(budget.tokens or math.inf, budget.per, budget.burst)
         self._open = 0  # tokens of unsettled charges
 
     def ready_at(self, now: float, tokens: int) -> float:
         """Return when a request of so many tokens may go: ``now`` if at once."""
-        at = now if self._requests is None else self._requests.ready_at(now, 1)
-        return at if self._tokens is None else max(at, self._tokens.ready_at(now, tokens))
+        return max(self._requests.ready_at(now, 1), self._tokens.ready_at(now, tokens))
 
     def soonest(self, now: float, tokens: int, ahead: int) -> float:
         """Return a lower bound of ``ready_at`` for a request behind ``ahead`` others.
 
         Those are assumed to cost the average, and the charges under way nothing.
         """
-        at = now if self._requests is None else self._requests.soonest(now, 1, ahead, 0)
-        if self._tokens is None:
-            return at
         average = self.tokens / self.requests if self.requests else tokens
-        return max(at, self._tokens.soonest(now, tokens, ahead * average, self._open))
+        return max(
+            self._requests.soonest(now, 1, ahead, 0),
+            self._tokens.soonest(now, tokens, ahead * average, self._open),
+        )
 
     def begin_after(self, requests: float, tokens: float) -> None:
         """Treat the budget as spent until two times, of its requests and its tokens."""
-        for meter, until in ((self._requests, requests), (self._tokens, tokens)):
-            if meter is not None:
-                meter.paid_until = max(meter.paid_until, until)
+        self._requests.paid_until = max(self._requests.paid_until, requests)
+        self._tokens.paid_until = max(self._tokens.paid_until, tokens)
 
     def charge(self, now: float, tokens: int) -> Charge:
         """Charge a request that is sent now."""
         self.requests += 1
         self.tokens += tokens
         self._open += tokens
-        return Charge(
-            now,
-            tokens,
-            None if self._requests is None else self._requests.charge(now, 1),
-            None if self._tokens is None else self._tokens.charge(now, tokens),
-        )
+        of_requests, of_tokens = self._requests.charge(now, 1), self._tokens.charge(now, tokens)
+        return Charge(now, tokens, of_requests, of_tokens)
 
     def settle(self, charge: Charge, tokens: int) -> None:
         """Correct a charge to the tokens that were used; the first correction counts."""
-        if not charge.is_settled and self._tokens is not None:
+        if not charge.is_settled:
             self._tokens.note_answer(tokens)
         self._correct(charge, tokens)
 
@@ -302,7 +295,7 @@ class Spending:
 
     def refuse(self, charge: Charge) -> None:
         """Settle a request that was refused for load: it counts, without tokens."""
-        if not charge.is_settled and self._tokens is not None:
+        if not charge.is_settled:
             self._tokens.note_refusal()
         self._correct(charge, 0)
 
@@ -312,7 +305,7 @@ class Spending:
             return
         self._correct(charge, 0)
         self.requests -= 1
-        if self._requests is not None and charge.of_requests is not None:
+        if charge.of_requests is not None:
             self._requests.correct(charge.at, charge.of_requests, -1)
 
     def _correct(self, charge: Charge, tokens: int) -> None:
@@ -321,17 +314,13 @@ class Spending:
         charge.is_settled = True
         self._open -= charge.tokens
         self.tokens += tokens - charge.tokens
-        if self._tokens is not None and charge.of_tokens is not None:
+        if charge.of_tokens is not None:
             self._tokens.correct(charge.at, charge.of_tokens, tokens - charge.tokens)
 
     def left(self, now: float) -> tuple[int | None, int | None]:
         """Return the unused requests and tokens of the last period, ``None`` without a limit."""
-        requests, tokens = self._requests, self._tokens
-        return (
-            None if requests is None else int(requests.left(now)),
-            None if tokens is None else int(tokens.left(now)),
-        )
+        return _whole(self._requests.left(now)), _whole(self._tokens.left(now))
 
 
-def _meter(amount: int | None, budget: Budget) -> Meter | None:
-    return None if amount is None else Meter(amount, budget.per, budget.burst)
+def _whole(amount: float) -> int | None:
+    return None if amount == math.inf else int(amount)

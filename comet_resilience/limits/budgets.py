@@ -38,19 +38,16 @@ class AnswerTime:
     __slots__ = ("_deviation", "_mean")
 
     def __init__(self) -> None:
-        self._mean: float | None = None
-        self._deviation = 0.0
+        self._mean = self._deviation = 0.0
 
     @property
     def expected(self) -> float:
         """Return the seconds after which most answers have begun, 0 while unknown."""
-        return 0.0 if self._mean is None else self._mean + self._deviation
+        return self._mean + self._deviation
 
     def note(self, seconds: float) -> None:
         """Add one measurement, in seconds."""
-        if self._mean is None:
-            self._mean, self._deviation = seconds, 0.0
-            return
+        self._mean = self._mean or seconds
         self._deviation += _LATEST_DEVIATION * (abs(seconds - self._mean) - self._deviation)
         self._mean += _LATEST * (seconds - self._mean)
 

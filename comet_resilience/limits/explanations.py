@@ -275,12 +275,13 @@ def _windows(
     """Return the best number of requests for each window that the log is long enough for."""
     span, judged = log[-1].at - log[0].at, last[-1].at - last[0].at
     average = sum(one.is_accepted for one in log) / max(span, 1e-3)
-    outcomes, starts, found = [one.is_accepted for one in last], _window_starts(last), []
+    outcomes = [one.is_accepted for one in last]
+    size, starts, found = len(last), _window_starts(last), []
     for period in _PERIODS:
         if judged < period and not is_complete:
             continue
-        counts = [(Kind.SLIDING, _accepted_within(log, len(last), period))]
-        counts += [(Kind.FIXED, _accepted_since(log, len(last), period, start)) for start in starts]
+        counts = [(Kind.SLIDING, _accepted_within(log, size, period))]
+        counts += [(Kind.FIXED, _accepted_since(log, size, period, start)) for start in starts]
         for kind, accepted in counts:
             left, most = _best_threshold(zip(accepted, outcomes, weights, strict=True))
             if 2 <= most < math.inf and most / period <= _TOO_FAST * average:

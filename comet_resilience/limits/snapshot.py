@@ -107,8 +107,8 @@ class RateView:
     source: str
     counted: str
     limit: int
-    left: int | None
-    per: float | None
+    left: int | None = None
+    per: float | None = None
     state: str
 
     def __str__(self) -> str:

@@ -251,10 +251,8 @@ class Spacing:
 
     def _search(self) -> None:
         """Search the log for a rate, if none is assumed and a cap leaves much unexplained."""
-        state, now = self.state, self._now
-        if not isinstance(state, Listening) or now < max(
-            state.until, self._searched_at + SEARCH_EVERY
-        ):
+        state, now, search_at = self.state, self._now, self._searched_at + SEARCH_EVERY
+        if not isinstance(state, Listening) or now < max(state.until, search_at):
             return
         log = self.log.decided(now)
         if unexplained_by_cap(log) < MIN_GAIN:

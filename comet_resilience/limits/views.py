@@ -50,25 +50,14 @@ def _rates_of(level: Level, now: float) -> Iterator[RateView]:
             counted=forecast.counted.value,
             limit=round(forecast.limit),
             left=round(min(forecast.limit, max(0.0, forecast.left(now)))),
-            per=None,
             state=_state_of(forecast.trust, now),
         )
     for named in level.told.named.values():
         words, state = named.words, _state_of(named.trust, now)
-        counted = words.counted.value
-        yield RateView(
-            source="words",
-            counted=counted,
-            limit=words.limit,
-            left=None,
-            per=words.per,
-            state=state,
-        )
-    spacing = level.slots.spacing
-    if spacing is not None and (limit := spacing.per_minute) is not None:
-        yield RateView(
-            source="learnt", counted="requests", limit=limit, left=None, per=60.0, state="kept"
-        )
+        counted, limit = words.counted.value, words.limit
+        yield RateView(source="words", counted=counted, limit=limit, per=words.per, state=state)
+    if level.slots.spacing is not None and (learnt := level.slots.spacing.per_minute) is not None:
+        yield RateView(source="learnt", counted="requests", limit=learnt, per=60.0, state="kept")
 
 
 def _state_of(trust: Trust, now: float) -> str:
