@@ -17,7 +17,8 @@ A refusal of an attempt that explored, or the second in a row, is explained by t
 limit on attempts in flight is not told. A refusal with so many in flight that hardly any was ever
 accepted is the cap's, and changes nothing here.
 
-The constants were tuned with ``python -m tests.bench.rates``.
+The constants were tuned with ``python -m tests.bench.rates``; shares below are those of its
+oracle's throughput on seed 1, "instead of" those with the rule.
 """
 
 from __future__ import annotations
@@ -41,16 +42,19 @@ _IDLE: Final = 30.0
 _CLOSED_MOST: Final = 30.0
 _PAUSE_MOST: Final = 15.0
 LONGEST: Final = 60.0
-#: Sends after the first refusal that are spread, the most seconds for each, and how many early
-#: probes are asked for, as the refusals may have met no ceiling.
+#: Sends after the first refusal that are spread, and the most seconds for each (without: 0.74 instead
+#: of 0.90 at a rate without burst).
 _EARLY_SENDS: Final = 64
 _SPREAD: Final = 0.1
+#: Early probes that are asked for, as the refusals may have met no ceiling (without: 0.65 instead of
+#: 0.86 at 2 a second).
 _DOUBTS: Final = 2
 #: A window is taken to be longer by 2 % and at most 0.2 s: client and server start it at different
 #: times.
 _CLOCK: Final = 0.2
 _CLOCK_SHARE: Final = 0.02
-#: Windows (seconds) whose end is tried while closed, counted from the first attempt.
+#: Windows (seconds) whose end is tried while closed, counted from the first attempt (without: 0.84
+#: instead of 0.97 at a sliding window of 30 a minute).
 _USUAL_WINDOWS: Final = (10.0, 60.0)
 #: Refusals in a row that close a limit, as in ``algorithm``.
 _CLOSED: Final = 3

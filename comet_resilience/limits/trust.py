@@ -101,15 +101,10 @@ class Trust:
         self.distrusted_until = 0.0
         self._forget_tests()
 
-    def doubt(self) -> None:
-        """Require another test before the limit binds."""
-        self.is_confirmed = False
-        self._binds_since = None
-        self._forget_tests()
-
     def disprove(self, now: float) -> None:
         """Suspend the limit for a while, longer each time."""
-        self.doubt()
+        self.is_confirmed, self._binds_since = False, None
+        self._forget_tests()
         self.distrusted_until = now + self._distrust
         self._distrust = min(_DISTRUST_MOST, 2 * self._distrust)
 

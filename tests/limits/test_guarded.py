@@ -160,6 +160,21 @@ def test_an_algorithm_of_ones_own_may_say_not_yet(*, is_retired: bool) -> None:
     assert (min(gaps) == 0.0) if is_retired else (gaps == [1.0] * 4)
 
 
+def test_a_spacing_that_fails_holds_nobody_back() -> None:
+    """The stand-in has no property ``ready``, and the algorithm is asked no more."""
+
+    class Failing(Spaced):
+        @property
+        def ready(self) -> bool:
+            raise LookupError("gone")
+
+    retired: list[str] = []
+    guarded = Guarded(Failing(), lambda reason, error, limit: retired.append(reason))
+    assert guarded.ready
+    assert guarded.ready
+    assert retired == ["ready: LookupError: gone"]
+
+
 def test_one_that_fails_is_retired_once_and_told_outside_of_the_lock(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
