@@ -121,11 +121,6 @@ class Span:
     most: float = math.inf
     readings: int = 0
 
-    @property
-    def is_narrow(self) -> bool:
-        """Return True if the rate is known to a quarter."""
-        return self.most <= 1.25 * self.least
-
     def narrow(self, least: float, most: float) -> bool:
         """Intersect with one more reading; return False if they contradict each other by 2 %."""
         if least > 1.02 * self.most or most < 0.98 * self.least:
@@ -155,8 +150,10 @@ class Bucket:
         """Return the refill (units a second) that others leave."""
         if self.is_shared:
             return self.share * self.rate
-        most = self._span.least if self._span.is_narrow else self._span.most
-        return max(_LEAST_REFILL, min(most, self._other.most, self.rate + self.drift))
+        span = self._span
+        is_known = span.most <= 1.25 * span.least
+        most = min(span.least if is_known else span.most, self._other.most)
+        return max(_LEAST_REFILL, min(most, self.rate + self.drift))
 
     @property
     def share(self) -> float:

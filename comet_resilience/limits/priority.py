@@ -22,9 +22,8 @@ def priority_number(priority: Any) -> int:
     """
     if isinstance(priority, str) and priority in NAMED:
         return NAMED[priority]
-    if isinstance(priority, bool):
-        pass  # an int for Python, no number for people
-    elif isinstance(priority, int) and -FARTHEST <= priority <= FARTHEST:
+    is_number = isinstance(priority, int) and not isinstance(priority, bool)
+    if is_number and -FARTHEST <= priority <= FARTHEST:
         return int(priority)
     names = ", ".join(map(repr, NAMED))
     raise ValueError(

@@ -42,12 +42,12 @@ _IDLE: Final = 30.0
 _CLOSED_MOST: Final = 30.0
 _PAUSE_MOST: Final = 15.0
 LONGEST: Final = 60.0
-#: Sends after the first refusal that are spread, and the most seconds for each (without: 0.74 instead
-#: of 0.90 at a rate without burst).
+#: Sends after the first refusal that are spread, and the most seconds for each (without: 0.74
+#: instead of 0.90 at a rate without burst).
 _EARLY_SENDS: Final = 64
 _SPREAD: Final = 0.1
-#: Early probes that are asked for, as the refusals may have met no ceiling (without: 0.65 instead of
-#: 0.86 at 2 a second).
+#: Early probes that are asked for, as the refusals may have met no ceiling (without: 0.65 instead
+#: of 0.86 at 2 a second).
 _DOUBTS: Final = 2
 #: A window is taken to be longer by 2 % and at most 0.2 s: client and server start it at different
 #: times.
