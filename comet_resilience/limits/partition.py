@@ -30,7 +30,7 @@ from .slots import Slots
 from .snapshot import Load
 from .timer import Timer
 from .told import Told
-from .too_late import AnswerTimes, is_too_late, last_in_time
+from .too_late import AnswerTimes, is_in_time, is_too_late
 
 
 class Body(Protocol):
@@ -324,16 +324,15 @@ class Partition:
         return head if head.useful_until == math.inf else self._in_time(head, now)
 
     def _in_time(self, head: Waiter, now: float) -> Waiter:
-        """Return the first, or who goes before it since it is too late."""
+        """Return the first, or the latest in time of its priority where the first is too late."""
         usual = self.answers.usual
         if not is_too_late(head, now, usual):
             return head
-        alike = (waiter for waiter in self._queue if waiter.priority == head.priority)
-        last = last_in_time(alike, now, usual)
-        if last is None:
+        latest = self._queue.latest(head.priority, lambda one: is_in_time(one, now, usual))
+        if latest is None:
             return head
-        self._queue.put_first(last)
-        return last
+        self._queue.put_first(latest)
+        return latest
 
     def pop(self, waiter: Waiter | None = None) -> Waiter:
         """Remove a waiter from the queue, by default the first."""

@@ -13,7 +13,7 @@ they have waited for long. With one priority the queue is a heap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -22,7 +22,7 @@ from .priority import NORMAL
 #: How often higher priorities overtake the head of a priority before its turn comes. A choice: an
 #: eighth of the slots is enough to make progress with.
 OVERTAKEN_MOST: Final = 8
-#: Items that left and may stay in a heap beside as many as wait, so that cleaning up costs O(1)
+#: Items that left and may stay in a list beside as many as wait, so that cleaning up costs O(1)
 #: for each that leaves.
 _LEFT_KEPT: Final = 64
 
@@ -42,10 +42,11 @@ QueuedT = TypeVar("QueuedT", bound=Queued)
 class _Line(Generic[QueuedT]):
     """The items of one priority; it exists while at least one of them waits."""
 
-    __slots__ = ("first", "heap", "overtaken", "waiting")
+    __slots__ = ("first", "heap", "latest", "overtaken", "waiting")
 
     def __init__(self) -> None:
         self.heap: list[QueuedT] = []
+        self.latest: list[QueuedT] = []  # in the order of arrival
         self.first: QueuedT | None = None  # of the heap's items, the one that was put first
         self.waiting: int = 0
         self.overtaken: int = 0
@@ -76,7 +77,7 @@ class Queue(Generic[QueuedT]):
     @property
     def places(self) -> int:
         """Count the items that are stored, including a few that have left."""
-        return sum(len(line.heap) for line in self._lines.values())
+        return sum(max(len(line.heap), len(line.latest)) for line in self._lines.values())
 
     def push(self, one: QueuedT) -> None:
         """Add an item."""
@@ -84,6 +85,7 @@ class Queue(Generic[QueuedT]):
         if line is None:
             line = self._lines[one.priority] = _Line()
         heappush(line.heap, one)
+        line.latest.append(one)
         line.waiting += 1
 
     def head(self) -> QueuedT:
@@ -101,6 +103,16 @@ class Queue(Generic[QueuedT]):
                 line.overtaken += 1
         return one
 
+    def latest(self, priority: int, fits: Callable[[QueuedT], bool]) -> QueuedT | None:
+        """Return the latest item of a priority that ``fits``, which those it passes over never do.
+
+        They are forgotten here, so that it costs O(1) for each item that arrives.
+        """
+        latest = self._lines[priority].latest
+        while latest and (latest[-1].left or not fits(latest[-1])):
+            latest.pop()
+        return latest[-1] if latest else None
+
     def put_first(self, one: QueuedT) -> None:
         """Make an item that waits the next one of its priority."""
         self._lines[one.priority].first = one
@@ -110,9 +122,12 @@ class Queue(Generic[QueuedT]):
         one.left = True
         line = self._lines[one.priority]
         self._count_out(line, one.priority)
-        if len(line.heap) > 2 * line.waiting + _LEFT_KEPT:
+        kept = 2 * line.waiting + _LEFT_KEPT
+        if len(line.heap) > kept:
             line.heap = [each for each in line.heap if not each.left]
             heapify(line.heap)
+        if len(line.latest) > kept:
+            line.latest = [each for each in line.latest if not each.left]
 
     def most_urgent(self) -> int:
         """Return the highest priority (the lowest number) that waits; it must not be empty."""

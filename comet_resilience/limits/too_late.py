@@ -6,8 +6,8 @@ time left is no better off, since that is where the queue settles. So then the l
 first, and has nearly all of its time for its answer.
 
 * The first is too late if it has less time left than three of four of the latest answers took.
-* It keeps its place, and is overtaken only by those who cannot wait for ever either and whom an
-  answer still reaches. If there is none it goes.
+* It keeps its place, and is overtaken only by those who cannot wait for ever either and are in
+  time. If there is none it goes.
 * Only waiting makes a request too late. Whoever had less time than that from the start asks for
   something quicker than what was answered, a few tokens beside long texts: nothing is known of it.
 """
@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 #: Answers that are remembered, and from how many on they are believed.
 _REMEMBERED: Final = 16
@@ -44,29 +43,17 @@ class AnswerTimes:
 
 
 class Timed(Protocol):
-    """One who waits: since when, until when an answer is of use, and its number as it came."""
+    """A request that waits: since when, and until when an answer is of use."""
 
     since: float
     useful_until: float
-    serial: int
-
-
-TimedT = TypeVar("TimedT", bound=Timed)
 
 
 def is_too_late(one: Timed, now: float, usual: float) -> bool:
-    """Tell whether waiting has left one too little time for an answer that takes as ``usual``."""
+    """Tell whether waiting has left too little time for an answer that takes as ``usual``."""
     return one.useful_until - now < usual <= one.useful_until - one.since
 
 
-def last_in_time(waiting: Iterable[TimedT], now: float, usual: float) -> TimedT | None:
-    """Return the last who came of those who cannot wait for ever and are not too late."""
-    return max(
-        (
-            one
-            for one in waiting
-            if one.useful_until != math.inf and not is_too_late(one, now, usual)
-        ),
-        key=lambda one: one.serial,
-        default=None,
-    )
+def is_in_time(one: Timed, now: float, usual: float) -> bool:
+    """Tell whether an answer would reach a request that cannot wait for ever."""
+    return one.useful_until != math.inf and not is_too_late(one, now, usual)

@@ -193,3 +193,21 @@ def test_one_that_was_put_first_and_left_stands_in_nobodys_way() -> None:
         assert many.pop() is one
     assert many.places <= 2 + 64
     assert many.pop().order == 0
+
+
+def test_the_latest_that_fits_is_found_without_looking_at_all_again() -> None:
+    """Those of another priority are not meant, nor those who left; none is looked at twice."""
+    queue = queue_of(*[0] * 500, *[10] * 500)
+    asked: list[int] = []
+
+    def is_even(one: One) -> bool:
+        asked.append(one.order)
+        return one.order % 2 == 0 and one.order < 400
+
+    found = []
+    while (one := queue.latest(0, is_even)) is not None:
+        found.append(one.order)
+        queue.leave(one)
+    assert found == list(range(398, -1, -2))
+    assert len(asked) == len(set(asked)) == 500
+    assert [queue.pop().order for _ in range(3)] == [1, 3, 5]

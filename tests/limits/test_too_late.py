@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from comet_resilience.limits.too_late import AnswerTimes, is_too_late, last_in_time
+from comet_resilience.limits.too_late import AnswerTimes, is_in_time, is_too_late
 
 
 @dataclass
@@ -16,7 +16,6 @@ class Caller:
 
     since: float
     useful_until: float
-    serial: int = 0
 
 
 def test_three_of_four_answers_are_usual() -> None:
@@ -50,10 +49,8 @@ def test_only_waiting_makes_a_request_too_late(
     assert not is_too_late(Caller(since, until), now, 0.0)
 
 
-def test_the_last_who_came_has_the_most_time() -> None:
-    """Of those who cannot wait for ever, and are not too late."""
-    early, quick = Caller(0.0, 60.0, 1), Caller(9.0, 9.5, 4)
-    others = [Caller(0.0, math.inf, 9), Caller(0.0, 10.5, 8), Caller(0.0, 10.0, 7)]
-    assert last_in_time([early, *others], 10.0, 1.0) is early
-    assert last_in_time([quick, early, *others], 9.0, 2.0) is quick
-    assert last_in_time(others, 10.0, 1.0) is None
+def test_one_that_waits_for_ever_is_neither_too_late_nor_in_time() -> None:
+    """It has no need to go before others."""
+    assert is_in_time(Caller(0.0, 5.0), 3.9, 1.0)
+    assert not is_in_time(Caller(0.0, 5.0), 4.1, 1.0)
+    assert not is_in_time(Caller(0.0, math.inf), 0.0, 1.0)
