@@ -1,1 +1,1 @@
-"""The journal: one JSON line per attempt, to see later which route and model saturates first."""
+"""The journal: one JSON line per attempt, to find out which route and model saturates first."""

@@ -1,15 +1,15 @@
-"""A cap or a rate: the explanation that a log of attempts speaks for. Pure.
+"""A cap or a rate: the explanation that fits a log of attempts. Pure.
 
-Each explanation is held against the same attempts, in the order in which they were sent, and the
+Each explanation is tested on the same attempts, in the order in which they were sent, and the
 number that it predicts wrongly is counted:
 
 * a *cap*: accepted up to so many in flight, of the model or of its whole account, refused beyond;
-* a *bucket*, which holds so many requests and fills at a rate: simulated over the attempts, and set
-  right wherever it was wrong;
-* a *window*: so many within any seconds that end now, or since a window of so many seconds began.
+* a *bucket* of a depth that fills at a rate: simulated over the attempts, and corrected after each
+  wrong prediction;
+* a *window*: a number of requests in a sliding or a fixed period.
 
-A limit that does not exist is the same as one that nothing reaches: it leaves each refusal
-unexplained. A rate is named only if it leaves clearly less unexplained than a cap does.
+No limit at all is one that nothing reaches: it leaves every refusal unexplained. A rate is reported
+only if it leaves clearly less unexplained than a cap.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ import math
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 #: The depths of buckets and the lengths of windows (seconds) that are tried.
 _DEPTHS: Final = (1, 2, 5, 10, 20, 50, 100, 200)
 _PERIODS: Final = (1.0, 10.0, 60.0)
-#: The places in a period at which a window may begin, as many per period.
+#: The number of places in a period at which a fixed window may begin.
 _PHASES: Final = 12
-#: Rates that are tried, as steps from the one that was accepted, which is at most the true one;
-#: then around the best of these, by ever finer steps.
+#: Rates that are tried, in steps from the accepted rate, which is at most the true one; then
+#: around the best of these, in ever finer steps.
 _RATES: Final = ((1.25, range(-1, 12)), (1.08, range(-2, 3)), (1.02, range(-3, 4)))
-#: What a rate has to explain that a cap does not: so much of the refusals, and so many attempts.
+#: What a rate must explain that a cap does not: this share of the refusals, and as many attempts.
 _SHARE: Final = 0.5
 _ATTEMPTS: Final = 12
-#: Attempts of a long log that are looked at, and how many of those before their first refusal.
+#: The number of attempts examined of a long log, and of these before the first refusal.
 LOOKED_AT: Final = 1_024
 _BEFORE: Final = 256
 
 
 class Attempt(NamedTuple):
-    """One attempt: when it was sent (seconds), with how many in flight, and if it was refused.
+    """One attempt: the time of sending (seconds), the number in flight, and if it was refused.
 
     ``account_in_flight`` counts those of all models of its account, 0 where none is known.
     """
@@ -52,21 +52,16 @@ class Attempt(NamedTuple):
 class Rate:
     """A limit of ``requests`` in ``per`` seconds.
 
-    ``burst`` is how many a bucket takes at once, ``None`` of a window, which takes all of them.
-    ``unexplained`` attempts went otherwise than by it, ``unexplained_by_cap`` otherwise than by
-    the best number in flight, of the model or of its account; of both there were ``attempts``.
+    ``burst`` is how many a bucket accepts at once, ``None`` of a window, which accepts all of them.
     """
 
     requests: int
     per: float
     burst: int | None
-    unexplained: int
-    unexplained_by_cap: int
-    attempts: int
 
 
 def rate_in(attempts: Sequence[Attempt]) -> Rate | None:
-    """Return the rate that explains the refusals, ``None`` where a cap or nothing does.
+    """Return the rate that explains the refusals, ``None`` if a cap or nothing does.
 
     The attempts are in the order in which they were sent.
     """
@@ -75,17 +70,8 @@ def rate_in(attempts: Sequence[Attempt]) -> Rate | None:
     by_cap = _unexplained_by_cap(attempts)
     if by_cap < least:
         return None
-    best = min((_bucket(attempts), *_windows(attempts)), key=lambda found: found.unexplained)
-    if by_cap - best.unexplained < least:
-        return None
-    return Rate(
-        requests=best.requests,
-        per=best.per,
-        burst=best.burst,
-        unexplained=best.unexplained,
-        unexplained_by_cap=by_cap,
-        attempts=len(attempts),
-    )
+    unexplained, rate = min((_bucket(attempts), *_windows(attempts)), key=lambda found: found[0])
+    return rate if by_cap - unexplained >= least else None
 
 
 def _unexplained_by_cap(attempts: Sequence[Attempt]) -> int:
@@ -97,7 +83,7 @@ def _unexplained_by_cap(attempts: Sequence[Attempt]) -> int:
 
 
 def split(marked: Iterable[tuple[int, bool]]) -> tuple[int, int]:
-    """Return the number up to which attempts are accepted best, and how many go otherwise."""
+    """Return the best threshold for accepting attempts, and how many it predicts wrongly."""
     accepted: Counter[int] = Counter()
     refused: Counter[int] = Counter()
     for number, is_refused in marked:
@@ -113,7 +99,7 @@ def split(marked: Iterable[tuple[int, bool]]) -> tuple[int, int]:
 
 
 class Excerpt:
-    """The part of a long log that tells most: the ``LOOKED_AT`` attempts with most refusals."""
+    """The most informative part of a long log: the ``LOOKED_AT`` attempts with most refusals."""
 
     __slots__ = ("_before", "_best", "_now", "_refused", "_refused_in_best")
 
@@ -124,7 +110,7 @@ class Excerpt:
         self._refused = self._refused_in_best = 0
 
     def add(self, attempt: Attempt) -> None:
-        """Take the next attempt, in the order in which they were sent."""
+        """Add the next attempt, in the order in which they were sent."""
         if not self._now and not attempt.refused:
             self._before.append(attempt)
             return
@@ -137,7 +123,7 @@ class Excerpt:
             self._keep()
 
     def attempts(self) -> Sequence[Attempt]:
-        """Return the attempts that tell most so far."""
+        """Return the most informative attempts so far."""
         self._keep()
         return self._best
 
@@ -147,11 +133,8 @@ class Excerpt:
         self._now, self._refused = [], 0
 
 
-class _Found(NamedTuple):
-    unexplained: int
-    requests: int
-    per: float
-    burst: int | None
+#: A rate, after the number of attempts that it does not explain.
+_Found: TypeAlias = tuple[int, Rate]
 
 
 def _windows(attempts: Sequence[Attempt]) -> Iterable[_Found]:
@@ -159,16 +142,15 @@ def _windows(attempts: Sequence[Attempt]) -> Iterable[_Found]:
     for period in _PERIODS:
         if span < period:
             continue
-        holds, unexplained = split(_in_sliding_window(attempts, period))
-        yield _Found(unexplained, holds + 1, period, None)
-        for place in range(_PHASES):
-            phase = period * place / _PHASES
-            holds, unexplained = split(_in_fixed_window(attempts, period, phase))
-            yield _Found(unexplained, holds + 1, period, None)
+        phases = (period * place / _PHASES for place in range(_PHASES))
+        windows = (_in_fixed_window(attempts, period, phase) for phase in phases)
+        for marked in (_in_sliding_window(attempts, period), *windows):
+            holds, unexplained = split(marked)
+            yield unexplained, Rate(requests=holds + 1, per=period, burst=None)
 
 
 def _in_sliding_window(attempts: Sequence[Attempt], period: float) -> Iterable[tuple[int, bool]]:
-    """Yield with each attempt how many were accepted in the period before it."""
+    """Yield for each attempt how many were accepted in the period before it."""
     accepted: deque[float] = deque()
     for attempt in attempts:
         while accepted and accepted[0] <= attempt.sent - period:
@@ -181,7 +163,7 @@ def _in_sliding_window(attempts: Sequence[Attempt], period: float) -> Iterable[t
 def _in_fixed_window(
     attempts: Sequence[Attempt], period: float, phase: float
 ) -> Iterable[tuple[int, bool]]:
-    """Yield with each attempt how many were accepted since its window began."""
+    """Yield for each attempt how many were accepted since its window began."""
     window, accepted = -math.inf, 0
     for attempt in attempts:
         began = math.floor((attempt.sent - phase) / period)
@@ -192,7 +174,7 @@ def _in_fixed_window(
 
 
 def _bucket(attempts: Sequence[Attempt]) -> _Found:
-    """Return the best of the buckets: the rate is sought in ever finer steps for each depth."""
+    """Return the best bucket: for each depth the rate is searched in ever finer steps."""
     span = attempts[-1].sent - attempts[0].sent
     around = sum(not attempt.refused for attempt in attempts) / max(span, 1e-3)
     fewest, rate, depth = len(attempts), around, _DEPTHS[0]
@@ -205,11 +187,11 @@ def _bucket(attempts: Sequence[Attempt]) -> _Found:
             )
         if least < fewest:
             fewest, rate, depth = least, middle, tried
-    return _Found(fewest, max(1, round(rate * 60)), 60.0, depth)
+    return fewest, Rate(requests=max(1, round(rate * 60)), per=60.0, burst=depth)
 
 
 def _unexplained_by_bucket(attempts: Sequence[Attempt], rate: float, depth: int) -> int:
-    """Count the attempts that a bucket would have treated otherwise."""
+    """Return the number of attempts that a bucket predicts wrongly."""
     level, now, unexplained = float(depth), attempts[0].sent, 0
     for attempt in attempts:
         level = min(depth, level + (attempt.sent - now) * rate)

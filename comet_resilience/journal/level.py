@@ -1,4 +1,4 @@
-"""The concurrency that parts accepted attempts from refused ones. Pure."""
+"""The concurrency that separates accepted attempts from refused ones. Pure."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
+from .sample import Sample
+
 #: How well a level must separate refused from accepted attempts (0: not at all, 1: perfectly).
 CLEAR: Final = 0.3
-#: Concurrency above this is counted in steps of a sixteenth.
+#: Above this concurrency is counted in steps of a sixteenth.
 _EXACT: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FirstRefusal:
-    """The first refusal of a series: when, and what was in flight and permitted then."""
+    """The first refusal of a series: its time, and the concurrency and the limit at that time."""
 
     time: float
     in_flight: int
@@ -33,31 +35,6 @@ class Level:
     share_above: float
 
 
-def level_of(accepted_at: Counter[int], refused_at: Counter[int]) -> Level | None:
-    """Return the level with the smallest shares of refused within it and accepted above it.
-
-    The arguments count attempts by how many were in flight. ``None`` if no level is clear.
-    """
-    accepted, refused = accepted_at.total(), refused_at.total()
-    if not accepted or not refused:
-        return None
-    best, found = 0.0, None
-    accepted_within = refused_within = 0
-    for holds in sorted(accepted_at | refused_at):
-        accepted_within += accepted_at[holds]
-        refused_within += refused_at[holds]
-        apart = accepted_within / accepted - refused_within / refused
-        above = accepted + refused - accepted_within - refused_within
-        if apart > best and above:
-            best = apart
-            found = Level(
-                holds=holds,
-                share_within=refused_within / (accepted_within + refused_within),
-                share_above=(refused - refused_within) / above,
-            )
-    return found if best >= CLEAR else None
-
-
 def rounded(in_flight: int) -> int:
     """Return a concurrency as it is counted: above 64 in steps."""
     if in_flight <= _EXACT:
@@ -68,15 +45,38 @@ def rounded(in_flight: int) -> int:
 
 @dataclass(slots=True)
 class Counts:
-    """Attempts by how many were in flight, while lines come in."""
+    """Accepted and refused attempts by how many were in flight, while lines are read."""
 
     accepted_at: Counter[int] = field(default_factory=Counter)
     refused_at: Counter[int] = field(default_factory=Counter)
+    first: FirstRefusal | None = None
 
-    def add(self, in_flight: int, *, refused: bool) -> None:
+    def add(self, sample: Sample, in_flight: int, limit: int) -> None:
         """Count an attempt that was accepted or refused."""
-        (self.refused_at if refused else self.accepted_at)[rounded(in_flight)] += 1
+        (self.refused_at if sample.refused else self.accepted_at)[rounded(in_flight)] += 1
+        if sample.refused and (self.first is None or sample.time < self.first.time):
+            self.first = FirstRefusal(time=sample.time, in_flight=in_flight, limit=limit)
 
     def level(self) -> Level | None:
-        """Return the level that parts them, ``None`` if none is clear."""
-        return level_of(self.accepted_at, self.refused_at)
+        """Return the level with the smallest shares of refused within it and accepted above it.
+
+        ``None`` if no level is clear.
+        """
+        accepted, refused = self.accepted_at.total(), self.refused_at.total()
+        if not accepted or not refused:
+            return None
+        best, found = 0.0, None
+        accepted_within = refused_within = 0
+        for holds in sorted(self.accepted_at | self.refused_at):
+            accepted_within += self.accepted_at[holds]
+            refused_within += self.refused_at[holds]
+            apart = accepted_within / accepted - refused_within / refused
+            above = accepted + refused - accepted_within - refused_within
+            if apart > best and above:
+                best = apart
+                found = Level(
+                    holds=holds,
+                    share_within=refused_within / (accepted_within + refused_within),
+                    share_above=(refused - refused_within) / above,
+                )
+        return found if best >= CLEAR else None

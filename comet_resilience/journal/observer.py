@@ -1,6 +1,6 @@
 """The observer that keeps a journal: in a file or through a function.
 
-A process has one writer for each path. No failure here is ever felt by a request.
+A process has one writer for each path. No failure here affects a request.
 """
 
 from __future__ import annotations
@@ -11,18 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ..events import Event, Observer
 from ..log import logger
 from .record import any_record_of, is_recorded
 from .writer import Writer
-
-#: A file of this size is moved away; this many are kept, the current one included.
-ROTATE_BYTES: Final = 10_000_000
-FILES_KEPT: Final = 5
-#: How many lines may wait for the disk.
-QUEUE_LINES: Final = 20_000
 
 
 def observer_for(journal: str | Path | Callable[[Any], object]) -> Observer:
@@ -33,13 +27,13 @@ def observer_for(journal: str | Path | Callable[[Any], object]) -> Observer:
 
 
 def flush() -> None:
-    """Wait until everything is on disk, at most two seconds per file. Never in an event loop."""
+    """Wait until everything is written, at most two seconds per file; it blocks an event loop."""
     for writer in list(_writers.values()):
         writer.flush()
 
 
 class _ToFunction:
-    """An observer that hands each record to a function, whose first failure is logged."""
+    """An observer that passes each record to a function, whose first failure is logged."""
 
     def __init__(self, function: Callable[[Any], object]) -> None:
         self._function = function
@@ -50,7 +44,7 @@ class _ToFunction:
             return
         try:
             self._function(any_record_of(event, time.time()))
-        except Exception:  # noqa: BLE001 - logged once; no request may feel it
+        except Exception:  # noqa: BLE001 - logged once; must not affect a request
             if not self._failed:
                 self._failed = True
                 logger.exception("the journal's function failed; further failures are not logged")
@@ -63,12 +57,7 @@ _writers_lock = threading.Lock()
 def _writer_for(path: str) -> Writer:
     with _writers_lock:
         if path not in _writers:
-            _writers[path] = Writer(
-                path,
-                rotate_bytes=ROTATE_BYTES,
-                files_kept=FILES_KEPT,
-                queue_lines=QUEUE_LINES,
-            )
+            _writers[path] = Writer(path)
         return _writers[path]
 
 
@@ -76,7 +65,7 @@ def _after_fork() -> None:
     global _writers_lock  # noqa: PLW0603 - a thread of the parent may have held it
     _writers_lock = threading.Lock()
     for writer in _writers.values():
-        writer.start_afresh()
+        writer.reset()
 
 
 atexit.register(flush)

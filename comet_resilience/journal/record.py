@@ -1,6 +1,6 @@
 """A line of the journal: one attempt, without key, header, query, message or content.
 
-A stream that names its tokens has a second one, written when it has ended.
+A stream that names its tokens has a second line, written at its end.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..verdict.usage import Usage
 #: The version of a line's shape.
 VERSION: Final = 1
 
-#: What a server's code and id may look like; neither a key, nor a sentence.
+#: The form of a server's code and id, which excludes keys and sentences.
 _CODE: Final = re.compile(r"(?!.{0,64}[A-Za-z0-9]{24})(?!sk-)[\w.:-]{0,64}", re.ASCII)
 _ID: Final = re.compile(r"(?!sk-)[\w.:-]{0,128}", re.ASCII)
 
@@ -38,11 +38,11 @@ class JournalRecord(TokenCounts):
     earlier, after ``queued`` seconds of waiting for a slot. ``status`` is ``None`` after a fault,
     which ``fault`` names; ``kind`` is ``None`` after a success. ``in_flight`` (this attempt
     included) and ``limit`` are those of its partition when it was sent; ``account_in_flight`` and
-    ``account_limit`` those of the ``account`` above it, over all models, which has a number and
-    never a key in its name: ``None`` where none stands above. Bodies' sizes are ``None`` where
-    they are not known, as for a stream. ``canary`` marks one that went through a
-    closed gate: from the first of them to the first that succeeds there was an outage. Tokens are
-    those that a whole answer names; a stream's follow in a ``StreamRecord``.
+    ``account_limit`` those of the ``account`` above it, over all models, or ``None``. An account is
+    named by a number, never by its key. Sizes of bodies are ``None`` if unknown, as for a stream.
+    ``canary`` marks an attempt through a closed gate: an outage lasts from the first of them to the
+    first that succeeds. Tokens are those of a whole answer; a stream's follow in a
+    ``StreamRecord``.
     """
 
     version: int
@@ -83,7 +83,7 @@ class StreamRecord(TokenCounts):
 
 
 def is_recorded(event: Event) -> TypeGuard[AttemptFinished | StreamFinished]:
-    """Tell whether an event makes a line: an attempt does, and a stream that names its tokens."""
+    """Return whether an event has a line: an attempt does, and a stream that names its tokens."""
     if isinstance(event, StreamFinished):
         return event.usage is not None and not event.usage.is_estimate
     return isinstance(event, AttemptFinished)
@@ -133,7 +133,7 @@ def stream_record_of(event: StreamFinished, at: float) -> StreamRecord:
 def any_record_of(
     event: AttemptFinished | StreamFinished, at: float
 ) -> JournalRecord | StreamRecord:
-    """Return the line of either."""
+    """Return the line of an attempt or of a stream."""
     if isinstance(event, StreamFinished):
         return stream_record_of(event, at)
     return record_of(event, at)
@@ -149,11 +149,11 @@ def _tokens_of(usage: Usage | None) -> TokenCounts:
 
 
 def _plain(text: str, pattern: re.Pattern[str]) -> str:
-    """Return a code or id of the server's, which is foreign text, if it is a plain name."""
+    """Return a server's code or id if it is a plain name, else ``"?"``: it is foreign text."""
     return text if pattern.fullmatch(text) else "?"
 
 
 def line_of(event: AttemptFinished | StreamFinished, at: float) -> bytes:
-    """Return the line of an attempt or of a stream, with its end of line."""
+    """Return the line of an attempt or of a stream as bytes, with its end of line."""
     record = json.dumps(any_record_of(event, at), separators=(",", ":"))
     return record.encode() + b"\n"

@@ -1,12 +1,12 @@
-"""A line of a journal as it counts for saturation: read, checked and bounded. Pure."""
+"""A line of a journal, parsed for the search of saturation: validated and bounded. Pure."""
 
 from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, TypeGuard
 
-#: Names of routes and models are cut to this many characters.
+#: Names of routes and models are truncated to this many characters.
 NAME_SHOWN: Final = 120
 
 #: A route and a model.
@@ -14,7 +14,7 @@ Key: TypeAlias = tuple[str, str]
 
 
 class Above(NamedTuple):
-    """The account above an attempt, with its figures when that was sent."""
+    """The account above an attempt, with its figures at the time of sending."""
 
     account: str
     in_flight: int
@@ -22,7 +22,7 @@ class Above(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """The fields of one attempt that count; times are in seconds of the Unix clock."""
+    """The relevant fields of one attempt; times are in seconds of the Unix clock."""
 
     time: float
     sent: float
@@ -36,14 +36,14 @@ class Sample(NamedTuple):
 
 
 class Tokens(NamedTuple):
-    """The tokens that a stream names in its second line; it is no attempt of its own."""
+    """The tokens in the second line of a stream, which is not another attempt."""
 
     key: Key
     tokens: int
 
 
 def parse_line(line: bytes) -> Sample | Tokens | None:
-    """Return what a line of a journal tells, ``None`` if it is none."""
+    """Return the content of a line of a journal, ``None`` if it is invalid."""
     try:
         record = json.loads(line)
         if record["version"] != 1:
@@ -62,9 +62,7 @@ def _sample(record: dict[str, Any], time: float) -> Sample | None:
     kind, status, in_flight, limit = (
         record[name] for name in ("kind", "status", "in_flight", "limit")
     )
-    if not (isinstance(in_flight, int) and 0 <= in_flight < 10**9):
-        return None
-    if not (isinstance(limit, int) and 0 <= limit < 10**9):
+    if not (_is_count(in_flight) and _is_count(limit)):
         return None
     refused = kind == "rate_limited" or (kind is None and status == 429)
     failed = not refused and (kind is not None or status is None)
@@ -74,19 +72,21 @@ def _sample(record: dict[str, Any], time: float) -> Sample | None:
 
 
 def _above(record: dict[str, Any]) -> Above | None:
-    """Return the account of a line; ``None`` where none stands above."""
+    """Return the account of a line, ``None`` without one."""
     name, in_flight, limit = (
         record.get(field) for field in ("account", "account_in_flight", "account_limit")
     )
-    if not isinstance(name, str) or not all(
-        type(count) is int and 0 <= count < 10**9 for count in (in_flight, limit)
-    ):
+    if not (isinstance(name, str) and _is_count(in_flight) and _is_count(limit)):
         return None
-    return Above(name[:NAME_SHOWN], in_flight, limit)  # type: ignore[arg-type]
+    return Above(name[:NAME_SHOWN], in_flight, limit)
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value < 10**9
 
 
 def _latency(value: object) -> float:
-    """Return how long an attempt took until its answer began, 0 if that is nonsense."""
+    """Return the seconds until an attempt's answer began, 0 if the value is invalid."""
     return float(value) if isinstance(value, (int, float)) and 0 <= value < 10**6 else 0.0
 
 
@@ -98,6 +98,6 @@ def _key(record: dict[str, Any]) -> Key:
 
 
 def _tokens(record: dict[str, Any]) -> int:
-    """Return the tokens of a line, 0 where it names none."""
+    """Return the tokens of a line, 0 if it names none."""
     counts = (record.get(name) for name in ("prompt_tokens", "completion_tokens"))
     return sum(each for each in counts if type(each) is int and 0 <= each < 10**12)

@@ -1,14 +1,13 @@
-"""Saturation, read from journals: the route and model that met a limit first, and its height.
+"""Saturation, from journals: the route and model that reached a limit first, and that limit.
 
 A pure function from lines to frozen values. Lines are read one by one, and memory is bounded: time
 is divided into at most ``SLOTS`` slots, whose width doubles when a journal outgrows them, and at
-most ``SERIES`` pairs of route and model are distinguished. No attempt is lost: counts are exact.
-Whether a cap or a rate explains the refusals is read from an excerpt of each of the first
-``EXPLAINED`` series that were refused, in the order in which attempts were sent, as far as
-``REORDERED`` lines bring them into it.
+most ``SERIES`` pairs of route and model are distinguished. Every attempt is counted exactly.
+A cap or a rate is found in an excerpt of each of the first ``EXPLAINED`` series that were refused,
+in the order in which attempts were sent, restored over ``REORDERED`` lines.
 
-An attempt counts as refused when it was told to slow down: kind ``rate_limited``, or a 429 of
-unknown kind. A 429 about an empty account is a failure, but says nothing of load.
+An attempt was refused if it was told to slow down: kind ``rate_limited``, or a 429 of unknown kind.
+A 429 about an empty account is a failure, but no evidence of load.
 """
 
 from __future__ import annotations
@@ -31,16 +30,16 @@ SERIES: Final = 200
 FINEST: Final = 0.125
 #: The series of all pairs beyond ``SERIES``.
 OTHERS: Final = ("(others)", "")
-#: Series whose refusals are explained, and attempts that wait for those sent earlier.
+#: Series whose refusals are explained, and attempts that are held to restore their order.
 EXPLAINED: Final = 40
 REORDERED: Final = 4_096
-#: Over less time (seconds) nothing is said about what a minute brings.
+#: The shortest time (seconds) for figures per minute.
 _LEAST_SPAN: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """A stretch of time of one series, from ``start`` on; ``in_flight`` is the highest."""
+    """An interval of one series, from ``start`` on; ``in_flight`` is its maximum."""
 
     start: float
     attempts: int
@@ -49,21 +48,15 @@ class Slot:
     in_flight: int
     limit: float
 
-    @property
-    def share(self) -> float:
-        """The share of attempts that were refused."""
-        return self.refused / self.attempts
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
     """One route and model: counts, the first refusal, and slots in order of time.
 
-    ``failed`` counts attempts that failed otherwise. ``level`` is ``None`` without refusals, and
-    where they do not depend on concurrency. ``rate`` is the limit that explains them instead, if
-    one does. ``tokens`` are those that its answers name. ``answered_per_minute`` and
-    ``tokens_per_minute`` are averages from its first attempt to its last, ``None`` over less than
-    ten seconds.
+    ``failed`` counts attempts that failed otherwise. ``level`` is ``None`` without refusals, and if
+    they do not depend on concurrency. ``rate`` is the limit that explains them instead, if any.
+    ``tokens`` are those that its answers name. ``answered_per_minute`` and ``tokens_per_minute``
+    are averages from its first attempt to its last, ``None`` for less than ten seconds.
     """
 
     route: str
@@ -89,8 +82,8 @@ class Series:
 class Saturation:
     """The findings in journals: the series in order of their first refusal, then by attempts.
 
-    ``malformed`` lines were not understood. Times are in seconds of the Unix clock, ``width`` is
-    that of a slot in seconds. ``accounts`` are those whose own ceiling was met.
+    ``malformed`` counts lines that cannot be parsed. Times are in seconds of the Unix clock,
+    ``width`` is a slot's in seconds. ``accounts`` are those whose own ceiling was met.
     """
 
     start: float
@@ -119,13 +112,6 @@ class _Cell:
     in_flight: int = 0
     limits: int = 0
 
-    def add(self, sample: Sample) -> None:
-        self.attempts += 1
-        self.refused += sample.refused
-        self.failed += sample.failed
-        self.in_flight = max(self.in_flight, sample.in_flight)
-        self.limits += sample.limit
-
     def merge(self, other: _Cell) -> None:
         self.attempts += other.attempts
         self.refused += other.refused
@@ -136,10 +122,9 @@ class _Cell:
 
 @dataclass(slots=True)
 class _Growing:
-    """One series while lines come in."""
+    """One series while lines are read."""
 
     cells: dict[int, _Cell] = field(default_factory=dict)
-    first: FirstRefusal | None = None
     counts: Counts = field(default_factory=Counts)
     tokens: int = 0
     start: float = math.inf
@@ -148,20 +133,17 @@ class _Growing:
     def add(self, sample: Sample, place: int) -> None:
         self.tokens += sample.tokens
         self.start, self.end = min(self.start, sample.time), max(self.end, sample.time)
-        self.cells.setdefault(place, _Cell()).add(sample)
+        cell = _Cell(1, sample.refused, sample.failed, sample.in_flight, sample.limit)
+        self.cells.setdefault(place, _Cell()).merge(cell)
         if not sample.failed:
-            self.counts.add(sample.in_flight, refused=sample.refused)
-        if sample.refused and (self.first is None or sample.time < self.first.time):
-            self.first = FirstRefusal(
-                time=sample.time, in_flight=sample.in_flight, limit=sample.limit
-            )
+            self.counts.add(sample, sample.in_flight, sample.limit)
 
     def per_minute(self, count: int) -> float | None:
         span = self.end - self.start
         return 60 * count / span if span >= _LEAST_SPAN else None
 
     def halve(self) -> None:
-        """Join neighbouring cells."""
+        """Merge neighbouring cells."""
         halved: dict[int, _Cell] = {}
         for place, cell in self.cells.items():
             halved.setdefault(place // 2, _Cell()).merge(cell)
@@ -177,7 +159,7 @@ class _Excerpts:
         self._refused: set[Key] = set()
 
     def add(self, sample: Sample) -> None:
-        """Take an attempt that was answered or refused; it waits for those sent before it."""
+        """Add an attempt that was answered or refused; it is held for those sent before it."""
         if sample.failed or sample.key == OTHERS:
             return
         of_account = 0 if sample.above is None else sample.above.in_flight
@@ -205,7 +187,7 @@ class _Excerpts:
 
 
 def analyse(lines: Iterable[bytes]) -> Saturation:
-    """Return what the lines of any number of journals say, in any order."""
+    """Return the findings in the lines of any number of journals, in any order."""
     growing: dict[Key, _Growing] = {}
     streamed: Counter[Key] = Counter()
     excerpts, accounts, malformed, width = _Excerpts(), Accounts(), 0, FINEST
@@ -245,7 +227,7 @@ def analyse(lines: Iterable[bytes]) -> Saturation:
 
 
 def _placed(key: Key, kept: Collection[Key]) -> Key:
-    """Return the name of a series, or that of all beyond the first."""
+    """Return the key of a series: its own, or that of all beyond ``SERIES``."""
     return key if key in kept or len(kept) < SERIES else OTHERS
 
 
@@ -255,19 +237,20 @@ def _order(series: Series) -> tuple[float, int, str, str]:
 
 
 def _series(key: Key, growing: _Growing, width: float, rate: Rate | None) -> Series:
-    cells = sorted(growing.cells.items())
-    answered = sum(cell.attempts - cell.refused - cell.failed for _, cell in cells)
+    cells, total = sorted(growing.cells.items()), _Cell()
+    for _, cell in cells:
+        total.merge(cell)
     return Series(
         route=key[0],
         model=key[1],
-        attempts=sum(cell.attempts for _, cell in cells),
-        refused=sum(cell.refused for _, cell in cells),
-        failed=sum(cell.failed for _, cell in cells),
+        attempts=total.attempts,
+        refused=total.refused,
+        failed=total.failed,
         tokens=growing.tokens,
-        first=growing.first,
+        first=growing.counts.first,
         level=None if rate else growing.counts.level(),
         rate=rate,
-        answered_per_minute=growing.per_minute(answered),
+        answered_per_minute=growing.per_minute(total.attempts - total.refused - total.failed),
         tokens_per_minute=growing.per_minute(growing.tokens) if growing.tokens else None,
         slots=tuple(
             Slot(

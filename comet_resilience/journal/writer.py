@@ -1,10 +1,9 @@
-"""The file of a journal: a bounded queue, and one daemon thread per path that empties it.
+"""The file of a journal: a bounded queue, and one daemon thread per path that writes it.
 
-What a request pays is one ``put`` into a queue. When the disk is slower than the requests, lines
-are dropped and counted; when it fails, that is logged once. Neither is ever felt by a request.
-Each batch of whole lines is appended by one ``write``, so that several clients and several
-processes may share a file. Once it is large it is moved to ``path.1``, ``path.1`` to ``path.2``,
-and so on.
+A request pays for one ``put`` into a queue. If the disk is too slow, lines are dropped and counted;
+if it fails, that is logged once. Neither affects a request. Each batch of whole lines is appended
+by one ``write``, so several clients and processes may share a file. A large file is moved to
+``path.1``, ``path.1`` to ``path.2``, and so on.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ try:
 except ImportError:  # pragma: no cover - Windows: several processes should not share a file
     fcntl = None  # type: ignore[assignment]
 
-#: How many lines are written at once.
+#: The most lines in one batch.
 BATCH_LINES: Final = 1_000
-#: How long (seconds) the first line of a batch waits for others, and how long an exit may take.
+#: Seconds that the first line of a batch waits for others, and that a flush may take.
 GATHER: Final = 0.2
 EXIT_PATIENCE: Final = 2.0
 
@@ -40,19 +39,21 @@ EXIT_PATIENCE: Final = 2.0
 class Writer:
     """One file of this process: a bounded queue, and the thread that empties it.
 
-    ``rotate_bytes`` is the size at which the file is moved away, ``files_kept`` how many there may
-    be, and ``queue_lines`` how many lines may wait; ``dropped`` counts those that found no room.
+    ``dropped`` counts the lines for which the queue had no room.
     """
 
-    def __init__(self, path: str, *, rotate_bytes: int, files_kept: int, queue_lines: int) -> None:
-        self.path = path
-        self._rotate_bytes = rotate_bytes
-        self._files_kept = files_kept
-        self._queue_lines = queue_lines
-        self.start_afresh()
+    #: The size at which the file is moved away; this many are kept, the current one included.
+    rotate_bytes: int = 10_000_000
+    files_kept: int = 5
+    #: The most lines that wait for the disk.
+    queue_lines: int = 20_000
 
-    def start_afresh(self) -> None:
-        """Begin empty and without a thread, as in a forked child: the parent writes what waits."""
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.reset()
+
+    def reset(self) -> None:
+        """Start empty and without a thread; in a forked child the parent writes what waits."""
         self.dropped: int = 0
         self._lock = threading.Lock()
         self._queue: SimpleQueue[Any] = SimpleQueue()  # attempts with their time, and flushes
@@ -61,10 +62,10 @@ class Writer:
         self._failed = self._warned_of_drops = self._torn = self._warned_of_no_thread = False
 
     def observe(self, event: Event) -> None:
-        """Take an attempt down; it is written within half a second."""
+        """Queue an attempt; it is written within half a second."""
         if not is_recorded(event):
             return
-        if self._queue.qsize() >= self._queue_lines:
+        if self._queue.qsize() >= self.queue_lines:
             self.dropped += 1
             return
         self._queue.put((event, time.time()))
@@ -75,7 +76,7 @@ class Writer:
         """Wait until everything queued so far is written, or for ``EXIT_PATIENCE``."""
         if self._thread is None and not self._queue.empty():
             self._start()
-            if self._thread is None:  # no thread is to be had: write in this one
+            if self._thread is None:  # no thread available: write in this one
                 while batch := list(self._waiting()):
                     self._write_batch(batch)
         if self._thread is not None:
@@ -121,7 +122,7 @@ class Writer:
         try:
             if lines:
                 self._append(b"".join(lines))
-        except Exception as error:  # noqa: BLE001 - whatever it is, no request may feel it
+        except Exception as error:  # noqa: BLE001 - must not affect a request
             if not self._failed:
                 self._failed = True
                 what = "the journal %s cannot be written (%s); requests go on without it"
@@ -137,7 +138,7 @@ class Writer:
     def _append(self, data: bytes) -> None:
         with _opened(self.path) as file:
             size = os.fstat(file).st_size
-            if size and size + len(data) > self._rotate_bytes:
+            if size and size + len(data) > self.rotate_bytes:
                 with suppress(FileNotFoundError):  # another process has moved it just now
                     self._rotate(file)
             else:
@@ -147,20 +148,20 @@ class Writer:
             self._write(file, data)
 
     def _write(self, file: int, data: bytes) -> None:
-        """Write once; a line that a full disk has cut must not spoil the next one."""
+        """Write once; a line that a full disk has truncated must not damage the next one."""
         data = b"\n" + data if self._torn else data
         self._torn = True
         if os.write(file, data) < len(data):
-            raise OSError("the disk took only a part")
+            raise OSError("the disk accepted only a part")
         self._torn = False
 
     def _rotate(self, file: int) -> None:
-        """Rotate the files, unless another process has just done so."""
+        """Rotate the files unless another process has just done so."""
         if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)  # ends with the file's closing
+            fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
         if not os.path.samestat(os.fstat(file), Path(self.path).stat()):
             return
-        for number in range(self._files_kept - 2, 0, -1):
+        for number in range(self.files_kept - 2, 0, -1):
             with suppress(FileNotFoundError):
                 Path(f"{self.path}.{number}").replace(f"{self.path}.{number + 1}")
         Path(self.path).replace(f"{self.path}.1")

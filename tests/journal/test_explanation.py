@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from random import Random
 
@@ -14,7 +13,6 @@ from comet_resilience.journal.explanation import (
     LOOKED_AT,
     Attempt,
     Excerpt,
-    Rate,
     rate_in,
     split,
 )
@@ -39,7 +37,6 @@ def test_a_bucket_is_found_with_its_rate(rate: float, depth: float, seed: int) -
     found = rate_in(sent_to(bucket(rate, depth), seed, pause=0.5 / rate))
     assert found is not None
     assert found.requests / found.per == pytest.approx(rate, rel=0.05)
-    assert found.unexplained < found.unexplained_by_cap / 3
 
 
 @SEEDS
@@ -100,7 +97,6 @@ def test_whatever_the_attempts_are(attempts: list[Attempt]) -> None:
     found = rate_in(sorted(attempts))
     if found is not None:
         assert found.requests >= 1
-        assert 0 <= found.unexplained < found.unexplained_by_cap <= found.attempts
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=40))
@@ -134,11 +130,3 @@ def test_the_part_with_most_refusals_is_kept() -> None:
         part = at // LOOKED_AT
         excerpt.add(Attempt(float(at), 1, at % 500 == 0 or (part == 4 and at % 3 == 0)))
     assert sum(attempt.refused for attempt in excerpt.attempts()) > 200
-
-
-def test_a_rate_says_how_much_it_explains() -> None:
-    """Both numbers are of the same attempts."""
-    found = rate_in(sent_to(bucket(5.0, 10.0), 1, pause=0.15))
-    assert isinstance(found, Rate)
-    assert found.attempts <= 600
-    assert math.isfinite(found.per)

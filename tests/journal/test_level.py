@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comet_resilience.journal.level import level_of, rounded
+from comet_resilience.journal.level import Counts, rounded
 
 COUNTS = st.dictionaries(st.integers(0, 50), st.integers(1, 20), max_size=8).map(Counter)
 
@@ -15,7 +15,7 @@ COUNTS = st.dictionaries(st.integers(0, 50), st.integers(1, 20), max_size=8).map
 @given(COUNTS, COUNTS)
 def test_a_level_always_parts(accepted: Counter[int], refused: Counter[int]) -> None:
     """Above a level, where there is something, more is refused than within it."""
-    level = level_of(accepted, refused)
+    level = Counts(accepted, refused).level()
     if level is not None:
         assert 0 <= level.share_within < level.share_above <= 1
         assert level.holds < max(accepted | refused)

@@ -19,8 +19,10 @@ from .test_record import finished
 
 def writer(path: Path, **changes: int) -> Writer:
     """A writer of its own, not shared with the process."""
-    bounds = {"rotate_bytes": 1_000_000, "files_kept": 3, "queue_lines": 1_000} | changes
-    return Writer(str(path), **bounds)
+    made = Writer(str(path))
+    for name, value in {"files_kept": 3, **changes}.items():
+        setattr(made, name, value)
+    return made
 
 
 def lines(path: Path) -> list[JournalRecord]:

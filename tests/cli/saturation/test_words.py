@@ -28,9 +28,7 @@ from ...servers import window
 
 def rate(requests: int, per: float) -> Rate:
     """Return a rate of so many requests in so many seconds."""
-    return Rate(
-        requests=requests, per=per, burst=None, unexplained=0, unexplained_by_cap=9, attempts=9
-    )
+    return Rate(requests=requests, per=per, burst=None)
 
 
 @pytest.mark.parametrize(
