@@ -1,4 +1,4 @@
-"""Bulk work: millions of calls from an iterable, as many at once as the limiter can send soon."""
+"""Bulk work: millions of calls from an iterable, as many at once as the limiter can soon send."""
 
 from .progress import Progress
 from .results import BulkResults

@@ -1,4 +1,4 @@
-"""Progress bars for ``run_all(progress=True)``: in a notebook, or in the terminal by rich."""
+"""Progress bars for ``run_all(progress=True)``: in a notebook, or by rich in a terminal."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ if TYPE_CHECKING:
 
 
 def make_bar() -> Bar:
-    """Return a bar for where the program runs; it is drawn once the first figures come.
+    """Return a bar for a notebook or a terminal; it is drawn with the first figures.
 
     Raises:
-        ImportError: If rich is not installed, outside of a notebook; the message says how to get
-            it.
+        ImportError: If rich is not installed, outside of a notebook; the message says what to do.
 
     """
     if is_notebook():
@@ -24,27 +23,27 @@ def make_bar() -> Bar:
         import rich.progress as rich  # noqa: PLC0415 - an extra
     except ImportError as missing:
         raise ImportError(
-            "progress=True draws with rich, which is not installed. Do:"
-            " pip install 'comet-resilience[progress]', or give a function to progress="
+            "progress=True needs rich, which is not installed: pip install"
+            " 'comet-resilience[progress]', or pass a function as progress="
         ) from missing
     return TerminalBar(rich)
 
 
 def is_notebook() -> bool:
-    """Tell whether output goes to a notebook's page: Jupyter, Colab, an editor's own."""
+    """Return whether output goes to a notebook: Jupyter, Colab, or an editor's."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return any(base.__name__ == "ZMQInteractiveShell" for base in type(shell).__mro__)
 
 
 class NotebookBar:
-    """A bar of the browser's own, in the output of the cell; it needs no widgets."""
+    """The browser's own bar, in the output of the cell; it needs no widgets."""
 
     def __init__(self) -> None:
         self._handle: Any = None
 
     def __call__(self, now: Progress) -> None:
-        """Draw, in place of what was drawn before."""
+        """Draw it in place of the previous one."""
         if self._handle is None:
             self._handle = sys.modules["IPython"].display.display(Drawn(now), display_id=True)
         else:
@@ -56,7 +55,7 @@ class NotebookBar:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A ``Progress`` as a notebook shows it: a bar, and the figures beside it."""
+    """A ``Progress`` as displayed by a notebook: a bar, and the figures beside it."""
 
     progress: Progress
 
@@ -70,7 +69,7 @@ class Drawn:
 
 
 class TerminalBar:
-    """A bar of rich's."""
+    """A bar of rich."""
 
     def __init__(self, rich: Any) -> None:
         self._bar = rich.Progress(
@@ -82,7 +81,7 @@ class TerminalBar:
         self._task: Any = None
 
     def __call__(self, now: Progress) -> None:
-        """Draw."""
+        """Draw it."""
         if self._task is None:
             self._bar.start()
             self._task = self._bar.add_task("", total=now.total)
@@ -90,7 +89,7 @@ class TerminalBar:
         self._bar.refresh()
 
     def close(self) -> None:
-        """Leave the last state on the screen and give the cursor back."""
+        """Leave the last state on the screen and show the cursor again."""
         self._bar.stop()
 
 

@@ -1,7 +1,7 @@
-"""The names of items in a checkpoint, and a set of such names that stays small.
+"""The names of items in a checkpoint, and a compact set of such names.
 
-Ten million keys in a ``set`` take a gigabyte. Here each takes its digest: 14 bytes in one of
-65,536 rows, found by the first two. At 128 bits two keys never share one.
+Ten million keys in a ``set`` take a gigabyte. Here each takes 14 bytes of its digest, in one of
+65,536 rows that the first two bytes select. With 128 bits collisions do not happen.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 _DIGEST: Final = 16
 _PREFIX: Final = 2
 _REST: Final = _DIGEST - _PREFIX
-#: Longer keys (a whole prompt, say) stand in the file as a digest.
+#: Longer keys (a whole prompt, say) are stored as a digest.
 _LONGEST_NAME: Final = 200
 _BY_DIGEST: Final = b'{"blake2b":'
 
@@ -22,10 +22,10 @@ _BY_DIGEST: Final = b'{"blake2b":'
 def name_of(key: object) -> bytes:
     """Return a key as canonical JSON: equal keys have equal names, and no others.
 
-    A tuple is told from a list, and a number as a dict's key from text.
+    A tuple differs from a list, and a number as a dict's key from text.
 
     Raises:
-        TypeError: If the key is nothing that JSON knows, or not exactly.
+        TypeError: If the key has no exact JSON form.
 
     """
     try:
@@ -33,7 +33,7 @@ def name_of(key: object) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         why = "nested too deeply" if isinstance(error, RecursionError) else error
         raise TypeError(
-            f"a {type(key).__name__} cannot be the key of a finished call ({why}): give"
+            f"a {type(key).__name__} cannot be the key of a finished call ({why}): pass"
             " key=..., a function from an item to text, a number, or lists and dicts of these"
         ) from None
     if len(name) <= _LONGEST_NAME and not name.startswith(_BY_DIGEST):
@@ -42,7 +42,7 @@ def name_of(key: object) -> bytes:
 
 
 def _encoded(key: object) -> str:
-    """Encode what comes back from JSON as it was; the space marks what no key of a user's has."""
+    """Return an exact encoding; the space marks types beyond JSON, no user's key has one."""
     if isinstance(key, list | tuple):
         items = ",".join([_encoded(item) for item in key])
         return f"[{items}]" if isinstance(key, list) else f'{{"tuple": [{items}]}}'
@@ -71,13 +71,13 @@ def _text(text: str) -> str:
 
 
 class Names:
-    """A set of names; it only grows."""
+    """A set of names that only grows."""
 
     def __init__(self) -> None:
         self._rows: dict[bytes, bytearray] = {}
 
     def add(self, name: bytes) -> bool:
-        """Take a name in; ``False`` if it was in already."""
+        """Add a name; ``False`` if it is in the set already."""
         digest = blake2b(name, digest_size=_DIGEST).digest()
         prefix, rest = digest[:_PREFIX], digest[_PREFIX:]
         row = self._rows.get(prefix)
@@ -85,7 +85,7 @@ class Names:
             self._rows[prefix] = bytearray(rest)
             return True
         at = row.find(rest)
-        while at >= 0 and at % _REST:  # found across two entries: no entry
+        while at >= 0 and at % _REST:  # a match across two entries is none
             at = row.find(rest, at + 1)
         if at < 0:
             row += rest

@@ -1,17 +1,17 @@
-"""The pace of a run: as many calls begin as the limiter could send soon.
+"""The pace of a run: as many calls begin as the limiter could soon send.
 
 A call that has begun costs kilobytes while it waits for a slot, one that has not costs nothing.
 So calls begin only while
 
-1. those that have begun and not yet asked for a slot, and those that wait for one, are fewer than
-   the slots that are free, and a few ahead, so that a slot that gets free finds a call at once;
-2. those that have begun and whose result was not yet taken are fewer than a few times the limit:
-   a slow reader, or one slow call where results come in order, holds the run back.
+1. calls that have not asked for a slot yet, and those that wait for one, are fewer than the free
+   slots and a few more, so that a slot that becomes free is used at once;
+2. calls whose result the reader has not taken yet are fewer than a few times the limit: a slow
+   reader, or one slow call if results are in order, holds the run back.
 
-Which partitions count is learned from the calls themselves: each tells when its request asks for
-a slot, and where (``overrides.Witness``). Before the first one did there is nothing to go by, and
-one call at a time begins. A call that takes its time before it asks (it loads a picture, say) is
-no longer counted by rule 1, or the limit would never be reached.
+The partitions that count are learned from the calls: each reports when its request asks for a slot,
+and where (``overrides.Witness``). Until the first report one call at a time begins. A call that is
+slow to ask (it loads a picture, say) is no longer counted by rule 1, or the limit would never be
+reached.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..limits.snapshot import Load
 
 #: Seconds after which a call that has not asked for a slot is busy with something else.
 PREPARES_AFTER: Final = 0.05
-#: One call ahead, and one for so many of the limit.
+#: Calls ahead: one, and one more for this many slots of the limit.
 AHEAD_SHARE: Final = 8
 #: Calls begun and not taken, as a multiple of the limit.
 WINDOW: Final = 4
@@ -33,7 +33,7 @@ WINDOW: Final = 4
 
 @dataclass(slots=True, eq=False)
 class BulkCall:
-    """One item on its way. ``name`` is that of its key, empty where keys are not kept."""
+    """The call for one item. ``name`` is that of its key, empty without a checkpoint."""
 
     item: Any
     name: bytes
@@ -46,18 +46,18 @@ class BulkCall:
 
 
 class Pace:
-    """Counts the calls of one run. ``load_of`` gives the figures of a partition.
+    """The calls of one run, counted. ``load_of`` returns the figures of a partition.
 
-    ``max_queue`` is the client's; ``in_a_hurry`` says that waiting counts against a deadline, so
-    none is to wait ahead.
+    ``max_queue`` is the client's. With ``has_deadline`` waiting counts against a deadline, so no
+    call waits ahead.
     """
 
     def __init__(
-        self, load_of: Callable[[Hashable], Load], max_queue: int | None, *, in_a_hurry: bool
+        self, load_of: Callable[[Hashable], Load], max_queue: int | None, *, has_deadline: bool
     ) -> None:
         self._load_of = load_of
         self._max_queue = max_queue
-        self._in_a_hurry = in_a_hurry
+        self._has_deadline = has_deadline
         # The mutable state: calls begun and not over, begun and not taken, just begun.
         self.running: int = 0
         self.held: int = 0
@@ -76,7 +76,7 @@ class Pace:
         self._fresh.append(call)
 
     def asked(self, call: BulkCall, key: Hashable) -> bool:
-        """Note that a call's request asks for a slot; return whether its partition is new here."""
+        """Note that a call's request asks for a slot; return whether its partition is new."""
         self._stale(call)
         if key in call.keys:
             return False
@@ -95,7 +95,7 @@ class Pace:
         self._stale(call)
         for key in call.keys:
             self._calls[key] -= 1
-            if len(self._calls) > 1:  # the last one is kept: its limit is the best guess
+            if len(self._calls) > 1:  # the last one stays: its limit is the best guess
                 self._forget_unused(key)
 
     def room(self, now: float) -> int:
@@ -113,15 +113,15 @@ class Pace:
         return min(max(soon, least), window)
 
     def limit(self) -> int:
-        """Return the limits in use, added up."""
+        """Return the sum of the limits in use."""
         return sum(self._load_of(key).limit for key in self._calls)
 
     def refused(self) -> int:
-        """Return how many attempts were refused for load since the run began."""
+        """Return the number of attempts refused for load since the run began."""
         return self._refused + sum(map(self._refused_in, self._calls))
 
     def _ahead(self, limit: int) -> int:
-        if self._in_a_hurry:
+        if self._has_deadline:
             return 0
         ahead = 1 + limit // AHEAD_SHARE
         return ahead if self._max_queue is None else min(ahead, self._max_queue)
@@ -135,11 +135,10 @@ class Pace:
             del self._calls[key], self._before[key]
 
     def _age(self, now: float) -> None:
-        while self._fresh and not self._is_fresh(self._fresh[0], now):
-            self._stale(self._fresh.popleft())
-
-    def _is_fresh(self, call: BulkCall, now: float) -> bool:
-        return call.is_fresh and now - call.began < PREPARES_AFTER
+        """Drop calls that are busy with something else, or have asked for a slot."""
+        fresh = self._fresh
+        while fresh and not (fresh[0].is_fresh and now - fresh[0].began < PREPARES_AFTER):
+            self._stale(fresh.popleft())
 
     def _stale(self, call: BulkCall) -> None:
         if call.is_fresh:

@@ -1,4 +1,4 @@
-"""The progress of a run, as a value; ``run_all(progress=...)`` hands it to a function."""
+"""The progress of a run, as a value; ``run_all(progress=...)`` passes it to a function."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ LOOKS_BACK: Final = 30.0
 class Progress:
     """A run at one moment.
 
-    ``total`` is the number of items, ``None`` if nobody said; ``skipped`` of them were finished by
-    an earlier run. ``answered`` and ``failed`` calls are over, ``running`` ones are not. ``rate``
-    is in calls per second over the last half minute, ``eta`` and ``elapsed`` in seconds; ``eta``
-    is ``None`` while unknown. ``limit`` is the concurrency that the limiter permits the run's
-    calls now; ``refused`` counts attempts that the gateway refused for load. ``tokens`` are those
-    that the answers name so far, prompts and completions together, ``tokens_per_minute`` what the
-    last half minute makes of them.
+    ``total`` is the number of items, ``None`` if unknown; ``skipped`` of them were finished by an
+    earlier run. ``answered`` and ``failed`` calls are over, ``running`` ones are not. ``rate`` is
+    in calls per second over the last half minute, ``eta`` and ``elapsed`` in seconds; ``eta`` is
+    ``None`` while unknown. ``limit`` is the concurrency that the limiter permits the run now;
+    ``refused`` counts attempts that the gateway refused for load. ``tokens`` are those that the
+    answers name, prompts and completions together; ``tokens_per_minute`` is over the last half
+    minute.
     """
 
     total: int | None
@@ -38,15 +38,12 @@ class Progress:
 
     @property
     def over(self) -> int:
-        """Return how many items need no more work: skipped, answered or failed."""
+        """The number of items that need no more work: skipped, answered or failed."""
         return self.skipped + self.answered + self.failed
 
     @property
     def figures(self) -> str:
-        """Return in words the rate, the time to go, the limit, what was refused and failed, tokens.
-
-        Those are left out where no answer names any.
-        """
+        """The rate, ``eta``, limit, refusals and failures in words, and tokens if any are named."""
         parts = [f"{self.rate:.1f}/s"]
         if self.eta is not None:
             parts.append(f"eta {_clock_time(self.eta)}")
@@ -59,7 +56,7 @@ class Progress:
         return f"{self.over:,}{'' if self.total is None else f' of {self.total:,}'}, {self.figures}"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """Show the words instead of the fields where IPython or a notebook displays the value."""
+        """Show IPython and notebooks the words instead of the fields."""
         printer.text("..." if cycle else str(self))
 
 
@@ -70,7 +67,7 @@ class Rate:
         self._marks = deque([(now, 0)])
 
     def at(self, now: float, count: int) -> float:
-        """Return the rate now that there were ``count`` in all."""
+        """Return the rate, given ``count`` in total now."""
         while len(self._marks) > 1 and self._marks[1][0] <= now - LOOKS_BACK:
             self._marks.popleft()
         since, before = self._marks[0]
@@ -79,7 +76,7 @@ class Rate:
 
 
 def eta(total: int | None, over: int, rate: float) -> float | None:
-    """Return the seconds until all is over at this rate; ``None`` while unknown."""
+    """Return the seconds until the end at this rate; ``None`` while unknown."""
     if total is None:
         return None
     left = max(0, total - over)

@@ -1,8 +1,8 @@
-"""A run under way: it reads the items, begins the calls and hands their results over.
+"""A run in progress: it reads the items, begins the calls and returns their results.
 
-The tasks live in a task group that ``run_all`` holds open around the caller's block, and only
-there: results come out of an iterator object rather than out of a generator with a task group
-inside, because a ``yield`` within a cancel scope cancels the wrong task (PEP 789).
+The tasks live in a task group that ``run_all`` holds open around the caller's block. The results
+come from an iterator object and not from a generator with a task group inside, because a ``yield``
+within a cancel scope cancels the wrong task (PEP 789).
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from collections import deque
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
 )
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -46,13 +44,13 @@ if TYPE_CHECKING:
 ItemT = TypeVar("ItemT")
 ValueT = TypeVar("ValueT")
 
-#: So many calls begin, or finished items are passed over, before other tasks have a turn.
+#: The most calls that begin, or finished items that are skipped, before other tasks run.
 AT_ONCE: Final = 8
-#: Seconds after which the limiter is looked at anew although no call of ours ended.
+#: Seconds after which the limiter is checked again although no call has ended.
 LOOKS_AFTER: Final = 0.05
 
 
-#: The run and the call that a task works for, inherited by what it starts.
+#: The run and the call that a task works for, inherited by the tasks that it starts.
 _works_for: ContextVar[tuple[object, BulkCall] | None] = ContextVar(
     "comet_resilience_bulk_call", default=None
 )
@@ -76,35 +74,31 @@ class Plan:
 class Source(Generic[ItemT]):
     """Both kinds of iterables as one async iterator. Nothing is read ahead.
 
-    It is no generator: one that is left half way would need the event loop to clean it up.
+    It is not a generator: an abandoned one would need the event loop to clean it up.
     """
 
     def __init__(self, items: Iterable[ItemT] | AsyncIterable[ItemT]) -> None:
-        self._later: AsyncIterator[ItemT] | None = None
-        self._now: Iterator[ItemT] = iter(())
-        if isinstance(items, AsyncIterable):
-            self._later = aiter(items)
-        else:
-            self._now = iter(items)
+        self._is_async = isinstance(items, AsyncIterable)
+        self._items: Any = aiter(items) if isinstance(items, AsyncIterable) else iter(items)
 
-    def __aiter__(self) -> Source[ItemT]:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> ItemT:
-        if self._later is not None:
-            return await anext(self._later)
-        for item in self._now:
-            return item
+        if self._is_async:
+            return cast("ItemT", await anext(self._items))
+        for item in self._items:
+            return cast("ItemT", item)
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Let an async generator clean up while its event loop runs; all else is its owner's."""
-        if isinstance(self._later, AsyncGenerator):
-            await self._later.aclose()
+        """Let an async generator clean up while its event loop runs; others belong to the user."""
+        if isinstance(self._items, AsyncGenerator):
+            await self._items.aclose()
 
 
 def size_of(items: object) -> int | None:
-    """Return how many items there are, ``None`` if only reading them would tell."""
+    """Return the number of items, ``None`` if it is unknown before they are read."""
     try:
         return len(cast("Any", items))
     except TypeError:
@@ -112,14 +106,14 @@ def size_of(items: object) -> int | None:
 
 
 class BulkResults(Generic[ItemT, ValueT]):
-    """The results of ``run_all``: pairs of an item and its result, to be read by ``async for``."""
+    """The results of ``run_all``: pairs of an item and its result, for ``async for``."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._source: Source[Any] = Source(plan.items)
         self._total = size_of(plan.items) if plan.total is None else plan.total
         block = current_block()
-        # The wait for a slot is this run's own doing: no call is to fail by it, nor others to wait.
+        # The run causes its own waits for slots: they must not fail its calls or delay others.
         self._options: dict[str, object] = {"queue_timeout": None}
         if block is None or "priority" not in block.options:
             self._options["priority"] = "bulk"
@@ -127,10 +121,10 @@ class BulkResults(Generic[ItemT, ValueT]):
         self._pace = Pace(
             plan.engine.limiter.load_of,
             plan.engine.config.max_queue,
-            in_a_hurry=config.deadline is not None,
+            has_deadline=config.deadline is not None,
         )
-        # The mutable state: calls to hand over next, in order, and what has happened so far.
-        self._line: deque[BulkCall] = deque()
+        # The mutable state: calls whose results come next, in order, and what has happened so far.
+        self._queue: deque[BulkCall] = deque()
         self._handed: BulkCall | None = None
         self._is_read = self._is_closed = False
         self._source_error: Exception | None = None
@@ -162,32 +156,32 @@ class BulkResults(Generic[ItemT, ValueT]):
             return call.item, call.value
         if self._plan.raises:
             self.end()
-            is_end = isinstance(call.error, StopAsyncIteration)  # it would only end the loop
+            is_end = isinstance(call.error, StopAsyncIteration)  # which would just end the loop
             raise _foreign(call.error) if is_end else call.error
-        error: Any = call.error  # of which ``ValueT`` knows
+        error: Any = call.error  # which ``ValueT`` includes
         return call.item, error
 
     async def aclose(self) -> None:
-        """Cancel what is under way and end the iteration; return when no task is left.
+        """Cancel the calls under way and end the iteration; return when no task is left.
 
-        What leaving the block does anyway; here for those who want to go on inside of it.
+        Leaving the block does the same; this is for code that continues inside of it.
         """
         self.end()
         await self._ended.wait()
 
     def end(self) -> None:
-        """Cancel what is under way; nothing is handed over any more."""
+        """Cancel the calls under way; no more results are returned."""
         self._is_closed = True
         self._calls.cancel_scope.cancel()
         self._progressed.set()
 
     @property
     def is_open(self) -> bool:
-        """Tell whether anything may still be handed over."""
+        """Return whether there may be more results."""
         return not self._is_closed
 
     def progress(self) -> Progress:
-        """Return how far the run is."""
+        """Return the progress of the run."""
         now = clock()
         over = self._answered + self._failed
         rate = self._rate.at(now, over)
@@ -218,7 +212,7 @@ class BulkResults(Generic[ItemT, ValueT]):
             self._progressed.set()
 
     def _acknowledge(self) -> None:
-        """Note that the reader came back, and is done with the result that it had."""
+        """Record that the reader came back, and is done with its last result."""
         handed, self._handed = self._handed, None
         if handed is not None and self._plan.checkpoint is not None:
             try:
@@ -229,19 +223,19 @@ class BulkResults(Generic[ItemT, ValueT]):
     async def _next_over(self) -> BulkCall:
         await lowlevel.checkpoint()
         self._raise_if_ended()
-        while not (self._line and self._line[0].is_over):
+        while not (self._queue and self._queue[0].is_over):
             self._raise_if_read()
             self._progressed = anyio.Event()
             await self._progressed.wait()
             self._raise_if_ended()
-        return self._line.popleft()
+        return self._queue.popleft()
 
     def _raise_if_ended(self) -> None:
         if self._is_closed:
             raise StopAsyncIteration
 
     def _raise_if_read(self) -> None:
-        if self._pace.running or self._line or not (self._is_read or self._broken):
+        if self._pace.running or self._queue or not (self._is_read or self._broken):
             return
         error = self._broken or self._source_error
         self._broken = self._source_error = None
@@ -252,7 +246,7 @@ class BulkResults(Generic[ItemT, ValueT]):
     async def _begin_all(self) -> None:
         try:
             await self._read_source()
-        except Exception as error:  # noqa: BLE001 - raised to the reader, after the results
+        except Exception as error:  # noqa: BLE001 - raised after the results
             self._source_error = error
         finally:
             with anyio.CancelScope(shield=True):
@@ -265,7 +259,7 @@ class BulkResults(Generic[ItemT, ValueT]):
         async for item in self._source:
             if self._broken is not None:
                 return
-            room -= self._take_in(item)
+            room -= self._begin(item)
             turns += 1
             if turns % AT_ONCE == 0:
                 await lowlevel.checkpoint()
@@ -273,19 +267,19 @@ class BulkResults(Generic[ItemT, ValueT]):
                 room = min(AT_ONCE, await self._wait_for_room())
 
     def _store(self, checkpoint: Checkpoint, call: BulkCall) -> None:
-        """Keep a result in the file; one that cannot be kept there is handed over all the same."""
+        """Store a result in the file; one that cannot be stored is returned all the same."""
         try:
             checkpoint.answered(call.name, call.value)
         except (OSError, TypeError) as error:
-            if not isinstance(error, InexactResultError):  # as the next ones would not be, either
+            if not isinstance(error, InexactResultError):  # nor can the next ones
                 self._stop_beginning(error)
             elif not self._warned_of_unstored:
                 self._warned_of_unstored = True
-                what = "store_results: %s; such results are handed over but not kept in the file"
+                what = "store_results: %s; such results are returned but not stored in the file"
                 logger.warning(what, error)
 
     def _stop_beginning(self, error: OSError | TypeError) -> None:
-        """Hand over what was paid for, begin nothing, then raise: the file takes no more."""
+        """Return what was paid for, begin nothing, then raise: the file accepts no more."""
         self._broken = self._broken or error
         self._room.set()
         self._progressed.set()
@@ -297,24 +291,24 @@ class BulkResults(Generic[ItemT, ValueT]):
                 await self._room.wait()
         return room
 
-    def _take_in(self, item: object) -> bool:
+    def _begin(self, item: object) -> bool:
         """Begin the call for an item; ``False`` if it needs none."""
         call, checkpoint = BulkCall(item, b"", clock()), self._plan.checkpoint
         if checkpoint is not None:
             call.name = name_of(item if self._plan.key is None else self._plan.key(item))
-            if not checkpoint.is_new(call.name):
+            if not checkpoint.add(call.name):
                 self._skipped += 1
                 return False
             call.is_over, call.value = checkpoint.stored(call.name)
         if call.is_over:
             self._pace.held += 1
             self._skipped += 1
-            self._line.append(call)
+            self._queue.append(call)
             self._progressed.set()
             return False
         self._pace.began(call)
         if self._plan.in_order:
-            self._line.append(call)
+            self._queue.append(call)
         self._calls.start_soon(self._run, call)
         return True
 
@@ -322,12 +316,12 @@ class BulkResults(Generic[ItemT, ValueT]):
         _works_for.set((self, call))
         try:
             call.value = await self._plan.ask(call.item)
-        except Exception as error:  # noqa: BLE001 - the reader's business
+        except Exception as error:  # noqa: BLE001 - for the reader
             call.error = error
         except anyio.get_cancelled_exc_class() as error:
             if anyio.current_effective_deadline() == -math.inf:
                 raise
-            call.error = _foreign(error)  # a task that ask waited for was cancelled
+            call.error = _foreign(error)  # a task that ``ask`` waited for was cancelled
         finally:
             self._pace.ended(call)
             self._room.set()
@@ -345,7 +339,7 @@ class BulkResults(Generic[ItemT, ValueT]):
         self._tokens += usage.total_tokens
 
     def _settle(self, call: BulkCall) -> None:
-        """Keep the result of a call that is over, and let the reader know."""
+        """Store the result of a call that is over, and wake the reader."""
         call.is_over = True
         if call.error is not None:
             self._failed += 1
@@ -354,12 +348,12 @@ class BulkResults(Generic[ItemT, ValueT]):
             if self._plan.checkpoint is not None and self._plan.stores:
                 self._store(self._plan.checkpoint, call)
         if not self._plan.in_order:
-            self._line.append(call)
+            self._queue.append(call)
         self._progressed.set()
 
 
 def _foreign(error: BaseException) -> RuntimeError:
-    """Return an exception that has a meaning of its own for loops and tasks as an ordinary one."""
+    """Return an ordinary exception in place of one that has a meaning for loops and tasks."""
     ordinary = RuntimeError(f"{type(error).__name__} was raised while an item was asked for")
     ordinary.__cause__ = error
     return ordinary

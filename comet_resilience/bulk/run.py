@@ -1,4 +1,4 @@
-"""``run_all``: bulk work in a block of code, out of which no task gets."""
+"""``run_all``: bulk work in a block of code that no task outlives."""
 
 from __future__ import annotations
 
@@ -82,46 +82,46 @@ def run_all(
 ) -> AbstractAsyncContextManager[BulkResults[Any, Any]]:
     """Call ``await ask(item)`` for each item, as many at once as the client's limiter can send.
 
-    To be used as ``async with run_all(...) as results: async for item, result in results: ...``.
-    No task outlives the block, however it is left: at its end, by ``break``, an exception, a
-    cancellation or Ctrl-C. Items are read one by one as calls begin; nothing is held for those
-    that have not begun.
+    Use it as ``async with run_all(...) as results: async for item, result in results: ...``.
+    No task outlives the block, however you leave it: at its end, by ``break``, an exception, a
+    cancellation or Ctrl-C. Items are read one by one as calls begin; calls that have not begun take
+    no memory.
 
     Args:
-        ask: Asks for one item, through ``client``. Whatever it does, it does in a task of its own.
+        ask: The call for one item, through ``client``; each runs in a task of its own.
         items: An iterable or an async iterable, read lazily by the event loop.
         client: The wrapped client that ``ask`` uses; its limiter sets the pace.
-        order: ``"completed"`` gives results as they come, ``"input"`` in the items' order; what
-            waits for its turn is bounded by four times the limit.
-        errors: ``"return"`` gives an ``Exception`` of ``ask`` as the result of its item;
-            ``"raise"`` cancels the rest and raises it.
-        finished: A file that remembers which items are finished, so that a run which was killed
-            goes on where it was: an item is finished when the loop comes back for the next one.
-            Items that failed are not, and neither is the one at which the loop was left.
-        store_results: Keep each result in that file before it is handed over, so that no
-            answered call is ever made again. Results must be what JSON knows; one that would not
-            come back from it as it is (a tuple, a number as a dict's key, NaN, too deep a nesting)
-            is handed over, not kept, and the log says so once. An ``ask`` that is annotated with
-            what cannot be stored is refused before anything is sent.
-        key: From an item to what names it in that file: text, a number, or lists and dicts of
-            these. By default the item itself. Items with equal keys are one item.
+        order: ``"completed"`` returns results as they come, ``"input"`` in the order of the items;
+            at most four times the limit wait for their turn.
+        errors: ``"return"`` makes an ``Exception`` of ``ask`` the result of its item; ``"raise"``
+            cancels the rest and raises it.
+        finished: A file that records finished items, so that the run continues after being killed:
+            an item is finished when the loop comes back for the next one. Items that failed are
+            not, nor is the one at which the loop was left.
+        store_results: Store each result in that file before it is returned, so that no answered
+            call is ever repeated. Results must be JSON types; one that JSON would not restore
+            exactly (a tuple, a number as a dict's key, NaN, too deep a nesting) is returned but not
+            stored, and the log says so once. An ``ask`` whose annotation cannot be stored is
+            refused before anything is sent.
+        key: A function from an item to its name in that file: text, a number, or lists and dicts
+            of these. By default the item itself. Items with equal keys are one item.
         progress: A function that is called with a ``Progress`` twice a second and at the end, or
             ``True`` for a bar in the terminal.
         total: The number of items, where ``len(items)`` does not tell it.
 
     Raises:
-        TypeError: If ``client`` is not wrapped, or ``ask`` says that it returns what cannot be
-            stored; from the loop: if a key or a result does not fit into the file.
+        TypeError: If ``client`` is not wrapped, or the annotation of ``ask`` says that its results
+            cannot be stored; from the loop: if a key or a result cannot be stored.
         ValueError: If a choice is unknown, or ``finished`` is some other file (from the block).
         ImportError: If ``progress=True`` and rich is not installed.
         OSError: If the file cannot be read, locked or written (from the block, and from the loop
-            once all that was paid for is handed over), or belongs to somebody else.
+            after all results that were paid for), or belongs to another user.
 
     """
     check_choice("order", order, get_args(Order))
     check_choice("errors", errors, get_args(Errors))
     if finished is None and (store_results or key is not None):
-        raise ValueError("store_results and key are about the file of finished=..., which is None")
+        raise ValueError("store_results and key need the file of finished=..., which is None")
     if store_results:
         check_stored(ask)
     plan = Plan(
@@ -173,7 +173,7 @@ async def _block(plan: Plan, show: ShowProgress | None) -> AsyncIterator[BulkRes
 
 @asynccontextmanager
 async def _opened(checkpoint: Checkpoint | None) -> AsyncIterator[None]:
-    """Read the file in a thread, which for millions of lines takes seconds; close it likewise."""
+    """Read and close the file in a thread: millions of lines take seconds."""
     if checkpoint is None:
         yield
         return
@@ -187,7 +187,7 @@ async def _opened(checkpoint: Checkpoint | None) -> AsyncIterator[None]:
 
 
 async def _in_thread(function: Callable[[], None]) -> None:
-    """Run what blocks in a thread, or here where no thread can start."""
+    """Run a blocking function in a thread, or in this one if none can start."""
     try:
         await run_sync(function)
     except RuntimeError as error:
@@ -200,7 +200,7 @@ async def _in_thread(function: Callable[[], None]) -> None:
 def _shown(
     results: BulkResults[object, object], show: ShowProgress | None
 ) -> Iterator[Callable[[], None] | None]:
-    """Make a function that shows the progress; call it once more at the end, then close the bar."""
+    """Yield a function that shows the progress; call it again at the end, then close the bar."""
     if show is None:
         yield None
         return
@@ -211,7 +211,7 @@ def _shown(
         try:
             if not failed:
                 show(results.progress())
-        except Exception:  # noqa: BLE001 - a broken display must not end the work
+        except Exception:  # noqa: BLE001 - a broken display must not end the run
             failed = True
             logger.exception("progress failed; it is not called again")
 
@@ -225,7 +225,7 @@ def _shown(
 
 @contextmanager
 def _unwrapped() -> Iterator[None]:
-    """Take a lone exception of a task (Ctrl-C on trio, say) out of the groups around it."""
+    """Unwrap a single exception of a task (Ctrl-C on trio, say) from its exception groups."""
     try:
         yield
     except BaseExceptionGroup as group:
@@ -240,7 +240,7 @@ async def _keep_synced(results: BulkResults[object, object], checkpoint: Checkpo
         await anyio.sleep(SYNCED_EVERY)
         try:
             await _in_thread(checkpoint.sync)
-        except OSError as error:  # the next write tells the loop; what was paid for is handed over
+        except OSError as error:  # the next write fails in the loop, after the results paid for
             logger.warning("the file of finished items could not be flushed to the disk: %s", error)
 
 

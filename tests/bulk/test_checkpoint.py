@@ -21,7 +21,7 @@ def opened(path: Path) -> Checkpoint:
 
 def is_new(finished: Checkpoint, *keys: object) -> list[bool]:
     """Which of some keys are new."""
-    return [finished.is_new(name_of(key)) for key in keys]
+    return [finished.add(name_of(key)) for key in keys]
 
 
 def test_what_is_done_stays_done(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_any_other_file_is_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "data.jsonl"
     for content in (b'{"id": 1}\n', b"not a line", HEADER[:-1] + b" "):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"data.jsonl is no file of finished calls"):
+        with pytest.raises(ValueError, match=r"data.jsonl is not a file of finished calls"):
             Checkpoint(path).open()
         assert path.read_bytes() == content
 
@@ -165,7 +165,7 @@ def test_a_torn_line_and_the_whole_one_after_it_are_told_apart(tmp_path: Path, t
     """As a full disk leaves them where what writes it knows no better."""
     path = tmp_path / "f"
     path.write_bytes(HEADER + torn + b'{"answered": "a", "result": "PAID"}\n')
-    with pytest.warns(UserWarning, match="1 lines begin with one that was torn"):
+    with pytest.warns(UserWarning, match="1 lines begin with an incomplete one"):
         finished = opened(path)
     assert finished.stored(name_of("a")) == (True, "PAID")
     assert is_new(finished, "a", "b", "x") == [True, True, True]

@@ -38,7 +38,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def test_what_json_does_not_know_needs_a_key() -> None:
     """The error says what to give."""
-    with pytest.raises(TypeError, match=r"object cannot be the key .* give key=\.\.\."):
+    with pytest.raises(TypeError, match=r"object cannot be the key .* pass key=\.\.\."):
         name_of(object())
 
 
@@ -109,5 +109,5 @@ def deep(levels: int) -> list[Any]:
 )  # fmt: skip
 def test_keys_that_have_no_name_of_their_own_are_refused(key: object) -> None:
     """With what to give instead."""
-    with pytest.raises(TypeError, match=r"cannot be the key .* give key=\.\.\."):
+    with pytest.raises(TypeError, match=r"cannot be the key .* pass key=\.\.\."):
         name_of(key)

@@ -14,9 +14,9 @@ IDLE = Load(0, 0, 0, 0)
 class Limits(dict[Hashable, Load]):
     """Return what the limiter would say."""
 
-    def pace(self, max_queue: int | None = None, *, in_a_hurry: bool = False) -> Pace:
+    def pace(self, max_queue: int | None = None, *, has_deadline: bool = False) -> Pace:
         """A pace that goes by it."""
-        return Pace(lambda key: self.get(key, IDLE), max_queue, in_a_hurry=in_a_hurry)
+        return Pace(lambda key: self.get(key, IDLE), max_queue, has_deadline=has_deadline)
 
 
 def begin(pace: Pace, now: float = 0.0) -> BulkCall:
@@ -111,7 +111,7 @@ def test_a_reader_that_is_slow_holds_the_run_back() -> None:
 def test_nobody_waits_ahead_where_waiting_costs_the_deadline_or_is_refused() -> None:
     """Neither with a deadline nor beyond ``max_queue``."""
     limits = Limits({KEY: Load(64, 60, 0, 0)})
-    expected = {4: limits.pace(in_a_hurry=True), 4 + 2: limits.pace(2), 4 + 9: limits.pace()}
+    expected = {4: limits.pace(has_deadline=True), 4 + 2: limits.pace(2), 4 + 9: limits.pace()}
     for room, pace in expected.items():
         begin_at(pace, KEY)
         assert pace.room(0.0) == room
