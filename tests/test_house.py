@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,7 @@ def floor_of(room: str) -> int:
     return max(found)[1]
 
 
+@cache
 def tree_of(path: Path) -> ast.Module:
     """The syntax of a file."""
     return ast.parse(path.read_text(encoding="utf-8"))
@@ -248,7 +250,7 @@ def test_only_the_client_reaches_into_the_sdk(path: Path) -> None:
 def test_only_config_gives_numbers_a_default(path: Path) -> None:
     """No parameter outside ``config`` and the test gateway defaults to a number.
 
-    Declarations that repeat ``config`` for editors are held to it by ``test_signatures.py``.
+    Declarations that repeat ``config`` for editors are held to it by ``test_keywords.py``.
     """
     if room_of(path).startswith(("config", "testing")):
         pytest.skip("may have defaults")

@@ -83,7 +83,7 @@ async def test_only_so_many_begin_as_the_limiter_can_send() -> None:
 
     async def let_go() -> None:
         nonlocal waiting, most
-        await anyio.sleep(0.5)
+        await anyio.wait_all_tasks_blocked()
         waiting, most = snapshot(service.client).partitions[0].waiting, read
         gone_on.set()
 

@@ -34,6 +34,7 @@ from tests.conftest import (
     chunk,
     engine_of,
     event,
+    in_virtual_time,
     on_asyncio,
 )
 
@@ -242,6 +243,7 @@ async def test_a_full_disk_ends_the_run(tmp_path: Path, monkeypatch: pytest.Monk
 # -- progress ----------------------------------------------------------------------------------
 
 
+@in_virtual_time
 async def test_progress_is_told_twice_a_second_and_at_the_end() -> None:
     """With all that a bar shows."""
     service, seen = Service(BROKEN, OK, limit=4, seconds=0.2, max_retries=0), list[Progress]()

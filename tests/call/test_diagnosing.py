@@ -23,7 +23,18 @@ from comet_resilience.call.failure import judged
 from comet_resilience.verdict.vocabulary import BodyKind, Observation
 from comet_resilience.wire.request import read_request
 
-from ..conftest import BASE_URL, KEY, MESSAGES, OK, ask, envelope, failure_of, httpx, scripted
+from ..conftest import (
+    BASE_URL,
+    KEY,
+    MESSAGES,
+    OK,
+    ask,
+    envelope,
+    failure_of,
+    httpx,
+    in_virtual_time,
+    scripted,
+)
 
 
 def diagnosed(base_url: str, reason: str = "", **facts: Any) -> Diagnosis:
@@ -72,20 +83,20 @@ def test_texts_of_the_server_are_redacted() -> None:
 
 
 @pytest.mark.anyio
+@in_virtual_time
 async def test_the_time_in_the_queue_counts_also_without_an_attempt() -> None:
     """Who never got a slot waited all the time, and is told how full it was."""
-    client, inner = scripted(OK, queue_timeout=0.05, algorithm=lambda: FixedLimit(1))
+    client, inner = scripted(OK, queue_timeout=5.0, algorithm=lambda: FixedLimit(1))
     inner.hold()
     errors: list[QueueTimeoutError] = []
     async with anyio.create_task_group() as group:
         group.start_soon(ask, client)
-        await anyio.sleep(0.01)
+        await anyio.wait_all_tasks_blocked()
         errors.append(await failure_of(client))
         group.cancel_scope.cancel()
     error = errors[0]
     diagnosis = diagnose(error)
-    assert diagnosis.queued == pytest.approx(diagnosis.elapsed, abs=0.02)
-    assert diagnosis.queued >= 0.04
+    assert diagnosis.queued == diagnosis.elapsed == pytest.approx(5.0)
     assert diagnosis.limiter == LimiterState(limit=1, in_flight=1, waiting=0)
     assert datetime.fromisoformat(diagnosis.at).tzinfo is not None
     assert str(diagnose(pickle.loads(pickle.dumps(error)))) == str(diagnosis)

@@ -53,11 +53,11 @@ def gateway_in_a_thread() -> Iterator[Gateway]:
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(100)
         yield gateway
     finally:
         loops[0].call_soon_threadsafe(over.set)
-        thread.join(10)
+        thread.join(100)
 
 
 def test_fm07_consecutive_event_loops_share_one_limit() -> None:

@@ -46,7 +46,7 @@ class Busy:
         """Answer by a stream if one is wanted."""
         self.open += 1
         self.most = max(self.most, self.open)
-        await anyio.sleep(0.01)
+        await anyio.sleep(0.002)
         self.answered += 1
         body = b"".join([part async for part in request.stream])
         if b'"stream":true' not in body.replace(b" ", b""):
@@ -152,7 +152,7 @@ async def test_a_slot_is_lent_only_where_none_would_come_back() -> None:
     client, gateway = busy_client(algorithm=lambda: FixedLimit(2))
 
     async def read() -> None:
-        await inside(client, lambda: anyio.sleep(0.05))
+        await inside(client, lambda: anyio.sleep(0.01))
 
     with anyio.fail_after(100):
         async with anyio.create_task_group() as tasks:

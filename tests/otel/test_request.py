@@ -115,9 +115,10 @@ async def test_a_cancelled_request_is_no_error(telemetry: Telemetry, where: str)
     attributes = short(span.attributes)
     assert attributes["outcome"] == "cancelled"
     assert span.status.status_code is StatusCode.UNSET
-    waited = where == "queue"
-    assert (attributes["queue.duration"] > 0.019) is waited
-    assert events_on(span) == (["queued"] if waited else [])
+    if where == "queue":
+        assert attributes["queue.duration"] > 0.019
+        assert events_on(span) == ["queued"]
+    assert plot_of(span) == []
     assert short(other.attributes)["outcome"] == "cancelled"
 
 
