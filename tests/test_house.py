@@ -80,6 +80,7 @@ ASPECTS = {
     "test_displays": "values in a notebook",
     "test_examples": "`examples/`",
     "test_failure_shapes": "failures of any shape, by hypothesis",
+    "test_gate": "`.ci/run`",
     "test_house": "this file",
     "test_linear_work": "every pattern of the package",
     "test_package": "what is installed",
