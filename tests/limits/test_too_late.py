@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import anyio
 import pytest
 
+from comet_resilience import FixedLimit
+from comet_resilience.limits.eventloop import clock
+from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.too_late import AnswerTimes, is_in_time, is_too_late
+from comet_resilience.verdict.vocabulary import Signal
+
+from ..conftest import in_virtual_time
+from .conftest import KEY, limiter_of
 
 
 @dataclass
@@ -54,3 +62,62 @@ def test_one_that_waits_for_ever_is_neither_too_late_nor_in_time() -> None:
     assert is_in_time(Caller(0.0, 5.0), 3.9, 1.0)
     assert not is_in_time(Caller(0.0, 5.0), 4.1, 1.0)
     assert not is_in_time(Caller(0.0, math.inf), 0.0, 1.0)
+
+
+async def _call(limiter: Limiter, use: float, takes: float) -> bool:
+    """Tell whether a call is answered in the time for which that is of use."""
+    with anyio.move_on_after(use):
+        lease = await limiter.acquire(KEY, latest=clock() + use)
+        signal = Signal.IGNORED
+        try:
+            await anyio.sleep(takes)
+            signal = Signal.SUCCESS
+        finally:
+            lease.release(signal)
+        return True
+    return False
+
+
+@in_virtual_time
+@pytest.mark.anyio
+async def test_a_limit_answers_as_many_as_it_lets_through() -> None:
+    """Of twice as many calls: in FIFO order each slot would be for one that is about to give up."""
+    limiter, answered = limiter_of(lambda: FixedLimit(4)), list[bool]()
+
+    async def call(takes: float) -> None:
+        answered.append(await _call(limiter, 5.0, takes))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(320):
+            tasks.start_soon(call, (0.61, 0.93, 1.46)[number % 3])
+            await anyio.sleep(0.127)
+    assert len(answered) == 320
+    assert sum(answered) >= 140  # of some 180 that four slots have time for
+
+
+@in_virtual_time
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("use", "others_use"),
+    [
+        pytest.param(20.0, 300.0, id="less time than any answer took"),
+        pytest.param(40.0, math.inf, id="before others who can wait for ever"),
+        pytest.param(20.0, math.inf, id="both"),
+    ],
+)
+async def test_a_quick_call_is_answered_beside_slow_ones(use: float, others_use: float) -> None:
+    """Others keep coming behind it, and their answers say nothing of its own."""
+    limiter, answered = limiter_of(lambda: FixedLimit(5)), list[bool]()
+
+    async def call_in_turn(first: float) -> None:
+        await anyio.sleep(first)
+        while len(answered) < 5:
+            assert await _call(limiter, others_use, 30.0)
+
+    async with anyio.create_task_group() as tasks:
+        for first in range(6):
+            tasks.start_soon(call_in_turn, 6.1 * first)
+        for _ in range(5):
+            await anyio.sleep(97.0)
+            answered.append(await _call(limiter, use, 0.5))
+    assert answered == [True] * 5
