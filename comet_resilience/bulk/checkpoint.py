@@ -215,9 +215,10 @@ class Checkpoint:
         start = _DONE if line.startswith(_DONE) else _ANSWERED
         try:
             text = line.decode()
-            name, at = _name_at(text, len(start)) if line.startswith(start) else (b"", 0)
-            if not at:
+            if not line.startswith(start):
                 return False
+            at = _decoder.raw_decode(text, len(start))[1]
+            name = text[len(start) : at].encode()  # unchanged, however it is written
             if start is _DONE:
                 if text[at:] != "}\n":
                     return False
@@ -228,12 +229,6 @@ class Checkpoint:
         except (ValueError, RecursionError):
             return False
         return True
-
-
-def _name_at(text: str, at: int) -> tuple[bytes, int]:
-    """Return the name at that place, unchanged, and the place of its end."""
-    end = _decoder.raw_decode(text, at)[1]
-    return text[at:end].encode(), end
 
 
 def _result_at(text: str, at: int) -> object:

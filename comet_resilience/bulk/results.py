@@ -222,17 +222,13 @@ class BulkResults(Generic[ItemT, ValueT]):
 
     async def _next_over(self) -> BulkCall:
         await lowlevel.checkpoint()
-        self._raise_if_ended()
-        while not (self._queue and self._queue[0].is_over):
+        while not (self._is_closed or (self._queue and self._queue[0].is_over)):
             self._raise_if_read()
             self._progressed = anyio.Event()
             await self._progressed.wait()
-            self._raise_if_ended()
-        return self._queue.popleft()
-
-    def _raise_if_ended(self) -> None:
         if self._is_closed:
             raise StopAsyncIteration
+        return self._queue.popleft()
 
     def _raise_if_read(self) -> None:
         if self._pace.running or self._queue or not (self._is_read or self._broken):

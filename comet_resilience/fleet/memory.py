@@ -35,6 +35,7 @@ _LONGEST_CLOSED: Final = max(
 )
 _MOST_NUMBER: Final = 10**15
 _SLOWEST_ANSWER: Final = 86_400.0
+_NUMBER: Final = (int, float)
 
 
 @dataclass(slots=True)
@@ -106,12 +107,12 @@ def _whole(low: int, high: int) -> Callable[[Any, float], bool]:
 
 
 def _between(low: float, high: float) -> Callable[[Any, float], bool]:
-    return lambda value, now: _is_number(value) and low <= value <= high
+    return lambda value, now: type(value) in _NUMBER and low <= value <= high
 
 
 def _until(longest: float) -> Callable[[Any, float], bool]:
     """Return the check of a time that is at most ``longest`` seconds ahead."""
-    return lambda value, now: _is_number(value) and 0 <= value <= now + longest + 1
+    return lambda value, now: type(value) in _NUMBER and 0 <= value <= now + longest + 1
 
 
 def _or_none(is_sound: Callable[[Any, float], bool]) -> Callable[[Any, float], bool]:
@@ -121,10 +122,6 @@ def _or_none(is_sound: Callable[[Any, float], bool]) -> Callable[[Any, float], b
 def _numbers(value: Any, now: float) -> bool:
     is_list = isinstance(value, list) and len(value) <= REFUSALS_KEPT
     return is_list and all(_whole(0, _MOST_NUMBER)(number, now) for number in value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 #: The check of each field. A clock that was set back puts times ahead: invalid as well.

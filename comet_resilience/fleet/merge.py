@@ -58,11 +58,6 @@ class Sample:
     probes: tuple[SampledAttempt, ...] = ()
     refused: tuple[SampledAttempt, ...] = ()
 
-    @property
-    def is_urgent(self) -> bool:
-        """Return whether it should be reported at once."""
-        return bool(self.probes or self.refused)
-
 
 @dataclass(frozen=True, slots=True)
 class FleetLimit:
@@ -97,7 +92,7 @@ def needs_commit(fleet: FleetLimit, sample: Sample, reply: ShareReply) -> bool:
     """Return whether there is anything to commit: without it the reply is the renewal."""
     algorithm = fleet.algorithm
     wake_at = algorithm.wake_at
-    if algorithm.limit != reply.limit or not reply.state or sample.is_urgent:
+    if algorithm.limit != reply.limit or not reply.state or sample.probes or sample.refused:
         return True
     # While growth is on hold, acceptances and time end the hold.
     return wake_at is not None and (sample.accepted > 0 or wake_at <= reply.now)

@@ -78,13 +78,9 @@ class _Part:
 
     def __init__(self, asked: RenewalRequest) -> None:
         self._asked = asked
-        self._request = asked.request
         self._fleet: FleetLimit | None = None  # as it is after the commit
+        self.addressed = Addressed(asked.keys, asked.request, asked.maximum)
         self.result: Renewal | Exception | None = None
-
-    @property
-    def addressed(self) -> Addressed:
-        return Addressed(self._asked.keys, self._request, self._asked.maximum)
 
     def take(self, reply: ShareReply | StoreError, *, is_last: bool) -> None:
         """Process a reply: it is the renewal, or another request follows with a commit."""
@@ -105,5 +101,6 @@ class _Part:
             return Renewal(reply, fleet, is_reported=is_reported)
         commit = merge(fleet, asked.sample, reply, asked.request, asked.jitter)
         self._fleet = fleet
-        self._request = replace(asked.request, commit=commit, epoch=reply.epoch)
+        request = replace(asked.request, commit=commit, epoch=reply.epoch)
+        self.addressed = replace(self.addressed, request=request)
         return None

@@ -15,6 +15,7 @@ from typing import Any, Final
 #: The prefix of all keys; braces keep the keys of one account in one slot of a cluster.
 PREFIX: Final = "comet"
 _DIGITS: Final = 20
+_SCHEMES: Final = ("redis://", "rediss://", "unix://", "valkey://", "valkeys://")
 
 #: A scope's two keys: its members and its limit.
 Keys = tuple[str, str]
@@ -44,7 +45,8 @@ class Fleet:
 
     def __post_init__(self) -> None:
         is_async = iscoroutinefunction(self.redis)
-        if is_async or not (callable(self.redis) or _is_url(self.redis)):
+        is_url = isinstance(self.redis, str) and self.redis.startswith(_SCHEMES)
+        if is_async or not (callable(self.redis) or is_url):
             raise ValueError(
                 "fleet: expected a URL (redis://, rediss://, unix://), a function that makes a"
                 " synchronous client, or Fleet(...), got"
@@ -55,12 +57,6 @@ class Fleet:
 
     def __repr__(self) -> str:
         return "Fleet(...)"  # a URL may hold a password
-
-
-def _is_url(value: object) -> bool:
-    return isinstance(value, str) and value.startswith(
-        ("redis://", "rediss://", "unix://", "valkey://", "valkeys://")
-    )
 
 
 def account_of(base_url: str, api_key: str, account: str | None) -> str:

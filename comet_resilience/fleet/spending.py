@@ -223,7 +223,8 @@ class SharedSpending(Spending):
         """Return the time of the next draw, by this process' clock; infinity while unused."""
         regular = self._asked_at + RENEW_EVERY * (0.5 + self._jitter)
         if self._local is None and self._need is not None and not self._failures:
-            return max(self._asked_at + self._gap, self._drawn_until - REFILL)
+            gap = max(GAP, self._members * GAP_PER_MEMBER)
+            return max(self._asked_at + gap, self._drawn_until - REFILL)
         is_busy = self._need is not None or self._unused or self._unreported or self._unconfirmed
         return regular if is_busy else math.inf
 
@@ -236,6 +237,7 @@ class SharedSpending(Spending):
             self._need, self._waits_since = None, None
         if not self._unconfirmed and self._unreported:
             self._number_corrections(self._unreported)
+        total = Amount(self.budget.requests or 0, self.budget.tokens or 0)
         return DrawRequest(
             member=self.member,
             budget=self.budget,
@@ -248,7 +250,7 @@ class SharedSpending(Spending):
             depth=self._meter.largest,
             kept_back=self._meter.kept_back,
             paid_for=Amount(self._paid_until.requests - now, self._paid_until.tokens - now),
-            held=self._held,
+            held=total - self._reply.left if self._reply else _NOTHING,
         )
 
     def conclude(self, request: DrawRequest, result: DrawReply | Exception, now: float) -> None:
@@ -307,21 +309,8 @@ class SharedSpending(Spending):
         return self._drawn[-1][0] if self._drawn else -math.inf
 
     @property
-    def _gap(self) -> float:
-        """Return the minimum seconds between two draws."""
-        return max(GAP, self._members * GAP_PER_MEMBER)
-
-    @property
     def _members(self) -> int:
         return self._reply.members if self._reply is not None else 1
-
-    @property
-    def _held(self) -> Amount:
-        """Return what the last period holds, by the last reply."""
-        if self._reply is None:
-            return _NOTHING
-        total = Amount(self.budget.requests or 0, self.budget.tokens or 0)
-        return total - self._reply.left
 
     def _go_local(self, now: float) -> None:
         """Spend an even part of the budget, once what is known to be drawn is paid for.

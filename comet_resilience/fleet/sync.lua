@@ -45,7 +45,7 @@ local function renew(arguments, members_key, limit_key)
   local kept = redis.call('HMGET', limit_key, 'limit', 'version', 'epoch', 'born', 'state')
   local limit, version = whole(kept[1], MOST), whole(kept[2], 1e15)
   local epoch, born, state = whole(kept[3], 1e15), whole(kept[4], 1e15), kept[5]
-  if not (limit and version and epoch and born and state) then
+  if not (limit and version and epoch and born and state) or version == 1e15 then
     limit, version, epoch, born, state = whole(arguments[9], MOST) or 1, now, 0, now, ''
     redis.call('HSET', limit_key, 'limit', limit, 'version', version, 'epoch', epoch,
                'born', born, 'state', state)
@@ -91,7 +91,7 @@ local function renew(arguments, members_key, limit_key)
       if expires - now > ttl / 2 then others_in_use = others_in_use + other.in_use end
       others_hold = others_hold + whole(held, MOST)
       others_want = others_want + other.want
-      rate = rate + (tonumber(sends) or 0)
+      rate = rate + math.min(tonumber(sends) or 0, MOST)
       if tonumber(seen) < epoch then lagging = lagging + 1 end
     end
   end

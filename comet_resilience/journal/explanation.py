@@ -67,19 +67,15 @@ def rate_in(attempts: Sequence[Attempt]) -> Rate | None:
     """
     refusals = sum(attempt.refused for attempt in attempts)
     least = max(_ATTEMPTS, _SHARE * refusals)
-    by_cap = _unexplained_by_cap(attempts)
-    if by_cap < least:
-        return None
-    unexplained, rate = min((_bucket(attempts), *_windows(attempts)), key=lambda found: found[0])
-    return rate if by_cap - unexplained >= least else None
-
-
-def _unexplained_by_cap(attempts: Sequence[Attempt]) -> int:
     _, by_own = split((attempt.in_flight, attempt.refused) for attempt in attempts)
     _, by_account = split(
         (attempt.account_in_flight or attempt.in_flight, attempt.refused) for attempt in attempts
     )
-    return min(by_own, by_account)
+    by_cap = min(by_own, by_account)
+    if by_cap < least:
+        return None
+    unexplained, rate = min((_bucket(attempts), *_windows(attempts)), key=lambda found: found[0])
+    return rate if by_cap - unexplained >= least else None
 
 
 def split(marked: Iterable[tuple[int, bool]]) -> tuple[int, int]:

@@ -116,8 +116,12 @@ def record_of(event: AttemptFinished, at: float) -> JournalRecord:
     )
 
 
-def stream_record_of(event: StreamFinished, at: float) -> StreamRecord:
-    """Return the line of a stream that ended at ``at``, in seconds of the Unix clock."""
+def any_record_of(
+    event: AttemptFinished | StreamFinished, at: float
+) -> JournalRecord | StreamRecord:
+    """Return the line of an attempt or a stream that ended at ``at``, as ``record_of`` does."""
+    if isinstance(event, AttemptFinished):
+        return record_of(event, at)
     return StreamRecord(
         version=VERSION,
         event="stream_finished",
@@ -128,15 +132,6 @@ def stream_record_of(event: StreamFinished, at: float) -> StreamRecord:
         duration=round(event.elapsed, 4),
         **_tokens_of(event.usage),
     )
-
-
-def any_record_of(
-    event: AttemptFinished | StreamFinished, at: float
-) -> JournalRecord | StreamRecord:
-    """Return the line of an attempt or of a stream."""
-    if isinstance(event, StreamFinished):
-        return stream_record_of(event, at)
-    return record_of(event, at)
 
 
 def _tokens_of(usage: Usage | None) -> TokenCounts:

@@ -8,6 +8,7 @@ by one ``write``, so several clients and processes may share a file. A large fil
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -59,7 +60,8 @@ class Writer:
         self._queue: SimpleQueue[Any] = SimpleQueue()  # attempts with their time, and flushes
         self._hurry = threading.Event()
         self._thread: threading.Thread | None = None
-        self._failed = self._warned_of_drops = self._torn = self._warned_of_no_thread = False
+        self._torn = False
+        self._logged: set[str] = set()
 
     def observe(self, event: Event) -> None:
         """Queue an attempt; it is written within half a second."""
@@ -94,16 +96,11 @@ class Writer:
                 try:
                     thread.start()
                 except RuntimeError as error:  # no more threads, or the interpreter is ending
-                    self._warn_of_no_thread(error)
+                    # The next attempt tries again.
+                    what = "the thread of the journal %s cannot start: %s; its lines wait"
+                    self._log_once(logging.WARNING, what, self.path, error)
                 else:
                     self._thread = thread
-
-    def _warn_of_no_thread(self, error: RuntimeError) -> None:
-        """Warn once; the next attempt tries again, and until then the lines wait in the queue."""
-        if not self._warned_of_no_thread:
-            self._warned_of_no_thread = True
-            what = "the thread of the journal %s cannot start: %s; its lines wait"
-            logger.warning(what, self.path, error)
 
     def _run(self) -> None:
         for first in iter(self._queue.get, None):
@@ -123,17 +120,20 @@ class Writer:
             if lines:
                 self._append(b"".join(lines))
         except Exception as error:  # noqa: BLE001 - must not affect a request
-            if not self._failed:
-                self._failed = True
-                what = "the journal %s cannot be written (%s); requests go on without it"
-                logger.error(what, self.path, type(error).__name__)
+            what = "the journal %s cannot be written (%s); requests go on without it"
+            self._log_once(logging.ERROR, what, self.path, type(error).__name__)
         for item in batch:
             if isinstance(item, threading.Event):
                 item.set()
-        if self.dropped and not self._warned_of_drops:
-            self._warned_of_drops = True
+        if self.dropped:
             what = "the journal %s cannot keep up with the requests: %d lines dropped so far"
-            logger.warning(what + "; further drops are only counted", self.path, self.dropped)
+            what += "; further drops are only counted"
+            self._log_once(logging.WARNING, what, self.path, self.dropped)
+
+    def _log_once(self, level: int, what: str, *values: object) -> None:
+        if what not in self._logged:
+            self._logged.add(what)
+            logger.log(level, what, *values)
 
     def _append(self, data: bytes) -> None:
         with _opened(self.path) as file:

@@ -88,6 +88,7 @@ def saved(**changes: Any) -> str:
         saved(_hold_until=NOW + 1_000), saved(_hold_latest=math.inf), saved(_hold_quota=10**6),
         saved(refused_numbers="all"), saved(refused_numbers=[1.5]), saved(refused_numbers=[1] * 65),
         saved(at=NOW + 60), saved(stepped_at=-1), saved(attempts=-1), saved(extra=1),
+        saved(attempts=10**400), saved(at=-(10**400)), saved(hold=10**400),
         save(FixedLimit(3), Count()),
     ],
 )  # fmt: skip

@@ -275,6 +275,22 @@ def test_a_damaged_limit_is_brought_back_into_bounds(timed: Timed, name: str, va
         assert 0 <= reply.share <= reply.limit <= 50
 
 
+def test_a_limit_with_the_highest_version_can_still_be_committed(timed: Timed) -> None:
+    """One more would be out of bounds for every member that reads it."""
+    timed.send(request("a", 30))
+    timed.db.hset(KEYS[1], "version", "1e309")
+    reply = timed.send(request("a", 30))
+    commit = Commit(version=reply.version, limit=10, epoch=1, state="{}")
+    reply = timed.send(request("a", 30, commit=commit))
+    assert (reply.committed, reply.limit) == (True, 10)
+
+
+def test_a_member_without_bounds_spoils_nobodys_reply(timed: Timed) -> None:
+    row = f"{timed.now * 1000 + 1000:.0f}:1:1:1:1:1:1:" + "9" * 400
+    timed.db.hset(KEYS[0], "evil", row)
+    assert timed.send(request("a", 30)).members == 2
+
+
 def test_keys_disappear_when_nobody_comes_any_more(timed: Timed) -> None:
     timed.send(request("a", 30))
     for key in KEYS:

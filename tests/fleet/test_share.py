@@ -326,7 +326,8 @@ def test_what_was_sent_before_the_first_share_teaches_neither_fleet_nor_process(
     member.end(early)
     member.share.tick(member.now)
     assert (member.share.limit, limit) == (8, 8)
-    assert not member.share.ask(member.now).sample.is_urgent
+    sample = member.share.ask(member.now).sample
+    assert (sample.probes, sample.refused) == ((), ())
 
 
 def test_what_was_sent_alone_is_not_told_to_the_fleet_as_a_probe() -> None:
