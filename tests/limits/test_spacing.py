@@ -220,6 +220,23 @@ def test_the_next_probe_is_due_soon_after_the_first_refusals_and_no_more() -> No
     assert spacing.take_doubt() is None
 
 
+def test_slow_refusals_spread_the_first_sends_no_further_than_quick_ones() -> None:
+    """Behind a busy proxy a refusal takes a second: eight slots must not stay empty as long."""
+    spacing = Spacing(8, 8, 0.0, 1.0)
+    assert not spacing.refused(spacing.sent_before(8, 0.0, 8), 1.0)
+    assert spacing.log.silence > 0.4
+    spacing.sent(9, 1.0, 8)
+    assert 1.2 < spacing.ready_at(1.0) <= 1.25
+
+
+def test_an_answer_after_a_refusal_ends_the_pause() -> None:
+    spacing = Spacing(8, 8, 0.0, 1.0)
+    assert not spacing.refused(spacing.sent_before(8, 0.0, 8), 1.0)
+    first = spacing.sent(9, 1.0, 8)
+    spacing.accepted(first, 1.05)
+    assert spacing.ready_at(1.05) == 1.05
+
+
 STEPS = st.lists(
     st.tuples(st.floats(0.0, 20.0), st.sampled_from(["send", "accept", "refuse"])),
     min_size=1,
