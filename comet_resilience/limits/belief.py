@@ -20,7 +20,13 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from .attempt_log import JUDGED, Attempt
-from .explanations import Family, explain, share_unexplained_by_cap, unexplained_by_cap
+from .explanations import (
+    Family,
+    explain,
+    share_unexplained_by_cap,
+    unexplained_by_cap,
+    unexplained_by_moved_cap,
+)
 
 #: What the best cap has to leave unexplained, and leave more than the rate does, in recent
 #: attempts: a cap that wanders leaves some, too.
@@ -32,6 +38,9 @@ _SHARE_WINDOW: Final = 0.1
 #: most of which a cap explains.
 _SHARE_OF_RATE: Final = 0.25
 _SHARE_OF_WINDOW: Final = 0.1
+#: What a cap that moved once has to leave more than the rate does (without: as little as 0.39 and
+#: 0.68 of the throughput under caps that wander, and the same at every rate).
+_MOVED_GAIN: Final = 0.5
 #: Refusals that it takes, and how many times a bucket's depth has to be accepted: to a process that
 #: others leave little, any bucket looks deep and slow.
 _MIN_REFUSALS: Final = 8
@@ -121,12 +130,17 @@ State: TypeAlias = Listening | Spaced
 
 
 def learn(log: Sequence[Attempt], state: Listening, now: float, *, is_complete: bool) -> State:
-    """Return the state after a look at the log: ``Keeping`` if that shows a rate."""
+    """Return the state after a look at the log: ``Keeping`` if that shows a rate.
+
+    A cap that moved once must not explain it as well: a wrong rate holds sends back for minutes.
+    """
     by_cap = unexplained_by_cap(log)
     found = explain(log, is_complete=is_complete)
     share = _SHARE_WINDOW if found.family.period else _SHARE
     is_better = by_cap - found.unexplained >= MIN_GAIN and found.unexplained <= share * by_cap
     if not is_better or not _is_enough(log, found.family):
+        return state
+    if unexplained_by_moved_cap(log) < found.unexplained + _MOVED_GAIN:
         return state
     reason = f"a {found.family} explains the refusals better than a cap on what is in flight"
     return Keeping(reason, found.family, UNDER * found.rate, now, cool=state.cool)

@@ -151,6 +151,26 @@ def unexplained_by_cap(log: Sequence[Attempt]) -> float:
     return _best_threshold((one.in_flight, one.is_accepted, weight) for one, weight in pairs)[0]
 
 
+def unexplained_by_moved_cap(log: Sequence[Attempt]) -> float:
+    """Return the weight that the best two caps leave unexplained, one after the other.
+
+    The cap is taken to have moved where an acceptance follows a refusal, or the reverse. The second
+    one has to accept something, or it would be no cap but a closed window.
+    """
+    items = [
+        (one.in_flight, one.is_accepted, weight) for one, weight in zip(*_judged(log), strict=True)
+    ]
+    best, _ = _best_threshold(items)
+    for place in range(1, len(items)):
+        if items[place][1] == items[place - 1][1]:
+            continue
+        before, _ = _best_threshold(items[:place])
+        after, threshold = _best_threshold(items[place:])
+        if threshold > 1 and before + after < best:
+            best = before + after
+    return best
+
+
 def share_unexplained_by_cap(log: Sequence[Attempt]) -> float:
     """Return what the best cap leaves unexplained of the whole log, for each refusal in it."""
     refused = sum(not one.is_accepted for one in log)

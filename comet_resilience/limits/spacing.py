@@ -42,9 +42,9 @@ _IDLE: Final = 30.0
 _CLOSED_MOST: Final = 30.0
 _PAUSE_MOST: Final = 15.0
 LONGEST: Final = 60.0
-#: Sends after the first refusal that are spread, the most seconds for each (without: 0.74 instead of
-#: 0.90 at a rate without burst), and after one that was refused: behind a slow proxy a refusal may
-#: take longer, and slots would stay empty (a burst through LiteLLM's took 14.3 instead of 12.8 s).
+#: Sends after the first refusal that are spread, and the most seconds for each (without: 0.74
+#: instead of 0.90 at a rate without burst). After one that was refused so many seconds: a slow
+#: proxy refuses later, and slots would stay empty (a burst at LiteLLM's: 14.3 instead of 12.8 s).
 _EARLY_SENDS: Final = 64
 _SPREAD: Final = 0.1
 _SPREAD_REFUSED: Final = 0.25

@@ -17,6 +17,7 @@ from comet_resilience.limits.explanations import (
     explain,
     share_unexplained_by_cap,
     unexplained_by_cap,
+    unexplained_by_moved_cap,
 )
 
 from ..servers import Server, bucket, cap, sliding, window
@@ -106,6 +107,18 @@ def test_a_cap_leaves_nothing_of_its_own_refusals(limit: int, seed: int) -> None
     log = log_of(cap(limit), at_random(3.0, 100), seed)
     assert unexplained_by_cap(log) == pytest.approx(0.0, abs=1e-9)
     assert share_unexplained_by_cap(log) == 0
+
+
+@pytest.mark.parametrize(("before", "after"), [(9, 4), (4, 9)])
+def test_a_cap_that_moved_leaves_nothing_of_its_own_refusals(before: int, after: int) -> None:
+    log = log_of(lambda at, n: n <= (before if at < 10 else after), at_random(5.0, 100))
+    assert unexplained_by_cap(log) > 4
+    assert unexplained_by_moved_cap(log) < 1
+
+
+def test_a_window_that_closed_is_no_cap_that_moved() -> None:
+    log = log_of(lambda at, n: at < 10, at_random(5.0, 100))
+    assert unexplained_by_moved_cap(log) == unexplained_by_cap(log) > 5
 
 
 def test_no_cap_explains_a_rate_and_noise_is_no_rate() -> None:
