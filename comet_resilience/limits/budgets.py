@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from ..errors import BudgetExceededError
 from ..verdict.vocabulary import Signal
-from .budget import EVERY_MODEL, Budget, Charge, Cost, Shortage, Spending
+from .budget import EVERY_MODEL, Budget, Cost, Shortage, Spending
 from .gate import Standing
 from .snapshot import BudgetView
 
@@ -135,10 +135,6 @@ class Line:
             if not self._accounts[partition.above]:
                 del self._accounts[partition.above]
 
-    def charge(self, now: float, cost: Cost) -> Charge:
-        """Charge an attempt that is sent."""
-        return self.spending.charge(now, cost.tokens_of(self.spending.budget))
-
 
 class Budgets:
     """The budgets of a client by model, and the line of each."""
@@ -158,7 +154,7 @@ class Budgets:
     def sent(self, lease: Lease, now: float) -> None:
         """Charge an attempt that is sent; its partition has had its turn."""
         if (cost := lease.request.cost) is not None and (line := self.of(cost)) is not None:
-            lease.charge = line.charge(now, cost)
+            lease.charge = line.spending.charge(now, cost.tokens_of(line.spending.budget))
             line.leave(lease.partition)
 
     def accepted(self, lease: Lease, now: float) -> None:

@@ -12,10 +12,12 @@ The constants were tuned with ``python -m tests.bench.rates``.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 from typing import Final
 
 from .attempt_log import JUDGED, Attempt
@@ -33,7 +35,8 @@ _NARROW: Final = tuple(1.2**step for step in range(-3, 3))
 #: The search around the best of them ends at steps of 1 %, for the best two depths.
 _FINEST: Final = 1.01
 _REFINED: Final = 2
-#: Accepted attempts are counted over nine tenths of a window: it may open before the client knows.
+#: Accepted attempts are counted over nine tenths of a window: it may open before the client knows
+#: (without: 5.9 instead of 4.1 refusals per 100 at 60 a minute, seed 1).
 _EARLY: Final = 0.9
 #: Refusals in a row that close a window, and the latest closures whose ends are tried as starts of
 #: fixed windows (without: 11.5 instead of 5.6 refusals per 100 at 10 per 10 s, four seeds).
@@ -309,17 +312,11 @@ def _windows(
 def _accepted_within(log: Sequence[Attempt], size: int, period: float) -> list[int]:
     """Return how many were accepted in the period before each of the last attempts."""
     times = [one.at for one in log]
-    accepted = [0]
-    for one in log:
-        accepted.append(accepted[-1] + one.is_accepted)
-    counts, out, early = [], 0, 0
-    for place, one in enumerate(log):
-        while times[out] <= one.at - period:
-            out += 1
-        while times[early] <= one.at - _EARLY * period:
-            early += 1
-        if place >= len(log) - size:
-            counts.append(accepted[place] - accepted[early if one.is_accepted else out])
+    accepted = list(accumulate((one.is_accepted for one in log), initial=0))
+    counts = []
+    for place, one in enumerate(log[-size:], len(log) - size):
+        since = one.at - (_EARLY * period if one.is_accepted else period)
+        counts.append(accepted[place] - accepted[bisect_right(times, since)])
     return counts
 
 
