@@ -22,8 +22,7 @@ def priority_number(priority: Any) -> int:
     """
     if isinstance(priority, str) and priority in NAMED:
         return NAMED[priority]
-    is_number = isinstance(priority, int) and not isinstance(priority, bool)
-    if is_number and -FARTHEST <= priority <= FARTHEST:
+    if isinstance(priority, int) and not isinstance(priority, bool) and abs(priority) <= FARTHEST:
         return int(priority)
     names = ", ".join(map(repr, NAMED))
     raise ValueError(
