@@ -60,8 +60,8 @@ end
 local function ready_at(self, amount)
   if self.total == 0 or amount == 0 then return now end
   if amount > self.total then return math.huge end
-  local told = self.burst * (1 + 2 * ROUNDING) - self.each
-  local at = math.max(now, self.paid - math.max(0, told, (self.depth - amount) * self.each))
+  local tolerance = self.burst * (1 + 2 * ROUNDING) - self.each
+  local at = math.max(now, self.paid - math.max(0, tolerance, (self.depth - amount) * self.each))
   if self.is_spaced then return at end
   local over = self.held + math.min(self.total, amount + self.kept_back) - self.total
   for _, slice in ipairs(self.slices) do

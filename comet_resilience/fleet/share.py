@@ -369,7 +369,7 @@ class FleetShare(InFleet):
 def due_together(shares: Sequence[FleetShare], now: float) -> Iterator[Sequence[FleetShare]]:
     """Return the shares to renew now, as many at a time as go into one command.
 
-    What is due soon goes along.
+    Those due soon are included.
     """
     if any(share.due_at() <= now for share in shares):
         due = [share for share in shares if share.is_due_soon(now)]

@@ -39,7 +39,7 @@ def test_what_is_done_stays_done(tmp_path: Path) -> None:
     again.close()
 
 
-def test_a_result_nobody_took_comes_back_once(tmp_path: Path) -> None:
+def test_a_result_that_was_not_taken_comes_back_once(tmp_path: Path) -> None:
     """One that was taken does not."""
     first = opened(tmp_path / "f")
     long = "long " * 100

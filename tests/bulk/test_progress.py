@@ -42,5 +42,5 @@ def test_tokens_are_told_where_answers_name_any() -> None:
 
 
 def test_progress_in_one_line() -> None:
-    """What is over, of how much, and the figures."""
+    """The items that are over, the total, and the figures."""
     assert str(PROGRESS) == "1,203 of 2,000, 25.0/s, eta 0:00:32, limit 25, refused 4, failed 3"

@@ -121,7 +121,7 @@ async def test_no_more_than_a_few_begin_in_one_turn_of_the_loop() -> None:
 
 @pytest.mark.parametrize("order", ["completed", "input"])
 async def test_a_slow_reader_holds_the_run_back(order: Any) -> None:
-    """Results that nobody takes are bounded by a few times the limit."""
+    """Results that are not taken are bounded by a few times the limit."""
     service = Service(limit=2)
     async with run_all(service.ask, range(1_000), client=service.client, order=order) as results:
         await anext(results)
@@ -164,7 +164,7 @@ async def test_a_source_of_the_callers_stays_theirs_to_close() -> None:
 
 
 async def test_an_error_of_the_items_comes_after_all_results() -> None:
-    """What was paid for is handed over first."""
+    """Results that were paid for come first."""
     service = Service()
 
     def items() -> Iterator[int]:
@@ -270,7 +270,7 @@ async def test_however_the_loop_is_left_no_task_is(how: str) -> None:
 
 
 async def test_a_call_that_was_cancelled_from_elsewhere_is_not_lost() -> None:
-    """A task that the function waited for and somebody cancelled: an error of its item."""
+    """A task that the function waited for was cancelled: an error of its item."""
     if sys.modules.get("trio") and not asyncio._get_running_loop():
         pytest.skip("trio cancels by scopes alone")
     service = Service()

@@ -129,7 +129,7 @@ async def read_until(results: BulkResults[int, Any], count: int) -> list[int]:
 
 @pytest.mark.parametrize("store", [False, True])
 async def test_a_run_goes_on_where_it_was_left(tmp_path: Path, store: bool) -> None:
-    """What was handled is skipped; what was only answered is asked again, or stored."""
+    """Handled items are skipped; items only answered are asked for again, or stored."""
     service, file = Service(), tmp_path / "finished.jsonl"
 
     def run() -> Any:
@@ -181,7 +181,7 @@ async def test_items_with_equal_keys_are_one(tmp_path: Path) -> None:
 
 
 async def test_a_result_that_cannot_be_stored_ends_the_run(tmp_path: Path) -> None:
-    """What was paid for is handed over; each further call would be paid for in vain."""
+    """Results that were paid for are returned; further calls would be paid for in vain."""
     service = Service()
 
     async def whole(item: int) -> object:

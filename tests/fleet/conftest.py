@@ -57,7 +57,7 @@ class Timed:
         return reply
 
     def held(self) -> dict[str, int]:
-        """What each member holds, as the server keeps it."""
+        """Return what each member holds, as stored by the server."""
         return {name: int(row.split(":")[3]) for name, row in self.db.hgetall(KEYS[0]).items()}
 
 

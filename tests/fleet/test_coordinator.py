@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -37,7 +38,7 @@ from ..conftest import COMPLETION, MESSAGES, Scripted, bare_client, httpx
 from .conftest import drawn
 
 OPTIONS: Any = {"algorithm": lambda: FixedLimit(6), "backoff_initial": 0.0, "backoff_max": 0.0}
-GOING_ALONE = (FleetState.DEGRADED, FleetState.LOCAL)
+LEAVING = (FleetState.DEGRADED, FleetState.LOCAL)
 #: What a process goes through whose server falls silent and comes back.
 CHANGES = ("shared -> degraded", "degraded -> local", "local -> shared")
 SPAWN = multiprocessing.get_context("spawn")
@@ -52,7 +53,7 @@ def no_thread_is_left() -> Iterator[None]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody goes on alone because the machine is busy."""
+    """A busy machine takes no client out of its fleet."""
     monkeypatch.setattr(store, "COMMAND_TIMEOUT", 30.0)
     monkeypatch.setattr(share, "JOIN_WITHIN", 60.0)
     monkeypatch.setattr(pace, "TTL", 60.0)
@@ -66,7 +67,7 @@ def server() -> Iterator[RedisServer]:
 
 
 class Slow(Scripted):
-    """A gateway that takes its time, and knows how many were there at once."""
+    """A slow gateway that counts how many requests it had at once."""
 
     def __init__(self, seconds: float = 0.02) -> None:
         super().__init__([])
@@ -103,7 +104,7 @@ def shown(client: Any) -> PartitionSnapshot:
 
 
 def state(client: Any) -> FleetState:
-    """How the client stands to its fleet."""
+    """Return the client's state in its fleet."""
     fleet = shown(client).fleet
     assert fleet is not None
     return fleet.state
@@ -117,19 +118,19 @@ def share_of(client: Any) -> int | None:
 
 
 def members_of(client: Any) -> int | None:
-    """How many share with it, as it was last told."""
+    """Return the number of members in its last reply."""
     fleet = shown(client).fleet
     return fleet.members if fleet is not None else None
 
 
 async def until(what: Callable[[], bool]) -> None:
-    """Wait until something is so; the test's time limit is the only one."""
+    """Wait until a condition holds; the only time limit is the test's."""
     while not what():  # noqa: ASYNC110 - threads and processes set no event
         await asyncio.sleep(0.005)
 
 
 async def keep_busy(client: Any, workers: int, stop: asyncio.Event) -> int:
-    """Ask without a pause: how many were answered."""
+    """Ask without a pause; return the number of answers."""
 
     async def work() -> int:
         answered = 0
@@ -199,7 +200,7 @@ def test_redis_that_was_never_there_costs_no_request(
 def test_redis_freezes_and_comes_back(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Shares hold, then each process goes on alone; one warning for each change."""
+    """Shares hold, then each process limits itself; one warning for each change."""
     changes: list[FleetChanged] = []
 
     async def main() -> None:
@@ -210,7 +211,7 @@ def test_redis_freezes_and_comes_back(
         server.freeze()
         try:
             inner.most = 0
-            await until(lambda: all(state(client) in GOING_ALONE for client in clients))
+            await until(lambda: all(state(client) in LEAVING for client in clients))
             assert [shown(client).limit for client in clients] == [3, 3]
             await until(lambda: all(state(client) is FleetState.LOCAL for client in clients))
             before = inner.total
@@ -383,12 +384,20 @@ def test_a_forked_child_is_a_member_of_its_own(redis_server: RedisServer, db: An
 
 
 @pytest.mark.timeout(120)
-def test_a_process_that_ends_says_farewell(redis_server: RedisServer, db: Any) -> None:
+def test_a_process_that_ends_leaves_the_fleet(redis_server: RedisServer, db: Any) -> None:
     with child_process(ask_once, redis_server.url) as child:
         child.join(90)
     assert child.exitcode == 0
     assert db.keys("*:limit")
     assert not db.keys("*:members")  # an empty hash is no key
+
+
+def test_references_to_objects_that_are_gone_are_dropped() -> None:
+    kept, gone = {1}, {2}
+    references = [weakref.ref(gone), weakref.ref(kept), weakref.ref(gone)]
+    del gone
+    assert coordinator._live(references) == [kept]
+    assert len(references) == 1
 
 
 def test_the_end_of_the_process_waits_once_for_all_clients_that_hang(

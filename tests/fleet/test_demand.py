@@ -1,4 +1,4 @@
-"""What those who wait are waiting for: their model's limit, or the account's."""
+"""The limit that requests wait for: their model's, or the account's."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_an_empty_restart_begins_where_members_remember(clock: Clock) -> None:
 def test_the_time_of_a_budget_goes_on_where_the_clock_is_set_back(
     clock: Clock, jump: float
 ) -> None:
-    """As from the latest draw: nobody waits for the clock, and nothing is given out twice."""
+    """As from the latest draw: no request waits for the clock, and nothing is drawn twice."""
     clock.draw("one", 1)
     clock.now += 0.5
     clock.draw("one", 1)
@@ -129,7 +129,7 @@ def test_a_request_that_takes_more_than_there_ever_is_draws_nothing(clock: Clock
     assert clock.draw("b", 1, budget, tokens=50).delays == pytest.approx((60.0,), abs=0.1)
 
 
-def test_a_farewell_leaves_nothing_of_the_member(clock: Clock) -> None:
+def test_a_member_that_leaves_is_removed(clock: Clock) -> None:
     clock.draw("a", 1)
     clock.raw(DrawRequest(member="a", budget=MINUTE, serial=1, corrections=Amount(-1, 0)))
     assert not [name for name in clock.db.hgetall(KEY) if name.startswith("m:")]
@@ -139,7 +139,7 @@ def test_a_farewell_leaves_nothing_of_the_member(clock: Clock) -> None:
 
 @pytest.mark.parametrize("field", ["requests:paid", "requests:slices", "requests:idle", "born"])
 @pytest.mark.parametrize("text", ["", "nan", "inf", "-5", "9e99", "x:y;z", "1:2:3;;", "\x00"])
-def test_nonsense_in_a_field_stops_nobody_for_long(clock: Clock, field: str, text: str) -> None:
+def test_nonsense_in_a_field_stops_no_member_for_long(clock: Clock, field: str, text: str) -> None:
     clock.draw("a", 1)
     clock.db.hset(KEY, field, text)
     clock.db.hset(KEY, "m:b", text)

@@ -1,4 +1,4 @@
-"""What is asked of a shared budget, and what is believed of the reply."""
+"""Draw requests of a shared budget, and the validation of replies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""News of many members, told to one algorithm."""
+"""The samples of many members, fed to one algorithm."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_two_refusals_with_many_accepted_between_them_are_noise() -> None:
 
 
 def test_a_probe_that_is_one_by_shares_alone_does_not_lower_a_known_level() -> None:
-    """Shares have just grown, and nobody has told yet that they are in use."""
+    """Shares have just grown, and not yet reported as in use."""
     reply = replace(SEEN, limit=21, in_use=10, state=steady(allowance=1))
     by_shares = SampledAttempt(age=0.01, in_flight=21, known_in_flight=17, epoch=4)
     algorithm, commit = after(reply, Sample(refused=(by_shares,)), replace(ASK, in_use=7))
@@ -183,7 +183,7 @@ def test_an_accepted_probe_of_this_epoch_raises_the_limit_an_older_one_does_not(
 
 
 def test_an_accepted_probe_proves_no_more_than_is_known_to_be_in_flight() -> None:
-    """The others told of five that had ended when it was sent."""
+    """The others reported five that had ended when it was sent."""
     reply = replace(SEEN, state=steady(allowance=4), in_use=13)
     probe = SampledAttempt(age=0.5, in_flight=24, known_in_flight=24, epoch=4)
     assert after(reply, Sample(probes=(probe,)))[0].level == 20

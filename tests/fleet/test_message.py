@@ -1,4 +1,4 @@
-"""What Redis answers is brought into bounds, or is no answer."""
+"""Replies of Redis are clamped to their bounds, or invalid."""
 
 from __future__ import annotations
 

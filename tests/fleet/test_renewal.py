@@ -1,4 +1,4 @@
-"""One renewal: asked, told what is new, and told again if others were faster."""
+"""One renewal: the request, the commit, and another try if others were faster."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_when_others_were_faster_the_news_are_told_over_what_they_wrote() -> Non
         5,
     ]
     assert renewal.is_reported
-    assert renewal.fleet.count.refusals == 1  # told once, however often it was tried
+    assert renewal.fleet.count.refusals == 1  # counted once in spite of the retries
 
 
 def test_when_others_are_always_faster_the_news_wait_for_the_next_renewal() -> None:

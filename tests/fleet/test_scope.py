@@ -1,4 +1,4 @@
-"""Who shares with whom, and what the keys give away."""
+"""The processes that share, and what their keys reveal."""
 
 from __future__ import annotations
 

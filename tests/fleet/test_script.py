@@ -1,4 +1,4 @@
-"""The script itself, on a real server: who gets how much, and that nobody gets too much."""
+"""The script itself, on a real server: each share, and that their sum stays within the limit."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_member_that_is_gone_returns_its_share_within_the_time_to_live(timed: 
     assert list(timed.db.hgetall(KEYS[0])) == ["b"]
 
 
-def test_a_farewell_returns_it_at_once(timed: Timed) -> None:
+def test_a_member_that_leaves_returns_its_share_at_once(timed: Timed) -> None:
     timed.send(request("a", 30))
     timed._run(KEYS, [*ShareRequest(member="a").arguments(), 1, 0])
     assert timed.send(request("b", 30)).share == 20
@@ -285,13 +285,13 @@ def test_a_limit_with_the_highest_version_can_still_be_committed(timed: Timed) -
     assert (reply.committed, reply.limit) == (True, 10)
 
 
-def test_a_member_without_bounds_spoils_nobodys_reply(timed: Timed) -> None:
+def test_a_member_without_bounds_spoils_no_reply(timed: Timed) -> None:
     row = f"{timed.now * 1000 + 1000:.0f}:1:1:1:1:1:1:" + "9" * 400
     timed.db.hset(KEYS[0], "evil", row)
     assert timed.send(request("a", 30)).members == 2
 
 
-def test_keys_disappear_when_nobody_comes_any_more(timed: Timed) -> None:
+def test_keys_expire_without_members(timed: Timed) -> None:
     timed.send(request("a", 30))
     for key in KEYS:
         assert 0 < timed.db.pttl(key) <= 20 * TTL * 1000

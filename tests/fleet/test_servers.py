@@ -43,7 +43,7 @@ from ..conftest import (
 )
 from .conftest import drawn
 
-PASSWORD = "pw-CANARY-55d2c7/#?"  # nobody shall see it, however it is mistyped
+PASSWORD = "pw-CANARY-55d2c7/#?"  # must never be shown, even if mistyped
 #: What the manual says that a user needs.
 RIGHTS = "+evalsha +eval +time +hmget +hset +hdel +hgetall +pexpire"
 #: The keys of the one partition that these tests use.
@@ -60,7 +60,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes seconds takes a part of it."""
+    """Shorten what takes seconds."""
     monkeypatch.setattr(pace, "RENEW_EVERY", pace.RENEW_EVERY / 5)
     monkeypatch.setattr(pace, "TTL", pace.TTL / 3)
 
@@ -81,23 +81,23 @@ async def member(fleet: Any, *answers: Any) -> AsyncIterator[Any]:
 
 
 def is_in(client: Any, state: FleetState) -> bool:
-    """Whether all its partitions stand to the fleet like that."""
+    """Return whether all its partitions are in that state."""
     views = [partition.fleet for partition in snapshot(client).partitions]
     return bool(views) and all(view is not None and view.state is state for view in views)
 
 
 async def ask_until(client: Any, state: FleetState, *models: str) -> None:
-    """Ask on and on, without a failure, until it stands to the fleet like that."""
+    """Keep asking, without a failure, until its partitions are in that state."""
     while not is_in(client, state):
         for model in models or ("m",):
             assert await ask(client, model=model) == "Hi"
         await asyncio.sleep(0.005)
 
 
-async def until_told(client: Any, db: Any) -> None:
-    """Wait until the fleet knows of all that the budget was spent on, with it and without."""
+async def until_reported(client: Any, db: Any) -> None:
+    """Wait until all spending of the budget is reported, with the fleet and without it."""
     (budget,) = snapshot(client).budgets
-    while drawn(db, BUDGET_KEY) != budget.requests:  # noqa: ASYNC110 - a thread tells it
+    while drawn(db, BUDGET_KEY) != budget.requests:  # noqa: ASYNC110 - a thread reports it
         await asyncio.sleep(0.005)
 
 
@@ -141,7 +141,7 @@ def user(redis_server: RedisServer, db: Any) -> Iterator[str]:
 
 @pytest.mark.parametrize("library", [redis.Redis, valkey.Valkey])
 def test_a_user_with_the_fewest_rights_is_enough(user: str, db: Any, library: Any) -> None:
-    """From the first connection to the farewell, with the script not yet loaded."""
+    """From the first connection until it leaves, with the script not yet loaded."""
     db.script_flush()
     is_shared(lambda: library.from_url(user, socket_timeout=0.25))
     assert set(db.keys()) == LEFT  # the member has left
@@ -156,7 +156,7 @@ def test_no_right_of_it_could_be_left_out(user: str, db: Any, right: str) -> Non
         async with member(user) as client:
             await ask_until(client, FleetState.LOCAL)
 
-    if right != "+hdel":  # only who leaves needs that
+    if right != "+hdel":  # only a member that leaves needs it
         asyncio.run(main())
     else:
         is_shared(user)
@@ -280,7 +280,7 @@ def test_tls(tls: Tls, db: Any) -> None:
     assert set(db.keys()) == LEFT
 
 
-def test_a_certificate_that_nobody_vouches_for_is_not_accepted(
+def test_a_certificate_without_a_known_authority_is_not_accepted(
     tls: Tls, db: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def main() -> None:
@@ -297,19 +297,19 @@ def test_a_certificate_that_nobody_vouches_for_is_not_accepted(
 
 
 def configure(name: str, value: str) -> Callable[[Any], object]:
-    """What changes the server's configuration."""
+    """Return a function that changes the server's configuration."""
     return lambda db: db.config_set(name, value)
 
 
 def put_other_types(db: Any) -> None:
-    """Somebody else's values stand where ours should."""
+    """Put values of another type in place of ours."""
     for key in list(db.scan_iter()):
         db.delete(key)
         db.set(key, "x")
 
 
 def follow(host: str) -> Callable[[Any], object]:
-    """What makes the server the read-only copy of another, or ends that."""
+    """Return a function that makes the server a read-only replica, or ends that."""
     return lambda db: db.execute_command("REPLICAOF", *host.split())
 
 
@@ -330,7 +330,7 @@ def test_on_a_bad_day_of_the_server_each_process_goes_on_by_itself_and_comes_bac
     redis_server: RedisServer, db: Any, caplog: pytest.LogCaptureFixture,
     breaks: Callable[[Any], object], mends: Callable[[Any], object], says: str,
 ) -> None:  # fmt: skip
-    """Every request is answered; each change of state is warned of once, for all partitions."""
+    """Every request is answered; each change of state is one warning for all partitions."""
 
     async def main() -> None:
         async with member(redis_server.url) as client:
@@ -343,7 +343,7 @@ def test_on_a_bad_day_of_the_server_each_process_goes_on_by_itself_and_comes_bac
                 mends(db)
             await ask_until(client, FleetState.SHARED, "m", "another")
             if says != "WRONGTYPE":  # that ends with an empty server
-                await until_told(client, db)
+                await until_reported(client, db)
 
     asyncio.run(main())
     assert moves_of(caplog) == ["shared -> degraded", "degraded -> local", "local -> shared"]
@@ -375,13 +375,13 @@ def test_what_one_renewal_mends_is_not_felt(
             assert is_in(client, FleetState.SHARED)
             assert set(db.keys()) == ALL_KEYS
             if name != "FLUSHALL":
-                await until_told(client, db)
+                await until_reported(client, db)
 
     asyncio.run(main())
     assert moves_of(caplog) == []
 
 
-# -- what nobody may see --------------------------------------------------------------------------
+# -- secrets --------------------------------------------------------------------------------------
 
 
 def test_a_wrong_password_is_said_once_and_never_shown(

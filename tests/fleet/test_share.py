@@ -1,4 +1,4 @@
-"""One partition's share in one process: what the limiter is told, and when Redis is away."""
+"""One partition's share in one process: what the limiter sees, and when Redis is away."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_the_first_request_wakes_the_thread_and_waits_for_a_share() -> None:
     assert (member.share.limit, member.moves) == (4, [FleetState.SHARED])
 
 
-def test_without_a_first_share_the_process_limits_itself_alone() -> None:
+def test_without_a_first_share_the_process_limits_itself() -> None:
     member = Member()
     member.wait(1)
     assert member.share.wake_at == member.now + JOIN_WITHIN
@@ -125,7 +125,7 @@ def test_a_share_holds_while_redis_is_away_then_an_even_part_of_the_last_limit()
         assert (member.share.limit, member.moves[-1]) == (4, state)
     assert member.share.wake_at == 1_000.0 + KEPT * TTL
     member.now = 1_000.0 + KEPT * TTL
-    member.share.tick(member.now)  # with or without a word from the thread
+    member.share.tick(member.now)  # with or without the thread
     assert (member.share.limit, member.moves[-1]) == (20 // 6, FleetState.LOCAL)
     member.now += 60
     member.renew(share=7)
@@ -142,7 +142,7 @@ def test_renewals_that_fail_one_at_a_time_change_no_state() -> None:
     assert (member.share.limit, member.moves) == (4, [FleetState.SHARED])
 
 
-def test_alone_it_steps_back_but_never_grows_beyond_its_part() -> None:
+def test_without_the_fleet_it_steps_back_but_never_grows_beyond_its_part() -> None:
     member = Member()
     member.renew()
     member.now += 10
@@ -171,7 +171,7 @@ def test_alone_it_steps_back_but_never_grows_beyond_its_part() -> None:
         (replace(ANSWER, limit=5, members=10), 1),
     ],
 )
-def test_what_a_process_permits_itself_alone(known: ShareReply | None, limit: int) -> None:
+def test_what_a_process_permits_itself(known: ShareReply | None, limit: int) -> None:
     assert local_algorithm(make(), known).limit == limit
     assert local_algorithm(FixedLimit(8), known).limit == limit
 
@@ -233,7 +233,7 @@ def test_a_refusal_is_told_with_what_the_others_hold_an_acceptance_with_what_the
     assert [outcome.in_flight for outcome in sample.probes] == [14]
 
 
-def test_it_asks_soon_when_somebody_waits_and_when_it_holds_too_much() -> None:
+def test_it_renews_soon_when_a_request_waits_and_when_it_holds_too_much() -> None:
     member = Member()
     member.renew()
     assert member.share.due_at() == pytest.approx(member.now + 0.05)  # nothing used, others wait
@@ -250,7 +250,7 @@ def test_it_asks_soon_when_somebody_waits_and_when_it_holds_too_much() -> None:
 @pytest.mark.parametrize(
     ("in_flight", "waiting", "reply", "seconds"),
     [
-        (3, 4, {"share": 5}, RENEW_EVERY),  # there are slots: nobody need be asked
+        (3, 4, {"share": 5}, RENEW_EVERY),  # there are free slots
         (5, 4, {"share": 5}, WAITING_GAP),
         (5, 4, {"share": 5, "limit": 5}, RENEW_EVERY),  # it has all
         (2, 0, {"share": 5}, SURPLUS_GAP),
@@ -267,7 +267,7 @@ def test_when_a_share_is_too_small_or_too_large(
     member.renew(**reply)
     member.send(in_flight)
     member.wait(waiting)
-    member.renew(**reply)  # so that nobody's wait is new
+    member.renew(**reply)  # so that no wait is new
     assert member.share.due_at() == pytest.approx(member.now + seconds)
 
 
@@ -277,9 +277,9 @@ def test_idle_shares_are_given_back_and_asked_for_again() -> None:
     assert not member.share.is_idle(member.now)
     member.now += IDLE + 1000
     assert member.share.is_idle(member.now)
-    farewell = member.share.leave(math.inf, member.now)
-    assert farewell is not None
-    assert farewell.request.ttl == 0
+    leaving = member.share.leave(math.inf, member.now)
+    assert leaving is not None
+    assert leaving.request.ttl == 0
     assert member.share.due_at() == math.inf
     assert member.share.limit == 0
     member.wait(1)
@@ -288,7 +288,7 @@ def test_idle_shares_are_given_back_and_asked_for_again() -> None:
     assert member.share.limit == 4
 
 
-def test_it_tells_how_many_it_has_and_wants_and_how_fast_it_sends() -> None:
+def test_it_reports_what_it_has_and_wants_and_its_rate() -> None:
     member = Member()
     for step in range(40):
         member.now += 0.1
@@ -313,13 +313,13 @@ def test_what_snapshot_shows() -> None:
     assert (view.state, view.share, view.limit, view.members) == (FleetState.SHARED, 4, 20, 6)
 
 
-# -- moments at which a share turns: joining, alone, told late ------------------------------------
+# -- moments at which a share turns: joining, local, late reports --------------------------------
 
 
 def test_what_was_sent_before_the_first_share_teaches_neither_fleet_nor_process() -> None:
     member = Member()
     early = member.send()[0]
-    member.fail()  # the process limits itself alone
+    member.fail()  # the process limits itself
     limit = member.share.limit
     member.share.accepted(early, member.now)
     member.share.refused(early, member.now, 0, None, 0.5)
@@ -330,7 +330,7 @@ def test_what_was_sent_before_the_first_share_teaches_neither_fleet_nor_process(
     assert (sample.probes, sample.refused) == ((), ())
 
 
-def test_what_was_sent_alone_is_not_told_to_the_fleet_as_a_probe() -> None:
+def test_what_was_sent_without_the_fleet_is_not_reported_as_a_probe() -> None:
     member = Member()
     member.wait(1)
     member.fail()
@@ -341,7 +341,7 @@ def test_what_was_sent_alone_is_not_told_to_the_fleet_as_a_probe() -> None:
     assert (sample.accepted, sample.probes) == (1, ())
 
 
-def test_alone_the_local_algorithm_says_when_the_limit_may_rise() -> None:
+def test_the_local_algorithm_says_when_the_limit_may_rise() -> None:
     member = Member()
     member.wait(1)
     member.fail()
@@ -353,7 +353,7 @@ def test_alone_the_local_algorithm_says_when_the_limit_may_rise() -> None:
     assert member.share.wake_at > member.now + 1.0  # growth holds still
 
 
-def test_alone_another_failed_renewal_changes_nothing() -> None:
+def test_without_the_fleet_another_failed_renewal_changes_nothing() -> None:
     member = Member()
     member.wait(1)
     member.fail()

@@ -105,7 +105,7 @@ def test_a_budget_of_requests_counts_no_tokens() -> None:
     assert not member.ask().corrections
 
 
-def test_what_nobody_uses_is_given_back() -> None:
+def test_unused_draws_are_returned() -> None:
     member = Member()
     member.ready()
     member.draw(0.0, members=4)
@@ -159,7 +159,7 @@ def test_a_correction_is_told_until_it_has_arrived() -> None:
     assert not member.ask().corrections
 
 
-def test_without_a_server_it_spends_its_even_part_and_tells_later() -> None:
+def test_without_a_server_it_spends_its_even_part_and_reports_it_later() -> None:
     member = Member(Budget(requests=60))
     member.ready()
     member.draw(0.0, members=4, ahead=2.0)
@@ -192,7 +192,7 @@ def test_who_never_reached_the_server_spends_like_a_client_without_a_fleet() -> 
 
 
 @pytest.mark.parametrize("why", ["", "no thread"])
-def test_nobody_waits_for_a_thread_that_hangs_or_cannot_start(why: str) -> None:
+def test_no_request_waits_for_a_thread_that_hangs_or_cannot_start(why: str) -> None:
     member = Member(Budget(requests=60))
     member.why = why
     member.ready()
@@ -231,7 +231,7 @@ FIVE_A_SECOND = Budget(requests=300)
 
 
 @pytest.mark.parametrize("processes", [1, 4, 20])
-def test_processes_send_exactly_what_they_were_told(db: Any, processes: int) -> None:
+def test_processes_send_exactly_the_budget(db: Any, processes: int) -> None:
     spent = Spenders(processes, db, FIVE_A_SECOND, bucket()).play(70.0)
     assert spent.refused == 0
     assert spent.rate(10.0, 70.0) == pytest.approx(5.0, rel=0.01)

@@ -192,7 +192,7 @@ if hasattr(os, "fork"):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_written_at_exit_and_by_a_forked_child(tmp_path: Path) -> None:
-    """What waits at the end is written, once: a child writes its own lines and no others."""
+    """Waiting lines are written at exit, once: a child writes only its own."""
     path = tmp_path / "calls.jsonl"
     subprocess.run(  # noqa: S603 - this very interpreter
         [sys.executable, "-W", "ignore", "-c", CHILD, str(path)], check=True, timeout=100

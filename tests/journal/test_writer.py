@@ -99,7 +99,7 @@ def test_a_failing_disk_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 
 def test_a_full_disk_spoils_no_later_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was written by half ends before the next line begins."""
+    """A line that was half written ends before the next one begins."""
     path = tmp_path / "calls.jsonl"
     full, write = writer(path), os.write
     monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:20]))
