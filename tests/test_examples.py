@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -15,7 +14,8 @@ from anyio.from_thread import start_blocking_portal
 
 from comet_resilience.testing import Gateway
 
-ROOT = Path(__file__).parents[1]
+from .programs import ROOT, environment_of, run_example
+
 KEY = "sk-CANARY-8d41f0a9b7c2"
 MODEL = "gpt-5.4"
 
@@ -31,24 +31,7 @@ def gateway() -> Iterator[Gateway]:
 
 def quickstart(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run the quickstart in a folder, with no settings but those that are given."""
-    return example("quickstart.py", folder, *arguments, **settings)
-
-
-def example(
-    name: str, folder: Path, *arguments: str, **settings: str
-) -> subprocess.CompletedProcess[str]:
-    """Run an example in a folder, with no settings but those that are given."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("COMETAPI_")}
-    found = os.pathsep.join(filter(None, [str(ROOT), kept.get("PYTHONPATH")]))
-    own = {"PYTHONPATH": found, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "TERM": "dumb"}
-    return subprocess.run(  # noqa: S603 - our own file
-        [sys.executable, str(ROOT / "examples" / name), *arguments],
-        cwd=folder,
-        env={**kept, **own, **settings},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    return run_example("quickstart.py", *arguments, folder=folder, **settings)
 
 
 def counts(output: str, client: str) -> list[str]:
@@ -151,7 +134,7 @@ def test_an_example_says_what_it_needs(script: str) -> None:
     )
     done = subprocess.run(  # noqa: S603 - our own file
         [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment_of(),
         capture_output=True,
         encoding="utf-8",
         check=False,
@@ -169,7 +152,7 @@ def test_help_names_the_options(tmp_path: Path) -> None:
 
 def test_another_model_answers_where_the_first_cannot(tmp_path: Path) -> None:
     """What the detour took is told from the journal."""
-    done = example("fallback.py", tmp_path)
+    done = run_example("fallback.py", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     answer, first, second = done.stdout.splitlines()
     assert answer.endswith("from claude-sonnet-4-6")
@@ -179,7 +162,7 @@ def test_another_model_answers_where_the_first_cannot(tmp_path: Path) -> None:
 
 def test_an_outage_is_drawn_with_both_clients(tmp_path: Path) -> None:
     """The wrapped client answers every call; both lines are printed, and the picture is one."""
-    done = example("outage.py", tmp_path, "--calls", "12", "--seconds", "0.8")
+    done = run_example("outage.py", "--calls", "12", "--seconds", "0.8", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     bare, wrapped, _ = done.stdout.splitlines()

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.programs import run_example
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
 @pytest.mark.timeout(120)
 def test_the_example_survives_being_killed() -> None:
     """Both runs together hand over everything; only what was in flight is answered twice."""
-    found = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(  # noqa: S603 - our own file
-        [sys.executable, str(ROOT / "examples" / "bulk.py")],
-        env={**os.environ, "PYTHONPATH": found},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_example("bulk.py")
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     told = re.fullmatch(

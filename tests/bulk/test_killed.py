@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.programs import ROOT, environment_of
+
 ITEMS = set(range(200))
 
 pytestmark = [
@@ -25,10 +25,9 @@ pytestmark = [
 
 def victim(folder: Path, backend: str, mode: str) -> subprocess.Popen[str]:
     """The program, running."""
-    found = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return subprocess.Popen(  # noqa: S603 - our own file
         [sys.executable, "-m", "tests.bulk.victim", backend, str(folder), mode],
-        env={**os.environ, "PYTHONPATH": found},
+        env=environment_of(),
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import openai
@@ -18,8 +14,8 @@ import pytest
 from comet_resilience import wrap
 from comet_resilience.testing import Gateway, GatewayInThread
 from comet_resilience.wire.family import family_of_sdk
+from tests.programs import ROOT, run_example
 
-ROOT = Path(__file__).parents[2]
 #: How often a failing request is sent by a client of ``failing``.
 ATTEMPTS = 2
 
@@ -35,15 +31,7 @@ class Rehearsed:
 
 def rehearse(example: str, *arguments: str) -> Rehearsed:
     """Run an example as a user would."""
-    found = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    kept = {name: value for name, value in os.environ.items() if "API_KEY" not in name}
-    done = subprocess.run(  # noqa: S603 - our own file
-        [sys.executable, str(ROOT / "examples" / "frameworks" / example), *arguments],
-        env={**kept, "PYTHONPATH": found, "PYTHONIOENCODING": "utf-8"},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    done = run_example(f"frameworks/{example}", *arguments)
     line = re.compile(r"^(.+?): (answered|FAILED) after (\d+) requests: (.*)$", re.MULTILINE)
     lines = line.findall(done.stdout)
     steps = {name: (verb == "answered", int(count), said) for name, verb, count, said in lines}

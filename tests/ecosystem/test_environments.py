@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from tests.ecosystem.conftest import ROOT
 from tests.ecosystem.environments import ENVIRONMENTS
 from tests.matrix.environments import Environment
+from tests.programs import ROOT
 
 
 def test_every_file_has_an_environment() -> None:

@@ -14,12 +14,12 @@ from comet_resilience import diagnose
 from comet_resilience.testing import Gateway, GatewayInThread
 from tests.ecosystem.conftest import (
     ATTEMPTS,
-    ROOT,
     client_without_loop,
     failure_of,
     follow_readme,
     rehearse_both,
 )
+from tests.programs import ROOT
 
 langchain_openai = pytest.importorskip("langchain_openai")
 

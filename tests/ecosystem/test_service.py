@@ -19,7 +19,7 @@ import pytest
 
 from comet_resilience.testing import ConcurrencyCap, Gateway
 from tests.conftest import KEY, httpx
-from tests.ecosystem.conftest import ROOT
+from tests.programs import ROOT
 
 pytest.importorskip("fastapi")
 uvicorn = pytest.importorskip("uvicorn")

@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
-
-def run_example(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the example in a folder."""
-    found = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    own = {"PYTHONPATH": found, "PYTHONIOENCODING": "utf-8", "COLUMNS": "80", "TERM": "dumb"}
-    return subprocess.run(  # noqa: S603 - our own file
-        [sys.executable, str(ROOT / "examples" / "fleet.py"), *arguments],
-        cwd=folder,
-        env={**os.environ, **own},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+from tests.programs import run_example
 
 
 def counts(output: str, process: str) -> list[float]:
@@ -37,7 +20,7 @@ def counts(output: str, process: str) -> list[float]:
 @pytest.mark.timeout(120)
 def test_a_killed_process_and_a_frozen_redis_fail_no_request(tmp_path: Path) -> None:
     """Every request of those that live is answered, and the gateway is never overrun."""
-    done = run_example(tmp_path, "--seconds", "6")
+    done = run_example("fleet.py", "--seconds", "6", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     totals = [0.0] * 4
@@ -61,7 +44,7 @@ def test_a_killed_process_and_a_frozen_redis_fail_no_request(tmp_path: Path) -> 
 
 
 def test_a_wrong_option_is_explained(tmp_path: Path) -> None:
-    done = run_example(tmp_path, "--seconds", "1")
+    done = run_example("fleet.py", "--seconds", "1", folder=tmp_path)
     assert done.returncode == 2
     assert "--seconds must be between 5 and 600" in done.stderr
     assert list(tmp_path.iterdir()) == []

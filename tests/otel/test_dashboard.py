@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,10 +27,10 @@ from comet_resilience.limits.snapshot import FleetView
 from comet_resilience.otel import OpenTelemetry
 from comet_resilience.testing import Gateway
 from tests.conftest import MESSAGES, ask
+from tests.programs import ROOT, run_example
 
 from .conftest import ROUTE, Shown, partition_of
 
-ROOT = Path(__file__).parents[2]
 DASHBOARD: Any = json.loads((ROOT / "examples" / "grafana-dashboard.json").read_text("utf-8"))
 TARGETS: list[dict[str, Any]] = [
     {**target, "of": panel["title"]}
@@ -177,12 +174,8 @@ def test_the_dashboard_can_be_imported() -> None:
 
 def test_the_example_serves_metrics(tmp_path: Path) -> None:
     """`examples/telemetry.py` runs as it stands, and says where the metrics are."""
-    done = subprocess.run(  # noqa: S603 - our own file
-        [sys.executable, str(ROOT / "examples" / "telemetry.py"),
-         "--seconds", "0.5", "--port", "0", "--users", "5", "--spans"],
-        cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    options = ("--seconds", "0.5", "--port", "0", "--users", "5", "--spans")
+    done = run_example("telemetry.py", *options, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "/metrics" in done.stdout
     assert '"name": "comet_resilience.request"' in done.stdout
