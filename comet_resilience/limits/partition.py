@@ -316,7 +316,7 @@ class Partition:
     def next_up(self, now: float) -> Waiter:
         """Return the next to send: the first, or through a closed gate the one sent least often.
 
-        Before one whom no answer would reach in time the last goes whom one does, if there is any.
+        A first one that no answer would reach in time is overtaken by the latest that one would.
         """
         head = self.head()
         if self.gate.is_closed or head.host.is_closed:

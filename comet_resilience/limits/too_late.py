@@ -1,15 +1,16 @@
-"""Requests whose answers would come too late: one that an answer still reaches goes first. Pure.
+"""The order under overload: a request that can still be answered in time goes first. Pure.
 
-Under more load than a limit lets through, strict FIFO order sends each request when its caller is
-about to give up: every answer is paid for, and hardly anybody gets one. Whoever has just enough
-time left is no better off, since that is where the queue settles. So then the last who came goes
-first, and has nearly all of its time for its answer.
+When more calls arrive than a limit lets through, strict FIFO order sends each one when its caller
+is about to give up, and hardly any is answered. Sending whatever has just enough time left does not
+help either: the queue settles there, and many answers take a little longer. So the order turns
+around (adaptive LIFO): the latest request has nearly all of its time left for its answer.
 
 * The first is too late if it has less time left than three of four of the latest answers took.
-* It keeps its place, and is overtaken only by those who cannot wait for ever either and are in
-  time. If there is none it goes.
-* Only waiting makes a request too late. Whoever had less time than that from the start asks for
-  something quicker than what was answered, a few tokens beside long texts: nothing is known of it.
+* It keeps its place. It is overtaken only by requests that cannot wait for ever either and are in
+  time; while there is none, it is sent.
+* Only waiting makes a request too late. If it had less time than that from the start, it asks for
+  something quicker than what was answered (a few tokens beside long texts), of which nothing is
+  known.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _BELIEVED: Final = 4
 
 
 class AnswerTimes:
-    """The times in which the latest answers of one partition began."""
+    """The times that the latest answers of one partition took to begin."""
 
     __slots__ = ("_seconds",)
 
@@ -37,7 +38,7 @@ class AnswerTimes:
 
     @property
     def usual(self) -> float:
-        """Return the seconds in which three of four answers begin, 0 while too few are known."""
+        """Return the seconds within which three of four answers begin, 0 while unknown."""
         known = len(self._seconds)
         return sorted(self._seconds)[known * 3 // 4] if known >= _BELIEVED else 0.0
 
@@ -55,5 +56,5 @@ def is_too_late(one: Timed, now: float, usual: float) -> bool:
 
 
 def is_in_time(one: Timed, now: float, usual: float) -> bool:
-    """Tell whether an answer would reach a request that cannot wait for ever."""
+    """Tell whether a request that cannot wait for ever would be answered in time."""
     return one.useful_until != math.inf and not is_too_late(one, now, usual)
