@@ -192,7 +192,7 @@ def _account_of(client: AsyncOpenAI, config: Config) -> str:
     fleet = config.as_fleet
     if fleet is None:
         return ""
-    if fleet.account is None and (_has_changing_credentials(client) or not client.api_key):
+    if fleet.account is None and (_credential_source(client) is not None or not client.api_key):
         raise ValueError(
             "fleet: the client's key changes or is empty, so it cannot name the account: expected"
             " Fleet(..., account=...)"
@@ -347,7 +347,7 @@ class _Resilient(AsyncOpenAI):
         self, options: Any
     ) -> Coroutine[Any, Any, Any]:
         prepare = super()._prepare_options
-        if not _has_changing_credentials(self):
+        if _credential_source(self) is None:
             return prepare(options)
         unprepared = Hidden(options.model_copy())
         return self._prepare_and_keep(prepare(options), unprepared)
@@ -360,15 +360,16 @@ class _Resilient(AsyncOpenAI):
         return prepared
 
     def _build_request(self, options: Any, **keywords: Any) -> Any:
-        unprepared = _unprepared.take(self, options)
+        source, headers = _credential_source(self), options.headers or {}
+        unprepared = None if source is None else _unprepared.take(self, options)
         request = super()._build_request(options, **keywords)
         request.extensions[EXTENSION] = Call(
             max_retries=options.get_max_retries(self.max_retries),
             base_url=str(self.base_url),
             url=request.url,
             asked=of_json(options.json_data),
-            as_bytes=_wants_bytes(options.headers),
-            credential=_credential_of(self, options.headers, request),
+            as_bytes=headers.get("X-Stainless-Raw-Response") == "stream",
+            credential=_credential_of(self, source, headers, request),
             renew=None if unprepared is None else self._renewal(unprepared),
         )
         return request
@@ -391,24 +392,22 @@ class _Resilient(AsyncOpenAI):
         return error
 
 
-def _credential_of(client: AsyncOpenAI, headers: object, request: Any) -> int:
-    """Return a number that stands for the credential of a call, which itself is not kept.
-
-    A credential that changes is known by its source: a key function, a token provider.
-    """
+def _credential_source(client: object) -> object | None:
+    """Return the key function or token provider of a client, ``None`` if its key stays."""
     for name in _CREDENTIAL_SOURCES:
         source = getattr(client, name, None)
         if source is not None:
-            return id(source)
+            return cast("object", source)
+    return None
+
+
+def _credential_of(client: AsyncOpenAI, source: object, headers: object, request: Any) -> int:
+    """Return a number that stands for the credential of a call, which itself is not kept.
+
+    A credential that changes is known by its source.
+    """
+    if source is not None:
+        return id(source)
     if not client._custom_headers and not headers:  # noqa: SLF001 - looking them up takes longer
         return hash(f"Bearer {client.api_key}")
     return hash(authorization_of(request))
-
-
-def _wants_bytes(headers: object) -> bool:
-    """Tell whether a call was made ``with_streaming_response``."""
-    return isinstance(headers, Mapping) and headers.get("X-Stainless-Raw-Response") == "stream"
-
-
-def _has_changing_credentials(client: object) -> bool:
-    return any(getattr(client, name, None) is not None for name in _CREDENTIAL_SOURCES)

@@ -36,13 +36,14 @@ class RequestContext:
     """One request: what it asks for, its keywords, and the secrets to keep out of texts.
 
     ``key`` is the partition that it belongs to, below its account, ``flaw`` why that is not known.
-    ``is_heard`` says that somebody hears of each attempt.
+    ``is_heard`` says that somebody hears of each attempt, ``wants_usage`` that somebody asks for
+    the tokens that the answer takes.
     """
 
     __slots__ = (
         "_hears_usage", "_past_secrets", "_redactor", "config", "cost", "credential", "engine",
         "evidence", "flaw", "host", "info", "is_heard", "key", "loop", "max_retries", "outgoing",
-        "request", "started",
+        "request", "started", "wants_usage",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +69,9 @@ class RequestContext:
         self._hears_usage: HearsUsage | None = None
         if entered.get() is not None:  # nearly every request is outside of any block
             self._enter(current_block())
+        self.wants_usage: bool = (
+            self.is_heard or self.cost is not None or self._hears_usage is not None
+        )
         self.evidence: Evidence | None = None
         self._redactor: Redactor | None = None
         self._past_secrets: frozenset[str] = frozenset()
@@ -91,11 +95,6 @@ class RequestContext:
         self.max_retries = block.options.get("max_retries", self.max_retries)
         if block.witness is not None and self.flaw is None:
             self._hears_usage = block.witness(self.engine.limiter, self.key)
-
-    @property
-    def wants_usage(self) -> bool:
-        """Tell whether anybody asks for the tokens that the answer takes."""
-        return self.is_heard or self.cost is not None or self._hears_usage is not None
 
     def elapsed(self) -> float:
         """Return the seconds since the request began."""

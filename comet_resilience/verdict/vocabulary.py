@@ -50,6 +50,9 @@ class Signal(StrEnum):
     outages do not: they count for the gate, and say whose failure it was. ``OUTAGE``: the service
     behind the gateway failed. ``CUT``: the connection to the host broke. ``UNREACHABLE``: none
     could be made, and nothing was sent.
+
+    ``is_overload``: a limit refused the attempt. ``is_outage``: the failure was neither the
+    request's fault nor a matter of load.
     """
 
     SUCCESS = "success"
@@ -61,19 +64,9 @@ class Signal(StrEnum):
     UNREACHABLE = "unreachable"
     IGNORED = "ignored"
 
-    @property
-    def is_overload(self) -> bool:
-        """True if a limit refused the attempt."""
-        return self in _OVERLOADS
-
-    @property
-    def is_outage(self) -> bool:
-        """True if the failure was neither the request's fault nor a matter of load."""
-        return self in _OUTAGES
-
-
-_OVERLOADS = frozenset({Signal.OVERLOAD, Signal.OVERLOAD_ACCOUNT, Signal.OVERLOAD_MODEL})
-_OUTAGES = frozenset({Signal.OUTAGE, Signal.CUT, Signal.UNREACHABLE})
+    def __init__(self, value: str) -> None:
+        self.is_overload: bool = value in ("overload", "overload_account", "overload_model")
+        self.is_outage: bool = value in ("outage", "cut", "unreachable")
 
 
 class Fault(StrEnum):

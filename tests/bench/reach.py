@@ -1,9 +1,10 @@
 """The files that a request passes: ``python -m tests.bench.reach``.
 
 One call of the real SDK that is answered, and one that is refused once and then answered, each
-traced. Every file of the package counts whose code runs; ``limits`` and ``verdict`` are also
-counted as one each, because the call knows them by their doors: ``acquire``, ``accept`` and
-``release`` of the one, pure functions of the other.
+traced. Every file of the package counts whose code runs, and every call of its functions, each
+turn of a generator included. Files are also counted with ``limits`` and ``verdict`` as one each,
+because the call knows them by their doors: ``acquire``, ``accept`` and ``release`` of the one,
+pure functions of the other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import asyncio
 import json
 import logging
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -39,8 +42,11 @@ ANSWER = {
 REFUSAL = {"error": {"message": "slow down", "type": "rate_limit"}}
 
 
-async def passed_files(*statuses: int) -> list[str]:
-    """Return the files that a call passes which is answered so, in the order of their first use."""
+async def calls_by_file(*statuses: int) -> Counter[str]:
+    """Return how often a request that is answered so calls a function of each file.
+
+    The files stand in the order of their first use.
+    """
     left = [200, *statuses]
 
     async def answer(_request: object) -> Any:
@@ -49,12 +55,12 @@ async def passed_files(*statuses: int) -> list[str]:
 
     http_client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
     bare = openai.AsyncOpenAI(api_key="k", base_url="http://x.test/v1", http_client=http_client)
-    files: dict[str, None] = {}
+    calls: Counter[str] = Counter()
 
     def trace(frame: FrameType, event: str, _argument: object) -> None:
         file = Path(frame.f_code.co_filename)
         if event == "call" and ROOT in file.parents:
-            files[str(file.relative_to(ROOT))] = None
+            calls[str(file.relative_to(ROOT))] += 1
 
     async with wrap(bare, backoff_initial=0.0) as client:
         await client.chat.completions.create(model="m", messages=MESSAGES)  # what is made once
@@ -63,10 +69,10 @@ async def passed_files(*statuses: int) -> list[str]:
             await client.chat.completions.create(model="m", messages=MESSAGES)
         finally:
             sys.setprofile(None)
-    return list(files)
+    return calls
 
 
-def doors_of(files: list[str]) -> list[str]:
+def doors_of(files: Iterable[str]) -> list[str]:
     """Return files with each closed room as one."""
     rooms = (file.partition("/")[0] if file.startswith(CLOSED_ROOMS) else file for file in files)
     return list(dict.fromkeys(rooms))
@@ -74,9 +80,11 @@ def doors_of(files: list[str]) -> list[str]:
 
 async def _main() -> None:
     for what, statuses in (("a success", [200]), ("a 429 and its retry", [429, 200])):
-        files = await passed_files(*statuses)
-        doors = doors_of(files)
-        print(f"{what}: {len(files)} files, {len(doors)} with {' and '.join(CLOSED_ROOMS)} as one")
+        calls = await calls_by_file(*statuses)
+        doors, total = doors_of(calls), calls.total()
+        outside = total - sum(calls[file] for file in calls if file.startswith("limits/"))
+        print(f"{what}: {len(calls)} files, {len(doors)} with {' and '.join(CLOSED_ROOMS)} as one")
+        print(f"  {total} Python calls, {outside} of them outside limits")
         print("  " + ", ".join(doors))
 
 

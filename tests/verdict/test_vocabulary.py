@@ -13,6 +13,7 @@ from comet_resilience.verdict.vocabulary import (
     Operation,
     RequestIds,
     RequestInfo,
+    Signal,
 )
 
 
@@ -36,6 +37,14 @@ def test_fault_is_timeout(fault: Fault) -> None:
         "stalled",
     }
     assert fault.is_timeout == (fault.value in late)
+
+
+def test_signals_of_load_and_of_outage() -> None:
+    """Every overload moves a limit, every outage counts for the gate, and nothing is both."""
+    overloads = {signal for signal in Signal if signal.is_overload}
+    assert overloads == {Signal.OVERLOAD, Signal.OVERLOAD_ACCOUNT, Signal.OVERLOAD_MODEL}
+    outages = {signal for signal in Signal if signal.is_outage}
+    assert outages == {Signal.OUTAGE, Signal.CUT, Signal.UNREACHABLE}
 
 
 def test_paid_media() -> None:
