@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import anyio
@@ -418,3 +419,58 @@ def test_partitions_in_line_at_a_closed_gate_are_asked_once_each() -> None:
     assert not any(waiter.lease for waiter in waiters)
     loop.run(until=61.0)
     assert any(waiter.lease for waiter in waiters)
+
+
+class Host:
+    """Partitions behind one host, in virtual time."""
+
+    def __init__(self) -> None:
+        self.loop, self.now = VirtualLoop(), 0.0
+        self.limiter = limiter_of(lambda: FixedLimit(99))
+        self.waiters: dict[str, list[Waiter]] = {"a": [], "b": []}
+
+    def do(self, function: Callable[[], object]) -> None:
+        """Do something on the loop, now."""
+        self.loop.at(self.now, function)
+        self.loop.run(until=self.now)
+
+    def break_down(self, key: str, signal: Signal) -> None:
+        """Fail five requests of a partition, and let a dozen others wait."""
+        leases = [
+            self.limiter.acquire_nowait(key, request=Standing(cost=Cost("m")), host="h")
+            for _ in range(5)
+        ]
+        for lease in leases:
+            assert lease is not None
+            lease.release(signal, what="x", answered=signal is Signal.OUTAGE)
+        self.waiters[key] += [
+            self.limiter._enqueue(key, None, request=Standing(cost=Cost("m")), host="h")
+            for _ in range(12)
+        ]
+
+    def under_way(self, key: str) -> list[Lease]:
+        """Return what was sent and has not ended."""
+        leases = [waiter.lease for waiter in self.waiters[key]]
+        return [lease for lease in leases if lease is not None and not lease.released]
+
+    def canary(self, key: str) -> Lease:
+        """Let time pass until something of a partition is sent."""
+        while not self.under_way(key):
+            self.now += 0.05
+            assert self.now < 60
+            self.loop.run(until=self.now)
+        return self.under_way(key)[0]
+
+
+def test_a_host_that_is_back_has_its_closed_partitions_tried_at_once() -> None:
+    """One that has failed for long would wait for seconds, although all may be well again."""
+    host = Host()
+    host.do(lambda: host.break_down("a", Signal.OUTAGE))
+    while host.now < 6:
+        canary = host.canary("a")
+        host.do(partial(canary.release, Signal.OUTAGE, what="x", answered=True))
+    host.do(lambda: host.break_down("b", Signal.UNREACHABLE))
+    canary = host.canary("b")
+    assert not host.under_way("a")
+    host.do(partial(canary.release, Signal.SUCCESS, answered=True))
+    assert host.under_way("a")
