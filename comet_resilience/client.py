@@ -74,7 +74,7 @@ def wrap(
     max_retries: int = 6,
     backoff_initial: float = 0.5,
     backoff_max: float = 30.0,
-    max_retry_after: float = 60.0,
+    max_retry_after: float = 120.0,
     wait: WaitGenerator = backoff.expo,
     jitter: Jitter | None = None,
     retry_ambiguous: RetryAmbiguous = "text",

@@ -91,7 +91,7 @@ class Config:
         30.0, Number(0, 86_400), "s", "upper bound of the waits that the server does not ask for"
     )
     max_retry_after: float = keyword(
-        60.0, Number(0, 86_400), "s", "give up at once if the server asks for a longer wait"
+        120.0, Number(0, 86_400), "s", "give up at once if the server asks for a longer wait"
     )
     wait: WaitGenerator = keyword(
         backoff.expo,

@@ -29,7 +29,7 @@ def test_defaults() -> None:
     """The defaults are those that are promised."""
     shown = Config()
     assert (shown.max_retries, shown.backoff_initial, shown.backoff_max) == (6, 0.5, 30.0)
-    assert (shown.max_retry_after, shown.deadline, shown.queue_timeout) == (60.0, None, None)
+    assert (shown.max_retry_after, shown.deadline, shown.queue_timeout) == (120.0, None, None)
     limits = (shown.initial_concurrency, shown.min_concurrency, shown.max_concurrency)
     assert limits == (8, 1, 512)
 

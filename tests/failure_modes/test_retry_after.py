@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from comet_resilience import diagnose, snapshot
 from comet_resilience.limits.algorithm import RETRY_AFTER_MAX, RETRY_AFTER_SPREAD
-from tests.conftest import OK, ask, envelope, run_in_virtual_time, scripted
+from tests.conftest import (
+    OK,
+    Scripted,
+    ask,
+    bare_client,
+    envelope,
+    run_in_virtual_time,
+    scripted,
+)
 
 pytestmark = pytest.mark.timeout(120)
 NOW = 1_793_589_240.0
@@ -22,8 +30,10 @@ DATE = formatdate(NOW, usegmt=True)
 #: Headers of a 429, and how long the next attempt then waits; ``None``: given up at once.
 HINTS: list[tuple[dict[str, str], float | None]] = [
     ({"retry-after": "86400"}, None),
-    ({"retry-after": "61"}, None),
-    ({"retry-after": "60"}, 60.0),
+    ({"retry-after": "121"}, None),
+    ({"retry-after": "120"}, 120.0),
+    ({"retry-after-ms": "120001"}, None),
+    ({"retry-after": formatdate(NOW + 119, usegmt=True), "date": DATE}, 119.0),
     ({"retry-after": "-1"}, 0.0),
     ({"retry-after": "NaN"}, 0.0),
     ({"retry-after": "inf"}, 0.0),
@@ -64,6 +74,35 @@ def test_fm12_retry_after_is_honoured_up_to_a_cap_or_not_at_all(
             assert len(inner.sent) == 2
         passed = anyio.current_time() - started
         assert (waits or 0.0) <= passed <= (waits or 0.0) * 1.06 + 0.001
+
+    run_in_virtual_time(main)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"retry-after": str(seconds)} for seconds in (30, 61, 90, 119, 120, 121, 600, 86_400)]
+    + [{"retry-after-ms": "90500"}, {"retry-after-ms": "120001"}],
+    ids=lambda headers: next(iter(headers.values())),
+)
+def test_fm12_a_wait_that_the_sdk_takes_upon_itself_is_waited(headers: dict[str, str]) -> None:
+    """A call that the bare SDK keeps by waiting as long as it was asked to is kept by us, too."""
+
+    async def outcome(client: openai.AsyncOpenAI) -> tuple[bool, float]:
+        started = anyio.current_time()
+        try:
+            return await ask(client) == "Hi", anyio.current_time() - started
+        except openai.RateLimitError:
+            return False, anyio.current_time() - started
+
+    async def main() -> None:
+        answers = [(429, envelope("", ""), headers), OK]
+        bare_kept, bare_waited = await outcome(bare_client(Scripted([*answers]), max_retries=2))
+        kept, waited = await outcome(scripted(*answers, max_retries=2)[0])
+        [(name, value)] = headers.items()
+        asked = float(value) / (1000 if name == "retry-after-ms" else 1)
+        if bare_kept and bare_waited >= asked:
+            assert kept
+        assert asked <= waited <= asked * 1.06 if kept else waited == 0.0
 
     run_in_virtual_time(main)
 
