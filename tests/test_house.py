@@ -84,6 +84,7 @@ ASPECTS = {
     "test_house": "this file",
     "test_linear_work": "every pattern of the package",
     "test_package": "what is installed",
+    "test_proxy": "a proxy of the http client's that makes no connection",
     "test_readme": "the pages",
     "test_readme_snippets": "the pages' programs",
     "test_readme_tests": "the pages' tests",

@@ -111,6 +111,10 @@ _THIS_REQUEST_ADVICE = (
     "Leave fields away until it passes; a filter may look at the words of the content.",
     "Report the request id to support.",
 )
+_PROXY_ADVICE: Final = (
+    "Check the proxy's address, user and password: HTTPS_PROXY, or proxy= of the http client.",
+    "Ask whoever runs the proxy whether it lets connections to the base URL's host pass.",
+)
 
 RULES: Final[tuple[Rule, ...]] = (
     # -- No response, or one that broke off ------------------------------------------------------
@@ -131,8 +135,11 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="pool-timeout", fault={Fault.POOL_TIMEOUT}, kind=Kind.CONNECTION, action=RETRY,
          source="transport",
          reason="no connection of the client's own pool was free in time; nothing was sent"),
+    Rule(name="proxy", fault={Fault.PROXY}, kind=Kind.CONNECTION, action=RETRY, source="transport",
+         signal=UNREACHABLE, advice=_PROXY_ADVICE,
+         reason="the proxy made no connection to the gateway; nothing was sent"),
     Rule(name="connect-fault", kind=Kind.CONNECTION, action=RETRY, source="transport",
-         fault={Fault.CONNECT, Fault.CONNECT_TIMEOUT, Fault.PROXY, Fault.TLS}, signal=UNREACHABLE,
+         fault={Fault.CONNECT, Fault.CONNECT_TIMEOUT, Fault.TLS}, signal=UNREACHABLE,
          reason="no connection to the gateway could be made; nothing was sent"),
     Rule(name="deadline", fault={Fault.DEADLINE}, kind=Kind.TIMEOUT, action=FAIL,
          reason="the deadline for the whole request passed", source="transport",
@@ -602,6 +609,9 @@ RULES: Final[tuple[Rule, ...]] = (
          reason="there is nothing at this path: check base URL, path and ids"),
     Rule(name="status-405", status={405}, kind=Kind.WRONG_PATH, action=FAIL, source="inferred",
          reason="this path does not take this method"),
+    Rule(name="status-407", status={407}, kind=Kind.CONNECTION, action=FAIL, source="edge",
+         reason="the proxy does not accept the credentials that it was given",
+         advice=_PROXY_ADVICE),
     Rule(name="status-408", status={408}, kind=Kind.TIMEOUT, action=RETRY, ambiguous=True,
          reason="the provider did not answer a proxy in time", source="family"),
     Rule(name="status-424", status={424}, kind=Kind.PROVIDER, action=FAIL, source="family",
