@@ -11,6 +11,8 @@ other way round). The limit on concurrency is no part of it, and an outage does 
    one: after 0.4 s, then after half the time that the gate has been closed (less where more than
    twenty requests wait), up to 5 s or ``backoff_max``. All of this times 1 - 1/present, so that a
    single request is never held back: it has its own backoff.
+   A request whose caller cannot wait that long brings the next canary forward, to 0.4 s after the
+   one before.
 3. A server's ``Retry-After`` replaces these times once a canary that did not wait for it has
    failed.
 4. The first canary that is answered opens the gate. So does one that is still under way after
@@ -147,6 +149,7 @@ class Gate:
     _opened: int = 0
     _answered: int = 0
     _failure_time: float = 0.0
+    _planned_at: float = 0.0
     _hint_until: float = 0.0
     _hint_tested: bool = False
     _canaries: list[Passage] = field(default_factory=list)
@@ -289,6 +292,11 @@ class Gate:
         """Let the next canary go at once: another gate of the host has opened."""
         self.next_at = min(self.next_at, now)
 
+    def hasten(self, now: float) -> None:
+        """Bring the next canary forward: a caller cannot wait for it as it is planned."""
+        if not self._hint_tested:
+            self.next_at = min(self.next_at, max(now, self._planned_at + FIRST_CANARY))
+
     @property
     def _silence(self) -> float:
         return max(SILENCE_LEAST, SILENCE_SHARE * self._failure_time)
@@ -312,6 +320,7 @@ class Gate:
         most = min(self.longest, CLOSED_MAX * haste) * (1 - 1 / max(1, present))
         since = now if self.closed_since is None else self.closed_since
         wait = min(max(FIRST_CANARY, CANARY_SHARE * haste * (now - since)), most)
+        self._planned_at = now
         self.next_at = now + wait * (1 + CANARY_SPREAD * (2 * jitter - 1))
         if self._hint_tested:
             self.next_at = max(self.next_at, self._hint_until)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from ..events import GateClosed, GateOpened
 from ..verdict.vocabulary import Signal
 from .gate import Gate, Passage, Standing
+from .pressed import half_way
 
 if TYPE_CHECKING:
     from .partition import Lease, Outcome, Partition, Waiter
@@ -180,13 +181,18 @@ class Gates:
         ]
 
     def holds_for_good(self, waiter: Waiter, partition: Partition, now: float) -> bool:
-        """Tell whether to turn a waiter away, and set its ``turned_away`` to the gate."""
+        """Tell whether to turn a waiter away, and set its ``turned_away`` to the gate.
+
+        One that would lose half of its time until the next canary brings that forward.
+        """
         for gate in (partition.gate, waiter.host):
             if gate.closed_since is None:
                 continue
             is_proven = gate.is_proven and waiter.host.is_proven
             patience = PATIENCE if is_proven else PATIENCE_UNPROVEN
             waited = now - max(waiter.since, gate.closed_since)
+            if gate.opens_at(now) > half_way(now, waiter.latest):
+                gate.hasten(now)
             if gate.opens_at(now) > waiter.latest or waited > patience:
                 waiter.turned_away = gate
                 return True

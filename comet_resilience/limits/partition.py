@@ -314,14 +314,27 @@ class Partition:
         return list(self._queue)
 
     def next_up(self, now: float) -> Waiter:
-        """Return the next to send: the first, or through a closed gate the one sent least often.
+        """Return the next to send: the first, or the next canary where a gate is closed.
 
         A first one that no answer would reach in time is overtaken by the latest that one would.
         """
         head = self.head()
         if self.gate.is_closed or head.host.is_closed:
-            return min(self.waiters(), key=lambda waiter: (waiter.request.sent, waiter.order))
+            return self._next_canary(now)
         return head if head.useful_until == math.inf else self._in_time(head, now)
+
+    def _next_canary(self, now: float) -> Waiter:
+        """Return, of those who can wait for an answer, the one sent least often, with most time.
+
+        A canary that its caller cancels before the answer proves nothing.
+        """
+        usual = self.answers.usual
+
+        def rank(waiter: Waiter) -> tuple[bool, int, float, int]:
+            left = waiter.useful_until - now
+            return left < usual, waiter.request.sent, -left, waiter.order
+
+        return min(self.waiters(), key=rank)
 
     def _in_time(self, head: Waiter, now: float) -> Waiter:
         """Return the first, or the latest in time of its priority where the first is too late."""

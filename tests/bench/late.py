@@ -1,9 +1,10 @@
-"""Calls that cannot wait, at a cap on calls at once: ``python -m tests.bench.late``.
+"""Calls that cannot wait, at a cap and in an outage: ``python -m tests.bench.late``.
 
 The real SDK in virtual time, bare and wrapped, both with six retries. A gateway takes a few calls
 at once and refuses the rest. Its answers take as long as their ``max_tokens`` say, times a factor
 that varies. Callers cancel a call that is of no more use. In the first scenes twice as many calls
-arrive as the gateway can answer; in the others a quick call comes now and then beside slow ones.
+arrive as the gateway can answer; then a quick call comes now and then beside slow ones; in the last
+the gateway answers 503 for ten seconds.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ import trio
 import trio.testing
 
 from comet_resilience import wrap
-
-from ..conftest import COMPLETION, MESSAGES, httpx
+from tests.conftest import COMPLETION, MESSAGES, httpx
 
 _TOKENS_PER_SECOND: Final = 10.0
 _REFUSAL: Final = 0.1
 _JSON: Final = {"content-type": "application/json"}
+_FAILED: Final = {"error": {"message": "upstream is unreachable", "code": "server_error"}}
 _REFUSED: Final = {"error": {"message": "Too many concurrent requests", "code": "rate_limit"}}
 
 
@@ -51,6 +52,7 @@ class Scene:
     calls: Mapping[str, Calls]
     seconds: float
     varies: float = 0.5
+    outage: tuple[float, float] = (math.inf, math.inf)
 
 
 SCENES: Final = (
@@ -65,6 +67,10 @@ SCENES: Final = (
         "the same, slow ones of use for 45 s", 10,
         {"slow": Calls(300, callers=14, use=45.0), "quick": Calls(5, 1 / 30, use=15.0)}, 900.0,
     ),
+    Scene(
+        "answers of 1 s, of use for 5 s, 503 for 10 s", 100, {"all": Calls(10, 5.0, use=5.0)}, 90.0,
+        outage=(30.0, 40.0),
+    ),
 )  # fmt: skip
 
 
@@ -74,10 +80,14 @@ class Gateway:
     def __init__(self, scene: Scene, seed: int) -> None:
         self.cap, self.varies, self.draw = scene.cap, scene.varies, Random(seed)
         self.in_flight = self.sent = 0
+        self.out_from, self.out_until = (anyio.current_time() + at for at in scene.outage)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Answer, or refuse."""
         self.sent += 1
+        if self.out_from <= anyio.current_time() < self.out_until:
+            await anyio.sleep(_REFUSAL)
+            return httpx.Response(503, headers=_JSON, content=json.dumps(_FAILED).encode())
         if self.in_flight >= self.cap:
             await anyio.sleep(_REFUSAL)
             return httpx.Response(429, headers=_JSON, content=json.dumps(_REFUSED).encode())

@@ -115,6 +115,25 @@ def test_silence_opens_it_where_failures_come_fast_and_not_where_they_hang() -> 
     assert not gate.is_closed
 
 
+def test_a_caller_that_cannot_wait_brings_the_next_canary_forward() -> None:
+    """To 0.4 s after the last one, however long the outage lasts; a tested hint stands."""
+    gate, now = shut(), 1.0
+    while now < 20.0:
+        now = max(now, gate.next_at)
+        fail(gate, send(gate, now), now + 0.1)
+    assert gate.next_at > now + 4.0
+    gate.hasten(now + 0.2)
+    assert gate.next_at == pytest.approx(now + 0.4)
+    gate.hasten(now + 0.6)
+    assert gate.next_at == pytest.approx(now + 0.4)
+    passage = send(gate, now + 0.6)
+    gate.failed(
+        passage, now + 0.7, unreachable=False, seen="503", retry_after=30.0, present=20, jitter=0.0
+    )
+    gate.hasten(now + 1.0)
+    assert gate.next_at > now + 30.0
+
+
 def test_a_hint_binds_after_one_canary_has_tested_it() -> None:
     """Early once; refused with a hint again, it waits for the named time."""
     gate = shut()

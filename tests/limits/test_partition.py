@@ -210,6 +210,16 @@ def _served(partition: Partition, now: float) -> list[Any]:
     return served
 
 
+def test_a_canary_is_one_that_can_wait_for_its_answer() -> None:
+    """One whose caller cancels it first proves nothing, and the gate would stay closed."""
+    partition = _answered_in(1.0)
+    patient, late, recent, sent = _waiting(partition, math.inf, 10.5, 14.0, 15.0)
+    sent.request.sent = 1
+    partition.gate.close(9.0, "503", 4, 0.5)
+    served = [partition.pop(partition.next_up(10.0)) for _ in range(4)]
+    assert served == [patient, recent, sent, late]
+
+
 def test_the_last_in_time_goes_before_one_whom_no_answer_reaches() -> None:
     """Those who are too late keep their places, and go once there is nobody else: none is lost."""
     partition = _answered_in(1.0)
