@@ -122,9 +122,9 @@ def may_be_billed(observation: Observation, verdict: Verdict | None = None) -> b
     then broke off. Of anything else only timeouts and broken answers leave it open.
     """
     if observation.fault is not None:
-        return (
-            verdict is not None and bool(verdict.ambiguous)
-        ) or not observation.fault.before_sending
+        if verdict is not None and verdict.ambiguous is not None:
+            return verdict.ambiguous
+        return not observation.fault.before_sending
     if observation.status is None:
         return False
     if observation.status < _REDIRECTED:

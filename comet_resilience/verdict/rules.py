@@ -187,6 +187,13 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="broken-answer", status=_OK, fault={Fault.READ, Fault.PROTOCOL, Fault.WRITE},
          kind=Kind.CONNECTION, action=RETRY, signal=CUT, source="transport",
          reason="the answer was cut short: the connection broke while it was read"),
+    # HTTP/2 promises that neither was begun (RFC 9113, section 8.7); httpcore itself sends again
+    # what lies beyond any other last stream of a GOAWAY.
+    Rule(name="stream-refused", fault={Fault.PROTOCOL}, kind=Kind.CONNECTION, action=RETRY,
+         message=r"streamreset\b.{0,40}\berror_code:(7|\S{0,20}refused_stream)\b.{0,20}remote_reset:true"
+                 r"|connectionterminated error_code:\S{1,40} last_stream_id:0\b",
+         signal=CUT, ambiguous=False, source="transport",
+         reason="the server refused the HTTP/2 stream before it began the request"),
     Rule(name="connection-fault", fault={Fault.READ, Fault.PROTOCOL, Fault.WRITE},
          kind=Kind.CONNECTION, action=RETRY, signal=CUT, source="transport",
          reason="the connection broke before an answer arrived"),
