@@ -236,7 +236,7 @@ class RetryLoopMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.attempts())
     @rule(
         data=st.data(),
-        hint=st.sampled_from(["", "0", "3", "50", "100", "nonsense"]),
+        hint=st.sampled_from(["", "0", "3", "50", "200", "nonsense"]),
         patience=st.booleans(),
     )
     def refuse(self, data: st.DataObject, hint: str, patience: bool) -> None:
@@ -247,7 +247,7 @@ class RetryLoopMachine(RuleBasedStateMachine):
             status=429, message="slow down", retry_after=float(hint) if hint.isdigit() else None
         )
         self.resolve(call, self.response(429, envelope("", "slow down"), **headers), refusal)
-        if hint == "100":
+        if hint == "200":
             assert call.task.done()
         elif hint in ("3", "50") and not call.task.done():
             assert call.not_before >= self.loop.now + float(hint) - ROUNDING
