@@ -32,8 +32,9 @@ or refused. ``StepBack`` uses it as follows:
 9. Until the first step back growth is quicker: the allowance widens to its initial value, or to
    four fifths of the level, and silence counts as acceptance after the quickest time to an answer,
    a quarter of a second at least, as a refusal mostly arrives sooner than an answer. This holds for
-   accounts, and below one that is known to accept twice as many. (Not for partitions of a fleet,
-   whose members learn of each other too late.)
+   accounts, below one that is known to accept twice as many, and once a caller waits that gives up
+   within a minute; then a quarter of a second of silence is enough at once. (Not for partitions of
+   a fleet, whose members learn of each other too late.)
 
 Rates are not learnt here: ``spacing`` does that. It may ask for an early probe, and refusals that a
 rate explains are not reported to this module. The constants were tuned with the tables of
@@ -184,6 +185,7 @@ class StepBack:
     _hinted_at: int = field(default=0, init=False, compare=False)
     _canaries_refused: int = field(default=0, init=False, compare=False)
     _verdict_time: float = field(default=VERDICT_TIME, init=False, compare=False)
+    _hurries: bool = field(default=False, init=False, compare=False)
 
     def __repr__(self) -> str:
         return f"StepBack({self.initial}, {self.minimum}, {self.maximum})"
@@ -198,6 +200,16 @@ class StepBack:
         if limit > self.maximum:
             return self.maximum
         return self.minimum if limit < self.minimum and self.closed_until is None else limit
+
+    def hurry(self) -> None:
+        """Follow rule 9: a caller waits that cannot afford a slow start."""
+        self._hurries = True
+        if not self.last_step:
+            self._verdict_time = QUICK_VERDICT
+
+    @property
+    def _is_quick(self) -> bool:
+        return (self.starts_quickly or self._hurries) and not self.last_step
 
     @property
     def holds_still(self) -> bool:
@@ -236,7 +248,7 @@ class StepBack:
         """Follow rules 2 and 8, and fill the quota of rule 5 by one."""
         if ticket.number > self._hinted_at and now < self._hint_until - CLOSED_MAX:
             self.hints_disproved, self._hints_proven = self.tests_hints, False
-        if self.starts_quickly and not self.last_step and not ticket.decided:
+        if self._is_quick and not ticket.decided:
             quickest = min(self._verdict_time, now - ticket.sent_at)
             self._verdict_time = max(QUICK_VERDICT, quickest)
         self._take(ticket, now)
@@ -323,7 +335,7 @@ class StepBack:
     def _grow(self, accepted_at: int) -> None:
         gained = accepted_at - self.level
         widest = max(WIDEST_ALLOWANCE, accepted_at // ALLOWANCE_SHARE)
-        if self.starts_quickly and not self.last_step:
+        if self._is_quick:
             widest = max(self.initial, int(accepted_at * START_SHARE))
         self.allowance = max(self.allowance - gained, min(self.allowance + gained, widest))
         self.level = accepted_at

@@ -63,6 +63,8 @@ T = TypeVar("T")
 
 #: The least seconds until an answer begins that an error mentions.
 _WORTH_TELLING: Final = 0.05
+#: A caller that gives up within so many seconds cannot afford that limits start slowly.
+_HURRIED: Final = 60.0
 _NO_BUDGETS: Final[Mapping[str, Budget]] = MappingProxyType({})
 
 
@@ -332,6 +334,10 @@ class Limiter:
                 loop, order, request, partition.host, latest, holds, priority_number(priority)
             )
             waiter.useful_until = useful_until
+            if useful_until - now <= _HURRIED:
+                partition.slots.hurry()
+                if partition.above is not None:
+                    partition.above.slots.hurry()
             self._scheduler.pump(partition, now, loop)
             if waiter.lease is None and not waiter.left and self._is_in_vain(waiter, now):
                 partition.leave(waiter)

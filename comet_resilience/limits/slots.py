@@ -114,6 +114,11 @@ class Slots:
             self.algorithm.present = self.present + 1
         self.algorithm.refused(ticket, now, self.in_flight, retry_after, jitter)
 
+    def hurry(self) -> None:
+        """Let the limit start quickly: a caller waits that gives up soon."""
+        if isinstance(self.algorithm, StepBack):
+            self.algorithm.hurry()
+
     def wait(self, now: float) -> None:
         """Count one more waiter."""
         if not self.waiting:

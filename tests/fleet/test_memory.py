@@ -60,7 +60,7 @@ def test_every_part_of_the_state_is_saved() -> None:
         "starts_quickly",
     }
     hints = {"hints_disproved", "_hints_proven", "_hint_until", "_hinted_at", "_canaries_refused"}
-    of_the_members = {"_probes", "_verdict_time", "present", *hints}
+    of_the_members = {"_probes", "_verdict_time", "_hurries", "present", *hints}
     assert {f.name for f in fields(StepBack)} - settings - of_the_members == set(_STEP_BACK)
 
 

@@ -687,3 +687,24 @@ def test_a_closed_gate_is_not_probed_sooner() -> None:
     at = limit.wake_at
     limit.probe_at(9.01)
     assert limit.wake_at == at
+
+
+def test_a_caller_that_gives_up_soon_lets_it_start_quickly_before_the_first_answer() -> None:
+    """A quarter of a second without a refusal is enough; a step back ends that, too."""
+    algorithm, desk = StepBack(8, 1, 512), Desk(StepBack(8, 1, 512))
+    desk.algorithm = algorithm
+    desk.fill()
+    assert algorithm.wake_at == VERDICT_TIME
+    algorithm.hurry()
+    limits = []
+    for _ in range(3):
+        assert algorithm.wake_at == desk.now + QUICK_VERDICT
+        desk.wait_for_timer()
+        limits.append(algorithm.limit)
+        desk.fill()
+    assert limits == [16, 28, 50]
+    desk.refuse(desk.out[-1])
+    algorithm.hurry()
+    desk.wait_for_timer()
+    desk.fill()
+    assert algorithm.wake_at == desk.now + VERDICT_TIME

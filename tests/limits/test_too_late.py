@@ -9,6 +9,7 @@ import anyio
 import pytest
 
 from comet_resilience import FixedLimit
+from comet_resilience.limits.algorithm import StepBack
 from comet_resilience.limits.eventloop import clock
 from comet_resilience.limits.limiter import Limiter
 from comet_resilience.limits.too_late import AnswerTimes, is_in_time, is_too_late
@@ -121,3 +122,23 @@ async def test_a_quick_call_is_answered_beside_slow_ones(use: float, others_use:
             await anyio.sleep(97.0)
             answered.append(await _call(limiter, use, 0.5))
     assert answered == [True] * 5
+
+
+@in_virtual_time
+@pytest.mark.anyio
+@pytest.mark.parametrize(("use", "least"), [(5.0, 36), (math.inf, 40)])
+async def test_a_burst_that_is_of_use_for_seconds_does_not_pay_for_a_slow_start(
+    use: float, least: int
+) -> None:
+    """A limit is a guess at first: only calls that can wait for ever wait for it to grow."""
+    limiter, answered = limiter_of(lambda: StepBack(8, 1, 512)), list[bool]()
+    began = clock()
+
+    async def call() -> None:
+        answered.append(await _call(limiter, use, 4.0))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(40):
+            tasks.start_soon(call)
+    assert sum(answered) >= least
+    assert (clock() - began > 8.0) is (use == math.inf)
