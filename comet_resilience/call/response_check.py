@@ -8,12 +8,13 @@ event. Any other body is judged by its head alone and passes as it comes.
 from __future__ import annotations
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from ..verdict.answer import PARSED_UP_TO, is_answer, is_transcript
-from ..verdict.envelope import parse_envelope
+from ..verdict.answer import PARSED_UP_TO, is_answer, is_transcript, parsed
+from ..verdict.envelope import has_error, parse_envelope
 from ..verdict.output import (
     OPENS,
     Opening,
@@ -141,7 +142,7 @@ async def _check_speech(context: RequestContext, response: Response) -> Answer |
     if not head.chunks:
         await close(response)
         return _hollow(context, response, Fault.NO_OUTPUT, "0 bytes of sound")
-    if head.chunks[0].startswith(_ERROR_BEGINS):
+    if head.chunks[0].startswith(_ERROR_BEGINS) or not _says_something(head.chunks[0]):
         await close(response)
         return _refused(context, response, head.chunks[0][:BODY_CAP])
     return Answer(head=head)
@@ -189,9 +190,11 @@ def _judge_whole(context: RequestContext, response: Response, body: bytes) -> Fa
 
 def _names_no_error(body: bytes) -> bool:
     """Tell whether a body is whole JSON that says nothing of an error."""
-    envelope = parse_envelope(body[:PARSED_UP_TO])
-    has_words = body.lstrip()[:1] in (b"{", b"[", b'"')
-    return envelope.kind is BodyKind.JSON and not (envelope.is_error and has_words)
+    envelope, data = parse_envelope(body[:PARSED_UP_TO]), parsed(body[:PARSED_UP_TO])
+    if envelope.kind is not BodyKind.JSON or (isinstance(data, dict) and has_error(data)):
+        return False
+    has_words = body.removeprefix(BOM_UTF8).lstrip()[:1] in (b"{", b"[", b'"')
+    return not (envelope.is_error and has_words)
 
 
 def _is_answer(context: RequestContext, response: Response, body: bytes) -> bool:

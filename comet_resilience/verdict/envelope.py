@@ -226,7 +226,8 @@ def _from_json(parsed: object) -> Envelope:
 def _reports_a_code(data: Mapping[str, object]) -> bool:
     """Recognise the form of task routes: a top-level code with words, and no payload."""
     has_words = "message" in data or "description" in data
-    success = _text(data.get("code")).lower() in _SUCCESS_CODES or _says_success(data)
+    code = _first(data, "code", "statusCode").lower()
+    success = code in _SUCCESS_CODES or _says_success(data)
     has_payload = "id" in data or data.get("data") or data.get("result")
     return has_words and not success and not has_payload
 
@@ -271,7 +272,8 @@ def _from_fields(
         _first(data, "message", "title", "errors", "error")
     )
     code = _said(_first(fields, "code") or _first(data, "code"))
-    status = _first(fields, "status")
+    status = _first(fields, "status", "statusCode")
+    code = code or (status if _is_status(status) else "")
     type_ = _said(_type(fields)) or ("" if status.isdecimal() else status)
     param = _said(_first(fields, "param")) or _location(fields)
     ids = _request_ids_in(message)

@@ -32,7 +32,7 @@ class Part(StrEnum):
 _NO_OUTPUT: Final = frozenset({"role", "name", "index", "provider_specific_fields"})
 #: Members of a choice that hold its output; of others (``logprobs``, filters) nothing is read.
 _HOLDERS: Final = ("delta", "message")
-#: Events of the Responses API that come before there is anything to say.
+#: Events of the Responses API and of Anthropic's that come before there is anything to say.
 _OPENINGS: Final = frozenset(
     {
         "response.created",
@@ -41,13 +41,16 @@ _OPENINGS: Final = frozenset(
         "response.output_item.added",
         "response.content_part.added",
         "response.reasoning_summary_part.added",
+        "message_start",
+        "content_block_start",
     }
 )
 _RESPONSES: Final = "POST /responses"
+_TYPED: Final = (_RESPONSES, "POST /messages")
 _CHAT: Final = ("POST /chat/completions", "POST /completions")
 _EMBEDDINGS: Final = "POST /embeddings"
 #: Routes on which a stream has an opening.
-OPENS: Final = frozenset({*_CHAT, _RESPONSES})
+OPENS: Final = frozenset({*_CHAT, *_TYPED})
 
 #: Without one of these a whole answer holds something.
 _SUSPECT = re.compile(  # all begin with the quote: such a search takes half the time
@@ -56,6 +59,8 @@ _SUSPECT = re.compile(  # all begin with the quote: such a search takes half the
     rb'|(?:message|delta)"\s{0,9}:\s{0,9}(?:\{\s{0,9}\}|null)'
     rb'|(?:base_resp|error_code|error_msg)"\s{0,9}:)'
 )
+#: Finish reasons by which a provider says that it failed, where nothing came with them.
+_FAILED: Final = ("error", "network_error", "insufficient_system_resource")
 #: Arguments of tool calls are put together up to this many characters.
 _ARGUMENTS_CAP: Final = 262_144
 
@@ -81,7 +86,7 @@ class Opening:
         if self._route not in OPENS or not isinstance(data, dict):
             return Part.OUTPUT
         fields = cast("Fields", data)
-        return self._take_typed(fields) if self._route == _RESPONSES else self._take_chunk(fields)
+        return self._take_typed(fields) if self._route in _TYPED else self._take_chunk(fields)
 
     def _take_typed(self, fields: Fields) -> Part:
         kind = fields.get("type")
@@ -102,7 +107,11 @@ class Opening:
             for choice in _choices_of(fields):
                 if choice.get("finish_reason") == "error":
                     return Part.FAILURE
-                if _has_output(choice) or choice.get("finish_reason") not in (None, "", "stop"):
+                if _has_output(choice):
+                    return Part.OUTPUT
+                if choice.get("finish_reason") in _FAILED:
+                    return Part.FAILURE
+                if choice.get("finish_reason") not in (None, "", "stop"):
                     return Part.OUTPUT
                 self._has_role = self._has_role or _has_role(choice)
                 self._has_stop = self._has_stop or choice.get("finish_reason") == "stop"
@@ -217,7 +226,7 @@ def reported_failure(fields: Fields) -> bytes | None:
     that is missing.
     """
     if _choices_of(fields):
-        return None
+        return error_of_choice(fields) if has_error_finish(fields) else None
     report = fields.get("base_resp")
     report = cast("Fields", report) if isinstance(report, dict) else fields
     for code, message in (("status_code", "status_msg"), ("error_code", "error_msg")):
@@ -228,9 +237,11 @@ def reported_failure(fields: Fields) -> bytes | None:
 
 
 def has_error_finish(data: object) -> bool:
-    """Return True if a choice ended with an error for a finish reason."""
+    """Return True if a choice ended with an error for a finish reason, or failed with nothing."""
     return isinstance(data, dict) and any(
-        choice.get("finish_reason") == "error" for choice in _choices_of(data)
+        choice.get("finish_reason") == "error"
+        or (choice.get("finish_reason") in _FAILED and not _has_output(choice))
+        for choice in _choices_of(data)
     )
 
 

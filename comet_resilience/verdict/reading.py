@@ -224,8 +224,9 @@ _WORDS: Final[Mapping[Topic, re.Pattern[str]]] = MappingProxyType(
             r" (?:was|is|were|has been|have been) flagged\b"
             r"|\b(?:input|output) (?:new_)?sensitive\b"
             r"|\bcontains? (?:sensitive|inappropriate|unsafe) (?:content|information|text)\b"
-            r"|敏感(?:词|内容|信息)|内容(?:违规|审核|安全)|不安全(?:的)?内容",
-            Topic.MONEY: r"(?:quota|balance|credits?|funds|budget|allowance)[^\n.]{0,30}"
+            r"|敏感(?:词|内容|信息)|[内內]容(?:[违違][规規]|[审審]核|安全)|不安全(?:的)?内容",
+            Topic.MONEY: r"quota_not_enough"
+            r"|(?:quota|balance|credits?|funds|budget|allowance)[^\n.]{0,30}"
             r"(?:insufficient|not enough|exceeded|exhausted|used up|too low|depleted|run out"
             r"|is (?:empty|negative|zero|0\b))|(?:insufficient|not enough|exceeded (?:your|the)"
             r"|out of|used up|no (?:more )?)[^\n.]{0,20}\b(?:quota|balance|credits?|funds|budget)"
@@ -237,7 +238,7 @@ _WORDS: Final[Mapping[Topic, re.Pattern[str]]] = MappingProxyType(
             r"|free tier[^\n.]{0,30} exhausted"
             r"|(?:quota|solde|cr[ée]dits?) (?:est )?(?:insuffisant|épuisé)|saldo insuficiente"
             r"|guthaben (?:ist )?(?:aufgebraucht|reicht nicht)|недостаточно (?:средств|квоты)"
-            r"|số dư không đủ|残高(?:が)?不足"
+            r"|số dư không đủ|yetersiz bakiye|잔액\S{0,2} 부족|残高(?:が)?不足"
             r"|[余餘][额額](?:不足|[为為])|[额額]度(?:不足|已?用[尽盡完]|已?耗[尽盡])|欠[费費]|充值|[储儲]值|[预預]扣[费費]",
             Topic.KEY: r"\bapi.?key (?:is )?not valid\b|\b(?:incorrect|invalid) api.?key\b"
             r"|\baccess token (?:is )?(?:invalid|not valid)\b|\blogin fail",

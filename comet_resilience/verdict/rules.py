@@ -445,7 +445,8 @@ RULES: Final[tuple[Rule, ...]] = (
                  r"|.*\b(image|audio|file|video)( url)? is (invalid|malformed|corrupt(ed)?)\b"
                  r"|.*\bmodel does not support\b|.*\b(est|sont) (requis|obligatoire)s?\b"
                  r"|.*\b(es|son) obligatori[oa]s?\b|.*\b(ist|sind) erforderlich\b"
-                 r"|.*обязател|.*bắt buộc"
+                 r"|.*\b(é|são|è|sono) (obrigat[óo]ri|obbligatori)\w{0,2}\b"
+                 r"|.*\b(is|zijn) verplicht\b|.*обязател|.*bắt buộc|.*zorunlu|.*필수"
                  r"|.*(不能[为為]空|[无無]效的[请請]求"
                  r"|([请請]求|[参參][数數])(体|格式)?([错錯][误誤]|[无無]效|不合法)"
                  r"|缺少.{0,20}[参參][数數]|必[须須](是|[为為])|必[填須需]|模型不支持))"
@@ -603,8 +604,8 @@ RULES: Final[tuple[Rule, ...]] = (
          reason="access was blocked, or this request is not allowed"),
     Rule(name="bare-not-found", status={404}, has_id=False, place_worked=False,
          body={BodyKind.JSON, BodyKind.TEXT, BodyKind.EMPTY}, kind=Kind.WRONG_PATH, action=FAIL,
-         message=r"^(?![^\n]{0,500}\b(models?|deployment|engine|ids?|file|task|batch|assistant|thread"
-                 r"|vector|voice|image|video|object|response|conversation)\b)(?![^\n]{0,500}模型)",
+         message=r"^(?![^\n]{0,500}\b(mod[eè]l\w{0,3}|deployment|engine|ids?|file|task|batch|assistant|thread"
+                 r"|vector|voice|image|video|object|response|conversation)\b)(?![^\n]{0,500}(模型|モデル|모델|модел))",
          source="peer",
          reason="a 404 that names neither a model nor an id, on a route that has none: the path"
                 " is wrong"),
@@ -619,7 +620,7 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(name="status-407", status={407}, kind=Kind.CONNECTION, action=FAIL, source="edge",
          reason="the proxy does not accept the credentials that it was given",
          advice=_PROXY_ADVICE),
-    Rule(name="status-408", status={408}, kind=Kind.TIMEOUT, action=RETRY, ambiguous=True,
+    Rule(name="status-408", status={408, 499}, kind=Kind.TIMEOUT, action=RETRY, ambiguous=True,
          reason="the provider did not answer a proxy in time", source="family"),
     Rule(name="status-424", status={424}, kind=Kind.PROVIDER, action=FAIL, source="family",
          reason="something that the provider depends on failed"),

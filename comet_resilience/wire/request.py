@@ -159,7 +159,8 @@ def read_request(request: Any, call: Call | None) -> Outgoing:
     if asked.in_background:  # it is done whoever hears of it
         operation = Operation.JOB
     model = asked.model or deployment
-    info = RequestInfo(route=route, model=model, operation=operation, stream=asked.stream)
+    is_stream = asked.stream or _is_stream_by_path(request.url)
+    info = RequestInfo(route=route, model=model, operation=operation, stream=is_stream)
     return Outgoing(
         info=info,
         form=_form_of(info, expected, as_bytes, request),
@@ -167,6 +168,11 @@ def read_request(request: Any, call: Call | None) -> Outgoing:
         choices=asked.choices,
         call=call,
     )
+
+
+def _is_stream_by_path(url: Any) -> bool:
+    """Tell whether a URL asks for events by itself, as Gemini's own routes do."""
+    return url.path.endswith(":streamGenerateContent") and b"alt=sse" in url.query
 
 
 @lru_cache(maxsize=4_096)

@@ -348,6 +348,35 @@ async def test_other_routes_that_hold_nothing() -> None:
     assert sound.content == b"ID3.."
 
 
+@pytest.mark.parametrize(
+    ("code", "kind", "sends"),
+    [("invalid_prompt", "invalid_request", 1), ("server_error", "server_error", 2)],
+)
+async def test_a_response_that_failed_is_judged_by_its_error(
+    code: str, kind: str, sends: int
+) -> None:
+    """A whole answer with a status of failed names its error, as the event of a stream does."""
+    failed = {**RESPONSE, "status": "failed", "error": {"code": code, "message": "x"}}
+    client, inner = scripted(*[(200, failed, {})] * 2, **{**FAST, "max_retries": 1})
+    with pytest.raises(openai.OpenAIError) as caught:
+        await client.responses.create(model="m", input="x")
+    told = diagnose(caught.value)
+    assert told is not None
+    assert told.kind == kind
+    assert len(inner.sent) == sends
+
+
+async def test_an_error_behind_a_byte_order_mark_is_read() -> None:
+    """The mark stands before the JSON, and says nothing of it."""
+    body = b"\xef\xbb\xbf" + json.dumps(envelope("overloaded_error", "x")).encode()
+    client, _ = scripted((200, body, {}), **{**FAST, "max_retries": 0})
+    with pytest.raises(openai.OpenAIError) as caught:
+        await client.chat.completions.create(model="m", messages=[])
+    told = diagnose(caught.value)
+    assert told is not None
+    assert told.kind == "rate_limited"
+
+
 async def test_the_bytes_tell_what_came_and_not_the_label() -> None:
     """A stream labelled JSON is a stream; JSON labelled as a stream is what it says."""
     client, inner = scripted((200, WHOLE, JSON), **FAST)

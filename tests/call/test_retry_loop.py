@@ -317,6 +317,14 @@ async def test_sound_that_is_json_is_an_error() -> None:
     client, _ = scripted((200, body, {"content-type": "application/json"}), **FAST)
     with pytest.raises(InvalidAnswerError):
         await client.audio.speech.create(model="t", voice="alloy", input="x")
+    for mislabelled in (
+        b'{\n  "error": {"message": "no such voice"}}',
+        b'{"base_resp": {"status_code": 1002, "status_msg": "too fast"}}',
+        b"<!DOCTYPE html><title>Bad gateway</title>",
+    ):
+        client, _ = scripted((200, mislabelled, {"content-type": "audio/mpeg"}), **FAST)
+        with pytest.raises(openai.APIStatusError):
+            await client.audio.speech.create(model="t", voice="alloy", input="x")
     client, _ = scripted((200, b"ID3", {"content-type": "audio/mpeg"}), **FAST)
     assert (await client.audio.speech.create(model="t", voice="alloy", input="x")).content == b"ID3"
 

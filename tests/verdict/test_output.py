@@ -22,6 +22,7 @@ from comet_resilience.verdict.output import (
 from comet_resilience.verdict.vocabulary import Fault
 
 CHAT, RESPONSES, EMBEDDINGS = "POST /chat/completions", "POST /responses", "POST /embeddings"
+MESSAGES = "POST /messages"
 ROLE = {"choices": [{"delta": {"role": "assistant", "content": ""}}]}
 STOP = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
 TEXT = {"choices": [{"delta": {"content": "Hi"}}]}
@@ -51,6 +52,12 @@ STREAMS: list[tuple[str, list[object], list[Part]]] = [
     (CHAT, [{"choices": [{"delta": {}, "finish_reason": "length"}]}], [Part.OUTPUT]),
     (CHAT, [{"choices": [{"delta": {}, "finish_reason": ""}]}], [Part.OPENING]),
     (CHAT, [{"choices": [{"delta": {}, "finish_reason": "error"}]}], [Part.FAILURE]),
+    (CHAT, [{"choices": [{"delta": {}, "finish_reason": "network_error"}]}], [Part.FAILURE]),
+    (
+        CHAT,
+        [{"choices": [{"delta": {"content": "H"}, "finish_reason": "network_error"}]}],
+        [Part.OUTPUT],
+    ),
     (CHAT, [{"choices": [{"delta": {"name": "a", "index": 1}}]}], [Part.OPENING]),
     (CHAT, [{"choices": [{"delta": {"tool_calls": [{}]}}]}], [Part.OUTPUT]),
     (CHAT, [{"choices": [{"message": {"content": "Hi"}}]}], [Part.OUTPUT]),
@@ -67,6 +74,13 @@ STREAMS: list[tuple[str, list[object], list[Part]]] = [
     (RESPONSES, [{"type": "response.completed", "response": {"output": []}}], [Part.FAILURE]),
     (RESPONSES, [{"type": "response.completed"}], [Part.FAILURE]),
     (RESPONSES, [{"type": "response.completed", "response": {"output": [1]}}], [Part.OUTPUT]),
+    (
+        MESSAGES,
+        [{"type": "message_start"}, {"type": "ping"}, {"type": "content_block_start"}],
+        [Part.OPENING] * 3,
+    ),
+    (MESSAGES, [{"type": "content_block_delta", "delta": {"text": "H"}}], [Part.OUTPUT]),
+    (MESSAGES, [{"type": "message_delta"}], [Part.OUTPUT]),
 ]
 
 
@@ -241,6 +255,10 @@ def test_error_of_a_choice() -> None:
     bad = chat({"finish_reason": "error", "error": {"code": 503}})
     assert has_error_finish(bad)
     assert json.loads(error_of_choice(bad) or b"") == {"error": {"code": 503}}
+    assert json.loads(reported_failure(bad) or b"") == {"error": {"code": 503}}
+    cut = {"finish_reason": "insufficient_system_resource"}
+    assert has_error_finish(chat({**cut, "message": {"content": ""}}))
+    assert not has_error_finish(chat({**cut, "message": {"content": "Hi"}}))
     good = chat({"finish_reason": "stop"})
     assert not has_error_finish(good)
     assert error_of_choice(good) is None

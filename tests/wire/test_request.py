@@ -29,6 +29,13 @@ def request(method: str, path: str, **keywords: Any) -> Any:
     return httpx.Request(method, BASE_URL + path, **{"headers": JSON, **keywords})
 
 
+@pytest.mark.parametrize(("query", "form"), [("?alt=sse", "stream"), ("", "json")])
+def test_a_path_may_ask_for_events(query: str, form: str) -> None:
+    """Without ``alt=sse`` such a path answers with one list."""
+    asked = request("POST", f"/models/m:streamGenerateContent{query}", json={})
+    assert read_request(asked, None).form == form
+
+
 @pytest.mark.parametrize(
     ("method", "path", "route", "operation"),
     [
