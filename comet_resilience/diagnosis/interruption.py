@@ -35,7 +35,7 @@ class Stage(StrEnum):
 _RULES: Final = {
     Stage.QUEUE: Rule(
         name="cancelled-in-queue", kind=FailureKind.LOCAL, action=Action.RETRY, source="transport",
-        reason="its caller cancelled the request while it waited in the queue for a slot",
+        reason="the caller cancelled the request while it waited in the queue for a slot",
         advice=("Send less at once, or give the call more time: it was spent in the queue.",
                 "Raise max_concurrency if the gateway takes more requests at once.",
                 "queue_timeout= ends the wait with an error of its own, deadline= the whole call."),
@@ -43,14 +43,14 @@ _RULES: Final = {
     Stage.BACKOFF: Rule(
         name="cancelled-in-backoff", kind=FailureKind.LOCAL, action=Action.RETRY,
         source="transport",
-        reason="its caller cancelled the request while it waited between two attempts",
+        reason="the caller cancelled the request while it waited between two attempts",
         advice=("Look at the attempts: they failed before the caller's time was over.",
                 "Give the call more time; deadline= ends it with the last attempt's own error."),
     ),
     Stage.ATTEMPT: Rule(
         name="cancelled-in-attempt", kind=FailureKind.LOCAL, action=Action.RETRY,
         source="transport", ambiguous=True,
-        reason="its caller cancelled the request before its answer had begun",
+        reason="the caller cancelled the request before its answer had begun",
         advice=("Give the call more time, or ask for less work in one request.",
                 "For long generations prefer stream=True: the answer begins sooner.")),
 }  # fmt: skip
@@ -105,15 +105,15 @@ class Interruption:
     def _reason(self) -> str:
         number = len(self.attempts) + 1
         if self.stage is Stage.BACKOFF:
-            return f"cancelled by its caller {self.waited:.2f} s after attempt {number - 1} failed"
+            return f"cancelled by the caller {self.waited:.2f} s after attempt {number - 1} failed"
         if self.stage is Stage.ATTEMPT:
-            return f"cancelled by its caller {self.waited:.2f} s after attempt {number} was sent"
+            return f"cancelled by the caller {self.waited:.2f} s after attempt {number} was sent"
         place = "a retry, at its old place in the queue"
         if self.ahead is not None:
             ahead = "1 request was" if self.ahead == 1 else f"{self.ahead} requests were"
             place = f"{ahead} ahead of it when it joined the queue"
         limit = "" if self.limiter is None else f"; {self.limiter}"
-        return f"cancelled by its caller after {self.waited:.2f} s in the queue: {place}{limit}"
+        return f"cancelled by the caller after {self.waited:.2f} s in the queue: {place}{limit}"
 
 
 def note_interruption(error: BaseException, interruption: Interruption) -> None:

@@ -286,7 +286,7 @@ _OTHER: Final = re.compile(
     r"|(?:[缩縮]短|[减減]少|修改|[压壓][缩縮]|更[换換]|[缩縮]小|[调調]整|[检檢]查)[^\n]{0,20}(?:重|再)[试試]",
     re.IGNORECASE,
 )
-#: A request's own size against what is ever allowed: no time makes it fit.
+#: A request's own size against what is ever allowed: waiting will not make it fit.
 _ASKED: Final = re.compile(r"\brequest(?:ed)?\b[ :=]{0,3}(?:about )?(\d[\d,]{0,14})", re.IGNORECASE)
 _ALLOWED: Final = re.compile(
     r"\b(?:limit|max(?:imum)?|allowed)\b(?: (?:is|of|to|size|tokens?)){0,2}[ :=]{0,3}"

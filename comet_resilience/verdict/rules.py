@@ -91,11 +91,11 @@ _PROVIDER_PATH_ADVICE = (
 
 #: Advice of rows that know what has worked before.
 _AWAY_ADVICE = (
-    "The model id is right, for it answered minutes ago: wait, or use another model meanwhile.",
+    "The model id is right, since it answered minutes ago: wait, or use another model meanwhile.",
     "If it stays away, check the models page and report the request id.",
 )
 _IN_FRONT_ADVICE = (
-    "Base URL and path are right, for they answered before: send it again in a minute.",
+    "Base URL and path are right, since they answered before: send it again in a minute.",
     "If it stays so, check if a proxy has come in between, or if the base URL moved.",
 )
 _KEY_WORKED_ADVICE = (
@@ -108,7 +108,7 @@ _KEY_NEVER_WORKED_ADVICE = (
 )
 _THIS_REQUEST_ADVICE = (
     "Compare this request with one that was answered: its content first, then its fields.",
-    "Leave fields away until it passes; a filter may look at the words of the content.",
+    "Leave fields out until it passes; a filter may look at the words of the content.",
     "Report the request id to support.",
 )
 _PROXY_ADVICE: Final = (
@@ -233,7 +233,7 @@ RULES: Final[tuple[Rule, ...]] = (
          reason="the request is too large"),
     Rule(name="asks-too-much", status={429}, about={Topic.SIZE}, kind=Kind.TOO_LARGE, action=FAIL,
          source="peer", advice=_TOO_MUCH_ADVICE,
-         reason="this request asks for more than is ever allowed; no time makes it fit"),
+         reason="this request asks for more than is ever allowed; waiting will not make it fit"),
     Rule(name="context-exceeded", status={*_OK, 400, 404, 422, 429, *_SERVER},
          about={Topic.CONTEXT}, kind=Kind.INVALID_REQUEST, action=FAIL, source="peer",
          section="400 Bad Request", advice=_SHORTEN_ADVICE,
@@ -611,7 +611,7 @@ RULES: Final[tuple[Rule, ...]] = (
                 " is wrong"),
     Rule(name="status-404-of-an-id", status={404}, place_worked=True, kind=Kind.NOT_FOUND,
          action=FAIL, source="docs",
-         reason="the path is right, for it answered before: what the request names is not there",
+         reason="the path is right, since it answered before: what the request names is not there",
          advice=("Check the ids in path and body: deleted, or of another account.",)),
     Rule(name="status-404", status={404}, kind=Kind.NOT_FOUND, action=FAIL, source="docs",
          reason="there is nothing at this path: check base URL, path and ids"),
@@ -637,7 +637,7 @@ RULES: Final[tuple[Rule, ...]] = (
          message=r"\block(ed)?\b|in (progress|use)\b|concurren|\banother (request|call|process)\b"
                  r"|being (modified|processed|updated|used)|try(ing)? again|\bretry|timed? ?out",
          source="peer",
-         reason="something else has hold of what the request needs, for the moment"),
+         reason="something else is using what the request needs, for the moment"),
     Rule(name="status-4xx", status=range(400, 500), kind=Kind.INVALID_REQUEST, action=FAIL,
          reason="the request was refused, and would be again", source="inferred"),
     Rule(name="status-500", status={500}, kind=Kind.SERVER_ERROR, action=RETRY, signal=OUTAGE,
