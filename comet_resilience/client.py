@@ -162,7 +162,7 @@ def wrap(
 
 
 def snapshot(client: AsyncOpenAI) -> Snapshot:
-    """Return a wrapped client's limits now: per partition what is permitted, running and waiting.
+    """Return a wrapped client's limits now: per partition the limit, in flight and waiting.
 
     Raises:
         TypeError: If the client is not wrapped.
@@ -297,7 +297,7 @@ def _resilient_class(cls: Any) -> Any:
 
 
 class Hidden:
-    """A value that is not to be shown where the locals of a frame are: by an error tracker, say."""
+    """A value that is not shown with the locals of a frame, by an error tracker for example."""
 
     __slots__ = ("value",)
 
@@ -337,7 +337,7 @@ _unprepared = _Unprepared()
 
 
 class _Resilient(AsyncOpenAI):
-    """The additions to a wrapped client: it tells the transport what only the client knows."""
+    """The additions to a wrapped client, which tell the transport what only the client knows."""
 
     def __repr__(self) -> str:
         return f"wrap({super().__repr__()})"

@@ -59,7 +59,7 @@ def keyword(
 
 
 def implemented_by(function: Callable[..., Any]) -> Callable[[Declared], Declared]:
-    """Give a function the face of a declaration: its name, signature and docstring.
+    """Give a function the name, signature and docstring of a declaration.
 
     The declaration spells out keywords, types, defaults and meanings for ``help()`` and for
     editors, which read the source. The function takes only the keywords that were given, so it
@@ -73,7 +73,7 @@ def implemented_by(function: Callable[..., Any]) -> Callable[[Declared], Declare
 
 
 def refuse_unknown(name: str, offered: Iterable[str]) -> TypeError:
-    """Make the error for a keyword that does not exist: those meant, or all that there are."""
+    """Make the error for an unknown keyword: it names the likely ones, or all."""
     names = sorted(offered)
     meant = [_MEANT[name]] if _MEANT.get(name) in names else get_close_matches(name, names, n=2)
     if meant:

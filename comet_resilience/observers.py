@@ -18,7 +18,7 @@ ENDS_THE_PROGRAM: Final = (KeyboardInterrupt, SystemExit)
 
 
 class Observers:
-    """Hands events to functions. One that raises is logged once and never felt by a request.
+    """Hands events to functions. The failure of one is logged once and never reaches a request.
 
     ``call_later`` lets the log write the number of repetitions although nothing else happens.
     """
@@ -30,17 +30,17 @@ class Observers:
         self._log: LogWriter = LogWriter(None if call_later is None else self._later)
 
     def wanted(self) -> bool:
-        """Tell whether anybody would hear of an ordinary event; if not, none need be made."""
+        """Tell whether an ordinary event would reach anybody; if not, it need not be made."""
         return bool(self._observers) or logger.isEnabledFor(logging.DEBUG)
 
     def emit(self, event: Event) -> None:
-        """Tell the log and each observer."""
+        """Give an event to the log and to each observer."""
         self.tell(self._log, self._log, event)
         for observer in self._observers:
             self.tell(observer, observer, event)
 
     def tell(self, observer: object, function: Callable[..., Any], *arguments: object) -> Any:
-        """Return what a function of an observer returns, ``None`` if it raised."""
+        """Call a function of an observer; return its result, ``None`` if it raised."""
         try:
             return function(*arguments)
         except ENDS_THE_PROGRAM:

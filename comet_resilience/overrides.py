@@ -54,7 +54,7 @@ Witness = Callable[["Limiter", Hashable], HearsUsage | None]
 
 
 class Block:
-    """The options that hold inside a block of code, merged, and the hearer of its requests."""
+    """The merged options of a block of code, and the witness of its requests."""
 
     __slots__ = ("_last", "options", "witness")
 

@@ -1,7 +1,7 @@
 """The attempts of one request, and the events about them.
 
-Texts of a failed attempt are redacted when they are asked for first, and only then: most failed
-attempts are followed by one that succeeds, and nobody listens.
+The texts of a failed attempt are redacted only when they are first asked for: most failed attempts
+are followed by one that succeeds, and nobody listens.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PLAIN = Redactor()
 
 @dataclass(slots=True, eq=False, repr=False)
 class _FailedAttempt:
-    """A failed attempt whose texts nobody has asked for yet."""
+    """A failed attempt whose texts are not redacted yet."""
 
     number: int
     started: float
@@ -45,7 +45,7 @@ class _FailedAttempt:
     wait: float | None
 
     def shown(self, redactor: Redactor) -> Attempt:
-        """Return it as it may be shown."""
+        """Return the attempt with its texts redacted."""
         observation = self.observation
         texts = ShownTexts.of(observation, redactor)
         return Attempt(
@@ -92,7 +92,7 @@ class AttemptLog:
 
     @property
     def failed(self) -> tuple[Attempt, ...]:
-        """Return the attempts that failed, as they may be shown."""
+        """Return the failed attempts, with their texts redacted."""
         if self._unshown:
             redactor = self._context.redactor()
             self._shown += tuple(attempt.shown(redactor) for attempt in self._unshown)
@@ -101,11 +101,11 @@ class AttemptLog:
 
     @property
     def is_under_way(self) -> bool:
-        """Tell whether an attempt is under way: sent, and not yet called failed."""
+        """Tell whether an attempt is under way: sent, and not known to have failed."""
         return self.number > len(self._shown) + len(self._unshown)
 
     def begin(self, lease: Lease) -> None:
-        """Note that an attempt is sent now, which waited for its slot until now."""
+        """Note that an attempt goes out now, which has waited for its slot until now."""
         slots, account = lease.partition.slots, lease.partition.above
         now, since = self._context.loop.now(), self.waiting_since
         self.number += 1
@@ -127,13 +127,13 @@ class AttemptLog:
         return self._above[0] if self._above and self._met_account else None
 
     def words_on_account(self) -> str:
-        """Return, to end a sentence with, that the account's limit was met; else ``""``."""
+        """Return the end of a sentence that says that the account's limit was met, or ``""``."""
         if self._above is None or not self._met_account:
             return ""
         return f"; the account's limit was met, with {self._above[1]} in flight over all models"
 
     def queued_now(self) -> float:
-        """Return the seconds for which the request is waiting for a slot at this moment."""
+        """Return the seconds that the request has been waiting for a slot, 0 if it is not."""
         since = self.waiting_since
         return 0.0 if since is None else self._context.loop.now() - since
 
@@ -185,7 +185,7 @@ class AttemptLog:
             )
 
     def note_body_failure(self, failure: Failure) -> Attempt:
-        """Return the attempt under way, whose body failed in the caller's hands."""
+        """Return the attempt under way, whose body failed while the caller was reading it."""
         return self._failed_attempt(failure, None).shown(self._context.redactor())
 
     def note_give_up(self, failure: Failure, reason: str) -> None:
@@ -202,7 +202,7 @@ class AttemptLog:
         )
 
     def note_hollow_answer(self, reason: str) -> None:
-        """Tell the observers that an answer goes to the caller which holds nothing."""
+        """Tell the observers that an empty answer goes to the caller."""
         self._context.engine.observers.emit(
             HollowAnswer(request=self._context.info, attempts=self.number, reason=reason)
         )
@@ -227,7 +227,7 @@ class AttemptLog:
         return diagnose_failure(failure, context.info, context.request, reason, circumstances)
 
     def interruption(self) -> Interruption:
-        """Return what a cancellation has to say: plain values, for many may come at once."""
+        """Return what a cancellation reports: plain values, since many may come at once."""
         now, context = self._context.loop.now(), self._context
         stage, since, queued = Stage.ATTEMPT, self.sent_at, self._queued
         if self.waiting_since is not None:
@@ -312,5 +312,5 @@ class AttemptLog:
 
 
 def _id_of(ids: RequestIds) -> str:
-    """Return the id under which an answer is looked for: the gateway's, if there is one."""
+    """Return the id to look an answer up by: the gateway's, if there is one."""
     return ids.gateway or ids.edge or ids.provider

@@ -1,9 +1,9 @@
 """A success on its way to the caller, until its body ends.
 
-From here on nothing is ever sent again: what came was billed, and half an answer followed by a
-whole one would be no answer. What can still be done is to be honest about how the body ends: a
-cut, a stall, an error inside the stream, or an end that is none all reach the caller as the SDK's
-own exceptions, with a diagnosis. The slot is held until then.
+From here on nothing is sent again: what has come was billed, and half an answer followed by a whole
+one would be no answer. What remains is to be honest about how the body ends: a cut, a stall, an
+error inside the stream and a false end all reach the caller as the SDK's own exceptions, with a
+diagnosis. The slot is held until then.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def watch_body(
 
 
 def _decoder(encoding: str) -> Decoder | None:
-    """Return what a chunk goes through before it is looked at; ``None`` where it comes as it is."""
+    """Return the decoder of a body's chunks, ``None`` if they are not encoded."""
     return decoder_of(encoding) if encoding not in ("", "identity") else None
 
 
@@ -83,12 +83,12 @@ class BodyWatch:
         self._reported = False
 
     def patience(self) -> float:
-        """Return the time until the next event is due; a reader who takes time is no silence."""
+        """Return the time until the next event is due; a slow reader does not count as silence."""
         self._pulled_at = self._context.loop.now()
         return max(0.0, (self.stall or math.inf) - self._silence)
 
     def passed(self, chunk: bytes) -> bytes:
-        """Look at a chunk; hold back an end mark that is none."""
+        """Look at a chunk; hold back a false end mark."""
         watch = self._watch
         if watch is None:
             return chunk
@@ -102,7 +102,7 @@ class BodyWatch:
         return self._passed_special(chunk, watch) if special else chunk
 
     def _passed_encoded(self, chunk: bytes, watch: EventWatch, decode: Decoder) -> bytes:
-        """Look at what a chunk decodes to; it passes whole or not at all."""
+        """Look at a chunk, decoded; it passes whole or not at all."""
         try:
             for piece in decode(chunk):
                 if self._usage is not None:
@@ -129,7 +129,7 @@ class BodyWatch:
         self._events = events
 
     def _passed_special(self, chunk: bytes, watch: EventWatch) -> bytes:
-        """Look at a chunk that is not plainly one event of content; return what of it may go."""
+        """Look at a chunk that is not just one event of content; return the part that may pass."""
         if self._over is not None:
             raise self._over
         if watch.error and not self._reported:
@@ -144,7 +144,7 @@ class BodyWatch:
         return chunk
 
     def broke(self, error: BaseException) -> BaseException:
-        """Map a fault to the SDK's own class; anything else is not ours."""
+        """Return the SDK's own exception for a fault, ``None`` for any other exception."""
         fault = fault_of(error) if isinstance(error, Exception) else None
         if fault is None:
             self._settle()
@@ -158,7 +158,7 @@ class BodyWatch:
         return self._end_of_finished() or self._failed(Fault.STALLED, words)
 
     def _end_of_finished(self) -> StopAsyncIteration | None:
-        """Return the end of a stream of which all has come: a server may close it as it likes."""
+        """Return the end of a stream that is complete: the server may close it as it likes."""
         if self._watch is None or not self._watch.is_finished:
             return None
         self._finish(is_over=True)
@@ -167,7 +167,7 @@ class BodyWatch:
     def ended(self) -> bytes:
         """Note the end of the body: a success unless the terminal sign is missing.
 
-        Of a last event that lacks nothing but its blank line the SDK would make nothing.
+        The SDK ignores a last event without its blank line.
         """
         if self._over is not None:
             raise self._over
@@ -180,7 +180,7 @@ class BodyWatch:
         return b""
 
     def _end(self, watch: EventWatch) -> None:
-        """Raise if the end of a stream is none: an error without its last line end, or nothing."""
+        """Raise if a stream ends in an error without its last line end, or in nothing."""
         is_whole = watch.ends_whole
         watch.finish()
         error: openai.OpenAIError | None = None
@@ -192,11 +192,11 @@ class BodyWatch:
             raise error
 
     def closed(self) -> None:
-        """Note that the caller has closed the body: a success, for it has what it wanted."""
+        """Note that the caller has closed the body: a success, since it has what it wanted."""
         self._finish(is_over=self._watch is not None and self._watch.is_over)
 
     def _finish(self, *, is_over: bool) -> None:
-        """Give the slot back, and tell of the end of a stream once."""
+        """Give the slot back, and report the end of a stream once."""
         is_first = not self._lease.released
         usage = self._settle()
         self._lease.release(Signal.SUCCESS)
@@ -230,7 +230,7 @@ class BodyWatch:
             loop.call_soon(lambda: context.engine.observers.emit(event))
 
     def _cut(self, chunk: bytes, at: int, error: openai.OpenAIError | None) -> bytes:
-        """Return what stands before a false end or an error event; the error follows it."""
+        """Return the part before a false end or an error event; the error follows it."""
         if error is None:
             return chunk
         if at == 0 or self._head.headers.get("content-encoding"):
@@ -279,7 +279,7 @@ class BodyWatch:
         return diagnosis
 
     def _error_event(self, diagnosis: Diagnosis) -> openai.APIError:
-        """Return what the SDK would raise, if it knew the event for an error."""
+        """Return the exception that the SDK would raise if it knew the event as an error."""
         words = diagnosis.message or diagnosis.meaning
         error = openai.APIError(words, native(self._context.request), body=None)
         explain(error, diagnosis)

@@ -1,4 +1,4 @@
-"""The context of a request all along: its configuration, its facts, its redactor, its clock."""
+"""The context of a request, the same for all of its attempts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class RequestContext:
-    """One request: what it asks for, its keywords, and the secrets to keep out of texts.
+    """One request: what it asks for, its configuration, and the secrets to keep out of texts.
 
     ``key`` is the partition that it belongs to, below its account, ``flaw`` why that is not known.
     ``is_heard`` says that somebody hears of each attempt, ``wants_usage`` that somebody asks for
@@ -77,7 +77,7 @@ class RequestContext:
         self._past_secrets: frozenset[str] = frozenset()
 
     def _partition_key(self) -> Hashable:
-        """Return what the request shares a limit with: by default key and host, route and model."""
+        """Return the key of the request's partition: by default account, route and model."""
         engine, info = self.engine, self.info
         key: Hashable = info.route, info.model
         if engine.config.partition is not None:
@@ -88,7 +88,7 @@ class RequestContext:
         return InAccount(None if engine.fleet else (self.credential, self.host), key)
 
     def _enter(self, block: Block | None) -> None:
-        """Let the keywords of a block of code count more than the client's."""
+        """Let the keywords of a block of code override the client's."""
         if block is None:
             return
         self.config = block.over(self.engine.config)
@@ -101,7 +101,7 @@ class RequestContext:
         return self.loop.now() - self.started
 
     def redactor(self) -> Redactor:
-        """Return what keeps secrets and content out of texts; it is made at the first failure."""
+        """Return the redactor of the request, made at its first failure."""
         if self._redactor is None:
             body = loaded_body(self.request)
             self._redactor = redactor_of(self.request, body, self._past_secrets)
@@ -117,7 +117,7 @@ class RequestContext:
         return judged(observation, self.engine.rules, self.evidence, **remains)
 
     def settle_cost(self, lease: Lease, usage: Usage) -> None:
-        """Count what an answer took; call it before its slot is given back."""
+        """Count the tokens of an answer; call it before its slot is given back."""
         if self._hears_usage is not None and not usage.is_estimate:
             self._hears_usage(usage)
         if self.cost is None:
@@ -148,7 +148,7 @@ class RequestContext:
 
 
 def _partition_of(partition: Partition, info: RequestInfo) -> tuple[Hashable, CallbackError | None]:
-    """Return what the user's function says that a request shares a limit with, or its failure."""
+    """Return the key that the user's ``partition`` gives to a request, or its failure."""
     try:
         key = partition(info)
         hash(key)

@@ -97,7 +97,7 @@ def diagnose_failure(
 
 @dataclass(frozen=True, slots=True)
 class ShownTexts:
-    """The texts of an observation, fit to be shown: a server writes what it likes into them."""
+    """The redacted texts of an observation: a server can write anything into them."""
 
     code: str
     message: str
@@ -133,13 +133,13 @@ def foreign_base_url(failure: Failure, request: Request | None, redactor: Redact
 
 
 def _general_advice(verdict: Verdict, base_url: str | None, *, retried: bool) -> tuple[str, ...]:
-    """Return the table's advice in words that are true here."""
+    """Return the table's advice, in words that hold for this host."""
     said = [step if base_url is None else elsewhere(step, base_url) for step in verdict.advice]
     return tuple(step if retried else without_claims(step) for step in said if step)
 
 
 def _about_the_wait(failure: Failure, reason: str) -> tuple[str, ...]:
-    """Return what to do where only the named time stood against a retry."""
+    """Return the advice where only the length of the server's hint prevented a retry."""
     hint = failure.observation.retry_after
     if hint is None or "more than max_retry_after" not in reason:
         return ()
@@ -147,7 +147,7 @@ def _about_the_wait(failure: Failure, reason: str) -> tuple[str, ...]:
 
 
 def _may_be_billed(failure: Failure, attempts: tuple[Attempt, ...]) -> bool:
-    """Tell whether any attempt may be; a deadline may also pass where none was under way."""
+    """Tell whether any attempt may have been billed; there may have been none under way."""
     last = failure.observation.fault is not Fault.DEADLINE and may_be_billed(
         failure.observation, failure.verdict
     )

@@ -1,4 +1,4 @@
-"""A failed attempt: the facts, the verdict on them, and what is left of the exchange."""
+"""A failed attempt: its observation, the verdict, and the remains of the exchange."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Remains(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """One attempt that brought no answer: the facts, the verdict, and what came of it.
+    """One attempt that brought no answer: its observation, the verdict, and the remains.
 
     What is left of the exchange is one of three things. ``response`` is the gateway's own, with
     the ``body`` that was read of it, for the caller to get; ``head`` stands for a response whose

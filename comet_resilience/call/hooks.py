@@ -30,7 +30,7 @@ class Outcome(StrEnum):
 
 
 class RequestHook(Protocol):
-    """A hook that learns of one request what its events do not tell."""
+    """A hook for what the events of a request do not tell."""
 
     def answered(self) -> object:
         """Note that the answer goes to the caller now. Called in the request's task."""

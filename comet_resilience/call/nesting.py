@@ -1,4 +1,4 @@
-"""Retries above ours, noticed: a framework or a loop that repeats what was given up.
+"""Detection of retries above ours: a framework or a loop that repeats what was given up.
 
 Such layers multiply: three tries of a framework around seven attempts are twenty-one requests for
 one call, at a gateway that has just said that it is overloaded. Two signs give them away. The SDK
@@ -80,7 +80,7 @@ class NestingWatch:
         self._warned = False
 
     def note_give_up(self, request: Request, attempts: int, verdict: Verdict) -> None:
-        """Remember a request whose failure goes to the caller, if to repeat it makes a nest."""
+        """Remember a request whose failure goes to the caller, if repeating it nests retries."""
         if self._warned or not verdict.retryable or request.method != "POST":
             return  # polls are repeated rightly
         digest = _digest(request)
@@ -98,7 +98,7 @@ class NestingWatch:
     def follow(
         self, request: Request, info: RequestInfo, answer: Awaitable[Response]
     ) -> Awaitable[Response]:
-        """Note that a request begins, and what becomes of it if it repeats one given up."""
+        """Note that a request begins, and its outcome if it repeats one that was given up."""
         now = clock()
         for digest, old in list(self.given_up.items()):
             if not old.under_way and old.until < now:
@@ -142,6 +142,6 @@ class NestingWatch:
 
 
 def _digest(request: Request) -> int | None:
-    """Return what tells a request from others, without keys; ``None`` if its body is a stream."""
+    """Return a digest that identifies a request, without keys; ``None`` if its body is a stream."""
     body = loaded_body(request)
     return None if body is None else hash((request.method, str(request.url), body))

@@ -175,7 +175,7 @@ class RetryLoop:
         return response
 
     def _remember(self, lease: Lease, failure: Failure) -> None:
-        """Keep what the next attempt, or giving up, will depend on."""
+        """Keep what the next attempt, or giving up, depends on."""
         context, ok = self.context, lease.partition.slots.ok
         self._order = lease.order
         overload = failure.verdict.signal.is_overload
@@ -188,7 +188,7 @@ class RetryLoop:
             self._fallback = failure.fallback, failure.verdict.reason
 
     def _release(self, lease: Lease, failure: Failure) -> None:
-        """Release the slot of a failed attempt, with all that the limiter can learn from it."""
+        """Release the slot of a failed attempt, with everything the limiter can learn from it."""
         observation, verdict = failure.observation, failure.verdict
         if verdict.signal.is_overload:
             lease.words = parse_rate_in_words(observation.message)
@@ -218,9 +218,9 @@ class RetryLoop:
         )
 
     async def _wait(self, partition: Partition, step: RetryIn) -> None:
-        """Wait between two attempts, still counted among those who want something.
+        """Wait between two attempts; the request still counts as present.
 
-        A hint is slept in pieces: it may turn out to be wrong, and then it binds no longer.
+        A hint is slept in pieces, since it may turn out to be wrong meanwhile.
         """
         limiter, loop = self.context.engine.limiter, self.context.loop
         limiter.rest(partition, 1)
@@ -254,7 +254,7 @@ class RetryLoop:
         return outcome
 
     def _end(self, error: ResilienceError, last: Failure | None) -> Response:
-        """Give the caller what there is where no further attempt can be made."""
+        """Give the caller the best there is when no further attempt can be made."""
         is_own = error.diagnosis is None  # and not another client's, out of a token provider
         if is_own and isinstance(error, QueueTimeoutError) and last is not None:
             return self._give_up(last, str(error))
@@ -265,12 +265,12 @@ class RetryLoop:
         raise error
 
     def _hand_over(self, fallback: Response, reason: str) -> Response:
-        """Give the caller what the bare SDK gives, where asking again brought no more."""
+        """Give the caller the empty answer that the bare SDK gives: retries brought no more."""
         self.log.note_hollow_answer(reason)
         return fallback
 
     def _explain(self, error: ResilienceError) -> None:
-        """Diagnose what this library itself refused: no slot, or no time."""
+        """Diagnose a refusal by this library itself: no slot, or no time."""
         context, log = self.context, self.log
         if isinstance(error, GateClosedError):
             error.request = native(context.request)

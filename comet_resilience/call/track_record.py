@@ -1,9 +1,9 @@
 """The track record of one client: key, place and model that worked, and when last.
 
-Kept so that a failure can be judged by more than itself (``verdict.evidence``). It is kept in
-memory alone, neither shared nor stored: a new process and a forked child judge each answer by
-itself. A success costs one look-up in a dictionary; a failure reads all of it. Where several
-threads count at once a success may go uncounted; no decision rests on a count.
+With it a failure is judged by more than itself (``verdict.evidence``). It lives in memory, neither
+shared nor stored: a new process and a forked child start without one. A success costs one look-up
+in a dictionary; a failure reads all of it. If several threads count at once a success may go
+uncounted; no decision rests on a count.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class TrackRecord:
         _records.add(self)
 
     def note_success(self, circumstance: Circumstance, now: float) -> None:
-        """Remember that such a request was answered at ``now``, in seconds of any clock."""
+        """Count a success of such a request at ``now``, in seconds of any clock."""
         tally = self._tallies.get(circumstance)
         if tally is None:
             self._begin(circumstance, now)
@@ -59,7 +59,7 @@ class TrackRecord:
             tally.last = now
 
     def evidence(self, circumstance: Circumstance, now: float) -> Evidence:
-        """Return what is known that bears on a failure of such a request."""
+        """Return the evidence on a failure of such a request."""
         kept = list(self._tallies.items())
         same_key = [
             (other, tally)
