@@ -144,7 +144,7 @@ class BodyWatch:
         return chunk
 
     def broke(self, error: BaseException) -> BaseException:
-        """Return the SDK's own exception for a fault, ``None`` for any other exception."""
+        """Return the SDK's own exception for a fault; any other exception as it is."""
         fault = fault_of(error) if isinstance(error, Exception) else None
         if fault is None:
             self._settle()
