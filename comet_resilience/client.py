@@ -212,7 +212,7 @@ def _check_client(client: object) -> None:
 
 
 def _is_wrapped(client: AsyncOpenAI) -> bool:
-    """Tell whether a client's calls reach a transport of ours as they are.
+    """Return True if a client's calls reach a transport of ours as they are.
 
     Raises:
         ValueError: If they reach one that belongs to another client and lets them pass.

@@ -323,7 +323,7 @@ def _check_function(name: str, value: Any, arguments: int, what: str) -> None:
 
 
 def _takes(function: Any, arguments: int) -> bool:
-    """Tell whether a function can be called with so many arguments, as far as it shows them."""
+    """Return True if a function can be called with so many arguments, as far as it shows them."""
     try:
         signature(function).bind(*(None,) * arguments)
     except ValueError:

@@ -96,7 +96,7 @@ def _diagnose_bare(error: BaseException) -> Diagnosis:
 
 
 def _tells_of_an_exchange(error: object) -> bool:
-    """Tell whether an exception is the SDK's or an HTTP library's about a request."""
+    """Return True if an exception is the SDK's or an HTTP library's about a request."""
     about_one = openai.APIStatusError | openai.APIConnectionError
     return isinstance(error, about_one) or (
         isinstance(error, Exception) and fault_of(error) is not None

@@ -38,7 +38,7 @@ class Number:
         return f"{_plain(self.low)} {upper}"
 
     def accepts(self, value: object) -> bool:
-        """Tell whether a value is such a number and within the bounds."""
+        """Return True if a value is such a number and within the bounds."""
         if value is None:
             return self.optional
         if isinstance(value, bool) or not isinstance(value, int if self.whole else (int, float)):

@@ -30,7 +30,7 @@ class Observers:
         self._log: LogWriter = LogWriter(None if call_later is None else self._later)
 
     def wanted(self) -> bool:
-        """Tell whether an ordinary event would reach anybody; if not, it need not be made."""
+        """Return True if an ordinary event would reach anybody; if not, it need not be made."""
         return bool(self._observers) or logger.isEnabledFor(logging.DEBUG)
 
     def emit(self, event: Event) -> None:

@@ -246,7 +246,7 @@ def engine_of(client: openai.AsyncOpenAI) -> Engine:
 
 
 def at_rest(client: openai.AsyncOpenAI) -> bool:
-    """Tell whether no slot is held and nobody waits."""
+    """Return True if no slot is held and nobody waits."""
     return all(shown.in_flight == shown.waiting == 0 for shown in snapshot(client).partitions)
 
 

@@ -167,7 +167,7 @@ def _fits(kind: Any, value: Any, flags: int) -> Fits:
 
 
 def _is_in(kind: Any, value: Any, flags: int, char: str) -> bool:
-    """Tell whether one character fits, by asking ``re`` for this node alone."""
+    """Return True if one character fits, by asking ``re`` for this node alone."""
     if kind is sre.ANY:
         return char != "\n" or bool(flags & re.DOTALL)
     cases = {char, char.lower(), char.upper()} if flags & re.IGNORECASE else {char}

@@ -93,7 +93,7 @@ async def test_a_transport_of_the_other_family_is_refused_in_words() -> None:
 
 
 def taken_by_the_sdk(family: Any) -> bool:
-    """Tell whether the installed SDK takes an http client of a family."""
+    """Return True if the installed SDK takes an http client of a family."""
     http_client = family.AsyncClient()
     try:
         openai.AsyncOpenAI(api_key="k", http_client=http_client)

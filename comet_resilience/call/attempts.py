@@ -101,7 +101,7 @@ class AttemptLog:
 
     @property
     def is_under_way(self) -> bool:
-        """Tell whether an attempt is under way: sent, and not known to have failed."""
+        """Return True if an attempt is under way: sent, and not known to have failed."""
         return self.number > len(self._shown) + len(self._unshown)
 
     def begin(self, lease: Lease) -> None:

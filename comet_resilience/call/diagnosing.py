@@ -147,7 +147,7 @@ def _about_the_wait(failure: Failure, reason: str) -> tuple[str, ...]:
 
 
 def _may_be_billed(failure: Failure, attempts: tuple[Attempt, ...]) -> bool:
-    """Tell whether any attempt may have been billed; there may have been none under way."""
+    """Return True if any attempt may have been billed; there may have been none under way."""
     last = failure.observation.fault is not Fault.DEADLINE and may_be_billed(
         failure.observation, failure.verdict
     )

@@ -41,6 +41,6 @@ class NewTasks:
             self.created.popitem(last=False)
 
     def is_new(self, url: URL, now: float) -> bool:
-        """Tell whether a URL asks for a task that its host created moments ago."""
+        """Return True if a URL asks for a task that its host created moments ago."""
         names = ((url.netloc, part) for part in url.path.split("/"))
         return any(now - self.created.get(name, -inf) < VISIBLE_AFTER for name in names)

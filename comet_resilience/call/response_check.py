@@ -85,7 +85,7 @@ _WHOLE: Final = Answer(is_whole=True)
 def check(
     context: RequestContext, response: Response, sent_at: float
 ) -> Awaitable[Answer | Failure]:
-    """Tell whether a response is the answer; it is closed if it is a failure."""
+    """Return a response as the answer or as a failure; it is closed if it is a failure."""
     if not _may_be_answer(context, response):
         return _check_refusal(context, response)
     if context.outgoing.form in _READ_WHOLE:
@@ -105,7 +105,7 @@ def faulted(context: RequestContext, error: Exception, status: int | None) -> Fa
 
 
 def _may_be_answer(context: RequestContext, response: Response) -> bool:
-    """Tell whether the head of a response leaves room for an answer."""
+    """Return True if the head of a response leaves room for an answer."""
     status = response.status_code
     if not 200 <= status < 300:
         # downloads rightly redirect to where the file is
@@ -198,7 +198,7 @@ def _names_no_error(body: bytes) -> bool:
 
 
 def _is_answer(context: RequestContext, response: Response, body: bytes) -> bool:
-    """Tell whether a whole body is what was due; of an unknown route little is known to be due."""
+    """Return True if a whole body is the answer that was due; unknown routes allow nearly any."""
     if context.outgoing.expected:
         return is_answer(body, context.outgoing.expected)
     if context.outgoing.form is AnswerForm.TRANSCRIPT:
@@ -216,7 +216,7 @@ def _is_answer(context: RequestContext, response: Response, body: bytes) -> bool
 
 
 def _may_be_empty(context: RequestContext, response: Response) -> bool:
-    """Tell whether an unknown route may answer without content: accepted, or done."""
+    """Return True if an unknown route may answer without content: accepted, or done."""
     if response.status_code == _ACCEPTED:
         return True
     is_json = _IS_JSON.search(response.headers.get("content-type", ""))
@@ -224,7 +224,7 @@ def _may_be_empty(context: RequestContext, response: Response) -> bool:
 
 
 def _says_something(body: bytes) -> bool:
-    """Tell whether a body that does not call itself JSON is neither a web page nor an error."""
+    """Return True if a body that does not call itself JSON is neither a web page nor an error."""
     envelope = parse_envelope(body[:PARSED_UP_TO])
     is_error = envelope.is_error and body.lstrip()[:1] == b"{"
     is_page = envelope.kind is BodyKind.HTML and body.lstrip()[:1] == b"<"
@@ -241,7 +241,7 @@ class _Start:
         self._is_held = context.config.opening == "hold"
 
     def __call__(self, event: Event) -> bool:
-        """Tell whether this event decides."""
+        """Return True if this event decides."""
         if event.is_done or event.is_error:
             return True
         self.part = self.opening.take(event.parsed)

@@ -101,7 +101,7 @@ class TrackRecord:
 
 
 def _is_model(kept: Circumstance, asked: Circumstance) -> bool:
-    """Tell whether it is the same model, key and route of the same gateway."""
+    """Return True if it is the same model, key and route of the same gateway."""
     return kept == asked and asked.model != ""
 
 

@@ -100,7 +100,7 @@ def shown_answer(answer: bytes, redactor: Redactor) -> tuple[str, str]:
 
 
 def _is_web_page(text: str) -> bool:
-    """Tell whether a text is a web page: a tag of one behind nothing but comments."""
+    """Return True if a text is a web page: a tag of one behind nothing but comments."""
     end = 0
     while end >= 0:
         start = _NOT_SPACE.search(text, end)
@@ -205,7 +205,7 @@ def _size_of_embedded(found: re.Match[bytes]) -> bytes:
 
 
 def is_embedded(value: str) -> bool:
-    """Tell whether a text is data, or stands for data that was cut out of a large body."""
+    """Return True if a text is data, or stands for data that was cut out of a large body."""
     start = value[:400]
     return bool(_DATA_URL.match(start) or _CUT_OUT.fullmatch(start) or _BASE64.fullmatch(value))
 

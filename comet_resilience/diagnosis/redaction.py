@@ -232,7 +232,7 @@ def shown_headers(
 
 
 def is_secret_name(name: str) -> bool:
-    """Tell whether a field's name says that it holds a secret."""
+    """Return True if a field's name says that it holds a secret."""
     return _SECRET_NAME.search(name) is not None
 
 

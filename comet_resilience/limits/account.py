@@ -99,7 +99,7 @@ class Account(Generic[BelowT]):
 
     @property
     def is_open(self) -> bool:
-        """Tell whether its limit is not closed."""
+        """Return True if its limit is not closed."""
         return not self.slots.is_closed
 
     @property

@@ -24,7 +24,7 @@ class Parking(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """Tell whether ``go`` was called."""
+        """Return True if ``go`` was called."""
         ...
 
     def go(self) -> None:

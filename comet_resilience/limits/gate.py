@@ -104,7 +104,7 @@ class Prospect(NamedTuple):
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether canaries alone may pass."""
+        """Return True if canaries alone may pass."""
         return self.closed_since is not None
 
 
@@ -157,7 +157,7 @@ class Gate:
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether canaries alone may pass."""
+        """Return True if canaries alone may pass."""
         return self.closed_since is not None
 
     @property
@@ -169,7 +169,7 @@ class Gate:
 
     @property
     def is_proven(self) -> bool:
-        """Tell whether anything was ever answered here."""
+        """Return True if anything was ever answered here."""
         return self.answered_at > -math.inf
 
     def opens_at(self, now: float) -> float:
@@ -177,7 +177,7 @@ class Gate:
         return now if self.closed_since is None or self._canaries else max(now, self.next_at)
 
     def has_room(self, now: float) -> bool:
-        """Tell whether an attempt may pass now."""
+        """Return True if an attempt may pass now."""
         if self.closed_since is None:
             return self._under_way < self._window
         return now >= self.next_at and len(self._canaries) < CANARIES_MOST

@@ -123,7 +123,7 @@ class Gates:
             host.close(now, outcome.what, self._present(host), self._jitter(), of_service=True)
 
     def _is_the_hosts(self, lease: Lease) -> bool:
-        """Tell whether another partition of the host fails too, without a success since."""
+        """Return True if another partition of the host fails too, without a success since."""
         host = lease.host
         if host.is_closed:
             return False
@@ -181,7 +181,7 @@ class Gates:
         ]
 
     def holds_for_good(self, waiter: Waiter, partition: Partition, now: float) -> bool:
-        """Tell whether to turn a waiter away, and set its ``turned_away`` to the gate.
+        """Return True if a waiter is to be turned away, and set its ``turned_away`` to the gate.
 
         One that would lose half of its time until the next canary brings that forward.
         """

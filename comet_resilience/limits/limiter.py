@@ -285,12 +285,12 @@ class Limiter:
 
     @property
     def counts_requests(self) -> bool:
-        """Tell whether a budget or a server's own limit counts what requests cost."""
+        """Return True if a budget or a server's own limit counts what requests cost."""
         return self._pacer.counts_requests
 
     @property
     def counts_tokens(self) -> bool:
-        """Tell whether a budget or a server's own limit counts tokens."""
+        """Return True if a budget or a server's own limit counts tokens."""
         return self._pacer.counts_tokens
 
     def load_of(self, key: Hashable) -> Load:
@@ -345,7 +345,7 @@ class Limiter:
         return waiter
 
     def _is_in_vain(self, waiter: Waiter, now: float) -> bool:
-        """Tell whether a gate or a budget will hold a new waiter for longer than it can wait."""
+        """Return True if a gate or a budget will hold a new waiter for longer than it can wait."""
         if self._gates.holds_for_good(waiter, waiter.partition, now):
             return True
         waiter.unpaid = self._pacer.shortage(waiter, now, waiter.request.ahead or 0)

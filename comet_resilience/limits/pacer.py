@@ -94,12 +94,12 @@ class Pacer:
 
     @property
     def counts_requests(self) -> bool:
-        """Tell whether any rate counts what requests cost."""
+        """Return True if any rate counts what requests cost."""
         return self._has_budgets or self._forecasts.count_tokens
 
     @property
     def counts_tokens(self) -> bool:
-        """Tell whether any rate counts tokens."""
+        """Return True if any rate counts tokens."""
         return self._budgets.count_tokens or self._forecasts.count_tokens
 
     def check(self, request: Standing) -> None:
@@ -195,7 +195,7 @@ class Pacer:
             source.accepted(lease, now)
 
     def explains(self, lease: Lease, signal: Signal, now: float) -> bool:
-        """Tell whether a rate alone explains a refusal; asked before the limits learn of it."""
+        """Return True if a rate alone explains a refusal; asked before the limits learn of it."""
         return self._learnt.explains(lease, signal, now)
 
     def ended(self, lease: Lease, signal: Signal, now: float) -> None:

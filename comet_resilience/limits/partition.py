@@ -94,7 +94,7 @@ class Lease:
 
     @property
     def is_canary(self) -> bool:
-        """Tell whether it passed a closed gate."""
+        """Return True if it passed a closed gate."""
         own, host = self.passages
         return own.is_canary or host.is_canary
 
@@ -206,7 +206,7 @@ class Partition:
 
     @property
     def account_has_room(self) -> bool:
-        """Tell whether the account leaves room for another attempt, where there is one."""
+        """Return True if the account leaves room for another attempt, where there is one."""
         return self.above is None or self.above.slots.has_room
 
     @property
@@ -218,27 +218,27 @@ class Partition:
 
     @property
     def may_send(self) -> bool:
-        """Tell whether the limits of partition and account leave room for another attempt."""
+        """Return True if the limits of partition and account leave room for another attempt."""
         return self.slots.has_room and self.account_has_room
 
     @property
     def is_open(self) -> bool:
-        """Tell whether no gate is closed."""
+        """Return True if no gate is closed."""
         return not (self.gate.is_closed or self.host.is_closed or self.slots.is_closed)
 
     @property
     def is_paced(self) -> bool:
-        """Tell whether a rate holds back the first waiter."""
+        """Return True if a rate holds back the first waiter."""
         return self.opens_at is not None
 
     @property
     def lets_retries_pass(self) -> bool:
-        """Tell whether a retry need not queue: at a closed gate it waits for its turn."""
+        """Return True if a retry need not queue: at a closed gate it waits for its turn."""
         return self.is_open and (self.above is None or self.above.is_open)
 
     @property
     def hints_disproved(self) -> bool:
-        """Tell whether the times that the server names were found to be wrong."""
+        """Return True if the times that the server names were found to be wrong."""
         above = self.above
         return self.slots.hints_disproved or (above is not None and above.slots.hints_disproved)
 
@@ -487,11 +487,11 @@ def borrower(level: Level) -> Waiter | None:
 
 
 def is_deadlocked(level: Level) -> bool:
-    """Tell whether every holder of a slot waits for another one here, so that none comes back."""
+    """Return True if every holder of a slot waits for another one here, so that none comes back."""
     return level.slots.holders.all_wait(level.slots.in_flight) and level.is_open
 
 
 def is_entangled(level: Level, now: float) -> bool:
-    """Tell whether nothing has moved for so long that holders may wait for each other."""
+    """Return True if nothing has moved for so long that holders may wait for each other."""
     slots = level.slots
     return bool(slots.waiting) and level.is_open and slots.stillness.lasts(now) is not None

@@ -75,7 +75,7 @@ class Pressed(Generic[HurriedT]):
         return one if paced_until <= now or paced_until < opens_at else None
 
     def is_paused(self, now: float) -> bool:
-        """Tell whether evidence has just proved right: a request sent against it was refused."""
+        """Return True if evidence has just proved right: a request sent against it was refused."""
         return now < self._paused_until
 
     def went(self, now: float) -> None:

@@ -64,19 +64,19 @@ class Slots:
 
     @property
     def has_room(self) -> bool:
-        """Tell whether the limit has room for an attempt and the algorithm is ready for it."""
+        """Return True if the limit has room for an attempt and the algorithm is ready for it."""
         if self.in_flight >= self.algorithm.limit:
             return False
         return not self.says_not_yet or bool(self.algorithm.ready)  # type: ignore[attr-defined]
 
     @property
     def is_closed(self) -> bool:
-        """Tell whether the limit is closed and lets only canaries out."""
+        """Return True if the limit is closed and lets only canaries out."""
         return self.algorithm.closed_until is not None
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether nothing runs or waits here."""
+        """Return True if nothing runs or waits here."""
         return not self.in_flight and not self.waiting and not self.resting
 
     @property
@@ -86,7 +86,7 @@ class Slots:
 
     @property
     def hints_disproved(self) -> bool:
-        """Tell whether the server's retry-after hints were found to be wrong."""
+        """Return True if the server's retry-after hints were found to be wrong."""
         return isinstance(self.algorithm, StepBack) and self.algorithm.hints_disproved
 
     def take(self, now: float) -> Ticket:

@@ -30,7 +30,7 @@ class ToldLimit(Protocol):
 
     @property
     def is_kept(self) -> bool:
-        """Tell whether it is known and has proved right."""
+        """Return True if it is known and has proved right."""
         ...
 
     def ready_at(self, now: float, cost: float) -> float:
@@ -70,7 +70,7 @@ class Told:
 
     @property
     def binds(self) -> bool:
-        """Tell whether a limit on requests is known and has proved right."""
+        """Return True if a limit on requests is known and has proved right."""
         return any(one.counted is Counted.REQUESTS and one.is_kept for one in self.limits)
 
     def sent(self, sent: Sent, now: float) -> None:

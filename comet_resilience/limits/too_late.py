@@ -51,10 +51,10 @@ class Timed(Protocol):
 
 
 def is_too_late(one: Timed, now: float, usual: float) -> bool:
-    """Tell whether waiting has left too little time for an answer that takes as ``usual``."""
+    """Return True if waiting has left too little time for an answer that takes as ``usual``."""
     return one.useful_until - now < usual <= one.useful_until - one.since
 
 
 def is_in_time(one: Timed, now: float, usual: float) -> bool:
-    """Tell whether a request that cannot wait for ever would be answered in time."""
+    """Return True if a request that cannot wait for ever would be answered in time."""
     return one.useful_until != math.inf and not is_too_late(one, now, usual)

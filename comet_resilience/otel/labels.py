@@ -32,7 +32,7 @@ _ROUTE: Final = re.compile(r"[A-Z]{1,10} /[\x21-\x7e]{0,100}")
 
 
 def is_by_route(partition: Hashable) -> TypeGuard[tuple[str, str]]:
-    """Tell whether a partition is one of route and model, as they are by default."""
+    """Return True if a partition is one of route and model, as they are by default."""
     match partition:
         case (str(route), str()):
             return _ROUTE.fullmatch(route) is not None

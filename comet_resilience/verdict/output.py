@@ -167,7 +167,7 @@ def _is_cut(text: str) -> bool:
 
 
 def is_plainly_answered(route: str, body: bytes) -> bool:
-    """Tell whether a whole body is an answer in each of whose choices the model says something.
+    """Return True if a whole body is an answer in each of whose choices the model says something.
 
     Nearly every one is, and needs no further look; of any other nothing is known yet.
     """

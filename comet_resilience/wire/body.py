@@ -37,7 +37,7 @@ def why_not_replayable(request: Any) -> str:
 
 
 def _is_bodiless(request: Any) -> bool:
-    """Tell whether no body is announced, as in what follows a redirect, which loads none either."""
+    """Return True if no body is announced, as in the request that follows a redirect."""
     return not ("content-length" in request.headers or "transfer-encoding" in request.headers)
 
 
@@ -98,13 +98,13 @@ def _text_of(field: Any, longest: int) -> str | None:
 
 
 def _is_multipart(stream: object) -> bool:
-    """Tell whether a stream is the form of either HTTP library."""
+    """Return True if a stream is the form of either HTTP library."""
     cls = type(stream)
     return cls.__name__ == "MultipartStream" and cls.__module__.partition(".")[0] in NAMES
 
 
 def _seekable(file: Any) -> bool:
-    """Tell whether a file can be rewound; the HTTP libraries silently send it empty if not."""
+    """Return True if a file can be rewound; the HTTP libraries silently send it empty if not."""
     try:
         return bool(file.seekable()) if hasattr(file, "seekable") else hasattr(file, "seek")
     except Exception:  # noqa: BLE001 - whatever a caller's file object does

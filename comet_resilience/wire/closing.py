@@ -88,7 +88,7 @@ def connections_of(http_client: Any) -> OpenConnections | None:
 
 
 def _is_closed_by_a_finalizer(cls: type) -> bool:
-    """Tell whether the SDK closes the http clients of a class, as it does those it makes."""
+    """Return True if the SDK closes the http clients of a class, as it does those it makes."""
     finalizer = getattr(cls, "__del__", None)
     return getattr(finalizer, "__module__", "").partition(".")[0] == "openai"
 

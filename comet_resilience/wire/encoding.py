@@ -56,7 +56,7 @@ class OutOfReachError(Exception):
 
 
 def is_undecodable(error: BaseException) -> bool:
-    """Tell whether an exception, ours, an HTTP library's or a codec's, is about an encoding."""
+    """Return True if an exception, ours, an HTTP library's or a codec's, is about an encoding."""
     if isinstance(error, UndecodableError):
         return True
     for base in type(error).__mro__:

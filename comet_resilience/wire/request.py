@@ -284,12 +284,12 @@ def event_watch(outgoing: Outgoing) -> EventWatch:
 
 
 def is_elsewhere(request: Any, call: Call) -> bool:
-    """Tell whether a call was redirected away from its gateway, as downloads may be."""
+    """Return True if a call was redirected away from its gateway, as downloads may be."""
     return request.url is not call.url and not _is_same_place(call.url, request.url)
 
 
 def _is_same_place(home: Any, url: Any) -> bool:
-    """Tell whether a URL has the origin of another, or the same one behind TLS."""
+    """Return True if a URL has the origin of another, or the same one behind TLS."""
     return url.netloc == home.netloc and url.scheme in (home.scheme, "https")
 
 

@@ -185,7 +185,7 @@ class EventScanner:
 
     @property
     def is_idle(self) -> bool:
-        """Tell whether the next byte begins a line of a new event."""
+        """Return True if the next byte begins a line of a new event."""
         return not (self._is_open or self._line or self._after_cr)
 
     @property
@@ -336,7 +336,7 @@ class FirstEvent:
 
     @property
     def is_body(self) -> bool:
-        """Tell whether what came is no event stream but JSON or a web page, whatever its label."""
+        """Return True if a body is JSON or a web page, not an event stream, whatever its label."""
         return self.opened == 0 and self._scanner.first_stray in (b"{", b"[", b"<")
 
     def feed(self, data: bytes) -> Event | None:
@@ -408,7 +408,7 @@ class EventWatch:
 
     @property
     def lacks_blank_line(self) -> bool:
-        """Tell whether the last event is whole but for the blank line, without which it is none."""
+        """Return True if the last event lacks only its blank line, without which it is ignored."""
         rest = self._scanner.unfinished
         if self._done or rest.rstrip()[-1:] not in _WHOLE:
             return False
@@ -417,7 +417,7 @@ class EventWatch:
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the stream has said that it is over, whatever may follow."""
+        """Return True if the stream has said that it is over, whatever may follow."""
         return self._done or (self._sign is not None and self.is_complete)
 
     @property

@@ -269,7 +269,7 @@ class Paced(FixedLimit):
 
     @property
     def ready(self) -> bool:
-        """Tell whether one may go."""
+        """Return True if one may go."""
         return self.level >= 1
 
     def sent(self, now: float, in_flight: int) -> Ticket:

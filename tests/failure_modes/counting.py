@@ -123,7 +123,7 @@ class ClosedAtFirst(FixedLimit):
 
 
 def at_rest(client: openai.AsyncOpenAI) -> bool:
-    """Tell whether no slot is held, nobody waits and no timer of the limiter is armed."""
+    """Return True if no slot is held, nobody waits and no timer of the limiter is armed."""
     partitions = engine_of(client).limiter._partitions.values()
     return conftest.at_rest(client) and not any(p.timer.at is not None for p in partitions)
 
@@ -137,7 +137,7 @@ class Case:
     journey: Callable[[openai.AsyncOpenAI], Awaitable[object]]
 
     def at_rest(self) -> bool:
-        """Tell whether no slot, place or connection is left, and no timer of the limiter armed."""
+        """Return True if no slot, place or connection is left, and no timer of a limiter set."""
         return self.wire.connections == 0 and at_rest(self.client)
 
 

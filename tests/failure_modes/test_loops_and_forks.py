@@ -154,7 +154,7 @@ def test_fm07_loops_in_threads_share_one_limit() -> None:
 
 
 def in_a_child(work: Callable[[], object]) -> bool:
-    """Tell whether something works in a forked process."""
+    """Return True if something works in a forked process."""
     child = os.fork()
     if child == 0:
         code = 1

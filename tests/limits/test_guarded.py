@@ -115,7 +115,7 @@ class Spaced(StepBack):
 
     @property
     def ready(self) -> bool:
-        """Tell whether the second is over."""
+        """Return True if the second is over."""
         return self.now >= self.at
 
     @property

@@ -66,7 +66,7 @@ def test_one_that_waits_for_ever_is_neither_too_late_nor_in_time() -> None:
 
 
 async def _call(limiter: Limiter, use: float, takes: float) -> bool:
-    """Tell whether a call is answered in the time for which that is of use."""
+    """Return True if a call is answered in the time for which that is of use."""
     with anyio.move_on_after(use):
         lease = await limiter.acquire(KEY, latest=clock() + use)
         signal = Signal.IGNORED

@@ -82,7 +82,7 @@ async def remove_fields(examination: Examination) -> StepResult:
 
 
 async def _culprit(examination: Examination, removed: list[str]) -> StepResult:
-    """Tell whether the field removed last is the cause alone, or only together with others."""
+    """Say whether the field removed last is the cause alone, or only together with others."""
     plan, last = examination.plan, removed[-1]
     action = f"Leave {_named([last])} out for this model, or correct its value."
     reason = f"it works without {_named([last])}"

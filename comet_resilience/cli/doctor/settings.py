@@ -206,7 +206,7 @@ def proxy_for(
 
 
 def _covers(entry: str, host: str) -> bool:
-    """Tell whether an entry of ``NO_PROXY`` covers a host."""
+    """Return True if an entry of ``NO_PROXY`` covers a host."""
     name = entry.partition("://")[2] or entry
     name = re.sub(r":\d+$", "", name).lstrip("*").lstrip(".")
     return entry == "*" or bool(name and (host == name or host.endswith(f".{name}")))

@@ -278,7 +278,7 @@ def _failures(results: Iterable[StepResult]) -> list[StepResult]:
 
 
 def may_be_the_fields(kind: Kind) -> bool:
-    """Tell whether removing fields can help against a failure of this kind."""
+    """Return True if removing fields can help against a failure of this kind."""
     return kind not in _NOT_THE_FIELDS
 
 
