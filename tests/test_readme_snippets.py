@@ -98,8 +98,10 @@ def output_shown(block: Block) -> str:
 def without_chance(output: str) -> str:
     """Return an output with ids, times and counts made equal, and its lines as one.
 
-    A slow machine counts more refusals and seconds, and a longer number may wrap a line.
+    A slow machine counts more refusals and seconds, and a longer number may wrap a line. There a
+    request may also wait for its slot for so long that it is mentioned.
     """
+    output = re.sub(r"\s+\(queued\s+[\d.]+\s+s\)", "", output)
     output = re.sub(r"\b2\d{13,}\w+|\d{4}-\d\d-\d\dT[\d:+]+", "<id or time>", output)
     return re.sub(r"\s+", " ", re.sub(r"\b\d+(\.\d+)?\b", "<number>", output)).strip()
 
