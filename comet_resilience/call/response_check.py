@@ -189,7 +189,7 @@ def _judge_whole(context: RequestContext, response: Response, body: bytes) -> Fa
 
 
 def _names_no_error(body: bytes) -> bool:
-    """Tell whether a body is whole JSON that says nothing of an error."""
+    """Return True if a body is whole JSON that says nothing of an error."""
     envelope, data = parse_envelope(body[:PARSED_UP_TO]), parsed(body[:PARSED_UP_TO])
     if envelope.kind is not BodyKind.JSON or (isinstance(data, dict) and has_error(data)):
         return False

@@ -171,7 +171,7 @@ def read_request(request: Any, call: Call | None) -> Outgoing:
 
 
 def _is_stream_by_path(url: Any) -> bool:
-    """Tell whether a URL asks for events by itself, as Gemini's own routes do."""
+    """Return True if a URL asks for events by itself, as Gemini's own routes do."""
     return url.path.endswith(":streamGenerateContent") and b"alt=sse" in url.query
 
 
