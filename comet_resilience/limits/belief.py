@@ -38,8 +38,8 @@ _SHARE_WINDOW: Final = 0.1
 #: most of which a cap explains.
 _SHARE_OF_RATE: Final = 0.25
 _SHARE_OF_WINDOW: Final = 0.1
-#: What a cap that moved once has to leave more than the rate does (without: as little as 0.39 and
-#: 0.68 of the throughput under caps that wander, and the same at every rate).
+#: What a cap that moved once has to leave more than the rate does (without: as little as 0.68 of
+#: the throughput under a cap that jumps, and the same at every rate).
 _MOVED_GAIN: Final = 0.5
 #: Refusals that it takes, and how many times a bucket's depth has to be accepted: to a process that
 #: others leave little, any bucket looks deep and slow.

@@ -1,7 +1,7 @@
 """The gate that an outage closes: a circuit breaker. Pure: time and jitter are arguments.
 
-An open gate lets requests pass, a closed one holds them back (of a circuit breaker one says it the
-other way round). The limit on concurrency is no part of it, and an outage does not move the limit.
+An open gate lets requests pass, a closed one holds them back (a circuit breaker is called closed
+while it lets them pass). The gate is apart from the limit on concurrency, which no outage moves.
 
 1. It closes after a row of failures, in the order in which the attempts were sent, that were due
    neither to load nor to their requests, and that came from different requests: five, or three
@@ -9,10 +9,9 @@ other way round). The limit on concurrency is no part of it, and an outage does 
    others were answered since.
 2. While it is closed requests wait, use up no retries and hold nothing. Canaries go out one by
    one: after 0.4 s, then after half the time that the gate has been closed (less where more than
-   twenty requests wait), up to 5 s or ``backoff_max``. All of this times 1 - 1/present, so that a
-   single request is never held back: it has its own backoff.
-   A request whose caller cannot wait that long brings the next canary forward, to 0.4 s after the
-   one before.
+   twenty requests wait), up to 5 s or ``backoff_max``. Each wait is multiplied by 1 - 1/present, so
+   that a single request is never held back: it has its own backoff. A request that would lose half
+   of its caller's time until the next canary brings that forward, to 0.4 s after the one before.
 3. A server's ``Retry-After`` replaces these times once a canary that did not wait for it has
    failed.
 4. The first canary that is answered opens the gate. So does one that is still under way after
@@ -40,7 +39,7 @@ POINTS_TO_CLOSE: Final = 30
 #: How many outcomes are remembered, to find rows among failures that overtake each other.
 OUTCOMES_KEPT: Final = 64
 #: Seconds before the first canary; for later ones the share of the time that the gate has been
-#: closed, and the most seconds; and the random share that keeps clients from going in step.
+#: closed, and the most seconds; and the random share that keeps clients from falling into step.
 FIRST_CANARY: Final = 0.4
 CANARY_SHARE: Final = 0.5
 CLOSED_MAX: Final = 5.0
@@ -128,7 +127,8 @@ class Gate:
     Three times at which attempts were sent: ``began_at`` is that of the first failure in the row
     that closed it, ``answered_at`` that of the latest attempt that got a response, ``well_at`` that
     of the latest success. ``of_service`` says that a host's service fails, not its connections.
-    ``told_since`` is ``closed_since`` as observers know it.
+    ``told_since`` is ``closed_since`` as observers know it. ``is_wide_open`` says that it holds
+    nobody; it is kept because each attempt asks for it several times.
     """
 
     longest: float = CLOSED_MAX

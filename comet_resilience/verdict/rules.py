@@ -621,7 +621,7 @@ RULES: Final[tuple[Rule, ...]] = (
          reason="the proxy does not accept the credentials that it was given",
          advice=_PROXY_ADVICE),
     Rule(name="status-408", status={408, 499}, kind=Kind.TIMEOUT, action=RETRY, ambiguous=True,
-         reason="the provider did not answer a proxy in time", source="family"),
+         reason="a proxy on the way gave up waiting for the provider", source="family"),
     Rule(name="status-424", status={424}, kind=Kind.PROVIDER, action=FAIL, source="family",
          reason="something that the provider depends on failed"),
     Rule(name="account-rate", status={429}, kind=Kind.RATE_LIMITED, action=RETRY,
